@@ -1,0 +1,107 @@
+"""Snapshots in memory that follow the database: changes are pushed, so the hot path never reads it."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Protocol
+
+import asyncpg
+import orjson
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from finpool.kernel.clock import monotonic_seconds
+from finpool.kernel.database import CHANGES_CHANNEL, Database
+from finpool.kernel.errors import Unavailable
+from finpool.kernel.ids import TenantId
+from finpool.kernel.logs import logger
+
+_log = logger("kernel.changes")
+_CHECK_SECONDS = 5.0
+_RECONNECT_SECONDS = 0.5
+
+
+class Snapshot(Protocol):
+    """What a domain keeps in memory of its tables."""
+
+    async def load(self, session: AsyncSession, tenant_id: TenantId | None) -> None:
+        """Read one tenant's part again, or everything for None; replace what is held only when all was read."""
+
+
+class SnapshotTooOld(Unavailable):
+    """The database has not been heard for too long: revocations might be missed, so nothing is admitted."""
+
+    code = "snapshot_too_old"
+
+
+class ChangeFeed:
+    """Listens for changes and reloads the snapshots, in order; after a lost connection it reloads everything."""
+
+    def __init__(self, database: Database, snapshots: Sequence[Snapshot], age_max_seconds: float) -> None:
+        self._database = database
+        self._snapshots = snapshots
+        self._age_max_seconds = age_max_seconds
+        self._heard_at: float | None = None
+        self._changed: asyncio.Queue[TenantId | None] = asyncio.Queue()
+        self._task: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+
+    async def start(self) -> None:
+        """Load everything and begin to listen; returns once the first load is complete."""
+        self._task = asyncio.create_task(self._run(), name="change-feed")
+        await self._ready.wait()
+
+    async def close(self) -> None:
+        """Stop listening."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    def require_fresh(self) -> None:
+        """Raise `SnapshotTooOld` unless the database was heard within the allowed age."""
+        heard = self._heard_at
+        if heard is None or monotonic_seconds() - heard > self._age_max_seconds:
+            raise SnapshotTooOld("Keys and policy could not be refreshed in time; try again shortly.")
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._listen()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+                _log.warning("change feed lost its connection", error=type(error).__name__)
+            except Exception:
+                _log.exception("change feed failed; reloading")
+            await asyncio.sleep(_RECONNECT_SECONDS)
+
+    async def _listen(self) -> None:
+        connection = await asyncpg.connect(self._database.url, timeout=_CHECK_SECONDS)
+        lost = asyncio.Event()
+        connection.add_termination_listener(lambda _: lost.set())
+        try:
+            await connection.add_listener(CHANGES_CHANNEL, self._on_change)
+            await self._reload(None)
+            self._ready.set()
+            while not lost.is_set():
+                await self._next_change(connection)
+        finally:
+            connection.terminate()
+
+    async def _next_change(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        try:
+            tenant_id = await asyncio.wait_for(self._changed.get(), _CHECK_SECONDS)
+        except TimeoutError:
+            await connection.execute("SELECT 1", timeout=_CHECK_SECONDS)
+            self._heard_at = monotonic_seconds()
+            return
+        await self._reload(tenant_id)
+
+    def _on_change(self, *notification: object) -> None:
+        payload = orjson.loads(str(notification[-1]))
+        self._changed.put_nowait(payload.get("tenant_id"))
+
+    async def _reload(self, tenant_id: TenantId | None) -> None:
+        started = monotonic_seconds()
+        async with self._database.across_tenants() as session:
+            for snapshot in self._snapshots:
+                await snapshot.load(session, tenant_id)
+        self._heard_at = started

@@ -1,0 +1,127 @@
+"""Every setting of every process, from the environment (`FINPOOL_<NAME>`). docs/settings.md lists the same."""
+
+import sys
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from finpool.kernel.errors import ConfigurationError
+from finpool.kernel.ids import SLUG_PATTERN
+
+SECRET_LENGTH_MIN = 32
+
+
+class Settings(BaseSettings):
+    """Settings of one process. Units are the last word of each name."""
+
+    model_config = SettingsConfigDict(env_prefix="FINPOOL_", extra="ignore", frozen=True)
+
+    home: Path = Field(Path(".finpool"), description="Directory that holds all state of a one-machine installation.")
+    host: str = Field("127.0.0.1", description="Address the apps listen on; loopback unless a cluster isolates them.")
+    port: int = Field(
+        8000,
+        ge=1024,
+        le=65500,
+        description="Inference and tenant port. Operator API: +1; regulator API: +2; Ray Serve: +10.",
+    )
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Lowest level that is logged.")
+    replica_id: str = Field(
+        "local",
+        pattern=SLUG_PATTERN,
+        description="Name of this inference replica, stable over restarts: it owns a spool and its leases.",
+    )
+
+    owner_database_url: SecretStr | None = Field(None, description="Role that owns the schema; only `migrate` uses it.")
+    inference_database_url: SecretStr | None = Field(None, description="Role of the inference path.")
+    tenant_database_url: SecretStr | None = Field(None, description="Role of the tenant API.")
+    operator_database_url: SecretStr | None = Field(None, description="Role of the operator API.")
+    regulator_database_url: SecretStr | None = Field(None, description="Role of the regulator API.")
+    worker_database_url: SecretStr | None = Field(None, description="Role of the recorder and the sequencer.")
+    database_pool_connections_max: int = Field(5, ge=1, le=100, description="Connections one process may open.")
+
+    secrets_dir: Path | None = Field(
+        None, description="Directory with the files `key_pepper` and `engine_token`; by default HOME/secrets."
+    )
+    spool_dir: Path | None = Field(
+        None, description="Directory of this replica's spool, on a volume of its own; by default HOME/spool."
+    )
+    spool_bytes_max: int = Field(
+        1_073_741_824,
+        ge=1_048_576,
+        description="Size in bytes at which the spool is full and new work is refused.",
+    )
+    catalogue_dir: Path | None = Field(
+        None,
+        description="Directory of model declarations (YAML); by default those that come with the package.",
+    )
+    weights_dir: Path | None = Field(None, description="Directory of model weights; by default HOME/weights.")
+    hub_url: str | None = Field(
+        None, description="Base URL of a Hugging Face style hub, for models whose weights come from one."
+    )
+    serve_url: str | None = Field(
+        None,
+        description="Base URL of Ray Serve, as the inference app reaches it; by default loopback, PORT + 10.",
+    )
+
+    snapshot_age_max_seconds: float = Field(
+        60, gt=0, description="Keys, policy and limits older than this are not trusted: requests get 503."
+    )
+    body_bytes_max: int = Field(1_048_576, ge=1024, description="Largest request body in bytes; larger is a 413.")
+    engine_start_timeout_seconds: float = Field(120, gt=0, description="Wait for the first byte of an engine's answer.")
+    engine_read_timeout_seconds: float = Field(60, gt=0, description="Longest pause within an engine's answer.")
+    queue_timeout_seconds: float = Field(30, gt=0, description="Longest wait in the fair queue before a 429.")
+    queue_requests_max: int = Field(64, ge=1, description="Requests one tenant may have waiting for one model.")
+    lease_share_of_rest: float = Field(
+        0.1, gt=0, le=1, description="Share of a tenant's remaining budget that one replica leases at a time."
+    )
+    lease_idle_seconds: float = Field(2, gt=0, description="An unused lease goes back to the tenant after this.")
+    recorder_interval_seconds: float = Field(0.2, gt=0, description="Pause of the recorder when the spool is empty.")
+
+    otlp_endpoint: str | None = Field(
+        None,
+        description="OpenTelemetry collector (OTLP over HTTP); without one, traces and metrics stay off.",
+    )
+
+    @property
+    def secrets_path(self) -> Path:
+        """Directory of secret files."""
+        return self.secrets_dir or self.home / "secrets"
+
+    @property
+    def spool_path(self) -> Path:
+        """Directory of this replica's spool."""
+        return self.spool_dir or self.home / "spool"
+
+    @property
+    def weights_path(self) -> Path:
+        """Directory of model weights."""
+        return self.weights_dir or self.home / "weights"
+
+    @property
+    def serve_base_url(self) -> str:
+        """Base URL of Ray Serve, without a trailing slash."""
+        return (self.serve_url or f"http://127.0.0.1:{self.port + 10}").rstrip("/")
+
+    def secret(self, name: str) -> bytes:
+        """Read the secret file `name`; a missing or weak secret raises `ConfigurationError`."""
+        path = self.secrets_path / name
+        try:
+            value = path.read_bytes().strip()
+        except OSError as error:
+            raise ConfigurationError(f"cannot read the secret {path}: {error.strerror}") from error
+        if len(value) < SECRET_LENGTH_MIN:
+            raise ConfigurationError(f"the secret {path} is shorter than {SECRET_LENGTH_MIN} characters")
+        return value
+
+    def database_url(self, role: str) -> str:
+        """Return the URL for a database role (`owner`, `inference`, ...); raise if this process was not given it."""
+        url: SecretStr | None = getattr(self, f"{role}_database_url")
+        if url is None:
+            raise ConfigurationError(f"FINPOOL_{role.upper()}_DATABASE_URL is not set")
+        return url.get_secret_value()
+
+
+def python_version_supported() -> bool:
+    """Tell whether this interpreter is one that the locked requirements were resolved for."""
+    return (3, 11) <= sys.version_info[:2] <= (3, 12)

@@ -1,0 +1,55 @@
+"""OpenTelemetry set-up, and every name that is exported: the GenAI conventions still move, so they move here only."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from opentelemetry import metrics, trace
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Span, SpanKind
+
+OPERATION_NAME = "gen_ai.operation.name"
+REQUEST_MODEL = "gen_ai.request.model"
+RESPONSE_MODEL = "gen_ai.response.model"
+FINISH_REASONS = "gen_ai.response.finish_reasons"
+INPUT_TOKENS = "gen_ai.usage.input_tokens"
+OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
+TENANT = "finpool.tenant.id"
+OUTCOME = "finpool.outcome"
+
+_tracer = trace.get_tracer("finpool")
+_meter = metrics.get_meter("finpool")
+tokens_total = _meter.create_counter(
+    "finpool_tokens_total", unit="{token}", description="Tokens settled, by tenant, model and direction."
+)
+requests_total = _meter.create_counter(
+    "finpool_requests_total", unit="{request}", description="Requests settled, by tenant, model and outcome."
+)
+
+
+def configure_telemetry(service: str, otlp_endpoint: str | None) -> None:
+    """Export traces and metrics of this process to the collector; without one, every call here costs nothing.
+
+    Telemetry may fail open: a collector that is down never holds up a request.
+    """
+    if otlp_endpoint is None:
+        return
+    resource = Resource.create({"service.name": f"finpool-{service}"})
+    tracing = TracerProvider(resource=resource)
+    tracing.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{otlp_endpoint}/v1/traces")))
+    trace.set_tracer_provider(tracing)
+    reader = PeriodicExportingMetricReader(OTLPMetricExporter(endpoint=f"{otlp_endpoint}/v1/metrics"))
+    metrics.set_meter_provider(MeterProvider(resource=resource, metric_readers=[reader]))
+
+
+@contextmanager
+def chat_span(model_id: str, tenant_id: str) -> Iterator[Span]:
+    """Open the span of one chat completion, named as the GenAI conventions say."""
+    attributes = {OPERATION_NAME: "chat", REQUEST_MODEL: model_id, TENANT: tenant_id}
+    with _tracer.start_as_current_span(f"chat {model_id}", kind=SpanKind.SERVER, attributes=attributes) as span:
+        yield span

@@ -1,0 +1,129 @@
+"""What every door's routes share: who may call a route, how errors look, and the request's id."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from finpool.kernel.actor import Actor
+from finpool.kernel.errors import DomainError, InvalidRequest
+from finpool.kernel.ids import new_id, well_formed_request_id
+from finpool.kernel.logs import logger
+
+_log = logger("kernel.web")
+
+
+class Gatekeeper(Protocol):
+    """Wired by the app: identity makes the actor, policy judges it."""
+
+    async def authenticate(self, credential: str) -> Actor:
+        """Return the actor a bearer credential stands for, or raise `Unauthenticated`."""
+
+    def authorize(self, actor: Actor, permission: str) -> None:
+        """Raise `Forbidden` unless the policy in force lets the actor do this."""
+
+
+class RouteNotFound(DomainError):
+    """No such path."""
+
+    status = 404
+    code = "unknown_url"
+    type = "invalid_request_error"
+
+
+class MethodNotAllowed(DomainError):
+    """The path exists, the method does not."""
+
+    status = 405
+    code = "method_not_allowed"
+    type = "invalid_request_error"
+
+
+def bearer(request: Request) -> str:
+    """Return the bearer credential, or an empty string, which no credential equals."""
+    scheme, _, credential = request.headers.get("authorization", "").partition(" ")
+    return credential.strip() if scheme.lower() == "bearer" else ""
+
+
+def requires(permission: str) -> Callable[[Request], Awaitable[Actor]]:
+    """Make the dependency that guards a route; the route x role test reads `permission` from it."""
+
+    async def guard(request: Request) -> Actor:
+        gatekeeper: Gatekeeper = request.app.state.gatekeeper
+        actor = await gatekeeper.authenticate(bearer(request))
+        gatekeeper.authorize(actor, permission)
+        return actor
+
+    guard.permission = permission  # type: ignore[attr-defined]
+    return guard
+
+
+def error_response(error: DomainError) -> JSONResponse:
+    """Render a domain error; the only place that does."""
+    return JSONResponse(error.body(), status_code=error.status, headers=error.headers)
+
+
+async def _on_domain_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, DomainError)  # noqa: S101 - registered for this class only.
+    return error_response(error)
+
+
+async def _on_validation_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class only.
+    problems = [_problem(item) for item in error.errors()]
+    param = problems[0][0]
+    message = "; ".join(f"{where}: {what}" for where, what in problems)
+    return error_response(InvalidRequest(message, param=param))
+
+
+def _problem(item: dict[str, Any]) -> tuple[str, str]:
+    where = ".".join(str(part) for part in item["loc"][1:]) or str(item["loc"][0])
+    return where, str(item["msg"])
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only.
+    if error.status_code == 405:
+        return error_response(MethodNotAllowed(f"{request.method} is not allowed here.", headers=error.headers))
+    return error_response(RouteNotFound(f"Unknown request URL: {request.method} {request.url.path}."))
+
+
+async def _on_defect(request: Request, error: Exception) -> Response:
+    _log.error("unhandled exception", path=request.url.path, exc_info=error)
+    return error_response(DomainError("The platform failed to answer this request."))
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Make every error of `app` leave in one shape."""
+    app.add_exception_handler(DomainError, _on_domain_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_defect)
+
+
+class RequestIdMiddleware:
+    """Gives each request an id, echoing the client's own when it is well formed, and answers with it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; `scope["state"]["request_id"]` holds the id for the routes."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        request_id = well_formed_request_id(sent.decode("latin-1")) or new_id("req")
+        scope.setdefault("state", {})["request_id"] = request_id
+        header = (b"x-request-id", request_id.encode())
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message.setdefault("headers", []).append(header)
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
