@@ -1,0 +1,21 @@
+"""What can be wrong with the catalogue, or with asking for a model."""
+
+from finpool.kernel.errors import ConfigurationError, NotFound
+
+
+class ModelNotFound(NotFound):
+    """The model does not exist, or the actor may not know that it does; both read the same."""
+
+    code = "model_not_found"
+    type = "invalid_request_error"
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(f"The model '{model_id}' does not exist or you do not have access to it.", param="model")
+
+
+class CatalogueInvalid(ConfigurationError):
+    """A declaration cannot be used; the one-line message names file, field and what is wrong with it."""
+
+
+class WeightsUnavailable(ConfigurationError):
+    """A model's weights cannot be fetched, or are not the ones that the catalogue names."""

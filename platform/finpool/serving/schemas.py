@@ -1,0 +1,17 @@
+"""What an engine sends, as its callers get it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from finpool.catalogue.schemas import TokenUsage
+
+
+@dataclass(frozen=True, slots=True)
+class EngineChunk:
+    """One `chat.completion.chunk` as the engine sent it, `usage` removed, and the count up to it.
+
+    The last chunk of an answer has `choices: []` and the exact usage. `usage` is None where the engine said nothing.
+    """
+
+    data: dict[str, Any]
+    usage: TokenUsage | None
