@@ -1,15 +1,17 @@
 """What every door's routes share: who may call a route, how errors look, and the request's id."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Annotated, Any, Protocol
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from finpool.kernel.actor import Actor
+from finpool.kernel.database import Database
 from finpool.kernel.errors import DomainError, InvalidRequest
 from finpool.kernel.ids import new_id, well_formed_request_id
 from finpool.kernel.logs import logger
@@ -56,10 +58,34 @@ def requires(permission: str) -> Callable[[Request], Awaitable[Actor]]:
         gatekeeper: Gatekeeper = request.app.state.gatekeeper
         actor = await gatekeeper.authenticate(bearer(request))
         gatekeeper.authorize(actor, permission)
+        request.state.actor = actor
         return actor
 
     guard.permission = permission  # type: ignore[attr-defined]
     return guard
+
+
+async def _tenant_session(request: Request) -> AsyncIterator[AsyncSession]:
+    actor: Actor = request.state.actor
+    database: Database = request.app.state.database
+    async with database.for_tenant(actor.tenant) as session:
+        yield session
+
+
+async def _sector_session(request: Request) -> AsyncIterator[AsyncSession]:
+    database: Database = request.app.state.database
+    async with database.across_tenants() as session:
+        yield session
+
+
+TenantSession = Annotated[AsyncSession, Depends(_tenant_session, scope="function")]
+"""A transaction that sees the actor's tenant; declare the actor (`requires`) before it.
+
+`scope="function"` commits before the response is sent: a failing commit is an error, never a 200 that did not happen.
+"""
+
+SectorSession = Annotated[AsyncSession, Depends(_sector_session, scope="function")]
+"""A transaction over all tenants, for the operators' and regulators' doors; it commits before the response is sent."""
 
 
 def error_response(error: DomainError) -> JSONResponse:

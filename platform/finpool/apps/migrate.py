@@ -1,0 +1,78 @@
+"""Brings a database up to date: login roles first, then the schema. Safe to run again and at the same time twice."""
+
+import asyncio
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import asyncpg
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+
+import finpool
+from finpool.kernel.database import driver_url
+from finpool.kernel.errors import ConfigurationError
+from finpool.kernel.settings import Settings
+
+LOGIN_ROLES = ("inference", "tenant", "operator", "regulator", "worker")
+_ROLES_LOCK_ID = 4_607_182_417
+
+
+def migrations_dir() -> Path:
+    """Directory of the migrations: inside the package when it is installed, beside it in a checkout."""
+    package = Path(finpool.__file__).parent
+    installed = package / "_migrations"
+    return installed if installed.is_dir() else package.parent / "migrations"
+
+
+def migrate(settings: Settings) -> None:
+    """Ensure the login roles and run pending migrations as the schema's owner.
+
+    Raises `ConfigurationError` when a URL is missing, names another role than `finpool_<role>`, or an existing role
+    could pass the tenants' wall (superuser or BYPASSRLS).
+    """
+    asyncio.run(_migrate(settings))
+
+
+async def _migrate(settings: Settings) -> None:
+    owner_url = settings.database_url("owner")
+    await _ensure_roles(owner_url, {role: settings.database_url(role) for role in LOGIN_ROLES})
+    engine = create_async_engine(driver_url(owner_url))
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(_upgrade)
+            await connection.commit()
+    finally:
+        await engine.dispose()
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migrations_dir()))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+async def _ensure_roles(owner_url: str, urls: dict[str, str]) -> None:
+    connection = await asyncpg.connect(owner_url)
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", _ROLES_LOCK_ID)
+            for role, url in urls.items():
+                await _ensure_role(connection, f"finpool_{role}", url)
+    finally:
+        await connection.close()
+
+
+async def _ensure_role(connection: "asyncpg.Connection[asyncpg.Record]", name: str, url: str) -> None:
+    parts = urlsplit(url)
+    if parts.username != name or not parts.password:
+        variable = f"FINPOOL_{name.removeprefix('finpool_').upper()}_DATABASE_URL"
+        raise ConfigurationError(f"{variable} must log in as {name} with a password")
+    row = await connection.fetchrow("SELECT rolsuper OR rolbypassrls AS unsafe FROM pg_roles WHERE rolname = $1", name)
+    if row is not None and row["unsafe"]:
+        raise ConfigurationError(f"the database role {name} is a superuser or bypasses row-level security")
+    verb = "CREATE" if row is None else "ALTER"
+    literal = await connection.fetchval("SELECT quote_literal($1::text)", unquote(parts.password))
+    await connection.execute(f"{verb} ROLE {name} LOGIN PASSWORD {literal}")

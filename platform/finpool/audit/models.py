@@ -1,0 +1,32 @@
+"""Tables of the audit log."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, DateTime, Identity, LargeBinary, Text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel
+
+
+class AuditOutbox(SQLModel, table=True):
+    """What happened, written in the transaction in which it happened; the sequencer moves it into the log."""
+
+    __tablename__ = "audit_outbox"
+
+    outbox_id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    tenant_id: str | None = Field(default=None, sa_type=Text)
+    occurred_at: datetime = Field(sa_type=DateTime(timezone=True))
+    kind: str = Field(sa_type=Text)
+    body: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+
+
+class AuditEntry(SQLModel, table=True):
+    """One entry of the append-only log: canonical JSON and the hash that chains it to the one before."""
+
+    __tablename__ = "audit_entry"
+
+    seq: int = Field(primary_key=True, sa_type=BigInteger)
+    tenant_id: str | None = Field(default=None, sa_type=Text)
+    entry: str = Field(sa_type=Text)
+    previous: bytes = Field(sa_type=LargeBinary)
+    hash: bytes = Field(sa_type=LargeBinary, unique=True)

@@ -1,0 +1,43 @@
+"""Tables of tenants and their projects."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import Column, DateTime, Text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlmodel import Field, SQLModel
+
+
+class TenantStatus(StrEnum):
+    """A suspended tenant's keys are refused at once; nothing is deleted."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+
+
+class ProjectStatus(StrEnum):
+    """An archived project's keys are refused; its usage stays."""
+
+    ACTIVE = "active"
+    ARCHIVED = "archived"
+
+
+class Tenant(SQLModel, table=True):
+    """An institution. `models` lists what its contract covers (`*`: every shared model); `version` counts changes."""
+
+    tenant_id: str = Field(primary_key=True, sa_type=Text)
+    name: str = Field(sa_type=Text)
+    status: str = Field(sa_type=Text)
+    models: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
+    version: int
+    created_at: datetime = Field(sa_type=DateTime(timezone=True))
+
+
+class Project(SQLModel, table=True):
+    """A unit within a tenant; keys and usage belong to one."""
+
+    tenant_id: str = Field(primary_key=True, sa_type=Text, foreign_key="tenant.tenant_id")
+    project_id: str = Field(primary_key=True, sa_type=Text)
+    name: str = Field(sa_type=Text)
+    status: str = Field(sa_type=Text)
+    created_at: datetime = Field(sa_type=DateTime(timezone=True))

@@ -1,0 +1,66 @@
+"""Fixtures that every test may use: a real Postgres, migrated, with one URL for each database role."""
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from finpool.apps.local.postgres import EmbeddedPostgres, start_postgres, stop_postgres
+from finpool.apps.migrate import migrate
+from finpool.kernel.database import Database
+from finpool.kernel.settings import Settings
+
+TENANT_TABLES = "audit_entry, audit_outbox, usage_record, spool_position, lease, account, api_key, platform_token"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """One embedded Postgres for the whole run, in a directory of its own."""
+    home = Path(tempfile.mkdtemp(prefix="finpool-test-"))
+    try:
+        server = start_postgres(home)
+        migrate(Settings(**{f"{role}_database_url": url for role, url in server.urls.items()}))
+        yield server
+    finally:
+        stop_postgres(home)
+        shutil.rmtree(home)
+
+
+@pytest.fixture
+async def clean_postgres(postgres: EmbeddedPostgres) -> EmbeddedPostgres:
+    """The same Postgres with every table empty."""
+    connection = await asyncpg.connect(postgres.urls["owner"])
+    try:
+        await connection.execute(f"TRUNCATE {TENANT_TABLES}, project, tenant")
+    finally:
+        await connection.close()
+    return postgres
+
+
+@pytest.fixture
+async def database(clean_postgres: EmbeddedPostgres) -> AsyncIterator[Callable[[str], Database]]:
+    """Open the empty database as a role: `database("inference")`."""
+    opened: dict[str, Database] = {}
+
+    def open_as(role: str) -> Database:
+        if role not in opened:
+            opened[role] = Database(clean_postgres.urls[role], connections_max=5)
+        return opened[role]
+
+    yield open_as
+    for each in opened.values():
+        await each.close()
+
+
+@pytest.fixture
+def settings(clean_postgres: EmbeddedPostgres, tmp_path: Path) -> Settings:
+    """Settings of a process with its own home, secrets and all database URLs."""
+    secrets_dir = tmp_path / "secrets"
+    secrets_dir.mkdir(mode=0o700)
+    (secrets_dir / "key_pepper").write_text("p" * 64)
+    (secrets_dir / "engine_token").write_text("t" * 64)
+    urls = {f"{role}_database_url": url for role, url in clean_postgres.urls.items()}
+    return Settings(home=tmp_path, **urls)

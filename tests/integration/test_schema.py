@@ -1,0 +1,89 @@
+"""The schema in Postgres: isolation by policy, and the same tables as the code's."""
+
+from importlib import import_module
+
+import asyncpg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlmodel import SQLModel
+
+from finpool.apps.local.postgres import EmbeddedPostgres
+from finpool.apps.migrate import LOGIN_ROLES
+from finpool.kernel.database import driver_url
+
+for domain in ("tenancy", "identity", "quota", "metering", "audit"):
+    import_module(f"finpool.{domain}.models")
+
+
+async def test_every_table_with_a_tenant_has_forced_row_level_security(clean_postgres: EmbeddedPostgres) -> None:
+    connection = await asyncpg.connect(clean_postgres.urls["owner"])
+    try:
+        rows = await connection.fetch("""
+            SELECT c.relname, c.relrowsecurity AND c.relforcerowsecurity AS forced,
+                   (SELECT count(*) FROM pg_policies p WHERE p.tablename = c.relname AND p.policyname = 'own_tenant'
+                      AND p.roles = '{public}' AND p.cmd = 'ALL' AND p.with_check = p.qual
+                      AND p.qual LIKE '%finpool.tenant_id%') AS own,
+                   (SELECT count(*) FROM pg_policies p WHERE p.tablename = c.relname AND (p.policyname <> 'own_tenant')
+                      AND (p.roles && '{public,finpool_tenant}' OR p.qual NOT LIKE '%finpool.scope%')) AS too_wide
+            FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
+            WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace""")
+    finally:
+        await connection.close()
+    assert len(rows) >= 8
+    assert [dict(row) for row in rows if not (row["forced"] and row["own"] == 1 and row["too_wide"] == 0)] == []
+
+
+async def test_login_roles_own_nothing_and_cannot_bypass_row_level_security(clean_postgres: EmbeddedPostgres) -> None:
+    names = [f"finpool_{role}" for role in LOGIN_ROLES]
+    connection = await asyncpg.connect(clean_postgres.urls["owner"])
+    try:
+        roles = await connection.fetch(
+            "SELECT rolname FROM pg_roles WHERE rolname = ANY($1) AND NOT (rolsuper OR rolbypassrls OR rolcreaterole)",
+            names,
+        )
+        owned = await connection.fetchval(
+            "SELECT count(*) FROM pg_class JOIN pg_roles r ON r.oid = relowner WHERE r.rolname = ANY($1)", names
+        )
+    finally:
+        await connection.close()
+    assert {row["rolname"] for row in roles} == set(names)
+    assert owned == 0
+
+
+@pytest.mark.parametrize("role", LOGIN_ROLES)
+async def test_without_a_scope_no_role_sees_a_tenants_rows(clean_postgres: EmbeddedPostgres, role: str) -> None:
+    owner = await asyncpg.connect(clean_postgres.urls["owner"])
+    try:
+        async with owner.transaction():
+            await owner.execute("SELECT set_config('finpool.tenant_id', 'bank-a', true)")
+            await owner.execute("INSERT INTO tenant VALUES ('bank-a', 'A', 'active', '{*}', 1, now())")
+    finally:
+        await owner.close()
+    connection = await asyncpg.connect(clean_postgres.urls[role])
+    try:
+        assert await connection.fetchval("SELECT count(*) FROM tenant") == 0
+        await connection.execute("SELECT set_config('finpool.tenant_id', 'bank-b', false)")
+        assert await connection.fetchval("SELECT count(*) FROM tenant") == 0
+        await connection.execute("SELECT set_config('finpool.tenant_id', 'bank-a', false)")
+        assert await connection.fetchval("SELECT count(*) FROM tenant") == 1
+        await connection.execute("SELECT set_config('finpool.tenant_id', '', false)")
+        await connection.execute("SELECT set_config('finpool.scope', 'sector', false)")
+        assert await connection.fetchval("SELECT count(*) FROM tenant") == (0 if role == "tenant" else 1)
+    finally:
+        await connection.close()
+
+
+async def test_the_code_and_the_migrations_describe_the_same_tables(clean_postgres: EmbeddedPostgres) -> None:
+    def differences(connection: Connection) -> list[object]:
+        return list(compare_metadata(MigrationContext.configure(connection), SQLModel.metadata))
+
+    engine = create_async_engine(driver_url(clean_postgres.urls["owner"]))
+    try:
+        async with engine.connect() as connection:
+            found = await connection.run_sync(differences)
+    finally:
+        await engine.dispose()
+    assert [item for item in found if item[0] not in ("remove_index",)] == []  # type: ignore[index]
