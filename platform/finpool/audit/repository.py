@@ -1,0 +1,37 @@
+"""Queries over the log."""
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from finpool.audit.models import AuditEntry
+from finpool.audit.schemas import Entry, Head
+from finpool.kernel.ids import TenantId
+
+
+async def head(session: AsyncSession) -> Head | None:
+    """Return the newest entry's number and hash, or None while the log is empty."""
+    query = select(col(AuditEntry.seq), col(AuditEntry.hash)).order_by(col(AuditEntry.seq).desc()).limit(1)
+    row = (await session.execute(query)).one_or_none()
+    return None if row is None else Head(seq=row[0], hash=row[1].hex())
+
+
+async def page(
+    session: AsyncSession, *, after: int | None, up_to: int, limit: int, tenant_id: TenantId | None
+) -> list[Entry]:
+    """Return entries in order, numbered above `after` and at most `up_to`; of one tenant, or of all for None."""
+    query = select(AuditEntry).where(col(AuditEntry.seq) <= up_to).order_by(col(AuditEntry.seq)).limit(limit)
+    if after is not None:
+        query = query.where(col(AuditEntry.seq) > after)
+    if tenant_id is not None:
+        query = query.where(col(AuditEntry.tenant_id) == tenant_id)
+    return [
+        Entry(
+            seq=row.seq,
+            tenant_id=row.tenant_id,
+            entry=row.entry,
+            previous=row.previous.hex(),
+            hash=row.hash.hex(),
+        )
+        for row in (await session.scalars(query)).all()
+    ]

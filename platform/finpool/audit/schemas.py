@@ -1,0 +1,91 @@
+"""An entry of the log: its canonical text, and what can be checked about it without a database."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+import orjson
+import rfc8785
+from pydantic import BaseModel
+
+ENTRY_BYTES_MAX = 65_535
+"""The transparency log's tiles hold an entry's length in two bytes."""
+
+SEQ_MAX = 2**53 - 1
+"""Canonical JSON holds no larger integer."""
+
+FIRST_PREVIOUS = bytes(32)
+"""What the first entry is chained to."""
+
+
+class Entry(BaseModel):
+    """One entry exactly as it was hashed: `hash` is SHA-256 of the bytes of `previous` followed by those of `entry`.
+
+    `previous` and `hash` are 64 hexadecimal digits; `entry` is RFC 8785 JSON with seq, occurred_at, kind, tenant_id
+    and body.
+    """
+
+    seq: int
+    tenant_id: str | None
+    entry: str
+    previous: str
+    hash: str
+
+
+class Head(BaseModel):
+    """The newest entry's number and hash: who keeps it can tell later whether anything before it was changed."""
+
+    seq: int
+    hash: str
+
+
+class EntryPage(BaseModel):
+    """Entries in order. `head` is None while the log is empty."""
+
+    entries: list[Entry]
+    head: Head | None
+
+
+def canonical_entry(
+    *, seq: int, occurred_at: datetime, kind: str, tenant_id: str | None, body: Mapping[str, Any]
+) -> bytes:
+    """Return the entry's canonical JSON; raise ValueError for what it cannot hold (non-finite numbers, huge ones)."""
+    return rfc8785.dumps(
+        {
+            "seq": seq,
+            "occurred_at": occurred_at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "kind": kind,
+            "tenant_id": tenant_id,
+            "body": dict(body),
+        }
+    )
+
+
+def chain_hash(previous: bytes, entry: bytes) -> bytes:
+    """Return the hash, 32 bytes, that chains an entry to the one before."""
+    return sha256(previous + entry).digest()
+
+
+def verify_chain(entries: Iterable[Entry]) -> int | None:
+    """Check the whole log from its first entry on; return the first bad entry's number, or None if all is well.
+
+    What is not there cannot be checked: compare the last entry with a head kept from earlier, or a cut at the end
+    goes unnoticed.
+    """
+    previous = FIRST_PREVIOUS.hex()
+    for seq, entry in enumerate(entries):
+        if not (entry.seq == seq and entry.previous == previous and _is_intact(entry)):
+            return seq
+        previous = entry.hash
+    return None
+
+
+def _is_intact(entry: Entry) -> bool:
+    try:
+        content = orjson.loads(entry.entry)
+        computed = chain_hash(bytes.fromhex(entry.previous), entry.entry.encode()).hex()
+    except ValueError:
+        return False
+    named = (content.get("seq"), content.get("tenant_id")) if isinstance(content, dict) else None
+    return computed == entry.hash and named == (entry.seq, entry.tenant_id)

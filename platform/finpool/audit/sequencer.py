@@ -1,0 +1,68 @@
+"""Moves what happened from the outbox into the log: numbered without a gap, each hashed with the one before."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import delete, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from finpool.audit.models import AuditEntry, AuditOutbox
+from finpool.audit.schemas import FIRST_PREVIOUS, canonical_entry, chain_hash
+from finpool.kernel.database import Database
+
+_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('finpool.audit.sequencer'))")
+
+
+class Sequencer:
+    """The log's only writer. Any number may run: a lock in Postgres lets one of them work at a time."""
+
+    def __init__(self, database: Database, batch_max: int = 1000) -> None:
+        self._database = database
+        self._batch_max = batch_max
+
+    async def run_once(self) -> int:
+        """Move up to `batch_max` events; return how many. Returns 0 while another sequencer holds the lock."""
+        async with self._database.across_tenants() as session:
+            if not await session.scalar(_TRY_LOCK):
+                return 0
+            events = await self._take(session)
+            if events:
+                await self._chain(session, events)
+            return len(events)
+
+    async def _take(self, session: AsyncSession) -> list[AuditOutbox]:
+        # Transactions commit in another order than that in which they drew their outbox ids, so a smaller id may
+        # appear after a larger one was moved. Rows are deleted one by one, without a high-water mark, so such a row
+        # is simply taken by a later run: nothing is passed over, and the log's order is that of sequencing.
+        oldest = select(col(AuditOutbox.outbox_id)).order_by(col(AuditOutbox.outbox_id)).limit(self._batch_max)
+        taken = delete(AuditOutbox).where(col(AuditOutbox.outbox_id).in_(oldest)).returning(AuditOutbox)
+        rows = (await session.scalars(taken, execution_options={"synchronize_session": False})).all()
+        return sorted(rows, key=lambda row: row.outbox_id or 0)
+
+    async def _chain(self, session: AsyncSession, events: Sequence[AuditOutbox]) -> None:
+        newest = select(col(AuditEntry.seq), col(AuditEntry.hash)).order_by(col(AuditEntry.seq).desc()).limit(1)
+        row = (await session.execute(newest)).one_or_none()
+        seq, previous = (-1, FIRST_PREVIOUS) if row is None else (row[0], row[1])
+        entries: list[dict[str, Any]] = []
+        for event in events:
+            seq += 1
+            entry = canonical_entry(
+                seq=seq,
+                occurred_at=event.occurred_at,
+                kind=event.kind,
+                tenant_id=event.tenant_id,
+                body=event.body,
+            )
+            hashed = chain_hash(previous, entry)
+            entries.append(
+                {
+                    "seq": seq,
+                    "tenant_id": event.tenant_id,
+                    "entry": entry.decode(),
+                    "previous": previous,
+                    "hash": hashed,
+                }
+            )
+            previous = hashed
+        await session.execute(insert(AuditEntry), entries)

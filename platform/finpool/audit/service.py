@@ -1,0 +1,72 @@
+"""Record what happened, in the transaction in which it happens; read what was recorded."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import rfc8785
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from finpool.audit import repository
+from finpool.audit.errors import AuditEntryTooLarge
+from finpool.audit.schemas import ENTRY_BYTES_MAX, SEQ_MAX, EntryPage, canonical_entry
+from finpool.kernel.actor import Actor
+from finpool.kernel.clock import now
+from finpool.kernel.ids import TenantId
+
+# Plain SQL: the ORM would ask for the new row's id with RETURNING, and writers may not read the outbox.
+_INSERT = text(
+    "INSERT INTO audit_outbox (tenant_id, occurred_at, kind, body)"
+    " VALUES (:tenant_id, :occurred_at, :kind, CAST(:body AS jsonb))"
+)
+
+
+async def append(
+    session: AsyncSession, *, kind: str, tenant_id: TenantId | None, actor: Actor | None, body: Mapping[str, Any]
+) -> None:
+    """Hand one event to the log; it is recorded if, and only if, the session's transaction commits.
+
+    `kind` is dotted (`key.revoked`). `body` holds JSON without fractions, and no `actor`: that key is filled from
+    `actor` when one is given. Raises `AuditEntryTooLarge`, and ValueError for a body that no entry can hold.
+    """
+    if "actor" in body:
+        raise ValueError("an audit body names its actor through the argument, or it could claim another one")
+    _refuse_fractions(body)
+    content = dict(body) if actor is None else {**body, "actor": _described(actor)}
+    occurred_at = now()
+    longest = canonical_entry(seq=SEQ_MAX, occurred_at=occurred_at, kind=kind, tenant_id=tenant_id, body=content)
+    if len(longest) > ENTRY_BYTES_MAX:
+        raise AuditEntryTooLarge(
+            f"The audit entry for this would take {len(longest)} bytes; at most {ENTRY_BYTES_MAX} are possible."
+        )
+    row = {
+        "tenant_id": tenant_id,
+        "occurred_at": occurred_at,
+        "kind": kind,
+        "body": rfc8785.dumps(content).decode(),
+    }
+    await session.execute(_INSERT, row)
+
+
+async def entries(
+    session: AsyncSession, *, after: int | None, limit: int, tenant_id: TenantId | None = None
+) -> EntryPage:
+    """Return up to `limit` entries numbered above `after` (None: from the first), of one tenant or of all."""
+    head = await repository.head(session)
+    if head is None:
+        return EntryPage(entries=[], head=None)
+    page = await repository.page(session, after=after, up_to=head.seq, limit=limit, tenant_id=tenant_id)
+    return EntryPage(entries=page, head=head)
+
+
+def _described(actor: Actor) -> dict[str, str]:
+    return {"audience": actor.audience, "role": actor.role, "credential_id": actor.credential_id}
+
+
+def _refuse_fractions(value: object) -> None:
+    """Postgres turns 1e20 into a whole number that canonical JSON cannot hold, which would stop the sequencer."""
+    if isinstance(value, float):
+        raise ValueError("an audit body holds integers only: amounts are micros or picos, never fractions")
+    children = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    for child in children:
+        _refuse_fractions(child)
