@@ -1,0 +1,136 @@
+"""Processes that outlive the command that starts them.
+
+Each is recorded with its process id and the moment it started, so that a process id which the system has given to
+somebody else is never signalled.
+"""
+
+import json
+import os
+import select
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from finpool.apps.local.home import Home, write_atomically
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_KILL_WAIT_SECONDS = 10.0
+
+
+class Stopped(StrEnum):
+    """How a process ended."""
+
+    NOT_RUNNING = "not running"
+    ENDED = "ended"
+    KILLED = "killed"
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRecord:
+    """A process of this installation. `started` is the boot's id and the kernel's start time in clock ticks."""
+
+    name: str
+    pid: int
+    started: str
+    port: int | None
+
+
+def start_process(
+    home: Home, name: str, command: Sequence[str], environment: Mapping[str, str], port: int | None
+) -> ProcessRecord:
+    """Start a detached process that logs to HOME/log/<name>.log, and record it; `environment` is all it gets."""
+    descriptor = os.open(log_path(home, name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "ab") as log:
+        # The command is this interpreter and fixed arguments; no shell is involved.
+        child = subprocess.Popen(  # noqa: S603
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=dict(environment),
+            cwd=home.root,
+            start_new_session=True,
+        )
+    record = ProcessRecord(name, child.pid, _start_mark(child.pid) or "", port)
+    try:
+        write_atomically(_record_path(home, name), json.dumps(asdict(record)) + "\n", mode=0o600)
+    except OSError:
+        # A process without a record could never be stopped by `down`.
+        child.kill()
+        child.wait()
+        raise
+    return record
+
+
+def running_process(home: Home, name: str) -> ProcessRecord | None:
+    """Return the record of a process that runs now, or None."""
+    try:
+        record = ProcessRecord(**json.loads(_record_path(home, name).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    return record if _start_mark(record.pid) == record.started else None
+
+
+def stop_process(home: Home, name: str, timeout_seconds: float) -> Stopped:
+    """End a process: SIGTERM, a bounded wait, then SIGKILL for it and the processes of its session."""
+    record = running_process(home, name)
+    if record is None:
+        _record_path(home, name).unlink(missing_ok=True)
+        return Stopped.NOT_RUNNING
+    try:
+        handle = os.pidfd_open(record.pid)
+    except ProcessLookupError:
+        return Stopped.NOT_RUNNING
+    try:
+        outcome = _end(home, record, handle, timeout_seconds)
+    finally:
+        os.close(handle)
+    _record_path(home, name).unlink(missing_ok=True)
+    return outcome
+
+
+def _end(home: Home, record: ProcessRecord, handle: int, timeout_seconds: float) -> Stopped:
+    # The handle fixes one process; looking again rules out that the id changed hands before the handle was opened.
+    if running_process(home, record.name) is None:
+        return Stopped.NOT_RUNNING
+    signal.pidfd_send_signal(handle, signal.SIGTERM)
+    if select.select([handle], [], [], timeout_seconds)[0]:
+        return Stopped.ENDED
+    os.killpg(record.pid, signal.SIGKILL)
+    select.select([handle], [], [], _KILL_WAIT_SECONDS)
+    return Stopped.KILLED
+
+
+def log_path(home: Home, name: str) -> Path:
+    """Return where the process `name` writes its log."""
+    return home.log / f"{name}.log"
+
+
+def last_log_line(home: Home, name: str) -> str:
+    """Return the last line that the process wrote, or an empty string."""
+    try:
+        lines = log_path(home, name).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _record_path(home: Home, name: str) -> Path:
+    return home.run / f"{name}.json"
+
+
+def _start_mark(pid: int) -> str | None:
+    """Return what identifies the process behind a pid, or None when it has ended (a zombie has)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # The name in parentheses may hold anything, so fields are counted from the last parenthesis: state is the
+    # third field of proc(5), start time the twenty-second.
+    fields = stat.rpartition(")")[2].split()
+    if fields[0] in ("Z", "X"):
+        return None
+    return f"{_BOOT_ID.read_text(encoding='utf-8').strip()}:{fields[19]}"
