@@ -1,0 +1,233 @@
+"""What the chart renders, with every option flipped: valid for Kubernetes and KubeRay, and locked down."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+Manifest = dict[str, Any]
+Render = Callable[..., list[Manifest]]
+
+KUBERNETES = "1.37"
+ROLES = ("owner", "inference", "tenant", "operator", "regulator", "worker")
+INGRESS = {"enabled": True, "className": "nginx", "host": "models.example", "tlsSecretName": "models-tls"}
+PEERS = [{"namespaceSelector": {"matchLabels": {"team": "edge"}}}, {"ipBlock": {"cidr": "10.9.0.0/16"}}]
+TOLERATIONS = [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}]
+GPU = {"requests": {"cpu": "4", "memory": "32Gi"}, "limits": {"memory": "32Gi", "nvidia.com/gpu": "1"}}
+
+VARIATIONS: dict[str, dict[str, Any]] = {
+    "as required": {},
+    "images": {
+        "global": {"imageRegistry": "registry.example:5000/bank"},
+        "images": {"pullPolicy": "Always", "pullSecrets": ["pull"], "app": {"repository": "mirror/app"}},
+    },
+    "settings": {"settings": {"body_bytes_max": 2097152, "lease_share_of_rest": 0.25, "log_level": "DEBUG"}},
+    "catalogue": {"catalogue": {"models.yaml": "id: a\n"}, "models": {"serve": ["a", "b.1"]}},
+    "scheduling": {"scheduling": {"nodeSelector": {"pool": "apps"}, "tolerations": TOLERATIONS}},
+    "inference": {
+        "inference": {
+            "streamSecondsMax": 1800,
+            "spool": {"size": "20Gi", "bytesMax": 17179869184, "storageClassName": "fast"},
+            "service": {"type": "LoadBalancer", "annotations": {"a": "b"}},
+            "ingress": {**INGRESS, "annotations": {"nginx.ingress.kubernetes.io/proxy-buffering": "off"}},
+            "allowFrom": PEERS,
+        }
+    },
+    "doors": {
+        "operator": {"replicas": 1, "autoscaling": {"enabled": True}, "ingress": INGRESS, "allowFrom": PEERS},
+        "regulator": {"autoscaling": {"enabled": True, "replicasMax": 6}, "ingress": INGRESS, "allowFrom": PEERS},
+    },
+    "migration": {"migration": {"backoffLimit": 0, "deadlineSeconds": 3600}},
+    "models": {
+        "models": {
+            "upgradeStrategy": "None",
+            "kuberayNamespace": "ray",
+            "workers": {"replicas": 3, "resources": GPU, "nodeSelector": {"gpu": "yes"}, "tolerations": TOLERATIONS},
+            "weights": {
+                "existingClaim": "weights",
+                "hubUrl": "https://hub.example",
+                "packageIndexUrl": "https://index.example/simple",
+                "sources": [{"cidr": "10.2.0.0/16", "port": 443}],
+            },
+        }
+    },
+    "telemetry": {"telemetry": {"otlpEndpoint": "http://otel.example:4318", "collectors": PEERS}},
+}
+
+
+@pytest.fixture(params=list(VARIATIONS))
+def manifests(request: pytest.FixtureRequest, render: Render) -> list[Manifest]:
+    return render(VARIATIONS[request.param])
+
+
+def pod_specs(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
+    """Yield the specification of every pod that comes of the manifests, Ray's included, with its component."""
+    for manifest in manifests:
+        templates: list[Manifest] = []
+        if manifest["kind"] in {"Deployment", "StatefulSet", "Job"}:
+            templates = [manifest["spec"]["template"]]
+        elif manifest["kind"] == "Pod":
+            templates = [manifest]
+        elif manifest["kind"] == "RayService":
+            cluster = manifest["spec"]["rayClusterConfig"]
+            groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+            templates = [group["template"] for group in groups]
+        for template in templates:
+            yield template["metadata"]["labels"]["app.kubernetes.io/component"], template["spec"]
+
+
+def containers(manifests: list[Manifest]) -> dict[str, Manifest]:
+    """Return every container by its name; names are unique over the chart."""
+    found: dict[str, Manifest] = {}
+    for _, spec in pod_specs(manifests):
+        for container in [*spec.get("initContainers", []), *spec["containers"]]:
+            assert container["name"] not in found
+            found[container["name"]] = container
+    return found
+
+
+def environment(container: Manifest) -> dict[str, Any]:
+    return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in container.get("env", [])}
+
+
+@pytest.fixture(scope="module")
+def valid() -> Callable[[Manifest], None]:
+    """Check a manifest, but the same one only once: most are equal from one variation to the next."""
+    folder = Path(__file__).parent / "kubernetes_schemas"
+    rayservice = json.loads((folder / "rayservice-kuberay-1.7.schema.json").read_text())
+    checked: set[str] = set()
+
+    def check(manifest: Manifest) -> None:
+        text = json.dumps(manifest, sort_keys=True)
+        if text in checked:
+            return
+        if manifest["kind"] == "RayService":
+            jsonschema.validate(manifest, rayservice)
+        else:
+            kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+        checked.add(text)
+
+    return check
+
+
+def test_every_manifest_is_valid_for_kubernetes_and_kuberay(
+    manifests: list[Manifest], valid: Callable[[Manifest], None]
+) -> None:
+    for manifest in manifests:
+        valid(manifest)
+    for component, spec in pod_specs(manifests):
+        valid({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": component}, "spec": spec})
+
+
+def test_names_are_unique_and_labels_fit(manifests: list[Manifest]) -> None:
+    names = [(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests]
+    assert len(names) == len(set(names))
+    for manifest in manifests:
+        assert all(len(value) <= 63 for value in manifest["metadata"]["labels"].values())
+
+
+def test_a_long_release_name_leaves_room_for_what_kuberay_appends(render: Render) -> None:
+    manifests = render(release="a-release-name-that-is-as-long-as-helm-lets-it-be-x-x")
+    service = next(manifest for manifest in manifests if manifest["kind"] == "RayService")
+    assert len(service["metadata"]["name"]) <= 47
+    assert all(len(manifest["metadata"]["name"]) <= 63 for manifest in manifests)
+
+
+def test_every_pod_is_locked_down(manifests: list[Manifest]) -> None:
+    seen = set()
+    for component, spec in pod_specs(manifests):
+        seen.add(component)
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["serviceAccountName"] != "default"
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["runAsUser"] == 65532
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not any("hostPath" in volume for volume in spec["volumes"])
+    assert seen == {"migrate", "inference", "operator", "regulator", "ray-head", "ray-worker", "test"}
+
+
+def test_every_container_is_locked_down(manifests: list[Manifest]) -> None:
+    for container in containers(manifests).values():
+        context = container["securityContext"]
+        assert context["runAsNonRoot"] is True
+        assert context["readOnlyRootFilesystem"] is True
+        assert context["allowPrivilegeEscalation"] is False
+        assert context["privileged"] is False
+        assert context["capabilities"] == {"drop": ["ALL"]}
+        assert {"cpu", "memory"} <= set(container["resources"]["requests"])
+        assert "memory" in container["resources"]["limits"]
+        assert "/tmp" in {mount["mountPath"] for mount in container["volumeMounts"]}
+
+
+def test_every_image_is_named_by_digest(render: Render) -> None:
+    for container in containers(render()).values():
+        assert re.fullmatch(r"finpool/(app|engine)@sha256:[0-9a-f]{64}", container["image"])
+    for container in containers(render(VARIATIONS["images"])).values():
+        assert re.fullmatch(
+            r"registry\.example:5000/bank/(mirror/app|finpool/engine)@sha256:\w{64}", container["image"]
+        )
+    assert all(spec["imagePullSecrets"] == [{"name": "pull"}] for _, spec in pod_specs(render(VARIATIONS["images"])))
+
+
+def test_each_process_gets_only_the_database_roles_it_needs(manifests: list[Manifest]) -> None:
+    roles = {
+        "migrate": set(ROLES),
+        "inference": {"inference", "tenant"},
+        "worker": {"worker"},
+        "operator": {"operator"},
+        "regulator": {"regulator"},
+        "ray-head": set(),
+        "ray-worker": set(),
+        "doors": set(),
+    }
+    for name, container in containers(manifests).items():
+        given = {key: value for key, value in environment(container).items() if key.endswith("_DATABASE_URL")}
+        assert set(given) == {f"FINPOOL_{role.upper()}_DATABASE_URL" for role in roles[name]}
+        for role in roles[name]:
+            reference = {"name": "finpool-databases", "key": f"{role}-database-url"}
+            assert given[f"FINPOOL_{role.upper()}_DATABASE_URL"] == {"secretKeyRef": reference}
+
+
+def test_each_process_gets_only_the_secret_files_it_needs(manifests: list[Manifest]) -> None:
+    files = {
+        "inference": ["key_pepper", "engine_token"],
+        "operator": ["key_pepper"],
+        "regulator": ["key_pepper"],
+        "ray-head": ["engine_token"],
+        "ray-worker": ["engine_token"],
+    }
+    for _, spec in pod_specs(manifests):
+        volumes = {volume["name"]: volume for volume in spec["volumes"]}
+        for container in [*spec.get("initContainers", []), *spec["containers"]]:
+            mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
+            if container["name"] not in files:
+                assert "secrets" not in mounts
+                continue
+            assert environment(container)["FINPOOL_SECRETS_DIR"] == mounts["secrets"]["mountPath"]
+            assert mounts["secrets"]["readOnly"] is True
+            secret = volumes["secrets"]["secret"]
+            assert secret["secretName"] == "finpool-files"
+            assert [item["key"] for item in secret["items"]] == files[container["name"]]
+
+
+def test_no_secret_is_made_or_rendered(manifests: list[Manifest]) -> None:
+    assert all(manifest["kind"] != "Secret" for manifest in manifests)
+    text = yaml.safe_dump_all(manifests)
+    assert "postgresql" not in text
+    assert "://" not in re.sub(r"https?://[^@\s]*(\s|$)", "", text)
+
+
+def test_every_setting_given_reaches_the_apps_as_written(render: Render) -> None:
+    found = containers(render(VARIATIONS["settings"]))
+    for name in ("inference", "worker", "operator", "regulator"):
+        given = environment(found[name])
+        assert given["FINPOOL_BODY_BYTES_MAX"] == "2097152"
+        assert given["FINPOOL_LEASE_SHARE_OF_REST"] == "0.25"
+        assert given["FINPOOL_LOG_LEVEL"] == "DEBUG"

@@ -1,0 +1,158 @@
+"""How the chart runs each process: order, draining, the spool, the doors and the models."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+
+Manifest = dict[str, Any]
+Render = Callable[..., list[Manifest]]
+
+
+def one(manifests: list[Manifest], kind: str, suffix: str) -> Manifest:
+    (found,) = [m for m in manifests if m["kind"] == kind and m["metadata"]["name"].endswith(suffix)]
+    return found
+
+
+def environment(container: Manifest) -> dict[str, Any]:
+    return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in container["env"]}
+
+
+@pytest.mark.parametrize("seconds", [10, 600, 7200])
+def test_an_inference_pod_outlives_its_longest_stream(render: Render, seconds: int) -> None:
+    spec = one(render({"inference": {"streamSecondsMax": seconds}}), "StatefulSet", "-inference")["spec"]["template"]
+    (container,) = spec["spec"]["containers"]
+    command = container["lifecycle"]["preStop"]["exec"]["command"]
+    assert command[1:] == ["/etc/finpool/drain/drain.py", "8000", str(seconds)]
+    assert spec["spec"]["terminationGracePeriodSeconds"] > seconds
+    ray = one(render({"inference": {"streamSecondsMax": seconds}}), "RayService", "-finpool")
+    worker = ray["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]["template"]["spec"]
+    assert worker["terminationGracePeriodSeconds"] > seconds
+
+
+def test_the_worker_shares_the_spool_and_stops_after_the_inference_app(render: Render) -> None:
+    spec = one(render(), "StatefulSet", "-inference")["spec"]
+    (worker,) = spec["template"]["spec"]["initContainers"]
+    (inference,) = spec["template"]["spec"]["containers"]
+    assert worker["restartPolicy"] == "Always"
+    assert worker["args"] == ["serve", "worker"]
+    assert inference["args"] == ["serve", "inference"]
+    for container in (worker, inference):
+        given = environment(container)
+        assert given["FINPOOL_SPOOL_DIR"].startswith("/var/lib/finpool")
+        assert given["FINPOOL_SPOOL_BYTES_MAX"] == "1073741824"
+        assert given["FINPOOL_REPLICA_ID"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+        assert {"name": "spool", "mountPath": "/var/lib/finpool"} in container["volumeMounts"]
+
+
+def test_a_spool_has_one_writer_and_outlives_the_release(render: Render) -> None:
+    spec = one(render(), "StatefulSet", "-inference")["spec"]
+    (claim,) = spec["volumeClaimTemplates"]
+    assert claim["metadata"]["name"] == "spool"
+    assert claim["spec"]["accessModes"] == ["ReadWriteOncePod"]
+    assert spec["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Retain", "whenScaled": "Retain"}
+
+
+def test_migrations_run_before_anything_else_changes(render: Render) -> None:
+    manifests = render()
+    job = one(manifests, "Job", "-migrate")
+    account = one(manifests, "ServiceAccount", "-migrate")
+    for manifest in (job, account):
+        assert manifest["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    weights = [int(m["metadata"]["annotations"]["helm.sh/hook-weight"]) for m in (account, job)]
+    assert weights == sorted(weights)
+    assert job["spec"]["template"]["spec"]["serviceAccountName"] == account["metadata"]["name"]
+    assert job["spec"]["template"]["spec"]["containers"][0]["args"] == ["migrate"]
+    assert job["spec"]["activeDeadlineSeconds"] == 600
+
+
+def test_the_migration_job_needs_nothing_that_is_installed_after_it(render: Render) -> None:
+    job = one(render({"catalogue": {"a.yaml": "id: a\n"}}), "Job", "-migrate")
+    assert [volume for volume in job["spec"]["template"]["spec"]["volumes"] if "emptyDir" not in volume] == []
+
+
+@pytest.mark.parametrize(("door", "port"), [("inference", 8000), ("operator", 8001), ("regulator", 8002)])
+def test_each_door_is_probed_and_published_on_its_own_port(render: Render, door: str, port: int) -> None:
+    manifests = render()
+    kind = "StatefulSet" if door == "inference" else "Deployment"
+    (container,) = one(manifests, kind, f"-{door}")["spec"]["template"]["spec"]["containers"]
+    assert container["args"] == ["serve", door]
+    assert container["ports"] == [{"name": "http", "containerPort": port}]
+    assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
+    assert environment(container)["FINPOOL_HOST"] == "0.0.0.0"
+    assert environment(container)["FINPOOL_PORT"] == "8000"
+    service = one(manifests, "Service", f"-{door}")
+    assert service["spec"]["ports"] == [{"name": "http", "port": port, "targetPort": "http"}]
+    assert service["spec"]["type"] == "ClusterIP"
+
+
+def test_the_release_test_asks_every_door(render: Render) -> None:
+    pod = one(render(), "Pod", "-test")
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    urls = [part for part in pod["spec"]["containers"][0]["command"] if part.startswith("http://")]
+    assert [url.rsplit("-", 1)[1] for url in urls] == [
+        "inference:8000/readyz", "operator:8001/readyz", "regulator:8002/readyz",
+    ]  # fmt: skip
+
+
+def test_a_door_is_published_only_with_tls(render: Render) -> None:
+    assert all(manifest["kind"] != "Ingress" for manifest in render())
+    ingress = {"enabled": True, "host": "bank.example", "tlsSecretName": "bank-tls"}
+    (published,) = [m for m in render({"regulator": {"ingress": ingress}}) if m["kind"] == "Ingress"]
+    assert published["spec"]["tls"] == [{"hosts": ["bank.example"], "secretName": "bank-tls"}]
+
+
+def test_a_scaled_door_leaves_its_replicas_to_the_autoscaler(render: Render) -> None:
+    manifests = render({"operator": {"autoscaling": {"enabled": True}}})
+    assert "replicas" not in one(manifests, "Deployment", "-operator")["spec"]
+    scaler = one(manifests, "HorizontalPodAutoscaler", "-operator")["spec"]
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (2, 4)
+    assert one(manifests, "Deployment", "-regulator")["spec"]["replicas"] == 2
+
+
+def test_disruption_budgets_let_one_pod_go_at_a_time(render: Render) -> None:
+    budgets = [manifest for manifest in render() if manifest["kind"] == "PodDisruptionBudget"]
+    selected = {b["spec"]["selector"]["matchLabels"]["app.kubernetes.io/component"] for b in budgets}
+    assert selected == {"inference", "operator", "regulator", "ray-worker"}
+    assert all(budget["spec"]["maxUnavailable"] == 1 for budget in budgets)
+
+
+def test_each_model_is_one_serve_application(render: Render) -> None:
+    service = one(render({"models": {"serve": ["general", "finance.v2"]}}), "RayService", "-finpool")["spec"]
+    config = yaml.safe_load(service["serveConfigV2"])
+    assert config["applications"] == [
+        {
+            "name": model,
+            "import_path": "finpool.serving.application:build_app",
+            "route_prefix": f"/engines/{model}",
+            "args": {"model_id": model},
+        }
+        for model in ("general", "finance.v2")
+    ]
+
+
+def test_ray_serves_from_its_workers_behind_a_token(render: Render) -> None:
+    manifests = render()
+    service = one(manifests, "RayService", "-finpool")
+    spec = service["spec"]
+    cluster = spec["rayClusterConfig"]
+    assert spec["excludeHeadPodFromServeSvc"] is True
+    assert cluster["authOptions"] == {"mode": "token"}
+    assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        given = environment(group["template"]["spec"]["containers"][0])
+        assert given["RAY_SERVE_ENABLE_HA_PROXY"] == given["RAY_SERVE_ENABLE_DIRECT_INGRESS"] == "1"
+        assert given["FINPOOL_WEIGHTS_DIR"] == "/var/lib/finpool/weights"
+    ports = cluster["headGroupSpec"]["template"]["spec"]["containers"][0]["ports"]
+    assert {"name": "serve", "containerPort": 8000} in ports
+    (inference,) = one(manifests, "StatefulSet", "-inference")["spec"]["template"]["spec"]["containers"]
+    url = f"http://{service['metadata']['name']}-serve-svc:8000"
+    assert environment(inference)["FINPOOL_SERVE_URL"] == url
+
+
+def test_a_new_chart_version_alone_does_not_restart_the_models(render: Render) -> None:
+    cluster = one(render(), "RayService", "-finpool")["spec"]["rayClusterConfig"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        assert "helm.sh/chart" not in group["template"]["metadata"]["labels"]
