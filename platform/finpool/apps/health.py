@@ -1,0 +1,51 @@
+"""Routes for whatever watches a process: is it alive, and can it do its work?"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+from fastapi import APIRouter, Request
+from starlette.datastructures import State
+
+from finpool.kernel.database import Database
+from finpool.kernel.errors import Unavailable
+
+Check = Callable[[State], Awaitable[bool]]
+"""Tells from the app's state whether one thing that the app needs is there."""
+
+_CHECK_SECONDS_MAX = 2.0
+
+
+def health_router(checks: Mapping[str, Check]) -> APIRouter:
+    """Return the routes `/healthz` and `/readyz`, for every door; they ask for no credential and tell no secret.
+
+    `/readyz` answers 503, naming the checks that fail; a check that takes longer than two seconds fails.
+    """
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @router.get("/readyz")
+    async def readyz(request: Request) -> dict[str, str]:
+        passed = await asyncio.gather(*(_passes(check, request.app.state) for check in checks.values()))
+        failing = [name for name, ok in zip(checks, passed, strict=True) if not ok]
+        if failing:
+            raise Unavailable(f"Not ready: {', '.join(failing)}.")
+        return {"status": "ok"}
+
+    return router
+
+
+async def database_reachable(state: State) -> bool:
+    """Tell whether the app's database answers."""
+    database: Database = state.database
+    return await database.reachable()
+
+
+async def _passes(check: Check, state: State) -> bool:
+    try:
+        async with asyncio.timeout(_CHECK_SECONDS_MAX):
+            return await check(state)
+    except TimeoutError:
+        return False

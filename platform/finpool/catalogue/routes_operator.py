@@ -1,0 +1,68 @@
+"""Operators' view of the catalogue."""
+
+from typing import Annotated, Literal, Self
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel
+
+from finpool.catalogue.schemas import Model, Price
+from finpool.catalogue.service import Catalogue
+from finpool.kernel.actor import Actor
+from finpool.kernel.ids import ModelId
+from finpool.kernel.web import requires
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+ModelReader = Annotated[Actor, Depends(requires("model:read"))]
+
+
+class ModelAnswer(BaseModel):
+    """A model as operators see it. Prices are in micros of their currency per million tokens."""
+
+    object: Literal["model"] = "model"
+    id: ModelId
+    title: str
+    kind: str
+    engine: str
+    context_tokens: int
+    output_tokens_default: int
+    output_tokens_max: int
+    licence: str
+    filing_number: str | None
+    capabilities: list[str]
+    weights_sha256: str
+    price: Price
+    price_version: str
+
+    @classmethod
+    def of(cls, model: Model) -> Self:
+        """Return the response for a catalogue entry."""
+        return cls(
+            id=model.id,
+            title=model.title,
+            kind=model.kind,
+            engine=model.engine.name,
+            context_tokens=model.context_tokens,
+            output_tokens_default=model.output_tokens_default,
+            output_tokens_max=model.output_tokens_max,
+            licence=model.licence,
+            filing_number=model.filing_number,
+            capabilities=sorted(model.capabilities),
+            weights_sha256=model.weights_sha256,
+            price=model.price,
+            price_version=model.price_version,
+        )
+
+
+class ModelList(BaseModel):
+    """All models of the catalogue."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelAnswer]
+
+
+@router.get("")
+async def list_models(request: Request, _: ModelReader) -> ModelList:
+    """List the catalogue."""
+    catalogue: Catalogue = request.app.state.catalogue
+    return ModelList(data=[ModelAnswer.of(model) for model in catalogue.all()])

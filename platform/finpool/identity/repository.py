@@ -1,0 +1,40 @@
+"""Queries on credentials; each names the tenant it is about, or says that it reads across tenants."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from finpool.identity.models import ApiKey, CredentialStatus, PlatformToken
+from finpool.kernel.ids import KeyId, TenantId
+
+
+async def keys(session: AsyncSession, tenant_id: TenantId) -> Sequence[ApiKey]:
+    """Return the tenant's keys, the oldest first."""
+    statement = (
+        select(ApiKey).where(col(ApiKey.tenant_id) == tenant_id).order_by(col(ApiKey.created_at), col(ApiKey.key_id))
+    )
+    return (await session.execute(statement)).scalars().all()
+
+
+async def key_for_change(session: AsyncSession, tenant_id: TenantId, key_id: KeyId) -> ApiKey | None:
+    """Return the tenant's key and lock its row until the transaction ends."""
+    statement = select(ApiKey).where(col(ApiKey.tenant_id) == tenant_id, col(ApiKey.key_id) == key_id)
+    return (await session.execute(statement.with_for_update())).scalar_one_or_none()
+
+
+async def active_keys_across_tenants(session: AsyncSession, tenant_id: TenantId | None) -> Sequence[ApiKey]:
+    """Return the keys that are not revoked, of one tenant or of all for None."""
+    statement = select(ApiKey).where(col(ApiKey.status) == CredentialStatus.ACTIVE)
+    if tenant_id is not None:
+        statement = statement.where(col(ApiKey.tenant_id) == tenant_id)
+    return (await session.execute(statement)).scalars().all()
+
+
+async def active_platform_token(session: AsyncSession, digest: bytes) -> PlatformToken | None:
+    """Return the token of this digest, unless it is revoked."""
+    statement = select(PlatformToken).where(
+        col(PlatformToken.digest) == digest, col(PlatformToken.status) == CredentialStatus.ACTIVE
+    )
+    return (await session.execute(statement)).scalar_one_or_none()

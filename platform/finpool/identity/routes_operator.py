@@ -1,0 +1,55 @@
+"""Operators' routes for tenants' keys."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request
+
+from finpool.identity import service
+from finpool.identity.schemas import KEY_ID_PATTERN, CreatedKeyAnswer, KeyAnswer, KeyChange, KeyList, NewKey
+from finpool.kernel.actor import Actor
+from finpool.kernel.ids import SLUG_PATTERN, KeyId, TenantId
+from finpool.kernel.web import SectorSession, requires
+
+router = APIRouter(prefix="/v1/tenants/{tenant_id}/keys", tags=["keys"])
+
+TenantPath = Annotated[TenantId, Path(pattern=SLUG_PATTERN)]
+KeyPath = Annotated[KeyId, Path(pattern=KEY_ID_PATTERN)]
+KeyReader = Annotated[Actor, Depends(requires("key:read"))]
+KeyWriter = Annotated[Actor, Depends(requires("key:write"))]
+
+
+def _pepper(request: Request) -> bytes:
+    pepper: bytes = request.app.state.key_pepper
+    return pepper
+
+
+Pepper = Annotated[bytes, Depends(_pepper)]
+
+
+@router.post("", status_code=201)
+async def create_key(
+    tenant_id: TenantPath, body: NewKey, actor: KeyWriter, session: SectorSession, pepper: Pepper
+) -> CreatedKeyAnswer:
+    """Create a key; this answer alone carries its secret."""
+    key, secret = await service.create_key(session, actor, tenant_id, body, pepper=pepper)
+    return CreatedKeyAnswer.with_secret(key, secret)
+
+
+@router.get("")
+async def list_keys(tenant_id: TenantPath, _: KeyReader, session: SectorSession) -> KeyList:
+    """List a tenant's keys, the oldest first, without their secrets."""
+    return KeyList(data=[KeyAnswer.of(key) for key in await service.list_keys(session, tenant_id)])
+
+
+@router.patch("/{key_id}")
+async def change_key(
+    tenant_id: TenantPath, key_id: KeyPath, body: KeyChange, actor: KeyWriter, session: SectorSession
+) -> KeyAnswer:
+    """Rename a key."""
+    return KeyAnswer.of(await service.change_key(session, actor, tenant_id, key_id, body))
+
+
+@router.delete("/{key_id}")
+async def revoke_key(tenant_id: TenantPath, key_id: KeyPath, actor: KeyWriter, session: SectorSession) -> KeyAnswer:
+    """Revoke a key for good; doing it again changes nothing."""
+    return KeyAnswer.of(await service.revoke_key(session, actor, tenant_id, key_id))

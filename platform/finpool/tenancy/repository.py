@@ -1,0 +1,53 @@
+"""Queries on tenants and projects; each names the tenant it is about, or says that it reads across tenants."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from finpool.kernel.ids import ProjectId, TenantId
+from finpool.tenancy.models import Project, Tenant
+
+
+async def add_tenant(session: AsyncSession, tenant: Tenant) -> bool:
+    """Insert the tenant; return False if its id is taken."""
+    statement = insert(Tenant).values(tenant.model_dump()).on_conflict_do_nothing().returning(col(Tenant.tenant_id))
+    return (await session.execute(statement)).first() is not None
+
+
+async def add_project(session: AsyncSession, project: Project) -> bool:
+    """Insert the project; return False if its id is taken in its tenant."""
+    statement = insert(Project).values(project.model_dump()).on_conflict_do_nothing().returning(col(Project.project_id))
+    return (await session.execute(statement)).first() is not None
+
+
+async def tenant(session: AsyncSession, tenant_id: TenantId, *, for_change: bool = False) -> Tenant | None:
+    """Return the tenant; with `for_change` its row is locked until the transaction ends."""
+    statement = select(Tenant).where(col(Tenant.tenant_id) == tenant_id)
+    return (await session.execute(statement.with_for_update() if for_change else statement)).scalar_one_or_none()
+
+
+async def project(
+    session: AsyncSession, tenant_id: TenantId, project_id: ProjectId, *, for_change: bool = False
+) -> Project | None:
+    """Return the tenant's project; with `for_change` its row is locked until the transaction ends."""
+    statement = select(Project).where(col(Project.tenant_id) == tenant_id, col(Project.project_id) == project_id)
+    return (await session.execute(statement.with_for_update() if for_change else statement)).scalar_one_or_none()
+
+
+async def projects(session: AsyncSession, tenant_id: TenantId) -> Sequence[Project]:
+    """Return the tenant's projects, by id."""
+    statement = select(Project).where(col(Project.tenant_id) == tenant_id).order_by(col(Project.project_id))
+    return (await session.execute(statement)).scalars().all()
+
+
+async def tenants_across_tenants(session: AsyncSession) -> Sequence[Tenant]:
+    """Return every tenant that the session's database role may see, by id."""
+    return (await session.execute(select(Tenant).order_by(col(Tenant.tenant_id)))).scalars().all()
+
+
+async def projects_across_tenants(session: AsyncSession) -> Sequence[Project]:
+    """Return every project that the session's database role may see."""
+    return (await session.execute(select(Project))).scalars().all()

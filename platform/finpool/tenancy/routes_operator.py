@@ -1,0 +1,87 @@
+"""Operators' routes for tenants and projects."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request
+
+from finpool.kernel.actor import Actor
+from finpool.kernel.ids import SLUG_PATTERN, ModelId, ProjectId, TenantId
+from finpool.kernel.web import SectorSession, requires
+from finpool.tenancy import service
+from finpool.tenancy.schemas import (
+    NewProject,
+    NewTenant,
+    ProjectAnswer,
+    ProjectChange,
+    ProjectList,
+    TenantAnswer,
+    TenantChange,
+    TenantList,
+)
+
+router = APIRouter(prefix="/v1/tenants", tags=["tenants"])
+
+TenantPath = Annotated[TenantId, Path(pattern=SLUG_PATTERN)]
+ProjectPath = Annotated[ProjectId, Path(pattern=SLUG_PATTERN)]
+TenantReader = Annotated[Actor, Depends(requires("tenant:read"))]
+TenantWriter = Annotated[Actor, Depends(requires("tenant:write"))]
+ProjectReader = Annotated[Actor, Depends(requires("project:read"))]
+ProjectWriter = Annotated[Actor, Depends(requires("project:write"))]
+
+
+def _offered(request: Request) -> frozenset[ModelId]:
+    offered: frozenset[ModelId] = request.app.state.model_ids
+    return offered
+
+
+OfferedModels = Annotated[frozenset[ModelId], Depends(_offered)]
+
+
+@router.post("", status_code=201)
+async def create_tenant(
+    body: NewTenant, actor: TenantWriter, session: SectorSession, offered: OfferedModels
+) -> TenantAnswer:
+    """Create a tenant."""
+    return TenantAnswer.of(await service.create_tenant(session, actor, body, offered))
+
+
+@router.get("")
+async def list_tenants(_: TenantReader, session: SectorSession) -> TenantList:
+    """List all tenants, by id."""
+    return TenantList(data=[TenantAnswer.of(tenant) for tenant in await service.list_tenants(session)])
+
+
+@router.get("/{tenant_id}")
+async def get_tenant(tenant_id: TenantPath, _: TenantReader, session: SectorSession) -> TenantAnswer:
+    """Return one tenant."""
+    return TenantAnswer.of(await service.get_tenant(session, tenant_id))
+
+
+@router.patch("/{tenant_id}")
+async def change_tenant(
+    tenant_id: TenantPath, body: TenantChange, actor: TenantWriter, session: SectorSession, offered: OfferedModels
+) -> TenantAnswer:
+    """Rename, suspend or reactivate a tenant, or change the models of its contract."""
+    return TenantAnswer.of(await service.change_tenant(session, actor, tenant_id, body, offered))
+
+
+@router.post("/{tenant_id}/projects", status_code=201)
+async def create_project(
+    tenant_id: TenantPath, body: NewProject, actor: ProjectWriter, session: SectorSession
+) -> ProjectAnswer:
+    """Create a project of a tenant."""
+    return ProjectAnswer.of(await service.create_project(session, actor, tenant_id, body))
+
+
+@router.get("/{tenant_id}/projects")
+async def list_projects(tenant_id: TenantPath, _: ProjectReader, session: SectorSession) -> ProjectList:
+    """List a tenant's projects, by id."""
+    return ProjectList(data=[ProjectAnswer.of(project) for project in await service.list_projects(session, tenant_id)])
+
+
+@router.patch("/{tenant_id}/projects/{project_id}")
+async def change_project(
+    tenant_id: TenantPath, project_id: ProjectPath, body: ProjectChange, actor: ProjectWriter, session: SectorSession
+) -> ProjectAnswer:
+    """Rename, archive or reactivate a project."""
+    return ProjectAnswer.of(await service.change_project(session, actor, tenant_id, project_id, body))

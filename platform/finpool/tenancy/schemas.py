@@ -1,0 +1,169 @@
+"""Shapes of tenants and projects: what other domains see, what a request brings, what a response carries."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from finpool.kernel.ids import SLUG_PATTERN, ProjectId, TenantId
+from finpool.tenancy.models import Project, ProjectStatus, Tenant, TenantStatus
+
+ALL_MODELS = "*"
+"""In a tenant's `models`: every shared model of the catalogue, those added later included."""
+
+NAME_LENGTH_MAX = 200
+MODELS_MAX = 500
+
+Slug = Annotated[str, StringConstraints(pattern=SLUG_PATTERN)]
+"""A DNS label of 1 to 63 lower-case letters, digits or hyphens."""
+
+Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=NAME_LENGTH_MAX, pattern=r"^[^\x00-\x1f\x7f]+$"),
+]
+"""What people call it, in any script; no control characters, which neither a log nor a text column bears."""
+
+
+def _grants_are_plain(models: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(models)) != len(models):
+        raise ValueError("names a model twice")
+    if ALL_MODELS in models and len(models) > 1:
+        raise ValueError(f"'{ALL_MODELS}' stands for every model and must stand alone")
+    return models
+
+
+Models = Annotated[
+    tuple[Annotated[str, StringConstraints(min_length=1, max_length=NAME_LENGTH_MAX)], ...],
+    Field(max_length=MODELS_MAX),
+    AfterValidator(_grants_are_plain),
+]
+"""Model ids, none for a tenant that may use nothing; whether the catalogue holds them is the service's question."""
+
+
+@dataclass(frozen=True, slots=True)
+class TenantView:
+    """A tenant as the processes hold it in memory. `version` grows at each change."""
+
+    tenant_id: TenantId
+    name: str
+    status: TenantStatus
+    models: tuple[str, ...]
+    version: int
+
+    @property
+    def active(self) -> bool:
+        """A suspended tenant is refused at every door of its own."""
+        return self.status == TenantStatus.ACTIVE
+
+
+class RequestBody(BaseModel):
+    """Base of every request body: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ChangeBody(RequestBody):
+    """Base of the bodies that change something: a field that is left out stays, and null is not a value."""
+
+    @model_validator(mode="after")
+    def _no_field_is_null(self) -> Self:
+        nulls = sorted(field for field in self.model_fields_set if getattr(self, field) is None)
+        if nulls:
+            raise ValueError(f"{', '.join(nulls)} must not be null; leave a field out to keep its value")
+        return self
+
+
+class NewTenant(RequestBody):
+    """Body that creates a tenant."""
+
+    id: Slug
+    name: Name
+    models: Models = (ALL_MODELS,)
+
+
+class TenantChange(ChangeBody):
+    """Body that changes a tenant."""
+
+    name: Name | None = None
+    status: TenantStatus | None = None
+    models: Models | None = None
+
+
+class NewProject(RequestBody):
+    """Body that creates a project."""
+
+    id: Slug
+    name: Name
+
+
+class ProjectChange(ChangeBody):
+    """Body that changes a project."""
+
+    name: Name | None = None
+    status: ProjectStatus | None = None
+
+
+class TenantAnswer(BaseModel):
+    """A tenant in a response. `created_at` is in Unix seconds."""
+
+    object: Literal["tenant"] = "tenant"
+    id: TenantId
+    name: str
+    status: TenantStatus
+    models: tuple[str, ...]
+    version: int
+    created_at: int
+
+    @classmethod
+    def of(cls, tenant: Tenant) -> Self:
+        """Return the response for a row."""
+        return cls(
+            id=TenantId(tenant.tenant_id),
+            name=tenant.name,
+            status=TenantStatus(tenant.status),
+            models=tuple(tenant.models),
+            version=tenant.version,
+            created_at=unix_seconds(tenant.created_at),
+        )
+
+
+class ProjectAnswer(BaseModel):
+    """A project in a response. `created_at` is in Unix seconds."""
+
+    object: Literal["project"] = "project"
+    id: ProjectId
+    tenant_id: TenantId
+    name: str
+    status: ProjectStatus
+    created_at: int
+
+    @classmethod
+    def of(cls, project: Project) -> Self:
+        """Return the response for a row."""
+        return cls(
+            id=ProjectId(project.project_id),
+            tenant_id=TenantId(project.tenant_id),
+            name=project.name,
+            status=ProjectStatus(project.status),
+            created_at=unix_seconds(project.created_at),
+        )
+
+
+class TenantList(BaseModel):
+    """All tenants, by id."""
+
+    object: Literal["list"] = "list"
+    data: list[TenantAnswer]
+
+
+class ProjectList(BaseModel):
+    """All projects of a tenant, by id."""
+
+    object: Literal["list"] = "list"
+    data: list[ProjectAnswer]
+
+
+def unix_seconds(moment: datetime) -> int:
+    """Return whole seconds since 1970, as OpenAI's API writes moments."""
+    return int(moment.timestamp())
