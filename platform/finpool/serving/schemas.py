@@ -15,3 +15,13 @@ class EngineChunk:
 
     data: dict[str, Any]
     usage: TokenUsage | None
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the engine has computed since it started, health checks left out."""
+
+    requests: int = 0
+    aborted: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0

@@ -1,0 +1,94 @@
+"""What Ray's processes on one machine are given: a private directory, and settings that Ray only takes as variables."""
+
+import hashlib
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from pathlib import Path
+
+from finpool.kernel.errors import ConfigurationError
+from finpool.kernel.settings import Settings
+
+RAY_TOKEN = "ray_token"  # noqa: S105 - the name of a file.
+"""Secret file that Ray's own processes authenticate each other with."""
+
+SOCKET_PATH_BYTES_MAX = 97
+"""HAProxy's limit; Ray's is 107. The longest socket is HAProxy's `h/<56 hexadecimal digits>/metrics.sock`."""
+
+_SOCKET_NAME_BYTES = len("/h/") + 56 + len("/metrics.sock")
+_PATH_SETTINGS = ("home", "secrets_dir", "catalogue_dir", "weights_dir")
+
+
+def serve_port(settings: Settings) -> int:
+    """Return the port of Serve's HAProxy on loopback."""
+    return settings.port + 10
+
+
+def make_ray_directory(settings: Settings) -> Path:
+    """Return a new, private directory for Ray's sockets and logs; raise `ConfigurationError` if there cannot be one.
+
+    What an earlier run of the same installation left there is removed; the caller has made sure that none is running.
+    """
+    home_digest = hashlib.sha256(str(settings.home.absolute()).encode()).hexdigest()[:8]
+    directory = Path(tempfile.gettempdir()) / f"finpool-{home_digest}"
+    if len(str(directory).encode()) + _SOCKET_NAME_BYTES > SOCKET_PATH_BYTES_MAX:
+        raise ConfigurationError(
+            f"{tempfile.gettempdir()} is too long for the names of sockets: set TMPDIR to a shorter one"
+        )
+    try:
+        if directory.exists() or directory.is_symlink():
+            _refuse_foreign(directory)
+            shutil.rmtree(directory)
+        directory.mkdir(mode=0o700)
+        (directory / "h").mkdir(mode=0o700)
+    except OSError as error:
+        raise ConfigurationError(f"cannot make the directory {directory}: {error.strerror}") from error
+    return directory
+
+
+def pool_environment(settings: Settings, directory: Path) -> dict[str, str]:
+    """Return the variables to set before Ray is imported; its processes inherit them."""
+    haproxy = directory / "h"
+    environment = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray takes the machine's outward address for its node, unless it believes that it cannot form a cluster.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str((settings.secrets_path / RAY_TOKEN).absolute()),
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1",
+        # Serve would keep a replica for 30 seconds after its last request.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(serve_port(settings) + 1),
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "finpool.serving.routes_guard:port_guards",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(_haproxy_launcher(directory)),
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy / "admin.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(haproxy / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy / "server-state"),
+    }
+    # Replicas run in directories of their own, where a relative path means something else.
+    for name in _PATH_SETTINGS:
+        path: Path | None = getattr(settings, name)
+        if path is not None:
+            environment[f"FINPOOL_{name.upper()}"] = str(path.absolute())
+    return environment
+
+
+def _refuse_foreign(directory: Path) -> None:
+    """Refuse a directory that another user of the machine has put where ours belongs."""
+    status = directory.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        raise ConfigurationError(f"{directory} belongs to somebody else: remove it, or set TMPDIR to another one")
+
+
+def _haproxy_launcher(directory: Path) -> Path:
+    """Write the executable that Serve starts as HAProxy."""
+    launcher = directory / "haproxy"
+    launcher.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m finpool.serving.haproxy "$@"\n', encoding="utf-8")
+    launcher.chmod(0o700)
+    return launcher

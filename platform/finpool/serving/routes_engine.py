@@ -1,0 +1,140 @@
+"""What a replica answers over HTTP, to nobody but the gateway."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import Any, Protocol
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from finpool.kernel.errors import DomainError
+from finpool.serving.errors import EngineFailed, EngineRefused
+from finpool.serving.routes_guard import TokenGuard
+from finpool.serving.schemas import Counters
+
+
+class RunningGeneration(Protocol):
+    """A completion that is being generated: OpenAI chunks, each with the usage so far."""
+
+    def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
+        """Iterate over the chunks."""
+
+    def __anext__(self) -> Awaitable[dict[str, Any]]:
+        """Return the next chunk; raise `EngineRefused` or `EngineFailed`."""
+
+    def abort(self) -> None:
+        """Stop generating; nothing happens when it has ended."""
+
+
+class Engine(Protocol):
+    """What these routes need of an engine; llama.cpp is one, others that run in a replica join by having these."""
+
+    counters: Counters
+
+    def generate(self, body: Mapping[str, Any]) -> RunningGeneration:
+        """Start a chat completion; raise `EngineRefused` for a request that this engine cannot serve."""
+
+    async def healthy(self) -> bool:
+        """Tell whether the engine gives a token now."""
+
+
+def engine_app(engine: Engine, token: bytes) -> FastAPI:
+    """Return the application of one replica; every path of it asks for `token`."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(TokenGuard, token=token)
+
+    @app.post("/v1/chat/completions")
+    async def chat_completions(request: Request) -> Response:
+        try:
+            body = orjson.loads(await request.body())
+            return EventStream(engine.generate(body))
+        except DomainError as error:
+            return _rendered(error)
+        except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError, ValueError):
+            return _rendered(EngineRefused("The request is not a chat completion."))
+
+    @app.get("/health")
+    async def health() -> Response:
+        return Response(status_code=200 if await engine.healthy() else 503)
+
+    @app.get("/usage")
+    async def usage() -> Response:
+        return JSONResponse(asdict(engine.counters))
+
+    return app
+
+
+class EventStream(Response):
+    """Server-sent events of a generation. The status waits for the first chunk, so that a refusal can be a 400."""
+
+    def __init__(self, generation: RunningGeneration) -> None:
+        super().__init__(media_type="text/event-stream", headers={"cache-control": "no-store"})
+        del self.headers["content-length"]
+        self._generation = generation
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer; when the caller goes away, in whatever phase, the generation is aborted at once."""
+        try:
+            async with _cancelled_on_disconnect(receive):
+                await self._respond(scope, receive, send)
+        finally:
+            self._generation.abort()
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            chunk = await anext(self._generation)
+        except DomainError as error:
+            await _rendered(error)(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await _send_event(send, orjson.dumps(chunk))
+        try:
+            async for chunk in self._generation:
+                await _send_event(send, orjson.dumps(chunk))
+        except DomainError as error:
+            await _send_event(send, orjson.dumps(_told(error).body()))
+        else:
+            await _send_event(send, b"[DONE]")
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+@asynccontextmanager
+async def _cancelled_on_disconnect(receive: Receive) -> AsyncIterator[None]:
+    """Leave the body as soon as the client is gone: while a prompt is computed, no failing send would tell."""
+    body = asyncio.current_task()
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        if body is not None:
+            body.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not gone or body is None or body.uncancel() > 0:
+            raise
+    finally:
+        watcher.cancel()
+
+
+async def _send_event(send: Send, data: bytes) -> None:
+    await send({"type": "http.response.body", "body": b"data: " + data + b"\n\n", "more_body": True})
+
+
+def _told(error: DomainError) -> DomainError:
+    """Return what the gateway is told: refusals with their reasons, anything else without detail."""
+    return error if isinstance(error, EngineRefused) else EngineFailed("The model failed to answer.")
+
+
+def _rendered(error: DomainError) -> Response:
+    told = _told(error)
+    return JSONResponse(told.body(), status_code=told.status)
