@@ -1,0 +1,42 @@
+"""The regulators' door: institutions, usage over all of them, and the audit log."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from fastapi import FastAPI
+
+from finpool.apps.gatekeeper import PlatformGatekeeper
+from finpool.apps.health import database_reachable, health_router
+from finpool.kernel.actor import Audience
+from finpool.kernel.database import Database
+from finpool.kernel.settings import Settings
+from finpool.kernel.web import RequestIdMiddleware, install_error_handlers
+from finpool.oversight.routes_regulator import router as oversight_router
+from finpool.policy.service import Policy
+from finpool.tenancy.service import TenantDirectory
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the app of the regulators' door; what it needs is opened when it starts."""
+    app = FastAPI(title="FinPool regulator API", docs_url=None, redoc_url=None, lifespan=_lifespan(settings))
+    install_error_handlers(app)
+    app.add_middleware(RequestIdMiddleware)
+    app.include_router(health_router({"database": database_reachable}))
+    app.include_router(oversight_router)
+    return app
+
+
+def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        pepper = settings.secret("key_pepper")
+        database = Database(settings.database_url("regulator"), settings.database_pool_connections_max)
+        app.state.database = database
+        # What a regulator may do depends on no tenant's contract, so this policy needs neither models nor tenants.
+        app.state.gatekeeper = PlatformGatekeeper(database, Audience.REGULATOR, pepper, Policy((), TenantDirectory()))
+        try:
+            yield
+        finally:
+            await database.close()
+
+    return lifespan

@@ -1,0 +1,36 @@
+"""The tenants' own API: usage and costs. It is served beside the inference app, which lends it its gatekeeper."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from finpool.billing.routes_tenant import router as billing_router
+from finpool.kernel.database import Database
+from finpool.kernel.settings import Settings
+from finpool.kernel.web import Gatekeeper, RequestIdMiddleware, install_error_handlers
+from finpool.metering.routes_tenant import router as metering_router
+
+
+def create_app(settings: Settings, gatekeeper: Gatekeeper) -> FastAPI:
+    """Return the app; whoever serves it runs its lifespan, which opens and closes its database.
+
+    The database role sees one tenant's rows at a time and can write nothing.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        database = Database(settings.database_url("tenant"), settings.database_pool_connections_max)
+        app.state.database = database
+        try:
+            yield
+        finally:
+            await database.close()
+
+    app = FastAPI(title="FinPool tenant API", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.state.gatekeeper = gatekeeper
+    install_error_handlers(app)
+    app.add_middleware(RequestIdMiddleware)
+    app.include_router(metering_router)
+    app.include_router(billing_router)
+    return app

@@ -1,0 +1,30 @@
+"""Queries over several domains' tables, for supervisors only. They read; nothing here writes."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import RowMapping, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+# One row a tenant: each subquery is a short look into an index that begins with the tenant.
+_INSTITUTIONS = text("""
+    SELECT tenant.tenant_id, tenant.name, tenant.status, tenant.models, tenant.created_at,
+           (SELECT count(*) FROM project WHERE project.tenant_id = tenant.tenant_id) AS projects,
+           (SELECT min(settled_at) FROM usage_record WHERE usage_record.tenant_id = tenant.tenant_id) AS first_used_at,
+           (SELECT max(settled_at) FROM usage_record WHERE usage_record.tenant_id = tenant.tenant_id) AS last_used_at,
+           recent.requests, recent.input_tokens, recent.output_tokens
+    FROM tenant, LATERAL (
+        SELECT count(*) AS requests,
+               coalesce(sum(input_tokens), 0) AS input_tokens,
+               coalesce(sum(output_tokens), 0) AS output_tokens
+        FROM usage_record WHERE usage_record.tenant_id = tenant.tenant_id AND settled_at >= :since
+    ) AS recent
+    ORDER BY tenant.tenant_id
+""")
+
+
+async def institutions_across_tenants(session: AsyncSession, *, since: datetime) -> Sequence[RowMapping]:
+    """Return every tenant with its projects, first and last use, and its sums since a time."""
+    parameters: dict[str, Any] = {"since": since}
+    return (await session.execute(_INSTITUTIONS, parameters)).mappings().all()

@@ -1,0 +1,41 @@
+"""The regulators' door: institutions, usage over all of them, and the audit log."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from finpool.kernel.actor import Actor
+from finpool.kernel.web import SectorSession, requires
+from finpool.metering.schemas import UsageList, UsageQuery
+from finpool.oversight import service
+from finpool.oversight.schemas import EntriesQuery, EntryList, InstitutionList
+
+router = APIRouter(tags=["oversight"])
+
+
+@router.get("/v1/institutions")
+async def list_institutions(
+    actor: Annotated[Actor, Depends(requires("institution:read"))], session: SectorSession
+) -> InstitutionList:
+    """Return every institution with its contract, its projects and what it used lately."""
+    return InstitutionList(data=await service.institutions(session, actor))
+
+
+@router.get("/v1/usage")
+async def list_usage(
+    actor: Annotated[Actor, Depends(requires("usage:read"))],
+    session: SectorSession,
+    query: Annotated[UsageQuery, Query()],
+) -> UsageList:
+    """Return usage settled between `from` and `to`, grouped, always by currency too."""
+    return await service.usage(session, actor, query)
+
+
+@router.get("/v1/entries")
+async def list_entries(
+    actor: Annotated[Actor, Depends(requires("entry:read"))],
+    session: SectorSession,
+    query: Annotated[EntriesQuery, Query()],
+) -> EntryList:
+    """Return entries of the audit log in order, with the log's head."""
+    return await service.entries(session, actor, query)

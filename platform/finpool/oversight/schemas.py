@@ -1,0 +1,60 @@
+"""What supervisors ask for and see."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from finpool.audit.schemas import SEQ_MAX, Entry, Head
+from finpool.kernel.ids import SLUG_PATTERN, TenantId
+
+
+class RecentUse(BaseModel):
+    """What was used in the last 30 days. Cached tokens are among the input tokens."""
+
+    requests: int
+    input_tokens: int
+    output_tokens: int
+
+
+class Institution(BaseModel):
+    """One tenant. Times are Unix seconds, None where nothing was used yet; `models` may be `*`, every shared model."""
+
+    object: Literal["institution"] = "institution"
+    id: TenantId
+    name: str
+    status: str
+    models: list[str]
+    projects: int
+    created_at: int
+    first_used_at: int | None
+    last_used_at: int | None
+    last_30_days: RecentUse
+
+
+class InstitutionList(BaseModel):
+    """Every institution, by id."""
+
+    object: Literal["list"] = "list"
+    data: list[Institution]
+
+
+class EntriesQuery(BaseModel):
+    """Which entries of the audit log: the next ones after a number, of one tenant or of all."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    after: int | None = Field(None, ge=-1, le=SEQ_MAX, description="`next` of the page before; by default the first.")
+    limit: int = Field(100, ge=1, le=1000)
+    tenant_id: TenantId | None = Field(None, pattern=SLUG_PATTERN, description="Only entries about this tenant.")
+
+
+class EntryList(BaseModel):
+    """Entries exactly as they were hashed. `next` is None on the last page; `head` is None while the log is empty.
+
+    Keep the head: that the log still leads to it later is the proof that nothing was cut off or changed.
+    """
+
+    object: Literal["list"] = "list"
+    data: list[Entry]
+    head: Head | None
+    next: int | None

@@ -1,0 +1,71 @@
+"""What supervisors see. Each read is itself recorded in the audit log: who looked at what."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import RowMapping
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from finpool.audit import service as audit
+from finpool.kernel.actor import Actor
+from finpool.kernel.clock import now
+from finpool.kernel.ids import TenantId
+from finpool.metering import service as metering
+from finpool.metering.schemas import UsageList, UsageQuery
+from finpool.oversight import repository
+from finpool.oversight.schemas import EntriesQuery, EntryList, Institution, RecentUse
+
+_RECENT = timedelta(days=30)
+
+
+async def institutions(session: AsyncSession, actor: Actor) -> list[Institution]:
+    """Return every institution, by id."""
+    await _record_read(session, actor, "institutions", {})
+    rows = await repository.institutions_across_tenants(session, since=now() - _RECENT)
+    return [_institution(row) for row in rows]
+
+
+async def usage(session: AsyncSession, actor: Actor, query: UsageQuery) -> UsageList:
+    """Return usage over all tenants: the numbers that operators and tenants see."""
+    await _record_read(session, actor, "usage", query.model_dump(mode="json", by_alias=True))
+    groups = await metering.usage(
+        session, start=query.start, end=query.end, group_by=query.group_by, tenant_id=query.tenant_id
+    )
+    return UsageList(start=query.start, end=query.end, group_by=query.group_by, data=groups)
+
+
+async def entries(session: AsyncSession, actor: Actor, query: EntriesQuery) -> EntryList:
+    """Return a page of the audit log and its head."""
+    await _record_read(session, actor, "entries", query.model_dump(mode="json"))
+    page = await audit.entries(session, after=query.after, limit=query.limit, tenant_id=query.tenant_id)
+    full = len(page.entries) == query.limit
+    return EntryList(data=page.entries, head=page.head, next=page.entries[-1].seq if full else None)
+
+
+async def _record_read(session: AsyncSession, actor: Actor, resource: str, parameters: Mapping[str, Any]) -> None:
+    """Record the read without a tenant, even when it is about one: a bank must not learn that it is examined."""
+    body = {"resource": resource, "parameters": dict(parameters)}
+    await audit.append(session, kind="regulator.read", tenant_id=None, actor=actor, body=body)
+
+
+def _institution(row: RowMapping) -> Institution:
+    return Institution(
+        id=TenantId(row["tenant_id"]),
+        name=row["name"],
+        status=row["status"],
+        models=row["models"],
+        projects=row["projects"],
+        created_at=int(row["created_at"].timestamp()),
+        first_used_at=_unix_seconds(row["first_used_at"]),
+        last_used_at=_unix_seconds(row["last_used_at"]),
+        last_30_days=RecentUse(
+            requests=row["requests"],
+            input_tokens=int(row["input_tokens"]),
+            output_tokens=int(row["output_tokens"]),
+        ),
+    )
+
+
+def _unix_seconds(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp())
