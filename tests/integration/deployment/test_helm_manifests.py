@@ -41,14 +41,23 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     },
     "doors": {
         "operator": {"replicas": 1, "autoscaling": {"enabled": True}, "ingress": INGRESS, "allowFrom": PEERS},
-        "regulator": {"autoscaling": {"enabled": True, "replicasMax": 6}, "ingress": INGRESS, "allowFrom": PEERS},
+        "regulator": {
+            "autoscaling": {"enabled": True, "replicasMax": 6},
+            "ingress": INGRESS,
+            "allowFrom": PEERS,
+        },
     },
     "migration": {"migration": {"backoffLimit": 0, "deadlineSeconds": 3600}},
     "models": {
         "models": {
             "upgradeStrategy": "None",
             "kuberayNamespace": "ray",
-            "workers": {"replicas": 3, "resources": GPU, "nodeSelector": {"gpu": "yes"}, "tolerations": TOLERATIONS},
+            "workers": {
+                "replicas": 3,
+                "resources": GPU,
+                "nodeSelector": {"gpu": "yes"},
+                "tolerations": TOLERATIONS,
+            },
             "weights": {
                 "existingClaim": "weights",
                 "hubUrl": "https://hub.example",
@@ -173,7 +182,9 @@ def test_every_image_is_named_by_digest(render: Render) -> None:
         assert re.fullmatch(
             r"registry\.example:5000/bank/(mirror/app|finpool/engine)@sha256:\w{64}", container["image"]
         )
-    assert all(spec["imagePullSecrets"] == [{"name": "pull"}] for _, spec in pod_specs(render(VARIATIONS["images"])))
+    assert all(
+        spec["imagePullSecrets"] == [{"name": "pull"}] for _, spec in pod_specs(render(VARIATIONS["images"]))
+    )
 
 
 def test_each_process_gets_only_the_database_roles_it_needs(manifests: list[Manifest]) -> None:
