@@ -25,13 +25,17 @@ class Account(SQLModel, table=True):
 
 
 class Lease(SQLModel, table=True):
-    """A part of a tenant's budget handed to one inference replica, which spends it without asking again."""
+    """A part of a tenant's budget handed to one inference replica, which spends it without asking again.
+
+    `spool_id` names the spool that records what is spent of it: the lease may only close once that spool is recorded.
+    """
 
     __table_args__ = (ForeignKeyConstraint(["tenant_id"], ["account.tenant_id"]),)
 
     tenant_id: str = Field(primary_key=True, sa_type=Text)
     lease_id: str = Field(primary_key=True, sa_type=Text)
     replica_id: str = Field(sa_type=Text)
+    spool_id: str = Field(sa_type=Text)
     granted_picos: int = Field(sa_type=PicosColumn)
     spent_picos: int = Field(default=0, sa_type=PicosColumn)
     opened_at: datetime = Field(sa_type=DateTime(timezone=True))

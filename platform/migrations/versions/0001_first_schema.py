@@ -70,6 +70,7 @@ CREATE TABLE lease (
     tenant_id      text NOT NULL CHECK (tenant_id <> '') REFERENCES account,
     lease_id       text NOT NULL,
     replica_id     text NOT NULL,
+    spool_id       text NOT NULL,
     granted_picos  numeric(38, 0) NOT NULL CHECK (granted_picos > 0),
     spent_picos    numeric(38, 0) NOT NULL DEFAULT 0 CHECK (spent_picos >= 0),
     opened_at      timestamptz NOT NULL,

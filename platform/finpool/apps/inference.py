@@ -1,0 +1,144 @@
+"""The banks' door: the inference path and, on the same port, the tenant API."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.datastructures import State
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from finpool.apps import tenant
+from finpool.apps.gatekeeper import TenantGatekeeper
+from finpool.apps.health import database_reachable, health_router
+from finpool.catalogue.service import Catalogue, default_directory
+from finpool.gateway.routes import router as gateway_router
+from finpool.gateway.service import Gateway
+from finpool.identity.service import KeyDirectory
+from finpool.kernel.changes import ChangeFeed, SnapshotTooOld
+from finpool.kernel.database import Database
+from finpool.kernel.ids import ReplicaId
+from finpool.kernel.settings import Settings
+from finpool.kernel.web import RequestIdMiddleware, install_error_handlers
+from finpool.metering.meter_service import Metering
+from finpool.metering.spool import Spool
+from finpool.policy.service import Policy
+from finpool.quota.leases import Leases
+from finpool.quota.repository import Holder
+from finpool.quota.service import LimitDirectory, Quota
+from finpool.serving.service import Backends
+from finpool.tenancy.service import TenantDirectory
+
+TENANT_PREFIX = "/v1/organization"
+
+
+class InferenceDoor:
+    """The parts of one inference process and the order in which they start and stop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.catalogue = Catalogue.load(settings.catalogue_dir or default_directory())
+        self.database = Database(settings.database_url("inference"), settings.database_pool_connections_max)
+        tenants = TenantDirectory()
+        keys = KeyDirectory(settings.secret("key_pepper"), tenants)
+        self._limits = LimitDirectory()
+        self._policy = Policy([model.id for model in self.catalogue.all()], tenants)
+        snapshots = (tenants, self._policy, keys, self._limits)
+        self.feed = ChangeFeed(self.database, snapshots, settings.snapshot_age_max_seconds)
+        self.gatekeeper = TenantGatekeeper(self.feed, keys, self._policy)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Gateway]:
+        """Start everything, yield the gateway, and stop in reverse: calls end, leases go back, the spool closes."""
+        settings = self.settings
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.database.close)
+            await self.feed.start()
+            stack.push_async_callback(self.feed.close)
+            spool = Spool(settings.spool_path, settings.spool_bytes_max)
+            stack.push_async_callback(spool.close)
+            leases = Leases(
+                self.database,
+                Holder(ReplicaId(settings.replica_id), spool.spool_id),
+                spool.return_lease,
+                share_of_rest=settings.lease_share_of_rest,
+                idle_seconds=settings.lease_idle_seconds,
+            )
+            await leases.recover()
+            stack.push_async_callback(_return_all, leases)
+            await stack.enter_async_context(_running(leases))
+            backends = Backends(settings)
+            await backends.start()
+            stack.push_async_callback(backends.close)
+            gateway = Gateway(
+                settings,
+                catalogue=self.catalogue,
+                policy=self._policy,
+                quota=Quota(self._limits, leases),
+                metering=Metering(spool),
+                backends=backends,
+            )
+            stack.push_async_callback(gateway.close)
+            yield gateway
+
+
+class TenantDispatch:
+    """Hands the paths of the tenant API to the tenant app; all else stays with the inference app."""
+
+    def __init__(self, app: ASGIApp, tenant_app: ASGIApp) -> None:
+        self._app = app
+        self._tenant_app = tenant_app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Choose the app by the path; a lifespan is the inference app's, which opens the tenant app's too."""
+        of_tenant = scope["type"] == "http" and scope["path"].startswith(TENANT_PREFIX)
+        await (self._tenant_app if of_tenant else self._app)(scope, receive, send)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the app of the banks' door; what it needs is opened when it starts."""
+    door = InferenceDoor(settings)
+    tenant_app = tenant.create_app(settings, door.gatekeeper)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with tenant_app.router.lifespan_context(tenant_app), door.open() as gateway:
+            app.state.gateway = gateway
+            yield
+
+    app = FastAPI(title="FinPool inference API", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.state.settings = settings
+    app.state.database = door.database
+    app.state.feed = door.feed
+    app.state.gatekeeper = door.gatekeeper
+    install_error_handlers(app)
+    app.add_middleware(RequestIdMiddleware)
+    app.add_middleware(TenantDispatch, tenant_app=tenant_app)
+    app.include_router(health_router({"database": database_reachable, "snapshot": _snapshot_fresh}))
+    app.include_router(gateway_router)
+    return app
+
+
+async def _snapshot_fresh(state: State) -> bool:
+    try:
+        state.feed.require_fresh()
+    except SnapshotTooOld:
+        return False
+    return True
+
+
+async def _return_all(leases: Leases) -> None:
+    leases.drain(None)
+    await leases.return_unused()
+
+
+@asynccontextmanager
+async def _running(leases: Leases) -> AsyncIterator[None]:
+    task = asyncio.create_task(leases.run(), name="leases")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

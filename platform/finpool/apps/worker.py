@@ -1,0 +1,70 @@
+"""The recorder and the sequencer: from this replica's spool into Postgres, and from the outbox into the audit log."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+
+from finpool.audit.sequencer import Sequencer
+from finpool.kernel.database import Database
+from finpool.kernel.ids import ReplicaId
+from finpool.kernel.logs import configure_logs, logger
+from finpool.kernel.settings import Settings
+from finpool.kernel.telemetry import configure_telemetry
+from finpool.metering.recorder import Recorder
+
+_log = logger("apps.worker")
+_RETRY_SECONDS = 1.0
+
+
+def main(settings: Settings) -> None:
+    """Run until told to stop (SIGTERM, SIGINT); what the spool still holds is recorded before."""
+    configure_logs(settings.log_level, "worker")
+    configure_telemetry("worker", settings.otlp_endpoint)
+    asyncio.run(_run(settings))
+
+
+async def _run(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    database = Database(settings.database_url("worker"), settings.database_pool_connections_max)
+    recorder = Recorder(database, settings.spool_path, ReplicaId(settings.replica_id))
+    sequencer = Sequencer(database)
+    _log.info("worker started", spool_lag=recorder.lag())
+    try:
+        await asyncio.gather(
+            _repeat(recorder.run_once, settings.recorder_interval_seconds, stop),
+            _repeat(sequencer.run_once, settings.recorder_interval_seconds, stop),
+        )
+        async with asyncio.timeout(_RETRY_SECONDS * 10):
+            await _drain(recorder, sequencer)
+    finally:
+        recorder.close()
+        await database.close()
+
+
+async def _repeat(once: Callable[[], Awaitable[int]], pause_seconds: float, stop: asyncio.Event) -> None:
+    """Call `once` until stopped: again at once while it finds work, after a pause when it does not or fails."""
+    while not stop.is_set():
+        try:
+            worked, pause = await once(), pause_seconds
+        except Exception:
+            _log.exception("recording failed; nothing is lost, it is tried again")
+            worked, pause = 0, _RETRY_SECONDS
+        if worked == 0:
+            await _wait(stop, pause)
+
+
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return
+
+
+async def _drain(recorder: Recorder, sequencer: Sequencer) -> None:
+    while await recorder.run_once():
+        pass
+    while await sequencer.run_once():
+        pass

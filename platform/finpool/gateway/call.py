@@ -1,0 +1,195 @@
+"""One admitted request, from its reservation to its settlement. Whatever happens in between, it resolves once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from finpool.catalogue.schemas import Model, TokenUsage
+from finpool.gateway.scheduler import FairQueue
+from finpool.kernel.actor import Actor
+from finpool.kernel.clock import monotonic_seconds, now
+from finpool.kernel.ids import RequestId
+from finpool.kernel.logs import logger
+from finpool.metering.meter_service import Metering
+from finpool.metering.record_schemas import Intent, Outcome
+from finpool.quota.schemas import RateStatus, Reservation
+from finpool.quota.service import Quota
+from finpool.serving.errors import EngineRefused, EngineUnavailable
+from finpool.serving.schemas import EngineChunk
+from finpool.serving.service import Backends
+
+MARK_TOKENS = 64
+MARK_SECONDS = 0.25
+_NOTHING = TokenUsage(input_tokens=0, cached_input_tokens=0, output_tokens=0)
+_log = logger("gateway.call")
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that policy lets through, and what it may use at the most (tokens)."""
+
+    request_id: RequestId
+    actor: Actor
+    model: Model
+    policy_version: int
+    streamed: bool
+    engine_body: dict[str, Any]
+    input_tokens_bound: int
+    output_tokens_bound: int
+
+
+class Call:
+    """Use as `async with`: entering reserves, records the intent, waits for a turn and dispatches; leaving settles.
+
+    Entering raises what refused the request, and then nothing is held. Leaving without `complete` means that the
+    caller went away (a cancellation) or that something broke (any other exception).
+    """
+
+    def __init__(
+        self, admitted: Admitted, *, quota: Quota, metering: Metering, queue: FairQueue, backends: Backends
+    ) -> None:
+        self._admitted = admitted
+        self._quota = quota
+        self._metering = metering
+        self._queue = queue
+        self._backends = backends
+        self._stack = AsyncExitStack()
+        self._reservation: Reservation | None = None
+        self._intent: Intent | None = None
+        self._dispatched = False
+        self._resolved = False
+        self._chunks: AsyncIterator[EngineChunk] | None = None
+        self._marked_at = monotonic_seconds()
+        self._marked_tokens = 0
+        self.usage = _NOTHING
+
+    async def __aenter__(self) -> Self:
+        admitted = self._admitted
+        bound = TokenUsage(admitted.input_tokens_bound, 0, admitted.output_tokens_bound)
+        self._reservation = await self._quota.reserve(
+            admitted.actor.tenant,
+            admitted.request_id,
+            amount_picos=admitted.model.price.cost(bound),
+            tokens=bound.input_tokens + bound.output_tokens,
+        )
+        try:
+            await self._dispatch(self._reservation)
+        except BaseException as error:
+            await self._resolve(error)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._resolve(error)
+
+    async def chunks(self) -> AsyncIterator[list[dict[str, Any]]]:
+        """Yield the choices of each chunk as the engine sends it, keeping count on the way."""
+        assert self._chunks is not None  # noqa: S101 - entering has set it.
+        async for chunk in self._chunks:
+            if chunk.usage is not None:
+                self._count(chunk.usage)
+            if chunk.data.get("choices"):
+                yield chunk.data["choices"]
+
+    async def complete(self) -> None:
+        """Settle an answer that is whole; durable when this returns, so call it before the last byte is sent."""
+        await self._finish(Outcome.COMPLETED)
+
+    async def fail(self) -> None:
+        """Settle an answer that the engine broke off; what it had computed is on record and costs nothing."""
+        await self._finish(Outcome.FAILED)
+
+    def rates(self) -> dict[str, RateStatus]:
+        """Tell what is left of the tenant's rates."""
+        return self._quota.status(self._admitted.actor.tenant)
+
+    async def _dispatch(self, reservation: Reservation) -> None:
+        self._intent = self._make_intent(reservation)
+        await self._metering.begin(self._intent)
+        await self._stack.enter_async_context(self._queue.slot(self._admitted.actor.tenant))
+        self._dispatched = True
+        admitted = self._admitted
+        self._chunks = await self._stack.enter_async_context(
+            self._backends.chat(admitted.model, admitted.engine_body, admitted.request_id)
+        )
+
+    def _make_intent(self, reservation: Reservation) -> Intent:
+        admitted, model, actor = self._admitted, self._admitted.model, self._admitted.actor
+        return Intent(
+            request_id=admitted.request_id,
+            tenant_id=actor.tenant,
+            project_id=actor.project,
+            key_id=actor.key_id,
+            model_id=model.id,
+            weights_sha256=model.weights_sha256,
+            price_version=model.price_version,
+            currency=model.price.currency,
+            input_picos=model.price.input_micros_per_million_tokens,
+            cached_input_picos=model.price.cached_input_micros_per_million_tokens,
+            output_picos=model.price.output_micros_per_million_tokens,
+            policy_version=admitted.policy_version,
+            lease_id=reservation.lease_id,
+            streamed=admitted.streamed,
+            started_at=now().isoformat(),
+        )
+
+    def _count(self, usage: TokenUsage) -> None:
+        self._queue.charge(
+            self._admitted.actor.tenant,
+            input_tokens=usage.input_tokens - self.usage.input_tokens,
+            output_tokens=usage.output_tokens - self.usage.output_tokens,
+        )
+        self.usage = usage
+        tokens, at = usage.input_tokens + usage.output_tokens, monotonic_seconds()
+        if self._intent and (tokens - self._marked_tokens >= MARK_TOKENS or at - self._marked_at >= MARK_SECONDS):
+            self._metering.mark(self._intent, usage)
+            self._marked_tokens, self._marked_at = tokens, at
+
+    async def _resolve(self, error: BaseException | None) -> None:
+        """Resolve after leaving: what the engine computed is settled, what it never saw is forgotten."""
+        if not self._dispatched or isinstance(error, EngineUnavailable | EngineRefused):
+            await self._finish(None)
+        elif error is None or isinstance(error, asyncio.CancelledError | GeneratorExit):
+            await self._finish(Outcome.ABORTED)
+        else:
+            await self._finish(Outcome.FAILED)
+
+    async def _finish(self, outcome: Outcome | None) -> None:
+        """Close the engine's stream and put the end on record, even if the task around it is cancelled meanwhile."""
+        if self._resolved:
+            return
+        self._resolved = True
+        work = asyncio.ensure_future(self._put_on_record(outcome))
+        _finishing.add(work)
+        work.add_done_callback(_finishing.discard)
+        await asyncio.shield(work)
+
+    async def _put_on_record(self, outcome: Outcome | None) -> None:
+        await self._stack.aclose()
+        reservation, intent, usage = self._reservation, self._intent, self.usage
+        if reservation is None:
+            return
+        if outcome is None or intent is None:
+            self._quota.release(reservation)
+            if intent is not None:
+                await self._metering.discard(intent)
+            return
+        # If the spool cannot be written the reservation stays held: the intent is on disk and settles at the restart.
+        cost_picos = await self._metering.settle(intent, outcome, usage)
+        if cost_picos > reservation.amount_picos:
+            _log.error("a request cost more than was reserved", request_id=intent.request_id, cost_picos=cost_picos)
+        self._quota.settle(reservation, cost_picos=cost_picos, tokens=usage.input_tokens + usage.output_tokens)
+
+
+_finishing: set[asyncio.Future[None]] = set()
+
+
+async def finish_all() -> None:
+    """Wait until every call that is being put on record is; for the end of the process."""
+    while _finishing:
+        await asyncio.wait(set(_finishing))

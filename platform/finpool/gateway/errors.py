@@ -1,0 +1,64 @@
+"""How the inference path refuses a request before an engine sees it."""
+
+from finpool.kernel.errors import DomainError, Forbidden, InvalidRequest
+
+
+class BodyTooLarge(InvalidRequest):
+    """The body is over the limit."""
+
+    status = 413
+    code = "request_too_large"
+
+
+class UnsupportedContentType(InvalidRequest):
+    """The body is not declared as JSON."""
+
+    status = 415
+    code = "unsupported_content_type"
+
+
+class InvalidJson(InvalidRequest):
+    """The body is not a JSON object."""
+
+    code = "invalid_json"
+
+
+class UnknownParameter(InvalidRequest):
+    """A field that the platform does not know; it is refused rather than passed on or ignored."""
+
+    code = "unknown_parameter"
+
+
+class InvalidValue(InvalidRequest):
+    """A known field with a wrong type or a value out of range."""
+
+    code = "invalid_value"
+
+
+class UnsupportedParameter(InvalidRequest):
+    """The model does not have the capability the field asks for."""
+
+    code = "unsupported_parameter"
+
+
+class IdempotencyUnsupported(InvalidRequest):
+    """An idempotency key would not be honoured, so the request is refused rather than served twice one day."""
+
+    code = "idempotency_unsupported"
+
+
+class MismatchedOrganization(Forbidden):
+    """The client names another organization or project than its key belongs to."""
+
+    code = "mismatched_organization"
+
+
+class QueueRefusal(DomainError):
+    """The model is busy and the tenant's queue is full, or its wait was too long; trying again may help."""
+
+    status = 429
+    code = "model_busy"
+    type = "rate_limit_error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers={"retry-after-ms": "2000", "retry-after": "2"})

@@ -1,0 +1,81 @@
+"""The OpenAI-compatible routes."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from finpool.catalogue.schemas import Model
+from finpool.gateway.errors import IdempotencyUnsupported, MismatchedOrganization
+from finpool.gateway.intake import parse_chat_request, read_body, require_json
+from finpool.gateway.render import Renderer
+from finpool.gateway.routes_answers import StreamedAnswer, WholeAnswer
+from finpool.gateway.service import Gateway
+from finpool.kernel.actor import Actor
+from finpool.kernel.clock import now
+from finpool.kernel.web import requires
+
+router = APIRouter(prefix="/v1", tags=["inference"])
+
+Caller = Annotated[Actor, Depends(requires("inference:call"))]
+Reader = Annotated[Actor, Depends(requires("model:read"))]
+
+
+@router.get("/models")
+async def list_models(request: Request, actor: Reader) -> dict[str, Any]:
+    """List the models the key's tenant may use."""
+    gateway: Gateway = request.app.state.gateway
+    return {"object": "list", "data": [_model(each, gateway.started_at) for each in gateway.models(actor)]}
+
+
+@router.get("/models/{model_id}")
+async def get_model(model_id: str, request: Request, actor: Reader) -> dict[str, Any]:
+    """Return one model."""
+    gateway: Gateway = request.app.state.gateway
+    return _model(gateway.model(actor, model_id), gateway.started_at)
+
+
+@router.post("/chat/completions")
+async def create_chat_completion(request: Request, actor: Caller) -> Response:
+    """Complete a chat, whole or streamed."""
+    gateway: Gateway = request.app.state.gateway
+    _require_own(request, actor)
+    require_json(request.headers.get("content-type"))
+    bytes_max: int = request.app.state.settings.body_bytes_max
+    body = await read_body(request.stream(), request.headers.get("content-length"), bytes_max)
+    chat = parse_chat_request(body)
+    admitted = gateway.admit(actor, chat, len(body))
+    include_usage = chat.stream_options is not None and chat.stream_options.include_usage
+    created = int(now().timestamp())
+    renderer = Renderer(admitted.request_id, admitted.model, created, include_usage=include_usage)
+    headers = {"openai-organization": actor.tenant, "openai-version": "2020-10-01"}
+    answer = StreamedAnswer if admitted.streamed else WholeAnswer
+    return answer(gateway.call(admitted), renderer, headers)
+
+
+def _require_own(request: Request, actor: Actor) -> None:
+    """Refuse headers that would be ignored, to the surprise of whoever sent them."""
+    for header, own in (("openai-organization", actor.tenant), ("openai-project", actor.project)):
+        named = request.headers.get(header)
+        if named is not None and named != own:
+            raise MismatchedOrganization(f"The header {header} does not match the key.", param=header)
+    if request.headers.get("idempotency-key") is not None:
+        raise IdempotencyUnsupported("Idempotency-Key is not supported yet.", param="idempotency-key")
+
+
+def _model(model: Model, created: int) -> dict[str, Any]:
+    return {
+        "id": model.id,
+        "object": "model",
+        "created": created,
+        "owned_by": "finpool",
+        "root": model.id,
+        "kind": model.kind,
+        "title": model.title,
+        "context_tokens": model.context_tokens,
+        "output_tokens_max": model.output_tokens_max,
+        "licence": model.licence,
+        "filing_number": model.filing_number,
+        "weights_sha256": model.weights_sha256,
+        "price": {"version": model.price_version, **model.price.model_dump()},
+    }

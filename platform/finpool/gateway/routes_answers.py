@@ -1,0 +1,109 @@
+"""The two ways an answer leaves: whole, or as a stream. Either is given up the moment its client goes away."""
+
+import asyncio
+from abc import ABC, abstractmethod
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from finpool.gateway.assemble import Assembler
+from finpool.gateway.call import Call
+from finpool.gateway.render import DONE, Renderer, error_event
+from finpool.kernel.clock import monotonic_seconds
+from finpool.kernel.errors import DomainError
+
+
+class Answer(Response, ABC):
+    """Runs a call and sends what it gives. Errors before the first byte are raised, for the app to render."""
+
+    def __init__(self, call: Call, renderer: Renderer, headers: dict[str, str]) -> None:
+        self.background = None
+        self._call = call
+        self._renderer = renderer
+        self._answer_headers = headers
+        self._began_at = monotonic_seconds()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve until the answer is sent or the client is gone; a client that goes cancels the call."""
+        serving = asyncio.ensure_future(self._serve(send))
+        leaving = asyncio.ensure_future(_disconnected(receive))
+        try:
+            await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            if not serving.done():
+                serving.cancel()
+        try:
+            await serving
+        except asyncio.CancelledError:
+            if not serving.cancelled():
+                raise
+
+    @abstractmethod
+    async def _serve(self, send: Send) -> None:
+        """Run the call and send the answer."""
+
+    async def _start(self, send: Send, content_type: str, content_bytes: int | None = None) -> None:
+        headers = {
+            **self._answer_headers,
+            "content-type": content_type,
+            "openai-processing-ms": str(int((monotonic_seconds() - self._began_at) * 1000)),
+        }
+        for name, rate in self._call.rates().items():
+            headers[f"x-ratelimit-limit-{name}"] = str(rate.limit)
+            headers[f"x-ratelimit-remaining-{name}"] = str(rate.remaining)
+            headers[f"x-ratelimit-reset-{name}"] = duration(rate.reset_ms)
+        if content_bytes is None:
+            headers["cache-control"] = "no-cache"
+        else:
+            headers["content-length"] = str(content_bytes)
+        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": raw})
+
+
+class WholeAnswer(Answer):
+    """A plain completion."""
+
+    async def _serve(self, send: Send) -> None:
+        assembler = Assembler()
+        async with self._call as call:
+            async for choices in call.chunks():
+                assembler.add(choices)
+            await call.complete()
+            body = self._renderer.completion(assembler.choices(), call.usage)
+            await self._start(send, "application/json", len(body))
+            await send({"type": "http.response.body", "body": body})
+
+
+class StreamedAnswer(Answer):
+    """A completion as server-sent events."""
+
+    async def _serve(self, send: Send) -> None:
+        async with self._call as call:
+            await self._start(send, "text/event-stream; charset=utf-8")
+            try:
+                async for choices in call.chunks():
+                    await _send_part(send, self._renderer.chunk(choices))
+                await call.complete()
+                last = self._renderer.usage_chunk(call.usage) + DONE
+            except DomainError as error:
+                last = error_event(error)
+                await call.fail()
+            await send({"type": "http.response.body", "body": last})
+
+
+async def _send_part(send: Send, part: bytes) -> None:
+    await send({"type": "http.response.body", "body": part, "more_body": True})
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def duration(milliseconds: int) -> str:
+    """Render as OpenAI does: `12ms`, `1s`, `1m30s`."""
+    if milliseconds < 1000:
+        return f"{milliseconds}ms"
+    minutes, seconds = divmod(-(-milliseconds // 1000), 60)
+    return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"

@@ -1,0 +1,122 @@
+"""The inference path: admit, reserve, record the intent, schedule, dispatch, stream, settle."""
+
+import time
+
+from finpool.catalogue.errors import ModelNotFound
+from finpool.catalogue.schemas import Model
+from finpool.catalogue.service import Catalogue
+from finpool.gateway.call import Admitted, Call, finish_all
+from finpool.gateway.errors import InvalidValue, UnsupportedParameter
+from finpool.gateway.scheduler import FairQueue
+from finpool.gateway.schemas import ChatRequest
+from finpool.kernel.actor import Actor
+from finpool.kernel.ids import ModelId, RequestId, new_id
+from finpool.kernel.settings import Settings
+from finpool.metering.meter_service import Metering
+from finpool.policy.service import Policy
+from finpool.quota.service import Quota
+from finpool.serving.service import Backends
+
+TEMPLATE_TOKENS_MAX = 256
+"""Tokens that a chat template may add to a conversation: its markers and a default system message."""
+
+TOOLS_FACTOR = 2
+"""Templates may write tool schemas out with more white space than the request had."""
+
+
+class Gateway:
+    """Serves chat completions for tenants; one a process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        catalogue: Catalogue,
+        policy: Policy,
+        quota: Quota,
+        metering: Metering,
+        backends: Backends,
+    ) -> None:
+        self._catalogue = catalogue
+        self._policy = policy
+        self._quota = quota
+        self._metering = metering
+        self._backends = backends
+        self._queues = {
+            model.id: FairQueue(
+                model.engine.slots,
+                waiting_max=settings.queue_requests_max,
+                wait_seconds_max=settings.queue_timeout_seconds,
+            )
+            for model in catalogue.all()
+        }
+        self.started_at = int(time.time())
+
+    def models(self, actor: Actor) -> list[Model]:
+        """Return the models the actor may use."""
+        return [self._catalogue.get(model_id) for model_id in self._policy.models_for(actor)]
+
+    def model(self, actor: Actor, model_id: str) -> Model:
+        """Return one model; `ModelNotFound` hides those the actor may not use."""
+        model = self._catalogue.get(model_id)
+        if not self._policy.may_use(actor, ModelId(model_id)):
+            raise ModelNotFound(model_id)
+        return model
+
+    def admit(self, actor: Actor, request: ChatRequest, body_bytes: int) -> Admitted:
+        """Decide whether the request may be served and bound what it can use; raises the reason if not.
+
+        The input is bounded by the body's bytes: a byte-level tokenizer never makes more tokens than bytes, each
+        message's JSON is longer than the markers a template puts around it, and an engine refuses what is longer than
+        its context.
+        """
+        model = self.model(actor, request.model)
+        _require_capabilities(model, request)
+        output_tokens = request.output_tokens_asked or model.output_tokens_default
+        if output_tokens > model.output_tokens_max:
+            raise InvalidValue(
+                f"max_tokens is too large: {output_tokens}. This model generates at most {model.output_tokens_max}.",
+                param="max_completion_tokens" if request.max_completion_tokens else "max_tokens",
+            )
+        input_bytes = body_bytes * (TOOLS_FACTOR if request.tools else 1) + TEMPLATE_TOKENS_MAX
+        return Admitted(
+            request_id=RequestId(new_id("req")),
+            actor=actor,
+            model=model,
+            policy_version=self._policy.version(actor.tenant),
+            streamed=bool(request.stream),
+            engine_body=request.engine_body(output_tokens),
+            input_tokens_bound=min(input_bytes, model.context_tokens) * request.choices,
+            output_tokens_bound=output_tokens * request.choices,
+        )
+
+    def call(self, admitted: Admitted) -> Call:
+        """Return the call, not yet entered."""
+        return Call(
+            admitted,
+            quota=self._quota,
+            metering=self._metering,
+            queue=self._queues[admitted.model.id],
+            backends=self._backends,
+        )
+
+    async def close(self) -> None:
+        """Wait until every call is on record."""
+        await finish_all()
+
+
+def _require_capabilities(model: Model, request: ChatRequest) -> None:
+    """Refuse what the model cannot do, rather than let it be ignored."""
+    wanted = {
+        "tools": ("tools", bool(request.tools)),
+        "json_schema": (
+            "response_format",
+            request.response_format is not None and request.response_format.type != "text",
+        ),
+        "logprobs": ("logprobs", bool(request.logprobs)),
+    }
+    for capability, (param, asked) in wanted.items():
+        if asked and capability not in model.capabilities:
+            raise UnsupportedParameter(f"The model '{model.id}' does not support {param}.", param=param)
+    if model.kind not in ("general", "financial"):
+        raise UnsupportedParameter(f"The model '{model.id}' does not chat.", param="model")

@@ -1,0 +1,39 @@
+"""What the gateway calls to put usage on record; everything it is told is durable before it answers."""
+
+from finpool.catalogue.schemas import TokenUsage
+from finpool.kernel.clock import now
+from finpool.metering.record_schemas import Intent, Outcome, Settlement
+from finpool.metering.spool import Spool
+
+
+class Metering:
+    """The meter of one inference replica: what is about to be served, what was used, how it ended."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+
+    async def begin(self, intent: Intent) -> None:
+        """Put a request on record; nothing may be dispatched before this returns."""
+        await self._spool.intend(intent)
+
+    def mark(self, intent: Intent, usage: TokenUsage) -> None:
+        """Note what a request has used so far: a crash settles there."""
+        self._spool.mark(intent.request_id, usage.input_tokens, usage.cached_input_tokens, usage.output_tokens)
+
+    async def settle(self, intent: Intent, outcome: Outcome, usage: TokenUsage) -> int:
+        """Put on record how a request ended and what the engine reported; returns what it costs, in picos."""
+        settlement = Settlement(
+            intent=intent,
+            outcome=outcome,
+            input_tokens=usage.input_tokens,
+            cached_input_tokens=usage.cached_input_tokens,
+            output_tokens=usage.output_tokens,
+            estimated=False,
+            settled_at=now().isoformat(),
+        )
+        await self._spool.settle(settlement)
+        return settlement.cost_picos
+
+    async def discard(self, intent: Intent) -> None:
+        """Forget a request that no engine computed anything for."""
+        await self._spool.discard(intent.request_id)

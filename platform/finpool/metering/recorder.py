@@ -1,0 +1,154 @@
+"""Moves a spool's records into Postgres, in order and each exactly once.
+
+The position moves in the same transaction as what was recorded: after a crash anywhere the transaction either
+happened, and its records are skipped, or did not, and they are recorded now.
+"""
+
+import sqlite3
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from finpool.audit import service as audit
+from finpool.kernel import telemetry
+from finpool.kernel.clock import now
+from finpool.kernel.database import Database
+from finpool.kernel.ids import LeaseId, ReplicaId, TenantId
+from finpool.metering import spool_file
+from finpool.metering.models import SpoolPosition, UsageRecord
+from finpool.metering.record_schemas import RecordKind, Settlement, decode_lease_return, decode_settlement
+from finpool.quota import service as quota
+
+BATCH_MAX = 500
+_READ = "SELECT seq, kind, body FROM record WHERE seq > ? ORDER BY seq LIMIT ?"
+
+
+class Recorder:
+    """The recorder of one replica's spool; it may run in another process than the replica."""
+
+    def __init__(self, database: Database, directory: Path, replica_id: ReplicaId) -> None:
+        self._database = database
+        self._replica_id = replica_id
+        self._connection = spool_file.connect(directory)
+        self._spool_id = spool_file.spool_id(self._connection)
+
+    def close(self) -> None:
+        """Close the spool's file."""
+        self._connection.close()
+
+    async def run_once(self) -> int:
+        """Record the next batch; returns how many records it held, 0 if there was none."""
+        async with self._database.across_tenants() as session:
+            position = await self._lock_position(session)
+            rows = self._connection.execute(_READ, (position, BATCH_MAX)).fetchall()
+            if rows:
+                await self._record(session, rows)
+                await self._move_position(session, rows[-1][0])
+        recorded_up_to = rows[-1][0] if rows else position
+        self._trim(recorded_up_to)
+        return len(rows)
+
+    def lag(self) -> int:
+        """Return how many records wait in the spool."""
+        return int(self._connection.execute("SELECT count(*) FROM record").fetchone()[0])
+
+    async def _lock_position(self, session: AsyncSession) -> int:
+        key = {"replica_id": self._replica_id, "spool_id": self._spool_id}
+        await session.execute(insert(SpoolPosition).values(**key, seq=0, updated_at=now()).on_conflict_do_nothing())
+        row = (await session.execute(select(SpoolPosition).filter_by(**key).with_for_update())).scalar_one()
+        return row.seq
+
+    async def _move_position(self, session: AsyncSession, seq: int) -> None:
+        moved = update(SpoolPosition).filter_by(replica_id=self._replica_id, spool_id=self._spool_id)
+        await session.execute(moved.values(seq=seq, updated_at=now()))
+
+    async def _record(self, session: AsyncSession, rows: list[tuple[int, str, bytes]]) -> None:
+        settlements = [(seq, decode_settlement(body)) for seq, kind, body in rows if kind == RecordKind.SETTLEMENT]
+        if settlements:
+            values = [_usage_row(self._replica_id, seq, each) for seq, each in settlements]
+            await session.execute(insert(UsageRecord), values)
+        spent: dict[tuple[str, str], int] = {}
+        for _, each in settlements:
+            key = (each.intent.tenant_id, each.intent.lease_id)
+            spent[key] = spent.get(key, 0) + each.cost_picos
+            await audit.append(
+                session,
+                kind="usage.recorded",
+                tenant_id=TenantId(each.intent.tenant_id),
+                actor=None,
+                body=_audit_body(each),
+            )
+        for (tenant_id, lease_id), amount in sorted(spent.items()):
+            await quota.post(session, TenantId(tenant_id), LeaseId(lease_id), amount)
+        for _, kind, body in rows:
+            if kind == RecordKind.LEASE_RETURN:
+                returned = decode_lease_return(body)
+                await quota.close_lease(session, TenantId(returned.tenant_id), LeaseId(returned.lease_id))
+        for _, each in settlements:
+            _count(each)
+
+    def _trim(self, seq: int) -> None:
+        """Delete what is recorded; if the replica is writing just now, the next time will do."""
+        try:
+            self._connection.execute("DELETE FROM record WHERE seq <= ?", (seq,))
+        except sqlite3.OperationalError:
+            return
+
+
+def _usage_row(replica_id: ReplicaId, seq: int, settlement: Settlement) -> dict[str, object]:
+    intent = settlement.intent
+    return {
+        "tenant_id": intent.tenant_id,
+        "request_id": intent.request_id,
+        "project_id": intent.project_id,
+        "key_id": intent.key_id,
+        "model_id": intent.model_id,
+        "weights_sha256": intent.weights_sha256,
+        "price_version": intent.price_version,
+        "currency": intent.currency,
+        "input_tokens": settlement.input_tokens,
+        "cached_input_tokens": settlement.cached_input_tokens,
+        "output_tokens": settlement.output_tokens,
+        "cost_picos": settlement.cost_picos,
+        "outcome": settlement.outcome.value,
+        "estimated": settlement.estimated,
+        "streamed": intent.streamed,
+        "policy_version": intent.policy_version,
+        "lease_id": intent.lease_id,
+        "replica_id": replica_id,
+        "spool_seq": seq,
+        "started_at": datetime.fromisoformat(intent.started_at),
+        "settled_at": datetime.fromisoformat(settlement.settled_at),
+    }
+
+
+def _audit_body(settlement: Settlement) -> dict[str, object]:
+    intent = settlement.intent
+    return {
+        "request_id": intent.request_id,
+        "project_id": intent.project_id,
+        "key_id": intent.key_id,
+        "model_id": intent.model_id,
+        "weights_sha256": intent.weights_sha256,
+        "price_version": intent.price_version,
+        "policy_version": intent.policy_version,
+        "input_tokens": settlement.input_tokens,
+        "cached_input_tokens": settlement.cached_input_tokens,
+        "output_tokens": settlement.output_tokens,
+        "cost_picos": str(settlement.cost_picos),
+        "currency": intent.currency,
+        "outcome": settlement.outcome.value,
+        "estimated": settlement.estimated,
+        "started_at": intent.started_at,
+        "settled_at": settlement.settled_at,
+    }
+
+
+def _count(settlement: Settlement) -> None:
+    labels = {telemetry.TENANT: settlement.intent.tenant_id, telemetry.REQUEST_MODEL: settlement.intent.model_id}
+    telemetry.requests_total.add(1, {**labels, telemetry.OUTCOME: settlement.outcome.value})
+    telemetry.tokens_total.add(settlement.input_tokens, {**labels, "direction": "input"})
+    telemetry.tokens_total.add(settlement.output_tokens, {**labels, "direction": "output"})

@@ -1,0 +1,51 @@
+"""Why a request is over a limit. The status and headers tell the client whether to try again."""
+
+from finpool.kernel.errors import DomainError
+
+
+class InsufficientQuota(DomainError):
+    """The budget does not cover what the request may cost; trying again does not help."""
+
+    status = 429
+    code = "insufficient_quota"
+    type = "insufficient_quota"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers={"x-should-retry": "false"})
+
+
+class RateLimitExceeded(DomainError):
+    """A rate or the concurrency is exhausted; trying again after `retry-after-ms` may help."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+    type = "rate_limit_error"
+
+    def __init__(self, message: str, retry_after_ms: int) -> None:
+        seconds = -(-retry_after_ms // 1000)
+        super().__init__(message, headers={"retry-after-ms": str(retry_after_ms), "retry-after": str(seconds)})
+
+
+class RequestAboveLimit(DomainError):
+    """One request alone is larger than the rate allows in a whole minute; trying again does not help."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+    type = "rate_limit_error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers={"x-should-retry": "false"})
+
+
+class QuotaUnavailable(DomainError):
+    """This replica's lease is spent and the account cannot be reached: refuse, and let the client try again."""
+
+    status = 429
+    code = "quota_unavailable"
+    type = "rate_limit_error"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The account cannot be reached to cover this request; try again shortly.",
+            headers={"retry-after-ms": "1000", "retry-after": "1"},
+        )
