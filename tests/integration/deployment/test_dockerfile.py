@@ -41,9 +41,7 @@ def stages(text: str) -> dict[str, Stage]:
     return found
 
 
-def test_both_targets_start_from_the_base_image_the_builder_names(
-    stages: dict[str, Stage], text: str
-) -> None:
+def test_both_targets_start_from_the_base_image_the_builder_names(stages: dict[str, Stage], text: str) -> None:
     assert {"app", "engine"} <= set(stages)
     roots = [stage for stage in stages.values() if stage.parent not in stages]
     assert [stage.parent for stage in roots] == ["${PYTHON_IMAGE}"]
@@ -57,9 +55,7 @@ def test_a_target_runs_without_root(stages: dict[str, Stage], target: str) -> No
 
 
 @pytest.mark.parametrize(("target", "lock"), [("app", "run.txt"), ("engine", "engines.txt")])
-def test_a_target_holds_exactly_its_locked_requirements(
-    stages: dict[str, Stage], target: str, lock: str
-) -> None:
+def test_a_target_holds_exactly_its_locked_requirements(stages: dict[str, Stage], target: str, lock: str) -> None:
     packages = stages[f"{target}-packages"]
     assert packages.all("COPY") == [f"requirements/{lock} /requirements.txt"]
     (install,) = [step for step in packages.all("RUN") if " install " in step]
@@ -83,9 +79,7 @@ def test_nothing_is_fetched_by_url_and_no_index_is_named(stages: dict[str, Stage
 
 def test_credentials_of_an_index_stay_out_of_the_image(stages: dict[str, Stage]) -> None:
     for stage in stages.values():
-        assert not [
-            rest for rest in (*stage.all("ARG"), *stage.all("ENV")) if re.search("TOKEN|PASSWORD|INDEX", rest)
-        ]
+        assert not [rest for rest in (*stage.all("ARG"), *stage.all("ENV")) if re.search("TOKEN|PASSWORD|INDEX", rest)]
     for name in ("app-packages", "engine-packages"):
         assert stages[name].all("RUN")[0].startswith("--mount=type=secret,id=pip,target=/etc/pip.conf")
 
@@ -95,10 +89,7 @@ def test_a_build_sees_only_what_it_copies(repository: Path, stages: dict[str, St
     assert ignored[0] == "*"
     sent = {line.removeprefix("!") for line in ignored if line.startswith("!")}
     copied = {
-        step.split()[0].split("/")[0]
-        for stage in stages.values()
-        for step in stage.all("COPY")
-        if "--from" not in step
+        step.split()[0].split("/")[0] for stage in stages.values() for step in stage.all("COPY") if "--from" not in step
     }
     assert copied == sent
 

@@ -53,9 +53,7 @@ def test_every_value_is_documented_with_its_default(chart: Path) -> None:
     assert len(rows) == len(expected)
 
 
-def test_installing_without_required_values_names_each_of_them(
-    chart: Path, run_helm: Callable[..., Any]
-) -> None:
+def test_installing_without_required_values_names_each_of_them(chart: Path, run_helm: Callable[..., Any]) -> None:
     nothing = {
         "images": {"app": {"digest": ""}, "engine": {"digest": ""}},
         "databaseSecret": {"existingSecret": ""},

@@ -36,9 +36,7 @@ def test_drain_waits_for_a_stream_and_ends_with_it(script: ModuleType, listener:
     client = socket.create_connection(("127.0.0.1", port))
     server, _ = listener.accept()
     outcome: list[bool] = []
-    waiting = threading.Thread(
-        target=lambda: outcome.append(script.drain(port, 60, deregistration_seconds=0))
-    )
+    waiting = threading.Thread(target=lambda: outcome.append(script.drain(port, 60, deregistration_seconds=0)))
     waiting.start()
     waiting.join(0.3)
     assert outcome == []

@@ -182,9 +182,7 @@ def test_every_image_is_named_by_digest(render: Render) -> None:
         assert re.fullmatch(
             r"registry\.example:5000/bank/(mirror/app|finpool/engine)@sha256:\w{64}", container["image"]
         )
-    assert all(
-        spec["imagePullSecrets"] == [{"name": "pull"}] for _, spec in pod_specs(render(VARIATIONS["images"]))
-    )
+    assert all(spec["imagePullSecrets"] == [{"name": "pull"}] for _, spec in pod_specs(render(VARIATIONS["images"])))
 
 
 def test_each_process_gets_only_the_database_roles_it_needs(manifests: list[Manifest]) -> None:

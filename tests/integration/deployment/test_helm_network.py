@@ -40,11 +40,7 @@ def is_peer(peer: Manifest, other: Endpoint) -> bool:
     if other.ip:
         return False
     namespace = {"kubernetes.io/metadata.name": other.namespace}
-    same = (
-        matches(peer["namespaceSelector"], namespace)
-        if "namespaceSelector" in peer
-        else other.namespace == HERE
-    )
+    same = matches(peer["namespaceSelector"], namespace) if "namespaceSelector" in peer else other.namespace == HERE
     return same and matches(peer.get("podSelector", {}), other.labels)
 
 
@@ -67,9 +63,7 @@ def permits(policies: list[Manifest], pod: Endpoint, other: Endpoint, port: int,
 
 
 def reaches(policies: list[Manifest], source: Endpoint, target: Endpoint, port: int) -> bool:
-    return permits(policies, source, target, port, "Egress") and permits(
-        policies, target, source, port, "Ingress"
-    )
+    return permits(policies, source, target, port, "Egress") and permits(policies, target, source, port, "Ingress")
 
 
 def network_policies(manifests: list[Manifest]) -> list[Manifest]:
@@ -131,9 +125,7 @@ def open_paths(
 
 def test_only_inference_reaches_the_engines(render: Render, world: dict[str, Endpoint]) -> None:
     found = open_paths(network_policies(render()), world, ("ray-worker",), ALL_PORTS)
-    assert found == {("inference", "ray-worker", 8000)} | {
-        ("ray-head", "ray-worker", port) for port in ALL_PORTS
-    }
+    assert found == {("inference", "ray-worker", 8000)} | {("ray-head", "ray-worker", port) for port in ALL_PORTS}
 
 
 def test_only_rays_own_pods_and_kuberay_reach_the_head(render: Render, world: dict[str, Endpoint]) -> None:
@@ -141,22 +133,16 @@ def test_only_rays_own_pods_and_kuberay_reach_the_head(render: Render, world: di
     assert found == {("kuberay", "ray-head", 8265)} | {("ray-worker", "ray-head", port) for port in ALL_PORTS}
 
 
-def test_nobody_but_the_release_test_reaches_a_door_by_default(
-    render: Render, world: dict[str, Endpoint]
-) -> None:
+def test_nobody_but_the_release_test_reaches_a_door_by_default(render: Render, world: dict[str, Endpoint]) -> None:
     doors = {"inference": 8000, "operator": 8001, "regulator": 8002}
     found = open_paths(network_policies(render()), world, tuple(doors), ALL_PORTS)
     assert found == {("test", door, port) for door, port in doors.items()}
 
 
-def test_a_door_opens_to_the_peers_it_is_given_and_to_no_others(
-    render: Render, world: dict[str, Endpoint]
-) -> None:
+def test_a_door_opens_to_the_peers_it_is_given_and_to_no_others(render: Render, world: dict[str, Endpoint]) -> None:
     peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "edge"}}}
     world["edge"] = Endpoint("edge", "edge")
-    policies = network_policies(
-        render({"inference": {"allowFrom": [peer, {"ipBlock": {"cidr": "203.0.113.0/24"}}]}})
-    )
+    policies = network_policies(render({"inference": {"allowFrom": [peer, {"ipBlock": {"cidr": "203.0.113.0/24"}}]}}))
     found = open_paths(policies, world, ("inference", "operator", "regulator"), ALL_PORTS)
     assert {(source, port) for source, target, port in found if target == "inference"} == {
         ("test", 8000), ("edge", 8000), ("the internet", 8000),
@@ -164,9 +150,7 @@ def test_a_door_opens_to_the_peers_it_is_given_and_to_no_others(
     assert {source for source, target, _ in found if target != "inference"} == {"test"}
 
 
-def test_only_processes_with_a_database_role_reach_the_database(
-    render: Render, world: dict[str, Endpoint]
-) -> None:
+def test_only_processes_with_a_database_role_reach_the_database(render: Render, world: dict[str, Endpoint]) -> None:
     policies = network_policies(render())
     ours = pods(render())
     reaching = {name for name, pod in ours.items() if reaches(policies, pod, DATABASE, 5432)}
@@ -174,19 +158,12 @@ def test_only_processes_with_a_database_role_reach_the_database(
     assert not any(reaches(policies, pod, DATABASE, 22) for pod in ours.values())
 
 
-def test_nothing_reaches_out_further_than_names_and_the_database(
-    render: Render, world: dict[str, Endpoint]
-) -> None:
+def test_nothing_reaches_out_further_than_names_and_the_database(render: Render, world: dict[str, Endpoint]) -> None:
     policies = network_policies(render())
-    outside = [
-        endpoint for endpoint in world.values() if endpoint.namespace != HERE and endpoint is not DATABASE
-    ]
+    outside = [endpoint for endpoint in world.values() if endpoint.namespace != HERE and endpoint is not DATABASE]
     for pod in pods(render()).values():
         found = {
-            (target.name, port)
-            for target in outside
-            for port in ALL_PORTS
-            if reaches(policies, pod, target, port)
+            (target.name, port) for target in outside for port in ALL_PORTS if reaches(policies, pod, target, port)
         }
         assert found == {("dns", 53)}, pod.name
 

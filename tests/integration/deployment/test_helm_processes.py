@@ -21,9 +21,7 @@ def environment(container: Manifest) -> dict[str, Any]:
 
 @pytest.mark.parametrize("seconds", [10, 600, 7200])
 def test_an_inference_pod_outlives_its_longest_stream(render: Render, seconds: int) -> None:
-    spec = one(render({"inference": {"streamSecondsMax": seconds}}), "StatefulSet", "-inference")["spec"][
-        "template"
-    ]
+    spec = one(render({"inference": {"streamSecondsMax": seconds}}), "StatefulSet", "-inference")["spec"]["template"]
     (container,) = spec["spec"]["containers"]
     command = container["lifecycle"]["preStop"]["exec"]["command"]
     assert command[1:] == ["/etc/finpool/drain/drain.py", "8000", str(seconds)]

@@ -1,0 +1,4 @@
+output "namespace" {
+  description = "Namespace of the platform."
+  value       = module.platform.namespace
+}
