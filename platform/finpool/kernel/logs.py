@@ -41,6 +41,6 @@ def configure_logs(level: str, service: str) -> None:
 
 
 def logger(name: str) -> FilteringBoundLogger:
-    """Return a logger whose events carry `logger=name`."""
-    bound: FilteringBoundLogger = structlog.get_logger(logger=name)
+    """Return a logger whose events carry `source=name`."""
+    bound: FilteringBoundLogger = structlog.get_logger(source=name)
     return bound
