@@ -90,11 +90,13 @@ def write_atomically(path: Path, text: str, *, mode: int) -> None:
 @contextmanager
 def exclusive(home: Home) -> Iterator[None]:
     """Hold the installation: two `up` or `down` at once would start and stop each other's processes."""
-    with (home.root / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigurationError(
-                f"another `finpool up` or `finpool down` is at work in {home.root}: wait until it has ended"
-            ) from error
+    directory = os.open(home.root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
+    except BlockingIOError as error:
+        raise ConfigurationError(
+            f"another `finpool up` or `finpool down` is at work in {home.root}: wait until it has ended"
+        ) from error
+    finally:
+        os.close(directory)

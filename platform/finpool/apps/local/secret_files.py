@@ -11,6 +11,9 @@ from finpool.kernel.settings import SECRET_LENGTH_MIN
 
 SECRET_NAMES = ("key_pepper", "engine_token", "ray_token")
 POSTGRES_SECRET_NAMES = tuple(f"postgres_{role}" for role in ("superuser", "owner", *LOGIN_ROLES))
+BOUND_TO_DATA = ("key_pepper", "postgres_superuser")
+"""Without these the keys and the database that exist cannot be used; the others may be made anew."""
+
 SECRET_LENGTH = 64
 
 _ALPHABET = string.ascii_letters + string.digits

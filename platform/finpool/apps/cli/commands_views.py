@@ -1,0 +1,148 @@
+"""`finpool limits`, `finpool model` and `finpool usage`: what operators set and see."""
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from finpool.apps.cli.client import segment
+from finpool.apps.cli.connection import operator_api
+from finpool.apps.cli.declaration import LIMIT_FIELDS
+from finpool.apps.cli.exits import CliError, ExitCode
+from finpool.apps.cli.output import JsonOption, show_fields, show_json, show_lines, show_table
+from finpool.apps.local.home import local_settings
+from finpool.catalogue.service import Catalogue, default_directory
+from finpool.catalogue.weights import ensure_weights
+
+limits_app = typer.Typer(no_args_is_help=True, help="Budgets and rates of a tenant.")
+model_app = typer.Typer(no_args_is_help=True, help="Models of the catalogue.")
+usage_app = typer.Typer(no_args_is_help=True, help="What was used.")
+
+NOT_LIMITED = "none"
+
+TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="Tenant id.")]
+RateOption = Annotated[str | None, typer.Option(help=f"A whole number, or '{NOT_LIMITED}' for no limit.")]
+
+_MODEL_COLUMNS = ("id", "title", "kind", "engine", "context_tokens", "licence", "price_version")
+_COUNT_COLUMNS = ("requests", "input_tokens", "cached_input_tokens", "output_tokens", "cost_micros", "currency")
+
+
+class Dimension(StrEnum):
+    """What usage can be grouped by."""
+
+    TENANT = "tenant"
+    PROJECT = "project"
+    KEY = "key"
+    MODEL = "model"
+    DAY = "day"
+
+
+@limits_app.command("show")
+def show_limits(tenant: TenantArgument, json: JsonOption = False) -> None:
+    """Show a tenant's limits, and its account: what is spent and what is pending, in micros."""
+    api, path = operator_api(), f"/v1/tenants/{segment(tenant)}"
+    shown = {**api.get(f"{path}/limits"), **api.get(f"{path}/account")}
+    if json:
+        show_json(shown)
+    else:
+        show_fields({field: "not limited" if value is None else value for field, value in shown.items()})
+
+
+@limits_app.command("set")
+def set_limits(
+    tenant: TenantArgument,
+    budget_micros: Annotated[int | None, typer.Option(min=0, help="Total budget in micros of the currency.")] = None,
+    requests_per_minute: RateOption = None,
+    tokens_per_minute: RateOption = None,
+    concurrency: RateOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Set the given limits and keep the others; they hold from the next request on."""
+    given: dict[str, str | None] = {
+        "budget_micros": None if budget_micros is None else str(budget_micros),
+        "requests_per_minute": requests_per_minute,
+        "tokens_per_minute": tokens_per_minute,
+        "concurrency": concurrency,
+    }
+    changed = {field: _limit(field, value) for field, value in given.items() if value is not None}
+    if not changed:
+        raise CliError("nothing to set: give at least one limit", code="usage", exit_code=ExitCode.USAGE)
+    api, path = operator_api(), f"/v1/tenants/{segment(tenant)}/limits"
+    current = api.get(path)
+    limits = api.put(path, {field: changed.get(field, current.get(field)) for field in LIMIT_FIELDS})
+    if json:
+        show_json(limits)
+    else:
+        show_fields({field: "not limited" if value is None else value for field, value in limits.items()})
+
+
+@model_app.command("list")
+def list_models(json: JsonOption = False) -> None:
+    """List the models that the platform serves."""
+    models = operator_api().list("/v1/models")
+    if json:
+        show_json(models)
+    else:
+        rows = ([model.get(column) for column in _MODEL_COLUMNS] for model in models)
+        show_table(_MODEL_COLUMNS, rows, empty="No models.")
+
+
+@model_app.command("pull")
+def pull_model(
+    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Model id; all of them without one.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Fetch and verify weights on this machine, so that a start need not wait for them."""
+    settings = local_settings()
+    catalogue = Catalogue.load(settings.catalogue_dir or default_directory())
+    models = catalogue.all() if model is None else (catalogue.get(model),)
+    progress = _silent if json else _line
+    pulled = [{"id": each.id, "path": str(ensure_weights(each, settings, progress))} for each in models]
+    if json:
+        show_json(pulled)
+    else:
+        show_table(("id", "path"), ([each["id"], each["path"]] for each in pulled), empty="No models.")
+
+
+@usage_app.command("show")
+def show_usage(
+    start: Annotated[
+        str | None, typer.Option("--from", help="Begin: date, date and time with zone, or Unix seconds.")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", help="End, not included; now if left out.")] = None,
+    group_by: Annotated[list[Dimension] | None, typer.Option("--group-by", help="Repeat it to group finer.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show the usage of all tenants, this month's by default."""
+    dimensions = group_by or [Dimension.TENANT]
+    query = {"from": start, "to": end, "group_by": ",".join(dimensions)}
+    answer = operator_api().get("/v1/usage", query)
+    if json:
+        show_json(answer)
+        return
+    groups: list[dict[str, Any]] = answer["data"]
+    columns = [dimension if dimension == Dimension.DAY else f"{dimension}_id" for dimension in dimensions]
+    columns += _COUNT_COLUMNS
+    show_lines([f"from {answer['from']} to {answer['to']}"])
+    show_table(columns, ([group.get(column) for column in columns] for group in groups), empty="Nothing was used.")
+
+
+def _limit(field: str, value: str) -> int | None:
+    if value == NOT_LIMITED:
+        return None
+    if not value.isascii() or not value.isdigit():
+        option = f"--{field.replace('_', '-')}"
+        raise CliError(
+            f"{option} must be a whole number or '{NOT_LIMITED}', not {value!r}",
+            code="usage",
+            exit_code=ExitCode.USAGE,
+        )
+    return int(value)
+
+
+def _silent(_: str) -> None:
+    """Progress has no place in JSON."""
+
+
+def _line(text: str) -> None:
+    show_lines([text])

@@ -1,0 +1,108 @@
+"""Makes the platform what the declarations say, over the operator API; `finpool apply` and `finpool up` share it."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+from finpool.apps.cli.client import ApiClient, segment
+from finpool.apps.cli.declaration import Limits, Tenant, load_declarations
+from finpool.apps.cli.plan import Action, Change, Resource, plan
+
+
+class Platform(Protocol):
+    """What reconciling needs of a platform."""
+
+    def tenants(self) -> list[Tenant]:
+        """Return every tenant as it is now."""
+
+    def create_tenant(self, tenant_id: str, values: Mapping[str, Any]) -> None:
+        """Create a tenant with its name and models."""
+
+    def change_tenant(self, tenant_id: str, values: Mapping[str, Any]) -> None:
+        """Change the given fields."""
+
+    def create_project(self, tenant_id: str, project_id: str, values: Mapping[str, Any]) -> None:
+        """Create a project with its name."""
+
+    def change_project(self, tenant_id: str, project_id: str, values: Mapping[str, Any]) -> None:
+        """Change the given fields."""
+
+    def set_limits(self, tenant_id: str, limits: Limits) -> None:
+        """Replace a tenant's limits."""
+
+
+class ApiPlatform:
+    """A platform behind its operator API."""
+
+    def __init__(self, api: ApiClient) -> None:
+        self._api = api
+
+    def tenants(self) -> list[Tenant]:
+        """Return every tenant as it is now, archived projects and suspended tenants included."""
+        return [
+            Tenant(
+                id=tenant["id"],
+                name=tenant["name"],
+                models=tuple(sorted(tenant["models"])),
+                projects={each["id"]: each["name"] for each in self._api.list(f"{_path(tenant['id'])}/projects")},
+                limits=Limits.of(self._api.get(f"{_path(tenant['id'])}/limits")),
+            )
+            for tenant in self._api.list("/v1/tenants")
+        ]
+
+    def create_tenant(self, tenant_id: str, values: Mapping[str, Any]) -> None:
+        """Create a tenant."""
+        self._api.post("/v1/tenants", {"id": tenant_id, **values})
+
+    def change_tenant(self, tenant_id: str, values: Mapping[str, Any]) -> None:
+        """Change a tenant's name or models."""
+        self._api.patch(_path(tenant_id), values)
+
+    def create_project(self, tenant_id: str, project_id: str, values: Mapping[str, Any]) -> None:
+        """Create a project."""
+        self._api.post(f"{_path(tenant_id)}/projects", {"id": project_id, **values})
+
+    def change_project(self, tenant_id: str, project_id: str, values: Mapping[str, Any]) -> None:
+        """Change a project's name."""
+        self._api.patch(f"{_path(tenant_id)}/projects/{segment(project_id)}", values)
+
+    def set_limits(self, tenant_id: str, limits: Limits) -> None:
+        """Replace a tenant's limits."""
+        self._api.put(f"{_path(tenant_id)}/limits", asdict(limits))
+
+
+def apply_changes(
+    platform: Platform, changes: Iterable[Change], desired: Iterable[Tenant], done: Callable[[Change], None]
+) -> None:
+    """Carry out the changes in order; `done` hears of each. Stopped half-way, the next plan holds the rest."""
+    limits = {tenant.id: tenant.limits for tenant in desired}
+    for change in changes:
+        _carry_out(platform, change, limits[change.tenant_id])
+        done(change)
+
+
+def reconcile(platform: Platform, directory: Path, done: Callable[[Change], None]) -> list[Change]:
+    """Load the declarations, apply what differs and return it."""
+    desired = load_declarations(directory)
+    changes = plan(desired, platform.tenants())
+    apply_changes(platform, changes, desired, done)
+    return changes
+
+
+def _carry_out(platform: Platform, change: Change, limits: Limits) -> None:
+    match change.resource, change.action:
+        case Resource.TENANT, Action.CREATE:
+            platform.create_tenant(change.tenant_id, change.values)
+        case Resource.TENANT, Action.CHANGE:
+            platform.change_tenant(change.tenant_id, change.values)
+        case Resource.PROJECT, Action.CREATE:
+            platform.create_project(change.tenant_id, str(change.project_id), change.values)
+        case Resource.PROJECT, Action.CHANGE:
+            platform.change_project(change.tenant_id, str(change.project_id), change.values)
+        case Resource.LIMITS, _:
+            platform.set_limits(change.tenant_id, limits)
+
+
+def _path(tenant_id: str) -> str:
+    return f"/v1/tenants/{segment(tenant_id)}"

@@ -1,0 +1,45 @@
+"""Asks whether processes answer, and waits until they do or have failed."""
+
+import http.client
+import time
+from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
+
+from finpool.apps.local.components import Component
+from finpool.apps.local.home import Home
+from finpool.apps.local.processes import last_log_line, log_path, running_process
+from finpool.kernel.errors import ConfigurationError
+
+_PAUSE_SECONDS = 0.1
+_PROBE_SECONDS = 5.0
+
+
+def answers(url: str, token: str | None = None) -> bool:
+    """Tell whether a GET of `url` is answered with 200."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_PROBE_SECONDS)
+    try:
+        connection.request("GET", parts.path, headers={} if token is None else {"Authorization": f"Bearer {token}"})
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def wait_until(
+    what: str, ready: Callable[[], bool], home: Home, watched: Sequence[Component], timeout_seconds: float
+) -> None:
+    """Wait for `ready`; raise as soon as a watched process has ended, or after the timeout, naming the log to read."""
+    deadline = time.monotonic() + timeout_seconds
+    while not ready():
+        for component in watched:
+            if running_process(home, component.name) is None:
+                raise ConfigurationError(
+                    f"{component.name} ended while starting: {last_log_line(home, component.name)}"
+                    f" (its log is {log_path(home, component.name)})"
+                )
+        if time.monotonic() > deadline:
+            logs = ", ".join(str(log_path(home, component.name)) for component in watched)
+            raise ConfigurationError(f"{what} is not ready after {timeout_seconds:.0f} seconds; the logs are {logs}")
+        time.sleep(_PAUSE_SECONDS)

@@ -1,0 +1,147 @@
+"""`finpool up`: from nothing, or from what is there, to a platform that has answered a bank."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from finpool.apps.cli.reconcile import ApiPlatform, reconcile
+from finpool.apps.local.components import (
+    DOORS,
+    POOL,
+    START_ORDER,
+    Component,
+    component_environment,
+    local_url,
+)
+from finpool.apps.local.demo import Demo
+from finpool.apps.local.doctor import examine
+from finpool.apps.local.home import Home, exclusive
+from finpool.apps.local.postgres import start_postgres
+from finpool.apps.local.processes import running_process, start_process
+from finpool.apps.local.progress import Note, Progress
+from finpool.apps.local.readiness import answers, wait_until
+from finpool.apps.local.secret_files import SECRET_NAMES, ensure_secret
+from finpool.apps.migrate import LOGIN_ROLES, migrate
+from finpool.catalogue.schemas import Model
+from finpool.catalogue.service import Catalogue, default_directory
+from finpool.catalogue.weights import ensure_weights
+from finpool.kernel.errors import ConfigurationError
+from finpool.kernel.settings import Settings
+
+DOORS_READY_SECONDS = 120.0
+POOL_READY_SECONDS = 240.0
+COMPLETION_SECONDS = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What `up` brought up: addresses, where the demo's credentials are, and the answer that came back."""
+
+    base_url: str
+    operator_url: str
+    regulator_url: str
+    demo_env: str
+    model_id: str
+    answer: str
+
+
+def up(settings: Settings, tenants_dir: Path, progress: Progress) -> Started:
+    """Start what is missing, step by step, and return once a model has answered a demo bank.
+
+    Every step can run again. Raises `ConfigurationError` (or another expected error) with what to do; what runs by
+    then goes on running.
+    """
+    home = Home(settings.home)
+    try:
+        home.root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{home.root} cannot be made ({error.strerror}): set FINPOOL_HOME to another path"
+        ) from error
+    with exclusive(home):
+        with progress.step("Checking this machine"):
+            _refuse_if_unfit(settings)
+        home.prepare()
+        return _Start(settings, home, progress).run(tenants_dir)
+
+
+def _refuse_if_unfit(settings: Settings) -> None:
+    failed = [check for check in examine(settings) if not check.ok]
+    if failed:
+        raise ConfigurationError("\n".join(f"{check.name}: {check.detail}" for check in failed))
+
+
+class _Start:
+    def __init__(self, settings: Settings, home: Home, progress: Progress) -> None:
+        self._settings = settings
+        self._home = home
+        self._progress = progress
+        self._models = Catalogue.load(settings.catalogue_dir or default_directory()).all()
+
+    def run(self, tenants_dir: Path) -> Started:
+        step = self._progress.step
+        for name in SECRET_NAMES:
+            ensure_secret(self._settings.secrets_path, name)
+        with step("Model weights") as note:
+            for model in self._models:
+                ensure_weights(model, self._settings, note)
+        # The pool takes longest, so everything else starts while it does.
+        self._start(POOL, {})
+        with step("Database"):
+            urls = self._database_urls()
+            migrate(self._settings.model_copy(update=_url_fields(urls)))
+        with step("Doors for banks, operators and regulators"):
+            for component in START_ORDER:
+                self._start(component, urls)
+            wait_until("a door", self._doors_ready, self._home, START_ORDER, DOORS_READY_SECONDS)
+        with step("Demo banks") as note:
+            demo = self._demo(urls["owner"], tenants_dir, note)
+        with step("Model on Ray Serve"):
+            wait_until("the model", self._models_ready, self._home, (POOL,), POOL_READY_SECONDS)
+        with step("First completion"):
+            model_id, answer = demo.complete(COMPLETION_SECONDS)
+        return Started(
+            base_url=demo.values["FINPOOL_BASE_URL"],
+            operator_url=demo.values["FINPOOL_OPERATOR_URL"],
+            regulator_url=demo.values["FINPOOL_REGULATOR_URL"],
+            demo_env=str(self._home.demo_env),
+            model_id=model_id,
+            answer=answer,
+        )
+
+    def _database_urls(self) -> Mapping[str, str]:
+        """Return one URL for each role: those that are set, or those of the embedded Postgres."""
+        if self._settings.owner_database_url is not None:
+            return {role: self._settings.database_url(role) for role in ("owner", *LOGIN_ROLES)}
+        return start_postgres(self._home.root).urls
+
+    def _start(self, component: Component, urls: Mapping[str, str]) -> None:
+        if running_process(self._home, component.name) is not None:
+            return
+        environment = component_environment(component, self._settings, urls)
+        port = component.port(self._settings)
+        start_process(self._home, component.name, component.command(), environment, port)
+
+    def _doors_ready(self) -> bool:
+        return all(answers(f"{local_url(self._settings, door)}/readyz") for door in DOORS)
+
+    def _models_ready(self) -> bool:
+        token = self._settings.secret("engine_token").decode()
+        return all(answers(self._engine_url(model), token) for model in self._models)
+
+    def _engine_url(self, model: Model) -> str:
+        return f"{self._settings.serve_base_url}/engines/{model.id}/health"
+
+    def _demo(self, owner_url: str, tenants_dir: Path, note: Note) -> Demo:
+        demo = Demo(self._settings, self._home)
+        demo.ensure_tokens(owner_url)
+        changes = reconcile(ApiPlatform(demo.operator), tenants_dir, lambda _: None)
+        note(f"{len(changes)} changes applied" if changes else "no changes")
+        demo.ensure_keys()
+        return demo
+
+
+def _url_fields(urls: Mapping[str, str]) -> dict[str, object]:
+    return {f"{role}_database_url": SecretStr(url) for role, url in urls.items()}
