@@ -1,22 +1,26 @@
-"""`finpool up`, `down`, `status`, `doctor` and `migrate`: the platform on this machine."""
+"""`finpool up`, `down`, `status`, `doctor` and `migrate`: the platform on this machine.
+
+What only `up` and `migrate` need is imported by them: every process is started through this command line.
+"""
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 import finpool
-from finpool.apps import migrate as migration
 from finpool.apps.cli.exits import CliError, ExitCode
 from finpool.apps.cli.output import JsonOption, show_json, show_lines, show_table
 from finpool.apps.local import doctor as examination
 from finpool.apps.local import down as stopping
-from finpool.apps.local import up as starting
 from finpool.apps.local.home import local_settings
 from finpool.apps.local.progress import Progress
 from finpool.kernel.settings import Settings
+
+if TYPE_CHECKING:
+    from finpool.apps.local.up import Started
 
 TenantsOption = Annotated[
     Path | None, typer.Option("--tenants", help="Directory of tenants to apply; by default tenants/ here.")
@@ -25,7 +29,9 @@ TenantsOption = Annotated[
 
 def up(tenants: TenantsOption = None, json: JsonOption = False) -> None:
     """Start the platform on this machine, or what is missing of it, and wait until a model has answered."""
-    started = starting.up(local_settings(), (tenants or _default_tenants()).resolve(), _progress(json=json))
+    from finpool.apps.local.up import up as bring_up
+
+    started = bring_up(local_settings(), (tenants or _default_tenants()).resolve(), _progress(json=json))
     if json:
         show_json(asdict(started))
     else:
@@ -71,7 +77,9 @@ def doctor(json: JsonOption = False) -> None:
 
 def migrate(json: JsonOption = False) -> None:
     """Bring the database's roles and schema up to date; safe to run again."""
-    migration.migrate(Settings())
+    from finpool.apps.migrate import migrate as migrate_database
+
+    migrate_database(Settings())
     if json:
         show_json({"migrated": True})
     else:
@@ -97,7 +105,7 @@ def _state(state: stopping.ProcessStatus) -> str:
     return "ready" if state.ready else "starting or failing"
 
 
-def _how_to_call(started: starting.Started) -> list[str]:
+def _how_to_call(started: "Started") -> list[str]:
     return [
         "",
         f"FinPool is up. {started.model_id} answered bank A: {' '.join(started.answer.split())}",

@@ -5,7 +5,11 @@ from collections.abc import Sequence
 
 import typer
 
-from finpool.apps.cli import commands_audit, commands_declared, commands_local, commands_tenancy, commands_views
+from finpool.apps.cli.commands_audit import audit_app
+from finpool.apps.cli.commands_declared import apply, show_plan
+from finpool.apps.cli.commands_local import doctor, down, migrate, status, up
+from finpool.apps.cli.commands_tenancy import key_app, project_app, tenant_app
+from finpool.apps.cli.commands_views import limits_app, model_app, usage_app
 from finpool.apps.cli.exits import CliError, ExitCode, as_cli_error
 from finpool.apps.cli.output import show_error
 from finpool.apps.cli.serve import serve
@@ -16,21 +20,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A shared model platform for a financial sector.",
 )
-app.command()(commands_local.up)
-app.command()(commands_local.down)
-app.command()(commands_local.status)
-app.command()(commands_local.doctor)
-app.command()(commands_local.migrate)
+app.command()(up)
+app.command()(down)
+app.command()(status)
+app.command()(doctor)
+app.command()(migrate)
 app.command()(serve)
-app.command("plan")(commands_declared.show_plan)
-app.command()(commands_declared.apply)
-app.add_typer(commands_tenancy.tenant_app, name="tenant")
-app.add_typer(commands_tenancy.project_app, name="project")
-app.add_typer(commands_tenancy.key_app, name="key")
-app.add_typer(commands_views.limits_app, name="limits")
-app.add_typer(commands_views.model_app, name="model")
-app.add_typer(commands_views.usage_app, name="usage")
-app.add_typer(commands_audit.audit_app, name="audit")
+app.command("plan")(show_plan)
+app.command()(apply)
+app.add_typer(tenant_app, name="tenant")
+app.add_typer(project_app, name="project")
+app.add_typer(key_app, name="key")
+app.add_typer(limits_app, name="limits")
+app.add_typer(model_app, name="model")
+app.add_typer(usage_app, name="usage")
+app.add_typer(audit_app, name="audit")
 
 
 def main() -> None:

@@ -6,13 +6,10 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
-import uvicorn
 
 from finpool.apps.cli.exits import ExitCode
 from finpool.apps.local.components import DOORS
-from finpool.kernel.logs import configure_logs
 from finpool.kernel.settings import Settings
-from finpool.kernel.telemetry import configure_telemetry
 
 DRAIN_SECONDS = 30
 
@@ -44,6 +41,11 @@ def serve(
 
 def serve_door(name: str, settings: Settings, port: int, drain_seconds: int) -> None:
     """Serve one ASGI app on `port` with uvicorn until SIGTERM; then let answers under way end."""
+    import uvicorn
+
+    from finpool.kernel.logs import configure_logs
+    from finpool.kernel.telemetry import configure_telemetry
+
     configure_logs(settings.log_level, name)
     configure_telemetry(name, settings.otlp_endpoint)
     create_app: Callable[[Settings], Any] = importlib.import_module(f"finpool.apps.{name}").create_app
@@ -67,7 +69,5 @@ def run_process(name: str, settings: Settings) -> int:
     module = importlib.import_module(f"finpool.apps.{name}")
     if name == Process.POOL:
         return int(module.main())
-    configure_logs(settings.log_level, name)
-    configure_telemetry(name, settings.otlp_endpoint)
     module.main(settings)
     return ExitCode.OK

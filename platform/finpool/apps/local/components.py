@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from finpool.apps.migrate import LOGIN_ROLES
+from finpool.apps.local.secret_files import DATABASE_ROLES
 from finpool.kernel.settings import Settings
 
 _PASSED_ON = frozenset(
@@ -49,7 +49,7 @@ DOORS = (INFERENCE, OPERATOR, REGULATOR)
 
 def component_environment(component: Component, settings: Settings, urls: Mapping[str, str]) -> dict[str, str]:
     """Return the whole environment of a process: the system's basics, FINPOOL_* settings, its own database URLs."""
-    hidden = {f"FINPOOL_{role.upper()}_DATABASE_URL" for role in ("owner", *LOGIN_ROLES)}
+    hidden = {f"FINPOOL_{role.upper()}_DATABASE_URL" for role in DATABASE_ROLES}
     environment = {
         name: value
         for name, value in os.environ.items()

@@ -14,14 +14,12 @@ from urllib.parse import quote
 
 import asyncpg
 
-from finpool.apps.local.secret_files import ensure_secret
-from finpool.apps.migrate import LOGIN_ROLES
+from finpool.apps.local.secret_files import DATABASE_ROLES, ensure_secret
 from finpool.kernel.errors import ConfigurationError
 
 DATABASE_NAME = "finpool"
 _PASSWORD_ONLY = "local all all scram-sha-256\n"  # noqa: S105 - a line of pg_hba.conf.
 _READY_SECONDS = 60
-_ROLES = ("owner", *LOGIN_ROLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +56,9 @@ def start_postgres(home: Path) -> EmbeddedPostgres:
         if postgres_pid(home) is None:
             raise ConfigurationError(f"Postgres did not start; its log is {data_dir / 'log'} ({error})") from error
     pid, socket_dir = _wait_until_ready(data_dir)
-    passwords = {role: _password(home / "secrets", role) for role in ("superuser", *_ROLES)}
+    passwords = {role: _password(home / "secrets", role) for role in ("superuser", *DATABASE_ROLES)}
     asyncio.run(_secure(data_dir, socket_dir, passwords))
-    urls = {role: _url(socket_dir, f"finpool_{role}", passwords[role]) for role in _ROLES}
+    urls = {role: _url(socket_dir, f"finpool_{role}", passwords[role]) for role in DATABASE_ROLES}
     return EmbeddedPostgres(pid=pid, urls=urls)
 
 

@@ -6,11 +6,15 @@ import string
 from pathlib import Path
 
 from finpool.apps.local.home import write_atomically
-from finpool.apps.migrate import LOGIN_ROLES
-from finpool.kernel.settings import SECRET_LENGTH_MIN
+from finpool.kernel.settings import SECRET_LENGTH_MIN, Settings
+
+DATABASE_ROLES = tuple(
+    name.removesuffix("_database_url") for name in Settings.model_fields if name.endswith("_database_url")
+)
+"""The schema's owner and every role that a process may log in as."""
 
 SECRET_NAMES = ("key_pepper", "engine_token", "ray_token")
-POSTGRES_SECRET_NAMES = tuple(f"postgres_{role}" for role in ("superuser", "owner", *LOGIN_ROLES))
+POSTGRES_SECRET_NAMES = tuple(f"postgres_{role}" for role in ("superuser", *DATABASE_ROLES))
 BOUND_TO_DATA = ("key_pepper", "postgres_superuser")
 """Without these the keys and the database that exist cannot be used; the others may be made anew."""
 

@@ -22,8 +22,8 @@ from finpool.apps.local.postgres import start_postgres
 from finpool.apps.local.processes import running_process, start_process
 from finpool.apps.local.progress import Note, Progress
 from finpool.apps.local.readiness import answers, wait_until
-from finpool.apps.local.secret_files import SECRET_NAMES, ensure_secret
-from finpool.apps.migrate import LOGIN_ROLES, migrate
+from finpool.apps.local.secret_files import DATABASE_ROLES, SECRET_NAMES, ensure_secret
+from finpool.apps.migrate import migrate
 from finpool.catalogue.schemas import Model
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.catalogue.weights import ensure_weights
@@ -114,7 +114,7 @@ class _Start:
     def _database_urls(self) -> Mapping[str, str]:
         """Return one URL for each role: those that are set, or those of the embedded Postgres."""
         if self._settings.owner_database_url is not None:
-            return {role: self._settings.database_url(role) for role in ("owner", *LOGIN_ROLES)}
+            return {role: self._settings.database_url(role) for role in DATABASE_ROLES}
         return start_postgres(self._home.root).urls
 
     def _start(self, component: Component, urls: Mapping[str, str]) -> None:
