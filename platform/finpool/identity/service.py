@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from asyncpg import PostgresError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from finpool.audit import service as audit
@@ -11,6 +13,8 @@ from finpool.identity.models import ApiKey, CredentialStatus, PlatformToken
 from finpool.identity.schemas import KeyChange, NewKey
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.clock import now
+from finpool.kernel.database import Database
+from finpool.kernel.errors import Unavailable
 from finpool.kernel.ids import KeyId, ProjectId, TenantId, new_id
 from finpool.tenancy import service as tenancy
 from finpool.tenancy.service import TenantDirectory
@@ -73,14 +77,24 @@ def _actor(key: ApiKey) -> Actor:
 class PlatformTokens:
     """Operators' and regulators' tokens, looked up in the database at each request: few people, no hot path."""
 
-    def __init__(self, pepper: bytes) -> None:
+    def __init__(self, database: Database, pepper: bytes) -> None:
+        self._database = database
         self._pepper = pepper
 
-    async def authenticate(self, session: AsyncSession, audience: Audience, credential: str) -> Actor:
-        """Return whom the token stands for at this door; raise `CredentialUnknown`, the same for every reason."""
+    async def authenticate(self, audience: Audience, credential: str) -> Actor:
+        """Return whom the token stands for at this door.
+
+        Raises `CredentialUnknown`, the same for every reason, or `Unavailable` when a well-formed token cannot be
+        looked up.
+        """
         if not credentials.well_formed(credential, audience):
             raise CredentialUnknown
-        token = await repository.active_platform_token(session, credentials.digest(credential, self._pepper))
+        digest = credentials.digest(credential, self._pepper)
+        try:
+            async with self._database.across_tenants() as session:
+                token = await repository.active_platform_token(session, digest)
+        except (OSError, PostgresError, SQLAlchemyError) as error:
+            raise Unavailable("The platform's database cannot be reached; nothing was done.") from error
         if token is None or Role(token.role).audience != audience:
             raise CredentialUnknown
         return Actor(audience=audience, credential_id=token.token_id, role=Role(token.role))

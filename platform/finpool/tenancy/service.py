@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from finpool.audit import service as audit
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
-from finpool.kernel.ids import ModelId, ProjectId, TenantId
+from finpool.kernel.ids import ModelId, ProjectId, TenantId, slug
 from finpool.tenancy import repository
 from finpool.tenancy.errors import (
     ModelNotOffered,
@@ -100,8 +100,8 @@ async def create_tenant(session: AsyncSession, actor: Actor, body: NewTenant, of
 
 
 async def get_tenant(session: AsyncSession, tenant_id: TenantId) -> Tenant:
-    """Return one tenant; raise `TenantNotFound`."""
-    tenant = await repository.tenant(session, tenant_id)
+    """Return one tenant; raises `TenantNotFound`, or `InvalidRequest` for what can be no tenant's id."""
+    tenant = await repository.tenant(session, TenantId(slug(tenant_id, param="tenant_id")))
     if tenant is None:
         raise TenantNotFound(tenant_id)
     return tenant

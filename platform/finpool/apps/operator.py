@@ -1,0 +1,55 @@
+"""The operators' door: tenants, projects, keys, limits, accounts, models and usage."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from fastapi import FastAPI
+
+from finpool.apps.gatekeeper import PlatformGatekeeper
+from finpool.apps.health import database_reachable, health_router
+from finpool.catalogue.routes_operator import router as catalogue_router
+from finpool.catalogue.service import Catalogue, default_directory
+from finpool.identity.routes_operator import router as identity_router
+from finpool.kernel.actor import Audience
+from finpool.kernel.database import Database
+from finpool.kernel.settings import Settings
+from finpool.kernel.web import RequestIdMiddleware, install_error_handlers
+from finpool.metering.routes_operator import router as metering_router
+from finpool.policy.service import Policy
+from finpool.quota.routes_operator import router as quota_router
+from finpool.tenancy.routes_operator import router as tenancy_router
+from finpool.tenancy.service import TenantDirectory
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the app of the operators' door; what it needs is opened when it starts.
+
+    The description of the API (`/openapi.json`) is public, as the code is; pages that load scripts from elsewhere are
+    not served.
+    """
+    app = FastAPI(title="FinPool operator API", docs_url=None, redoc_url=None, lifespan=_lifespan(settings))
+    install_error_handlers(app)
+    app.add_middleware(RequestIdMiddleware)
+    app.include_router(health_router({"database": database_reachable}))
+    for router in (tenancy_router, identity_router, quota_router, catalogue_router, metering_router):
+        app.include_router(router)
+    return app
+
+
+def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        catalogue = Catalogue.load(settings.catalogue_dir or default_directory())
+        pepper = settings.secret("key_pepper")
+        database = Database(settings.database_url("operator"), settings.database_pool_connections_max)
+        app.state.catalogue = catalogue
+        app.state.model_ids = frozenset(model.id for model in catalogue.all())
+        app.state.key_pepper = pepper
+        app.state.database = database
+        app.state.gatekeeper = PlatformGatekeeper(database, Audience.OPERATOR, pepper, Policy((), TenantDirectory()))
+        try:
+            yield
+        finally:
+            await database.close()
+
+    return lifespan

@@ -1,0 +1,115 @@
+"""The committed table of routes and roles: what is reachable, and for whom, changes only in the open.
+
+Write it anew with `python tests/architecture/test_routes.py`, and let someone read the difference.
+"""
+
+import asyncio
+import csv
+import io
+import tempfile
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute
+
+from finpool.apps import inference, operator, regulator, tenant
+from finpool.kernel.actor import Actor, Audience, Role
+from finpool.kernel.errors import Forbidden
+from finpool.kernel.ids import ProjectId, TenantId
+from finpool.kernel.settings import Settings
+from finpool.policy.service import Policy
+from finpool.tenancy.models import TenantStatus
+from finpool.tenancy.schemas import TenantView
+from finpool.tenancy.service import TenantDirectory
+
+TABLE = Path(__file__).with_name("route_roles.csv")
+REGENERATE = "python tests/architecture/test_routes.py"
+HEADER = ("door", "method", "path", "permission", "roles")
+PUBLIC = {"/healthz", "/readyz", "/openapi.json"}
+BANK = TenantId("bank-a")
+
+
+class OneTenant(TenantDirectory):
+    """A directory of one tenant, so that the tenants' roles have a policy to be judged by."""
+
+    def tenants(self) -> tuple[TenantView, ...]:
+        """Return the tenant."""
+        return (TenantView(BANK, "A", TenantStatus.ACTIVE, ("*",), 1),)
+
+
+def doors(home: Path) -> dict[str, tuple[Audience, FastAPI]]:
+    """Build, without starting it, every app that people or programs call, and say whose credentials it takes."""
+    (home / "key_pepper").write_text("p" * 64)
+    urls = {f"{role}_database_url": "postgresql://localhost/none" for role in ("inference", "tenant")}
+    settings = Settings(home=home, secrets_dir=home, **urls)
+    banks = inference.create_app(settings)
+    return {
+        "inference": (Audience.TENANT, banks),
+        "tenant": (Audience.TENANT, tenant.create_app(settings, banks.state.gatekeeper)),
+        "operator": (Audience.OPERATOR, operator.create_app(settings)),
+        "regulator": (Audience.REGULATOR, regulator.create_app(settings)),
+    }
+
+
+def collect() -> list[tuple[str, ...]]:
+    """Return door, method, path, permission and roles of every route of every door."""
+    policy = Policy((), OneTenant())
+    asyncio.run(policy.load(None, None))  # type: ignore[arg-type]  # A policy reads no table.
+    with tempfile.TemporaryDirectory() as home:
+        apps = doors(Path(home))
+    return sorted(
+        row
+        for door, (audience, app) in apps.items()
+        for route in app.routes
+        for row in _rows(door, route, policy, audience)
+    )
+
+
+def _rows(door: str, route: BaseRoute, policy: Policy, audience: Audience) -> list[tuple[str, ...]]:
+    path = getattr(route, "path", repr(route))
+    permissions = sorted(_permissions(route.dependant)) if isinstance(route, APIRoute) else []
+    roles = [role.value for role in Role if role.audience == audience and _may(policy, role, permissions)]
+    who = " ".join(roles) if permissions else "anyone" if path in PUBLIC else "UNGUARDED"
+    methods = sorted((getattr(route, "methods", None) or {"ANY"}) - {"HEAD"})
+    return [(door, method, path, " ".join(permissions), who) for method in methods]
+
+
+def _permissions(dependant: Dependant) -> set[str]:
+    own = getattr(dependant.call, "permission", None)
+    return ({own} if own else set()).union(*(_permissions(each) for each in dependant.dependencies))
+
+
+def _may(policy: Policy, role: Role, permissions: list[str]) -> bool:
+    of_tenant = role.audience == Audience.TENANT
+    actor = Actor(role.audience, "credential", role, BANK if of_tenant else None, ProjectId("p") if of_tenant else None)
+    try:
+        for permission in permissions:
+            policy.authorize(actor, permission)
+    except Forbidden:
+        return False
+    return True
+
+
+def rendered(rows: list[tuple[str, ...]]) -> str:
+    """Return the table as it is committed."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([HEADER, *rows])
+    return out.getvalue()
+
+
+def test_every_route_needs_a_permission_unless_it_is_public_on_purpose() -> None:
+    assert [row for row in collect() if row[4] == "UNGUARDED"] == []
+
+
+def test_every_permission_of_a_route_is_held_by_some_role() -> None:
+    assert [row for row in collect() if row[4] == ""] == []
+
+
+def test_routes_and_roles_are_those_of_the_committed_table() -> None:
+    assert rendered(collect()) == TABLE.read_text(), f"routes or roles changed; if that is meant: {REGENERATE}"
+
+
+if __name__ == "__main__":
+    TABLE.write_text(rendered(collect()))
