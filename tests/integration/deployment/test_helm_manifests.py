@@ -11,6 +11,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from finpool.apps.local.components import START_ORDER
+
 Manifest = dict[str, Any]
 Render = Callable[..., list[Manifest]]
 
@@ -186,16 +188,9 @@ def test_every_image_is_named_by_digest(render: Render) -> None:
 
 
 def test_each_process_gets_only_the_database_roles_it_needs(manifests: list[Manifest]) -> None:
-    roles = {
-        "migrate": set(ROLES),
-        "inference": {"inference", "tenant"},
-        "worker": {"worker"},
-        "operator": {"operator"},
-        "regulator": {"regulator"},
-        "ray-head": set(),
-        "ray-worker": set(),
-        "doors": set(),
-    }
+    on_one_machine = {component.name: set(component.database_roles) for component in START_ORDER}
+    assert on_one_machine.pop("pool") == set()
+    roles = on_one_machine | {"migrate": set(ROLES), "ray-head": set(), "ray-worker": set(), "doors": set()}
     for name, container in containers(manifests).items():
         given = {key: value for key, value in environment(container).items() if key.endswith("_DATABASE_URL")}
         assert set(given) == {f"FINPOOL_{role.upper()}_DATABASE_URL" for role in roles[name]}

@@ -1,5 +1,6 @@
 """How the chart runs each process: order, draining, the spool, the doors and the models."""
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -144,6 +145,8 @@ def test_ray_serves_from_its_workers_behind_a_token(render: Render) -> None:
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         given = environment(group["template"]["spec"]["containers"][0])
         assert given["RAY_SERVE_ENABLE_HA_PROXY"] == given["RAY_SERVE_ENABLE_DIRECT_INGRESS"] == "1"
+        module, _, name = given["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"].partition(":")
+        assert callable(getattr(importlib.import_module(module), name))
         assert given["FINPOOL_WEIGHTS_DIR"] == "/var/lib/finpool/weights"
     ports = cluster["headGroupSpec"]["template"]["spec"]["containers"][0]["ports"]
     assert {"name": "serve", "containerPort": 8000} in ports
