@@ -1,0 +1,153 @@
+"""Chat completions as a bank's developer meets them, through the official client."""
+
+import asyncio
+
+import aiohttp
+import openai
+import pytest
+
+MODEL = "smollm2-135m-instruct"
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+async def test_models_are_listed_with_their_root(bank):
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        models = await client.models.list()
+    assert [(each.id, each.root) for each in models.data] == [(MODEL, MODEL)]
+
+
+async def test_a_plain_answer_is_whole_and_its_usage_is_the_engines(bank):
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        answer = await client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=8)
+    assert answer.choices[0].message.content == "w1 w2 w3 w4 w5 "
+    assert answer.choices[0].finish_reason == "stop"
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens) == (10, 5, 15)
+    account = await bank.settled("bank-a")
+    assert account.posted_micros == 10 * 1 + 5 * 2
+    (record,) = await bank.usage("bank-a")
+    assert (record["input_tokens"], record["output_tokens"], record["outcome"]) == (10, 5, "completed")
+
+
+async def test_a_stream_keeps_its_identity_and_ends_with_the_usage_that_was_asked_for(bank):
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        stream = await client.chat.completions.create(
+            model=MODEL, messages=HELLO, stream=True, stream_options={"include_usage": True}
+        )
+        chunks = [chunk async for chunk in stream]
+    assert len({(chunk.id, chunk.created, chunk.model) for chunk in chunks}) == 1
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert "".join(chunk.choices[0].delta.content for chunk in chunks[:-1]) == "w1 w2 w3 w4 w5 "
+    assert all(chunk.usage is None for chunk in chunks[:-1])
+    assert (chunks[-1].choices, chunks[-1].usage.total_tokens) == ([], 15)
+
+
+async def test_a_stream_shows_no_usage_that_was_not_asked_for(bank):
+    key = await bank.add_tenant("bank-a")
+    async with aiohttp.ClientSession(headers={"authorization": f"Bearer {key}"}) as session:
+        body = {"model": MODEL, "messages": HELLO, "stream": True}
+        async with session.post(f"{bank.url}/v1/chat/completions", json=body) as response:
+            text = await response.text()
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert "usage" not in text
+    assert text.endswith("data: [DONE]\n\n")
+    assert all(line == "" or line.startswith("data: ") for line in text.split("\n"))
+
+
+async def test_a_client_that_leaves_pays_what_was_generated_and_holds_nothing(bank):
+    bank.engine.output_tokens, bank.engine.pause_seconds = 200, 0.02
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        stream = await client.chat.completions.create(model=MODEL, messages=HELLO, stream=True)
+        seen = 0
+        async for _ in stream:
+            seen += 1
+            if seen == 5:
+                await stream.close()
+                break
+    account = await bank.settled("bank-a")
+    (record,) = await bank.usage("bank-a")
+    assert (record["outcome"], record["estimated"], record["input_tokens"]) == ("aborted", False, 10)
+    assert 5 <= record["output_tokens"] < 200
+    assert account.posted_micros == 10 + 2 * record["output_tokens"]
+    assert bank.engine.aborted == 1
+
+
+async def test_a_plain_request_whose_client_leaves_is_aborted_in_the_engine(bank):
+    bank.engine.output_tokens, bank.engine.pause_seconds = 500, 0.02
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key, timeout=0.3) as client:
+        with pytest.raises(openai.APITimeoutError):
+            await client.chat.completions.create(model=MODEL, messages=HELLO)
+    await bank.settled("bank-a")
+    (record,) = await bank.usage("bank-a")
+    assert record["outcome"] == "aborted"
+    assert 0 < record["output_tokens"] < 500
+    assert bank.engine.aborted == 1
+
+
+async def test_an_engine_that_breaks_off_in_mid_stream_is_an_error_event_and_costs_nothing(bank):
+    bank.engine.break_after = 3
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        stream = await client.chat.completions.create(model=MODEL, messages=HELLO, stream=True)
+        with pytest.raises(openai.APIError) as raised:
+            async for _ in stream:
+                pass
+    assert raised.value.code == "engine_error"
+    account = await bank.settled("bank-a")
+    (record,) = await bank.usage("bank-a")
+    assert (record["outcome"], record["cost_picos"], account.posted_micros) == ("failed", 0, 0)
+
+
+async def test_an_engine_that_breaks_off_a_plain_answer_is_a_500_and_costs_nothing(bank):
+    bank.engine.break_after = 3
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        with pytest.raises(openai.InternalServerError):
+            await client.chat.completions.create(model=MODEL, messages=HELLO)
+    assert (await bank.settled("bank-a")).posted_micros == 0
+
+
+async def test_what_the_engine_refuses_is_told_and_neither_charged_nor_recorded(bank):
+    bank.engine.refuse_with = 400
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        with pytest.raises(openai.BadRequestError) as raised:
+            await client.chat.completions.create(model=MODEL, messages=HELLO)
+    assert raised.value.code == "context_length_exceeded"
+    assert (await bank.settled("bank-a")).posted_micros == 0
+    assert await bank.usage("bank-a") == []
+
+
+async def test_a_suspended_engine_is_a_503_that_holds_nothing(bank):
+    bank.engine.refuse_with = 503
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        with pytest.raises(openai.InternalServerError) as raised:
+            await client.chat.completions.create(model=MODEL, messages=HELLO)
+    assert (raised.value.status_code, raised.value.code) == (503, "engine_unavailable")
+    assert (await bank.settled("bank-a")).posted_micros == 0
+
+
+async def test_nothing_of_the_caller_reaches_the_engine(bank):
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        await client.chat.completions.create(
+            model=MODEL, messages=HELLO, user="alice", metadata={"case": "7"}, safety_identifier="s", temperature=0.5
+        )
+    (body,) = bank.engine.bodies
+    assert set(body) == {"model", "messages", "temperature", "max_tokens", "stream", "stream_options"}
+    assert body["max_tokens"] == 256
+
+
+async def test_few_requests_are_in_flight_however_many_come(bank):
+    bank.engine.pause_seconds = 0.02
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        calls = [client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=5) for _ in range(12)]
+        await asyncio.gather(*calls)
+    assert bank.engine.under_way_max == 4
+    assert len(await bank.usage("bank-a")) == 12

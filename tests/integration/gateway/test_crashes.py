@@ -1,0 +1,149 @@
+"""What survives when processes and the database do not."""
+
+import asyncio
+import sqlite3
+
+import asyncpg
+import openai
+import pytest
+
+from finpool.kernel.ids import ReplicaId
+from finpool.metering.errors import SpoolLocked
+from finpool.metering.record_schemas import Intent, encode
+from finpool.metering.recorder import Recorder
+from finpool.metering.spool import Spool
+from finpool.metering.spool_file import FILE_NAME
+
+MODEL = "smollm2-135m-instruct"
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+async def chat(client):
+    return await client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=5)
+
+
+async def repeat(client, times):
+    for _ in range(times):
+        await chat(client)
+
+
+def intent(request_id, lease_id, tenant_id="bank-a"):
+    return Intent(
+        request_id=request_id,
+        tenant_id=tenant_id,
+        project_id="main",
+        key_id="key",
+        model_id=MODEL,
+        weights_sha256="0" * 64,
+        price_version="v",
+        currency="CNY",
+        input_picos=1_000_000,
+        cached_input_picos=1_000_000,
+        output_picos=2_000_000,
+        policy_version=1,
+        lease_id=lease_id,
+        streamed=True,
+        started_at="2026-01-01T00:00:00+00:00",
+    )
+
+
+async def lease_of(bank, tenant_id):
+    async with bank.worker.across_tenants() as session:
+        connection = await session.connection()
+        query = "SELECT lease_id FROM lease WHERE tenant_id = $1 ORDER BY opened_at DESC LIMIT 1"
+        return (await connection.exec_driver_sql(query, (tenant_id,))).scalar_one()
+
+
+async def test_a_request_that_was_running_at_a_crash_is_settled_at_its_last_mark(bank):
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        await chat(client)
+    lease_id = await lease_of(bank, "bank-a")
+    # A second writer leaves behind what a killed process would: an intent with a mark and no settlement.
+    with sqlite3.connect(bank.settings.spool_path / FILE_NAME) as spool:
+        killed = encode(intent("req_killed", lease_id))
+        spool.execute("INSERT INTO intent VALUES (?, ?, 30, 0, 7)", ("req_killed", killed))
+    spool.close()
+    await bank.restart()
+    account = await bank.settled("bank-a")
+    _, record = await bank.usage("bank-a")
+    assert (record["request_id"], record["outcome"], record["estimated"]) == ("req_killed", "crashed", True)
+    assert (record["input_tokens"], record["output_tokens"]) == (30, 7)
+    assert account.posted_micros == 20 + 30 + 2 * 7
+
+
+async def test_a_killed_process_leaves_no_lease_behind(bank):
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        await chat(client)
+    lease_id = await lease_of(bank, "bank-a")
+    # The lease is open in the database and in no memory, as after SIGKILL.
+    owner = await asyncpg.connect(bank.settings.database_url("owner"))
+    await bank.settled("bank-a")
+    async with owner.transaction():
+        await owner.execute("SELECT set_config('finpool.tenant_id', 'bank-a', true)")
+        await owner.execute("UPDATE lease SET closed_at = NULL WHERE lease_id = $1", lease_id)
+        await owner.execute("UPDATE account SET pending_picos = (SELECT granted_picos - spent_picos FROM lease)")
+    await owner.close()
+    assert (await bank.account("bank-a")).pending_micros > 0
+    await bank.restart()
+    assert (await bank.settled("bank-a")).posted_micros == 20
+
+
+async def test_the_lease_of_a_lost_spool_stays_held_for_an_operator_to_decide(bank):
+    bank.engine.pause_seconds = 0.05
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        await chat(client)
+        async with bank.stopped():
+            held = (await bank.account("bank-a")).pending_micros
+            assert held > 0
+            (bank.settings.spool_path / FILE_NAME).unlink()
+        await chat(client)
+    for _ in range(10):
+        await bank.record()
+        await asyncio.sleep(0.05)
+    account = await bank.account("bank-a")
+    assert account.pending_micros == held
+    assert account.posted_micros == 20
+
+
+async def test_two_processes_cannot_serve_with_one_spool(bank):
+    with pytest.raises(SpoolLocked):
+        Spool(bank.settings.spool_path, bank.settings.spool_bytes_max)
+
+
+async def test_a_full_spool_refuses_new_requests_and_serves_again_once_recorded(bank):
+    key = await bank.add_tenant("bank-a")
+    bank.settings.spool_path.mkdir(exist_ok=True)
+    async with bank.stopped():
+        bank.settings = bank.settings.model_copy(update={"spool_bytes_max": 24_576})
+    async with bank.client(key) as client:
+        with pytest.raises(openai.InternalServerError) as raised:
+            await repeat(client, 100)
+        assert (raised.value.status_code, raised.value.code) == (503, "spool_unavailable")
+        await bank.settled("bank-a")
+        await chat(client)
+
+
+async def test_a_database_that_is_gone_stops_new_leases_but_not_what_is_leased(bank):
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        await chat(client)
+        await bank.leases_fail()
+        await chat(client)
+        with pytest.raises(openai.RateLimitError) as raised:
+            await client.chat.completions.create(model=MODEL, messages=HELLO * 800, max_tokens=1024, n=4)
+        assert raised.value.code == "quota_unavailable"
+
+
+async def test_usage_is_recorded_once_however_often_the_recorder_runs(bank):
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        await asyncio.gather(*(chat(client) for _ in range(5)))
+    recorders = [Recorder(bank.worker, bank.settings.spool_path, ReplicaId("local")) for _ in range(3)]
+    await asyncio.gather(*(each.run_once() for each in recorders for _ in range(3)))
+    for each in recorders:
+        each.close()
+    assert len(await bank.usage("bank-a")) == 5
+    assert (await bank.settled("bank-a")).posted_micros == 5 * 20

@@ -1,0 +1,142 @@
+"""Limits as they hold on the inference path."""
+
+import asyncio
+
+import openai
+import pytest
+
+MODEL = "smollm2-135m-instruct"
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+def chat(client, **options):
+    return client.chat.completions.create(model=MODEL, messages=HELLO, **{"max_tokens": 5, **options})
+
+
+async def outcomes(calls):
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    served = [each for each in results if not isinstance(each, BaseException)]
+    refused = [each for each in results if isinstance(each, openai.RateLimitError)]
+    assert len(served) + len(refused) == len(results), results
+    return served, refused
+
+
+async def is_served(client):
+    try:
+        await chat(client)
+    except openai.RateLimitError:
+        return False
+    return True
+
+
+async def test_a_budget_too_small_is_refused_and_tells_the_client_not_to_retry(bank):
+    key = await bank.add_tenant("bank-a", budget_micros=10)
+    async with bank.client(key) as client:
+        with pytest.raises(openai.RateLimitError) as raised:
+            await chat(client)
+    assert raised.value.code == "insufficient_quota"
+    assert raised.value.response.headers["x-should-retry"] == "false"
+    assert bank.engine.bodies == []
+
+
+async def test_a_tenant_without_limits_has_no_budget(bank):
+    key = await bank.add_tenant("bank-a", budget_micros=0)
+    async with bank.client(key) as client:
+        with pytest.raises(openai.RateLimitError):
+            await chat(client)
+
+
+async def test_parallel_calls_never_pass_the_budget(bank):
+    # Each call costs 20 micros in the end, but may cost about 400: ten such reservations do not fit into 1,000.
+    key = await bank.add_tenant("bank-a", budget_micros=1_000)
+    bank.engine.pause_seconds = 0.05
+    async with bank.client(key) as client:
+        served, refused = await outcomes([chat(client) for _ in range(50)])
+    assert served
+    assert refused
+    account = await bank.settled("bank-a")
+    assert account.posted_micros == 20 * len(served)
+    assert account.posted_micros <= 1_000
+
+
+async def test_the_budget_can_be_spent_to_the_last_request_that_fits(bank):
+    key = await bank.add_tenant("bank-a", budget_micros=1_000)
+    served = 0
+    async with bank.client(key) as client:
+        while served < 100 and await is_served(client):
+            served += 1
+    account = await bank.settled("bank-a")
+    assert account.posted_micros == 20 * served
+    # What is left is less than what one more request may cost: 256 + its bytes of input, and 5 tokens of output.
+    assert 1_000 - account.posted_micros < 256 + 200 + 2 * 5
+
+
+async def test_requests_per_minute_hold_and_say_when_to_come_back(bank):
+    key = await bank.add_tenant("bank-a", requests_per_minute=3)
+    async with bank.client(key) as client:
+        served, refused = await outcomes([chat(client) for _ in range(8)])
+        assert (len(served), len(refused)) == (3, 5)
+        headers = refused[0].response.headers
+    assert refused[0].code == "rate_limit_exceeded"
+    assert 0 < int(headers["retry-after-ms"]) <= 60_001
+    assert "x-should-retry" not in headers
+
+
+async def test_tokens_per_minute_count_what_was_used_and_not_what_was_reserved(bank):
+    key = await bank.add_tenant("bank-a", tokens_per_minute=700)
+    async with bank.client(key) as client:
+        for _ in range(4):
+            response = await client.chat.completions.with_raw_response.create(model=MODEL, messages=HELLO, max_tokens=5)
+        assert response.headers["x-ratelimit-limit-tokens"] == "700"
+        with pytest.raises(openai.RateLimitError) as raised:
+            await chat(client, max_tokens=600)
+    assert raised.value.response.headers["x-should-retry"] == "false"
+
+
+async def test_concurrency_holds_and_comes_back(bank):
+    bank.engine.pause_seconds = 0.05
+    key = await bank.add_tenant("bank-a", concurrency=2)
+    async with bank.client(key) as client:
+        for _ in range(2):
+            served, refused = await outcomes([chat(client) for _ in range(5)])
+            assert (len(served), len(refused)) == (2, 3)
+    assert refused[0].code == "rate_limit_exceeded"
+
+
+async def test_a_lowered_limit_acts_within_two_seconds_on_what_is_leased(bank):
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        await chat(client)
+        await bank.change_limits("bank-a", budget_micros=0)
+        recording = asyncio.create_task(record_for(bank, 2.0))
+        await asyncio.sleep(1.0)
+        with pytest.raises(openai.RateLimitError):
+            await chat(client)
+        await recording
+
+
+async def record_for(bank, seconds):
+    async with asyncio.timeout(seconds + 5):
+        for _ in range(int(seconds / 0.1)):
+            await bank.record()
+            await asyncio.sleep(0.1)
+
+
+async def test_a_raised_limit_lets_the_next_request_through(bank):
+    key = await bank.add_tenant("bank-a", budget_micros=1)
+    async with bank.client(key) as client:
+        with pytest.raises(openai.RateLimitError):
+            await chat(client)
+        await bank.change_limits("bank-a", budget_micros=1_000_000)
+        await chat(client)
+
+
+async def test_one_tenants_limits_do_not_touch_another(bank):
+    key_a = await bank.add_tenant("bank-a", requests_per_minute=1)
+    key_b = await bank.add_tenant("bank-b")
+    async with bank.client(key_a) as a, bank.client(key_b) as b:
+        await chat(a)
+        with pytest.raises(openai.RateLimitError):
+            await chat(a)
+        await chat(b)
+    assert len(await bank.usage("bank-b")) == 1

@@ -1,0 +1,147 @@
+"""What is refused before an engine sees it: the right status, OpenAI's error shape, nothing charged."""
+
+import io
+import json
+
+import aiohttp
+import pytest
+
+MODEL = "smollm2-135m-instruct"
+GOOD = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5}
+
+
+@pytest.fixture
+async def key(bank):
+    return await bank.add_tenant("bank-a")
+
+
+async def post(bank, key, body, **headers):
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    sent = {"authorization": f"Bearer {key}", "content-type": "application/json", **headers}
+    url = f"{bank.url}/v1/chat/completions"
+    async with aiohttp.ClientSession() as session, session.post(url, data=io.BytesIO(data), headers=sent) as response:
+        return response.status, await response.json(), response.headers
+
+
+REFUSED = {
+    "unknown field": ({"best_of": 3}, "unknown_parameter", "best_of"),
+    "priority is not the client's": ({"priority": -5}, "unknown_parameter", "priority"),
+    "salt is not the client's": ({"cache_salt": "x"}, "unknown_parameter", "cache_salt"),
+    "logit_bias": ({"logit_bias": {"50256": -100}}, "unknown_parameter", "logit_bias"),
+    "temperature too high": ({"temperature": 2.1}, "invalid_value", "temperature"),
+    "temperature is text": ({"temperature": "hot"}, "invalid_value", "temperature"),
+    "max_tokens zero": ({"max_tokens": 0}, "invalid_value", "max_tokens"),
+    "max_tokens a string": ({"max_tokens": "5"}, "invalid_value", "max_tokens"),
+    "max_tokens above the model's": ({"max_tokens": 1_000_000}, "invalid_value", "max_tokens"),
+    "both limits": ({"max_completion_tokens": 5}, "invalid_value", None),
+    "too many choices": ({"n": 100}, "invalid_value", "n"),
+    "no messages": ({"messages": []}, "invalid_value", "messages"),
+    "unknown role": ({"messages": [{"role": "robot", "content": "x"}]}, "invalid_value", "messages[0].role"),
+    "message without content": ({"messages": [{"role": "user"}]}, "invalid_value", "messages[0]"),
+    "image content": (
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+        "unknown_parameter",
+        None,
+    ),
+    "unknown field in a message": (
+        {"messages": [{"role": "user", "content": "x", "weight": 1}]},
+        "unknown_parameter",
+        "messages[0].weight",
+    ),
+    "too many stops": ({"stop": ["a", "b", "c", "d", "e"]}, "invalid_value", None),
+    "top_logprobs alone": ({"top_logprobs": 2}, "invalid_value", None),
+    "too many logprobs": ({"logprobs": True, "top_logprobs": 50}, "invalid_value", "top_logprobs"),
+    "tools the model lacks": (
+        {"tools": [{"type": "function", "function": {"name": "f"}}]},
+        "unsupported_parameter",
+        "tools",
+    ),
+    "stream_options without stream": ({"stream_options": {"include_usage": True}}, "invalid_value", None),
+    "storing": ({"store": True}, "invalid_value", "store"),
+}
+
+
+async def test_fields_that_cannot_be_honoured_are_refused_by_name(bank, key):
+    wrong = {}
+    for case, (fields, code, param) in REFUSED.items():
+        status, body, _ = await post(bank, key, {**GOOD, **fields})
+        error = body["error"]
+        as_told = (status, error["code"]) == (400, code) and param in (None, error["param"])
+        if not as_told or set(error) != {"message", "type", "param", "code"}:
+            wrong[case] = (status, error)
+    assert wrong == {}
+    assert bank.engine.bodies == []
+    assert await bank.usage("bank-a") == []
+
+
+async def test_what_is_not_a_json_object_is_refused(bank, key):
+    for body in (b"{", b"[]", b'"x"', b"", b'{"model": NaN}', b"\xff\xfe"):
+        status, answer, _ = await post(bank, key, body)
+        assert (status, answer["error"]["code"]) == (400, "invalid_json"), body
+
+
+async def test_deeply_nested_json_is_refused(bank, key):
+    status, answer, _ = await post(bank, key, b'{"metadata":' * 2000 + b"1" + b"}" * 2000)
+    assert (status, answer["error"]["code"]) == (400, "invalid_json")
+
+
+async def test_a_body_over_the_limit_is_a_413_with_or_without_its_length(bank, key):
+    large = json.dumps({**GOOD, "user": "x" * 2_000_000}).encode()
+    status, answer, _ = await post(bank, key, large)
+    assert (status, answer["error"]["code"]) == (413, "request_too_large")
+
+    async def pieces():
+        for start in range(0, len(large), 65_536):
+            yield large[start : start + 65_536]
+
+    async with aiohttp.ClientSession() as session:
+        headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        async with session.post(f"{bank.url}/v1/chat/completions", data=pieces(), headers=headers) as response:
+            assert response.status == 413
+
+
+async def test_another_content_type_is_a_415(bank, key):
+    status, answer, _ = await post(bank, key, GOOD, **{"content-type": "text/plain"})
+    assert (status, answer["error"]["code"]) == (415, "unsupported_content_type")
+
+
+async def test_an_unknown_model_is_a_404_that_hides_whether_it_exists(bank, key):
+    status, answer, _ = await post(bank, key, {**GOOD, "model": "gpt-9"})
+    assert (status, answer["error"]["code"], answer["error"]["param"]) == (404, "model_not_found", "model")
+
+
+async def test_wrong_keys_are_401_and_all_alike(bank, key):
+    wrong = ["", "x", key[:-1] + ("a" if key[-1] != "a" else "b"), "fpo_" + key[4:], "fpk_" + "0" * 36]
+    answers = [await post(bank, each, GOOD) for each in wrong]
+    assert {(status, body["error"]["code"]) for status, body, _ in answers} == {(401, "invalid_api_key")}
+    assert len({body["error"]["message"] for _, body, _ in answers}) == 1
+
+
+async def test_an_unknown_url_is_a_404_in_the_same_shape(bank, key):
+    async with aiohttp.ClientSession(headers={"authorization": f"Bearer {key}"}) as session:
+        for path in ("/v1/completions/nothing", "/nothing", "/v1/organization/nothing"):
+            async with session.get(bank.url + path) as response:
+                body = await response.json()
+                assert (response.status, body["error"]["code"]) == (404, "unknown_url")
+
+
+async def test_naming_another_organization_or_project_is_refused(bank, key):
+    for header, own in (("openai-organization", "bank-a"), ("openai-project", "main")):
+        status, answer, _ = await post(bank, key, GOOD, **{header: "bank-b"})
+        assert (status, answer["error"]["code"]) == (403, "mismatched_organization")
+        status, _, _ = await post(bank, key, GOOD, **{header: own})
+        assert status == 200
+
+
+async def test_an_idempotency_key_is_refused_rather_than_ignored(bank, key):
+    status, answer, _ = await post(bank, key, GOOD, **{"idempotency-key": "7"})
+    assert (status, answer["error"]["code"]) == (400, "idempotency_unsupported")
+
+
+async def test_the_clients_request_id_is_echoed_when_it_is_well_formed(bank, key):
+    _, _, headers = await post(bank, key, GOOD, **{"x-request-id": "trace-7"})
+    assert headers["x-request-id"] == "trace-7"
+    _, _, headers = await post(bank, key, GOOD, **{"x-request-id": "not well formed"})
+    assert headers["x-request-id"].startswith("req_")
+    assert headers["openai-organization"] == "bank-a"
+    assert headers["openai-processing-ms"].isdigit()
