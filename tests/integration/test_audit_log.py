@@ -12,9 +12,9 @@ from sqlalchemy.exc import DBAPIError
 
 from finpool.apps.local.postgres import EmbeddedPostgres
 from finpool.audit.errors import AuditEntryTooLarge
-from finpool.audit.schemas import ENTRY_BYTES_MAX, Entry, verify_chain
+from finpool.audit.schemas import ENTRY_BYTES_MAX, Entry, Event, verify_chain
 from finpool.audit.sequencer import Sequencer
-from finpool.audit.service import append, entries
+from finpool.audit.service import append, append_all, entries
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.database import Database
 from finpool.kernel.ids import TenantId
@@ -93,6 +93,16 @@ async def test_an_event_that_commits_after_a_later_one_was_moved_is_still_record
     log = await whole_log(database("operator"))
     assert [orjson.loads(entry.entry)["body"]["number"] for entry in log] == [2, 1]
     assert verify_chain(log) is None
+
+
+async def test_many_events_are_recorded_in_their_order(database: Callable[[str], Database]) -> None:
+    events = [Event("test.event", BANK_A, None, {"number": number}) for number in range(20)]
+    async with database("worker").across_tenants() as session:
+        await append_all(session, [])
+        await append_all(session, events)
+    assert await Sequencer(database("worker")).run_once() == 20
+    log = await whole_log(database("operator"))
+    assert [orjson.loads(entry.entry)["body"]["number"] for entry in log] == list(range(20))
 
 
 async def test_concurrent_writers_and_two_sequencers_make_one_unbroken_chain(

@@ -1,6 +1,7 @@
 """An entry of the log: its canonical text, and what can be checked about it without a database."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -8,6 +9,9 @@ from typing import Any
 import orjson
 import rfc8785
 from pydantic import BaseModel
+
+from finpool.kernel.actor import Actor
+from finpool.kernel.ids import TenantId
 
 ENTRY_BYTES_MAX = 65_535
 """The transparency log's tiles hold an entry's length in two bytes."""
@@ -17,6 +21,16 @@ SEQ_MAX = 2**53 - 1
 
 FIRST_PREVIOUS = bytes(32)
 """What the first entry is chained to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened: about a tenant or none, done by an actor or by the platform itself."""
+
+    kind: str
+    tenant_id: TenantId | None
+    actor: Actor | None
+    body: Mapping[str, Any]
 
 
 class Entry(BaseModel):
