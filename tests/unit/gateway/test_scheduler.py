@@ -1,0 +1,101 @@
+"""The fair queue: few in flight, nobody starved, nothing lost when clients leave."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finpool.gateway.errors import QueueRefusal
+from finpool.gateway.scheduler import FairQueue
+from finpool.kernel.ids import TenantId
+
+A, B = TenantId("bank-a"), TenantId("bank-b")
+
+
+def make(in_flight_max=1, waiting_max=1000, wait_seconds_max=30.0):
+    return FairQueue(in_flight_max, waiting_max=waiting_max, wait_seconds_max=wait_seconds_max)
+
+
+async def serve(queue, tenant_id, served, tokens=10):
+    async with queue.slot(tenant_id):
+        served.append(tenant_id)
+        await asyncio.sleep(0)
+        queue.charge(tenant_id, input_tokens=0, output_tokens=tokens)
+
+
+async def test_a_flood_of_one_tenant_does_not_hold_up_another():
+    queue, served = make(), []
+    flood = [asyncio.create_task(serve(queue, A, served)) for _ in range(50)]
+    await asyncio.sleep(0)
+    await asyncio.gather(*(serve(queue, B, served) for _ in range(5)), *flood)
+    # From its arrival on, B is served in every other turn.
+    assert served.index(B) <= 2
+    assert Counter(served[: 2 + 10])[B] >= 4
+
+
+async def test_tenants_get_the_same_service_whatever_their_answers_length():
+    queue, served = make(), []
+    long = [asyncio.create_task(serve(queue, A, served, tokens=80)) for _ in range(20)]
+    short = [asyncio.create_task(serve(queue, B, served, tokens=10)) for _ in range(160)]
+    await asyncio.gather(*long, *short)
+    first = Counter(served[:90])
+    assert abs(first[A] * 80 - first[B] * 10) <= 2 * 80
+
+
+async def test_a_pause_saves_up_no_claim():
+    queue, served = make(), []
+    await asyncio.gather(*(serve(queue, A, served) for _ in range(100)))
+    served.clear()
+    again = [asyncio.create_task(serve(queue, A, served)) for _ in range(20)]
+    late = [asyncio.create_task(serve(queue, B, served)) for _ in range(20)]
+    await asyncio.gather(*again, *late)
+    assert abs(Counter(served[:20])[A] - Counter(served[:20])[B]) <= 2
+
+
+async def test_a_full_queue_and_a_long_wait_are_refused():
+    queue = make(waiting_max=1, wait_seconds_max=0.02)
+    async with queue.slot(A):
+        waiting = asyncio.create_task(serve(queue, A, []))
+        await asyncio.sleep(0)
+        with pytest.raises(QueueRefusal, match="waiting"):
+            await serve(queue, A, [])
+        with pytest.raises(QueueRefusal, match="busy"):
+            await waiting
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.booleans(), st.integers(0, 5)), max_size=40),
+    st.integers(1, 4),
+)
+def test_whoever_leaves_every_slot_comes_back(arrivals, in_flight_max):
+    async def run():
+        queue, in_flight, most = make(in_flight_max), 0, 0
+
+        async def one(tenant_id, ticks):
+            nonlocal in_flight, most
+            async with queue.slot(TenantId(tenant_id)):
+                in_flight += 1
+                most = max(most, in_flight)
+                try:
+                    for _ in range(ticks):
+                        await asyncio.sleep(0)
+                finally:
+                    in_flight -= 1
+
+        tasks = []
+        for tenant_id, leaves, ticks in arrivals:
+            task = asyncio.create_task(one(tenant_id, ticks))
+            tasks.append(task)
+            for _ in range(ticks % 3):
+                await asyncio.sleep(0)
+            if leaves:
+                task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert most <= in_flight_max
+        async with asyncio.timeout(1):
+            await asyncio.gather(*(one("z", 1) for _ in range(in_flight_max)))
+
+    asyncio.run(run())

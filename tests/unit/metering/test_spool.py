@@ -1,0 +1,108 @@
+"""The spool: durable when it says so, and able to tell what was running when it stopped."""
+
+import asyncio
+import sqlite3
+from dataclasses import replace
+
+import pytest
+
+from finpool.metering import spool_file
+from finpool.metering.errors import SpoolCorrupt, SpoolUnavailable
+from finpool.metering.record_schemas import Intent, Outcome, RecordKind, Settlement, decode_settlement
+from finpool.metering.spool import Spool
+
+INTENT = Intent(
+    request_id="req_1",
+    tenant_id="bank-a",
+    project_id="main",
+    key_id="key",
+    model_id="m",
+    weights_sha256="0" * 64,
+    price_version="v",
+    currency="CNY",
+    input_picos=3,
+    cached_input_picos=1,
+    output_picos=5,
+    policy_version=1,
+    lease_id="lease",
+    streamed=False,
+    started_at="2026-01-01T00:00:00+00:00",
+)
+
+
+def settlement(intent=INTENT, outcome=Outcome.COMPLETED):
+    return Settlement(intent, outcome, 100, 40, 7, estimated=False, settled_at="2026-01-01T00:00:01+00:00")
+
+
+def rows(directory):
+    connection = sqlite3.connect(directory / spool_file.FILE_NAME)
+    try:
+        return connection.execute("SELECT kind, body FROM record ORDER BY seq").fetchall()
+    finally:
+        connection.close()
+
+
+def test_cost_is_exact_and_cached_tokens_are_a_part_of_the_input():
+    assert settlement().cost_picos == 60 * 3 + 40 * 1 + 7 * 5
+    assert settlement(outcome=Outcome.FAILED).cost_picos == 0
+
+
+async def test_what_was_acknowledged_is_on_disk(tmp_path):
+    spool = Spool(tmp_path, 10**9)
+    intents = [replace(INTENT, request_id=f"req_{number}") for number in range(100)]
+    await asyncio.gather(*(spool.intend(each) for each in intents))
+    await asyncio.gather(*(spool.settle(settlement(each)) for each in intents))
+    await spool.return_lease("bank-a", "lease")
+    found = rows(tmp_path)
+    await spool.close()
+    assert [kind for kind, _ in found] == [RecordKind.SETTLEMENT] * 100 + [RecordKind.LEASE_RETURN]
+    assert {decode_settlement(body).intent.request_id for _, body in found[:100]} == {
+        each.request_id for each in intents
+    }
+
+
+async def test_an_open_intent_is_settled_at_its_last_mark_by_the_next_run(tmp_path):
+    spool = Spool(tmp_path, 10**9)
+    await spool.intend(INTENT)
+    spool.mark("req_1", 9, 2, 3)
+    await spool.close()
+    again = Spool(tmp_path, 10**9)
+    await again.close()
+    ((_, body),) = rows(tmp_path)
+    found = decode_settlement(body)
+    assert (found.outcome, found.estimated) == (Outcome.CRASHED, True)
+    assert (found.input_tokens, found.cached_input_tokens, found.output_tokens) == (9, 2, 3)
+    assert again.spool_id == spool.spool_id
+
+
+async def test_a_discarded_intent_leaves_no_trace(tmp_path):
+    spool = Spool(tmp_path, 10**9)
+    await spool.intend(INTENT)
+    await spool.discard("req_1")
+    await spool.close()
+    await Spool(tmp_path, 10**9).close()
+    assert rows(tmp_path) == []
+
+
+async def test_a_spool_that_cannot_be_written_refuses_and_keeps_what_it_has(tmp_path):
+    spool = Spool(tmp_path, 10**9)
+    await spool.settle(settlement())
+    holder = sqlite3.connect(tmp_path / spool_file.FILE_NAME)
+    spool._connection.execute("PRAGMA busy_timeout = 1")
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(SpoolUnavailable):
+        await spool.intend(INTENT)
+    holder.execute("ROLLBACK")
+    holder.close()
+    await spool.intend(INTENT)
+    await spool.close()
+    assert len(rows(tmp_path)) == 1
+
+
+def test_a_damaged_spool_is_refused_and_left_as_it_is(tmp_path):
+    path = tmp_path / spool_file.FILE_NAME
+    path.write_bytes(b"not a database" * 100)
+    before = path.read_bytes()
+    with pytest.raises(SpoolCorrupt, match="cannot be used"):
+        spool_file.connect(tmp_path)
+    assert path.read_bytes() == before
