@@ -70,17 +70,11 @@ class Recorder:
         if settlements:
             values = [_usage_row(self._replica_id, seq, each) for seq, each in settlements]
             await session.execute(insert(UsageRecord), values)
+        await audit.append_all(session, [_event(each) for _, each in settlements])
         spent: dict[tuple[str, str], int] = {}
         for _, each in settlements:
             key = (each.intent.tenant_id, each.intent.lease_id)
             spent[key] = spent.get(key, 0) + each.cost_picos
-            await audit.append(
-                session,
-                kind="usage.recorded",
-                tenant_id=TenantId(each.intent.tenant_id),
-                actor=None,
-                body=_audit_body(each),
-            )
         for (tenant_id, lease_id), amount in sorted(spent.items()):
             await quota.post(session, TenantId(tenant_id), LeaseId(lease_id), amount)
         for _, kind, body in rows:
@@ -125,9 +119,9 @@ def _usage_row(replica_id: ReplicaId, seq: int, settlement: Settlement) -> dict[
     }
 
 
-def _audit_body(settlement: Settlement) -> dict[str, object]:
+def _event(settlement: Settlement) -> audit.Event:
     intent = settlement.intent
-    return {
+    body = {
         "request_id": intent.request_id,
         "project_id": intent.project_id,
         "key_id": intent.key_id,
@@ -145,6 +139,7 @@ def _audit_body(settlement: Settlement) -> dict[str, object]:
         "started_at": intent.started_at,
         "settled_at": settlement.settled_at,
     }
+    return audit.Event(kind="usage.recorded", tenant_id=TenantId(intent.tenant_id), actor=None, body=body)
 
 
 def _count(settlement: Settlement) -> None:

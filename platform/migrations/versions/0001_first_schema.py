@@ -103,7 +103,8 @@ CREATE TABLE usage_record (
     PRIMARY KEY (tenant_id, request_id),
     FOREIGN KEY (tenant_id, lease_id) REFERENCES lease
 );
-CREATE INDEX usage_record_by_time ON usage_record (tenant_id, settled_at);
+CREATE INDEX usage_record_by_tenant ON usage_record (tenant_id, settled_at);
+CREATE INDEX usage_record_by_time ON usage_record (settled_at);
 CREATE TABLE spool_position (
     replica_id  text NOT NULL,
     spool_id    text NOT NULL,
