@@ -57,6 +57,25 @@ topologySpreadConstraints:
         {{- include "finpool.selector" . | nindent 8 }}
 {{- end -}}
 
+{{- /* The driver takes its TLS settings from the environment, as every PostgreSQL client does. */ -}}
+{{- define "finpool.databaseEnvironment" -}}
+{{- range .databases }}
+- name: FINPOOL_{{ upper . }}_DATABASE_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ $.root.Values.databaseSecret.existingSecret }}
+      key: {{ . }}-database-url
+{{- end }}
+{{- if .databases }}
+- name: PGSSLMODE
+  value: {{ .root.Values.databaseTls.mode }}
+{{- if .root.Values.databaseTls.caConfigMap }}
+- name: PGSSLROOTCERT
+  value: /etc/finpool/database-ca/ca.pem
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{- /* Environment of the platform's own processes. `databases` lists the roles whose URLs this one may have. */ -}}
 {{- define "finpool.appEnvironment" -}}
 - name: FINPOOL_HOME
@@ -69,13 +88,7 @@ topologySpreadConstraints:
   valueFrom:
     fieldRef:
       fieldPath: metadata.name
-{{- range .databases }}
-- name: FINPOOL_{{ upper . }}_DATABASE_URL
-  valueFrom:
-    secretKeyRef:
-      name: {{ $.root.Values.databaseSecret.existingSecret }}
-      key: {{ . }}-database-url
-{{- end }}
+{{- include "finpool.databaseEnvironment" . }}
 {{- if .secrets }}
 - name: FINPOOL_SECRETS_DIR
   value: /etc/finpool/secrets
@@ -102,12 +115,17 @@ topologySpreadConstraints:
 {{- define "finpool.mounts" -}}
 - name: tmp
   mountPath: /tmp
+{{- if and .databases .root.Values.databaseTls.caConfigMap }}
+- name: database-ca
+  mountPath: /etc/finpool/database-ca
+  readOnly: true
+{{- end }}
 {{- if .secrets }}
 - name: secrets
   mountPath: /etc/finpool/secrets
   readOnly: true
 {{- end }}
-{{- if .root.Values.catalogue }}
+{{- if and .root.Values.catalogue (not .withoutCatalogue) }}
 - name: catalogue
   mountPath: /etc/finpool/catalogue
   readOnly: true
@@ -117,6 +135,11 @@ topologySpreadConstraints:
 {{- define "finpool.volumes" -}}
 - name: tmp
   emptyDir: {}
+{{- if and .databases .root.Values.databaseTls.caConfigMap }}
+- name: database-ca
+  configMap:
+    name: {{ .root.Values.databaseTls.caConfigMap }}
+{{- end }}
 {{- if .secrets }}
 - name: secrets
   secret:
@@ -128,7 +151,7 @@ topologySpreadConstraints:
         path: {{ . }}
       {{- end }}
 {{- end }}
-{{- if .root.Values.catalogue }}
+{{- if and .root.Values.catalogue (not .withoutCatalogue) }}
 - name: catalogue
   configMap:
     name: {{ include "finpool.fullname" .root }}-catalogue

@@ -91,6 +91,8 @@ def test_installing_without_required_values_names_each_of_them(chart: Path, run_
         ({"settings": {"log_level": "LOUD"}}, "'/settings/log_level'"),
         ({"catalogue": {"Models.txt": "id: a"}}, "additional properties 'Models.txt' not allowed"),
         ({"databaseSecret": {"password": "x"}}, "additional properties 'password' not allowed"),
+        ({"databaseTls": {"mode": "disable"}}, "'/databaseTls/mode'"),
+        ({"databaseTls": {"mode": "verify-full"}}, "'/databaseTls/caConfigMap'"),
         ({"models": {"serve": []}}, "'/models/serve': minItems"),
         ({"models": {"weights": {"hubUrl": "https://user:secret@hub"}}}, "'/models/weights/hubUrl'"),
         ({"telemetry": {"otlpEndpoint": "http://collector:4318"}}, "'/telemetry/collectors': minItems"),

@@ -68,6 +68,7 @@ VARIATIONS: dict[str, dict[str, Any]] = {
             },
         }
     },
+    "database": {"databaseTls": {"mode": "verify-full", "caConfigMap": "authorities"}},
     "telemetry": {"telemetry": {"otlpEndpoint": "http://otel.example:4318", "collectors": PEERS}},
 }
 
@@ -175,6 +176,14 @@ def test_every_container_is_locked_down(manifests: list[Manifest]) -> None:
         assert {"cpu", "memory"} <= set(container["resources"]["requests"])
         assert "memory" in container["resources"]["limits"]
         assert "/tmp" in {mount["mountPath"] for mount in container["volumeMounts"]}
+
+
+def test_every_mount_has_its_volume_and_every_volume_is_mounted(manifests: list[Manifest]) -> None:
+    for component, spec in pod_specs(manifests):
+        every = [*spec.get("initContainers", []), *spec["containers"]]
+        mounted = {mount["name"] for container in every for mount in container["volumeMounts"]}
+        claimed = {"spool"} if component == "inference" else set()
+        assert mounted == {volume["name"] for volume in spec["volumes"]} | claimed
 
 
 def test_every_image_is_named_by_digest(render: Render) -> None:

@@ -73,6 +73,19 @@ def test_the_migration_job_needs_nothing_that_is_installed_after_it(render: Rend
     assert [volume for volume in job["spec"]["template"]["spec"]["volumes"] if "emptyDir" not in volume] == []
 
 
+def test_every_connection_to_the_database_is_encrypted_and_verified_when_asked(render: Render) -> None:
+    verified = {"databaseTls": {"mode": "verify-full", "caConfigMap": "authorities"}}
+    for changes, mode, file in (({}, "require", None), (verified, "verify-full", "/etc/finpool/database-ca/ca.pem")):
+        manifests = render(changes)
+        workloads = [manifest for manifest in manifests if manifest["kind"] in {"Job", "Deployment", "StatefulSet"}]
+        assert len(workloads) == 4
+        for workload in workloads:
+            spec = workload["spec"]["template"]["spec"]
+            for container in [*spec.get("initContainers", []), *spec["containers"]]:
+                assert environment(container)["PGSSLMODE"] == mode
+                assert environment(container).get("PGSSLROOTCERT") == file
+
+
 @pytest.mark.parametrize(("door", "port"), [("inference", 8000), ("operator", 8001), ("regulator", 8002)])
 def test_each_door_is_probed_and_published_on_its_own_port(render: Render, door: str, port: int) -> None:
     manifests = render()
