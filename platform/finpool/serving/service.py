@@ -1,7 +1,6 @@
 """The gateway's side of the engines: one HTTP stream to a backend per request."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -108,11 +107,14 @@ class Backends:
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> EngineRefused | EngineUnavailable | EngineFailed:
-    """Return the error that stands for an answer other than 200."""
-    if response.status in STATUSES_BEFORE_DISPATCH:
+    """Return the error that stands for an answer other than 200.
+
+    Engines report in JSON. What is not JSON comes from Serve's proxy, which says 500 also where it found no engine.
+    """
+    if response.status in STATUSES_BEFORE_DISPATCH or response.content_type != "application/json":
         return EngineUnavailable("The model is not available at the moment.")
     try:
-        reported = json.loads(await response.content.read(ERROR_BODY_BYTES_MAX))["error"]
+        reported = orjson.loads(await response.content.read(ERROR_BODY_BYTES_MAX))["error"]
         message, code, param = str(reported["message"]), reported.get("code"), reported.get("param")
     except (ValueError, LookupError, TypeError, AttributeError, aiohttp.ClientError):
         return EngineFailed("The model failed to answer.")

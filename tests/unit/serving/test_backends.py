@@ -1,0 +1,231 @@
+"""The gateway's side of an engine, against a server that behaves and misbehaves on command."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from finpool.catalogue.schemas import Model, TokenUsage
+from finpool.catalogue.service import Catalogue, default_directory
+from finpool.kernel.ids import RequestId
+from finpool.kernel.settings import Settings
+from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
+from finpool.serving.service import Backends
+
+TOKEN = "e" * 40
+USAGE = {
+    "prompt_tokens": 9,
+    "completion_tokens": 2,
+    "total_tokens": 11,
+    "prompt_tokens_details": {"cached_tokens": 4},
+}
+CHUNK = {"id": "c", "choices": [{"index": 0, "delta": {"content": "Hé"}, "finish_reason": None}], "usage": USAGE}
+LAST = {"id": "c", "choices": [], "usage": USAGE}
+BODY = {"messages": [{"role": "user", "content": "Hello"}]}
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class FakeEngine:
+    """An HTTP server whose answer a test sets; it keeps what it was sent."""
+
+    def __init__(self) -> None:
+        self.answer: Answer | None = None
+        self.bodies: list[Any] = []
+        self.headers: list[Any] = []
+        self.connections: set[Any] = set()
+        self.left = asyncio.Event()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.bodies.append(await request.json() if request.can_read_body else None)
+        self.headers.append(request.headers)
+        self.connections.add(request.transport)
+        assert self.answer is not None
+        try:
+            return await self.answer(request)
+        except (asyncio.CancelledError, ConnectionResetError):
+            self.left.set()
+            raise
+
+
+@pytest.fixture
+def model() -> Model:
+    return Catalogue.load(default_directory()).all()[0]
+
+
+@pytest.fixture
+async def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+async def backends(engine: FakeEngine, tmp_path: Path) -> AsyncIterator[Backends]:
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", engine.handle)
+    runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    (tmp_path / "engine_token").write_text(TOKEN)
+    host, port = runner.addresses[0][:2]
+    backends = Backends(
+        Settings(
+            serve_url=f"http://{host}:{port}/",
+            secrets_dir=tmp_path,
+            engine_start_timeout_seconds=0.3,
+            engine_read_timeout_seconds=0.3,
+        )
+    )
+    await backends.start()
+    yield backends
+    await backends.close()
+    await runner.cleanup()
+
+
+def event(data: Any) -> bytes:
+    return b"data: " + json.dumps(data).encode() + b"\n\n"
+
+
+def streamed(*parts: bytes, pause_seconds: float = 0) -> Answer:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        for part in parts:
+            await response.write(part)
+        await asyncio.sleep(pause_seconds)
+        return response
+
+    return answer
+
+
+def refused(status: int, body: Any, content_type: str = "application/json") -> Answer:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        text = body if isinstance(body, str) else json.dumps(body)
+        return web.Response(status=status, text=text, content_type=content_type)
+
+    return answer
+
+
+async def ask(backends: Backends, model: Model) -> list[tuple[dict[str, Any], TokenUsage | None]]:
+    async with backends.chat(model, BODY, RequestId("req_1")) as chunks:
+        return [(chunk.data, chunk.usage) async for chunk in chunks]
+
+
+async def test_chunks_come_as_sent_with_their_usage_apart(backends: Backends, engine: FakeEngine, model: Model) -> None:
+    engine.answer = streamed(event(CHUNK), event({**CHUNK, "usage": None}), event(LAST), b"data: [DONE]\n\n")
+    received = await ask(backends, model)
+    usage = TokenUsage(input_tokens=9, cached_input_tokens=4, output_tokens=2)
+    assert [usage for _, usage in received] == [usage, None, usage]
+    assert received[0][0] == {"id": "c", "choices": CHUNK["choices"]}
+    assert received[-1][0] == {"id": "c", "choices": []}
+
+
+async def test_the_engine_is_told_to_stream_and_to_count_and_who_asks(
+    backends: Backends, engine: FakeEngine, model: Model
+) -> None:
+    engine.answer = streamed(b"data: [DONE]\n\n")
+    await ask(backends, model)
+    assert engine.bodies == [
+        {
+            **BODY,
+            "model": model.id,
+            "stream": True,
+            "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+        }
+    ]
+    assert engine.headers[0]["authorization"] == f"Bearer {TOKEN}"
+    assert engine.headers[0]["x-request-id"] == "req_1"
+
+
+async def test_a_connection_serves_the_next_request(backends: Backends, engine: FakeEngine, model: Model) -> None:
+    engine.answer = streamed(event(LAST), b"data: [DONE]\n\n")
+    for _ in range(3):
+        await ask(backends, model)
+    assert len(engine.connections) == 1
+
+
+async def test_leaving_early_closes_the_connection(backends: Backends, engine: FakeEngine, model: Model) -> None:
+    engine.answer = streamed(event(CHUNK), pause_seconds=30)
+    async with backends.chat(model, BODY, RequestId("req_1")) as chunks:
+        await anext(chunks)
+    async with asyncio.timeout(5):
+        await engine.left.wait()
+
+
+async def test_an_engines_refusal_keeps_its_reason_and_code(
+    backends: Backends, engine: FakeEngine, model: Model
+) -> None:
+    error = {"message": "too long", "code": "context_length_exceeded", "param": "messages", "type": "x"}
+    engine.answer = refused(400, {"error": error})
+    with pytest.raises(EngineRefused) as raised:
+        await ask(backends, model)
+    assert raised.value.status == 400
+    assert raised.value.body()["error"]["code"] == "context_length_exceeded"
+    assert raised.value.body()["error"]["message"] == "too long"
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (refused(503, "Request dropped due to backpressure"), EngineUnavailable),
+        (refused(502, "bad gateway", "text/plain"), EngineUnavailable),
+        (refused(404, "no such application", "text/plain"), EngineUnavailable),
+        (refused(500, "Internal Server Error", "text/plain"), EngineUnavailable),
+        (refused(500, {"error": {"message": "the prompt was: secret", "code": "x"}}), EngineFailed),
+        (refused(400, "not json"), EngineFailed),
+        (refused(401, {"error": {}}), EngineFailed),
+        (streamed(event(CHUNK)), EngineFailed),
+        (streamed(event(CHUNK), event({"error": {"message": "secret"}})), EngineFailed),
+        (streamed(event(CHUNK), b"data: {]\n\n"), EngineFailed),
+        (streamed(event({**CHUNK, "usage": {"prompt_tokens": "9"}})), EngineFailed),
+        (streamed(event({**CHUNK, "usage": {**USAGE, "prompt_tokens": -1}})), EngineFailed),
+        (streamed(event(CHUNK), pause_seconds=30), EngineFailed),
+    ],
+)
+async def test_each_failure_has_its_error_and_repeats_nothing_of_the_engines(
+    backends: Backends,
+    engine: FakeEngine,
+    model: Model,
+    answer: Answer,
+    expected: type[EngineFailed | EngineUnavailable],
+) -> None:
+    engine.answer = answer
+    with pytest.raises(expected) as raised:
+        await ask(backends, model)
+    assert "secret" not in raised.value.message
+
+
+async def test_an_engine_that_does_not_begin_is_unavailable(
+    backends: Backends, engine: FakeEngine, model: Model
+) -> None:
+    async def never(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(30)
+        return web.Response()
+
+    engine.answer = never
+    with pytest.raises(EngineUnavailable) as raised:
+        await ask(backends, model)
+    assert raised.value.status == 503
+    assert raised.value.code == "engine_unavailable"
+
+
+async def test_an_engine_that_is_not_there_is_unavailable_and_not_ready(tmp_path: Path, model: Model) -> None:
+    (tmp_path / "engine_token").write_text(TOKEN)
+    # Port 1 is never listened on: only the superuser could, and nobody does.
+    backends = Backends(Settings(serve_url="http://127.0.0.1:1", secrets_dir=tmp_path))
+    await backends.start()
+    with pytest.raises(EngineUnavailable):
+        await ask(backends, model)
+    assert not await backends.ready(model)
+    await backends.close()
+
+
+async def test_readiness_is_the_engines_own_health(backends: Backends, engine: FakeEngine, model: Model) -> None:
+    engine.answer = refused(503, "starting")
+    assert not await backends.ready(model)
+    engine.answer = refused(200, "")
+    assert await backends.ready(model)
