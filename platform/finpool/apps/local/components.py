@@ -29,7 +29,7 @@ class Component:
 
     def command(self) -> list[str]:
         """The command line that serves it in the foreground."""
-        return [sys.executable, "-m", "finpool.apps.cli.main", "serve", self.name]
+        return [sys.executable, "-P", "-m", "finpool.apps.cli.main", "serve", self.name]
 
 
 POOL = Component("pool", 10, (), 60)

@@ -13,7 +13,7 @@ def read_demo_env(home: Home) -> dict[str, str]:
     """Return what demo.env holds; nothing when it is not there. A line of another kind raises."""
     try:
         text = home.demo_env.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{home.demo_env} cannot be read: {error}") from error

@@ -8,7 +8,6 @@ import json
 import os
 import select
 import signal
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -42,25 +41,27 @@ def start_process(
     home: Home, name: str, command: Sequence[str], environment: Mapping[str, str], port: int | None
 ) -> ProcessRecord:
     """Start a detached process that logs to HOME/log/<name>.log, and record it; `environment` is all it gets."""
-    descriptor = os.open(log_path(home, name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    with os.fdopen(descriptor, "ab") as log:
-        # The command is this interpreter and fixed arguments; no shell is involved.
-        child = subprocess.Popen(  # noqa: S603
-            list(command),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=dict(environment),
-            cwd=home.root,
-            start_new_session=True,
-        )
-    record = ProcessRecord(name, child.pid, _start_mark(child.pid) or "", port)
+    appending = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    # The command is this interpreter and fixed arguments; no shell is involved. Whoever starts a process with
+    # `subprocess` is expected to wait for it, and this one is to go on alone.
+    pid = os.posix_spawnp(
+        command[0],
+        list(command),
+        dict(environment),
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log_path(home, name)), appending, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+    record = ProcessRecord(name, pid, _start_mark(pid) or "", port)
     try:
         write_atomically(_record_path(home, name), json.dumps(asdict(record)) + "\n", mode=0o600)
     except OSError:
         # A process without a record could never be stopped by `down`.
-        child.kill()
-        child.wait()
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
         raise
     return record
 

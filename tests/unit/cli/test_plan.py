@@ -1,0 +1,100 @@
+"""A plan, applied, leaves nothing to plan; it never touches what no file declares."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from finpool.apps.cli.declaration import Limits, Tenant
+from finpool.apps.cli.plan import NO_LIMITS, Action, Resource, plan, undeclared
+from finpool.apps.cli.reconcile import apply_changes
+
+ids = st.sampled_from(["a", "b", "c", "d"])
+rates = st.none() | st.integers(0, 3)
+tenants = st.builds(
+    Tenant,
+    id=ids,
+    name=st.sampled_from(["One", "Two"]),
+    models=st.sets(st.sampled_from(["m1", "m2"]), min_size=1).map(lambda models: tuple(sorted(models))),
+    projects=st.dictionaries(ids, st.sampled_from(["P", "Q"]), max_size=3),
+    limits=st.builds(Limits, st.integers(0, 3), rates, rates, rates),
+)
+sectors = st.lists(tenants, unique_by=lambda tenant: tenant.id)
+
+
+class MemoryPlatform:
+    """Keeps tenants as a platform does: creating twice or changing what is not there fails."""
+
+    def __init__(self, existing: list[Tenant]) -> None:
+        self.held = {tenant.id: tenant for tenant in existing}
+
+    def tenants(self) -> list[Tenant]:
+        return list(self.held.values())
+
+    def create_tenant(self, tenant_id: str, values: Mapping[str, Any]) -> None:
+        assert tenant_id not in self.held
+        self.held[tenant_id] = Tenant(tenant_id, values["name"], tuple(values["models"]), {}, NO_LIMITS)
+
+    def change_tenant(self, tenant_id: str, values: Mapping[str, Any]) -> None:
+        changed = {field: tuple(value) if field == "models" else value for field, value in values.items()}
+        self.held[tenant_id] = replace(self.held[tenant_id], **changed)
+
+    def create_project(self, tenant_id: str, project_id: str, values: Mapping[str, Any]) -> None:
+        assert project_id not in self.held[tenant_id].projects
+        self._project(tenant_id, project_id, values)
+
+    def change_project(self, tenant_id: str, project_id: str, values: Mapping[str, Any]) -> None:
+        assert project_id in self.held[tenant_id].projects
+        self._project(tenant_id, project_id, values)
+
+    def set_limits(self, tenant_id: str, limits: Limits) -> None:
+        self.held[tenant_id] = replace(self.held[tenant_id], limits=limits)
+
+    def _project(self, tenant_id: str, project_id: str, values: Mapping[str, Any]) -> None:
+        tenant = self.held[tenant_id]
+        self.held[tenant_id] = replace(tenant, projects={**tenant.projects, project_id: values["name"]})
+
+
+@given(sectors, sectors)
+def test_applying_a_plan_leaves_an_empty_plan(desired: list[Tenant], actual: list[Tenant]) -> None:
+    platform = MemoryPlatform(actual)
+    apply_changes(platform, plan(desired, actual), desired, lambda _: None)
+    assert plan(desired, platform.tenants()) == []
+
+
+@given(sectors, sectors, st.integers(0, 40))
+def test_a_plan_that_stopped_half_way_is_finished_by_the_next(
+    desired: list[Tenant], actual: list[Tenant], steps: int
+) -> None:
+    platform = MemoryPlatform(actual)
+    apply_changes(platform, plan(desired, actual)[:steps], desired, lambda _: None)
+    apply_changes(platform, plan(desired, platform.tenants()), desired, lambda _: None)
+    assert plan(desired, platform.tenants()) == []
+
+
+@given(sectors, sectors)
+def test_applying_leaves_alone_what_no_file_declares(desired: list[Tenant], actual: list[Tenant]) -> None:
+    platform = MemoryPlatform(actual)
+    extra = undeclared(desired, actual)
+    apply_changes(platform, plan(desired, actual), desired, lambda _: None)
+    assert undeclared(desired, platform.tenants()) == extra
+    for tenant in actual:
+        if tenant.id not in {each.id for each in desired}:
+            assert platform.held[tenant.id] == tenant
+
+
+@given(sectors)
+def test_what_is_as_declared_needs_no_change(sector: list[Tenant]) -> None:
+    assert plan(sector, sector) == []
+    assert undeclared(sector, sector) == []
+
+
+def test_a_change_names_each_field_before_and_after() -> None:
+    before = Tenant("a", "One", ("m1",), {"p": "P"}, Limits(1))
+    after = Tenant("a", "Two", ("m1",), {"p": "P"}, Limits(1, concurrency=2))
+    tenant, limits = plan([after], [before])
+    assert (tenant.action, tenant.resource) == (Action.CHANGE, Resource.TENANT)
+    assert [(each.field, each.before, each.after) for each in tenant.fields] == [("name", "One", "Two")]
+    assert [(each.field, each.before, each.after) for each in limits.fields] == [("concurrency", None, 2)]
