@@ -1,0 +1,83 @@
+"""What the pool says when it cannot start: one line, at once, and nothing is left running."""
+
+import hashlib
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from finpool.catalogue.service import default_directory
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home with secrets and one declared model, whose weights are only a small file."""
+    (tmp_path / "secrets").mkdir()
+    for name in ("engine_token", "ray_token"):
+        (tmp_path / "secrets" / name).write_text(secrets.token_hex(32))
+    weights = tmp_path / "small.gguf"
+    weights.write_bytes(b"weights")
+    declaration = yaml.safe_load((default_directory() / "smollm2-135m-instruct.yaml").read_text())
+    digest = hashlib.sha256(b"weights").hexdigest()
+    declaration["weights"] = {"source": "path", "path": str(weights), "sha256": digest}
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "small.yaml").write_text(yaml.safe_dump(declaration))
+    return tmp_path
+
+
+def start(home: Path, port: int = 28_000) -> str:
+    """Start the pool, which must refuse, and return its reason."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FINPOOL_", "RAY_"))}
+    ended = subprocess.run(
+        [sys.executable, "-m", "finpool.apps.pool"],
+        env={
+            **inherited,
+            "FINPOOL_HOME": str(home),
+            "FINPOOL_CATALOGUE_DIR": str(home / "models"),
+            "FINPOOL_PORT": str(port),
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == ""
+    refusal = json.loads(ended.stdout.splitlines()[-1])
+    assert refusal["event"] == "cannot start"
+    reason: str = refusal["reason"]
+    return reason
+
+
+def test_a_taken_port_is_named_with_the_setting_that_moves_it(home: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        taken: int = listener.getsockname()[1]
+        reason = start(home, port=taken - 10)
+    assert f"port {taken}" in reason
+    assert "FINPOOL_PORT" in reason
+
+
+@pytest.mark.parametrize("name", ["engine_token", "ray_token"])
+def test_a_missing_or_weak_secret_is_named(home: Path, name: str) -> None:
+    (home / "secrets" / name).write_text("weak")
+    assert name in start(home)
+    (home / "secrets" / name).unlink()
+    assert name in start(home)
+
+
+def test_weights_that_are_not_as_declared_are_named(home: Path) -> None:
+    (home / "small.gguf").write_bytes(b"others")
+    assert "SHA-256" in start(home)
+
+
+def test_a_wrong_declaration_is_named(home: Path) -> None:
+    (home / "models" / "small.yaml").write_text("id: small\n")
+    assert "small.yaml" in start(home)
