@@ -68,7 +68,8 @@ def llamacpp_request(body: Mapping[str, Any], model: Model) -> dict[str, Any]:
 
 
 def _output_tokens_max(body: Mapping[str, Any], model: Model) -> int:
-    requested = body.get("max_completion_tokens") or body.get("max_tokens") or model.output_tokens_default
+    given = (body.get("max_completion_tokens"), body.get("max_tokens"), model.output_tokens_default)
+    requested = next(tokens for tokens in given if tokens is not None)
     if not 1 <= requested <= model.output_tokens_max:
         raise EngineRefused(
             f"max_completion_tokens must be between 1 and {model.output_tokens_max}.", param="max_completion_tokens"

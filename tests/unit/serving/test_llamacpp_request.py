@@ -53,7 +53,7 @@ def test_without_a_limit_the_models_default_holds(model: Model) -> None:
     assert translated(model)["max_tokens"] == model.output_tokens_default
 
 
-@pytest.mark.parametrize("tokens", [-1, 1025])
+@pytest.mark.parametrize("tokens", [-1, 0, 1025])
 def test_a_limit_beyond_the_models_is_refused(model: Model, tokens: int) -> None:
     with pytest.raises(EngineRefused):
         translated(model, max_tokens=tokens)
