@@ -35,7 +35,7 @@ endif
 # Once the development set is installed, `make up` keeps it: it holds everything that the engines' set holds.
 RUN_STAMP := $(if $(wildcard $(VENV)/dev.stamp),$(VENV)/dev.stamp,$(VENV)/engines.stamp)
 
-.PHONY: help up down test check lock prerequisites
+.PHONY: help up down test check lock
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 14
@@ -65,18 +65,20 @@ lock: $(VENV)/bootstrap.stamp ## Resolve pyproject.toml again into requirements/
 	@$(UV) pip compile --quiet --upgrade --no-header --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--output-file requirements/bootstrap.txt requirements/bootstrap.in
 
-prerequisites:
-	@if [ -z "$(PYTHON)" ]; then \
-		echo "Python 3.11 or 3.12 is needed and was not found: install it, or name it with PYTHON=/path/to/python3." >&2; \
-		exit 1; fi
-	@if ! "$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then \
-		echo "$(PYTHON) is not Python 3.11 or 3.12: name one that is with PYTHON=/path/to/python3." >&2; exit 1; fi
-	@if ! "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null; then \
-		echo "$(PYTHON) comes without venv: install that package of your system (python3-venv) and run make again." >&2; \
-		exit 1; fi
+define check_python
+@if [ -z "$(PYTHON)" ]; then \
+	echo "Python 3.11 or 3.12 is needed and was not found: install it, or name it with PYTHON=/path/to/python3." >&2; \
+	exit 1; fi
+@if ! "$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then \
+	echo "$(PYTHON) is not Python 3.11 or 3.12: name one that is with PYTHON=/path/to/python3." >&2; exit 1; fi
+@if ! "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null; then \
+	echo "$(PYTHON) comes without venv: install that package of your system (python3-venv) and run make again." >&2; \
+	exit 1; fi
+endef
 
 # A virtual environment that venv made has pip, which fetches the models' weights, and `uv pip sync` keeps it.
-$(VENV)/bootstrap.stamp: requirements/bootstrap.txt | prerequisites
+$(VENV)/bootstrap.stamp: requirements/bootstrap.txt
+	$(check_python)
 	@echo "Making the virtual environment in $(VENV) ..."
 	@"$(PYTHON)" -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/bootstrap.txt

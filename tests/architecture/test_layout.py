@@ -1,0 +1,122 @@
+"""House rules of the layout that no linter knows."""
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "platform" / "finpool"
+FILE_LINES_MAX = 250
+FUNCTION_LINES_MAX = 70
+WEB_FRAMEWORKS = {"fastapi", "starlette"}
+PUBLIC_MODULES = {"service", "schemas", "errors"}
+NAMES_WITHOUT_MEANING = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
+
+TEMPORARY = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
+
+
+def tracked(*patterns: str) -> list[Path]:
+    """Return the files that belong to the project: tracked ones and new ones that git does not ignore."""
+    command = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z", *patterns]
+    names = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split("\0")
+    return [ROOT / name for name in names if name and (ROOT / name).is_file()]
+
+
+PYTHON_FILES = tracked("*.py")
+PACKAGE_FILES = [path for path in PYTHON_FILES if PACKAGE in path.parents]
+DOMAINS = sorted(path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists())
+
+
+def shown(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield every module that a file imports, `from a import b` as `a.b`."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{shown(path)} imports relatively"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_files_are_short_enough_to_be_read_at_once() -> None:
+    long = {
+        shown(path): count for path in PYTHON_FILES if (count := len(path.read_text().splitlines())) > FILE_LINES_MAX
+    }
+    assert long == {}
+
+
+def test_functions_are_short_enough_to_be_read_at_once() -> None:
+    long = {
+        f"{shown(path)}:{node.name}": node.end_lineno - node.lineno + 1
+        for path in PYTHON_FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno is not None
+        and node.end_lineno - node.lineno + 1 > FUNCTION_LINES_MAX
+    }
+    assert long == {}
+
+
+def test_packages_do_not_re_export() -> None:
+    assert [shown(path) for path in PYTHON_FILES if path.name == "__init__.py" and path.read_text()] == []
+
+
+def test_neither_the_tests_nor_the_platform_folder_is_a_package() -> None:
+    misplaced = [path for path in PYTHON_FILES if path.name == "__init__.py" and PACKAGE not in path.parents]
+    assert [shown(path) for path in misplaced if path.parent != PACKAGE] == []
+
+
+def test_tests_live_under_tests_only() -> None:
+    tests = [path for path in PYTHON_FILES if path.name == "conftest.py" or path.name.startswith("test_")]
+    assert [shown(path) for path in tests if ROOT / "tests" not in path.parents] == []
+
+
+def test_modules_are_named_by_what_they_hold() -> None:
+    assert [shown(path) for path in PYTHON_FILES if NAMES_WITHOUT_MEANING & {path.stem, path.parent.name}] == []
+
+
+def test_nothing_is_left_for_later() -> None:
+    files = tracked("platform", "tests", "helm", "terraform", "tenants", "docs", "Makefile", ".ci", "*.md")
+    found = [
+        f"{shown(path)}:{number}"
+        for path in files
+        if path != Path(__file__) and path.suffix not in (".csv", ".gguf")
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1)
+        if TEMPORARY.search(line)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("domain", [domain for domain in DOMAINS if domain not in ("apps", "kernel")])
+def test_a_domain_enters_another_only_through_its_public_modules(domain: str) -> None:
+    trespasses = []
+    for path in (PACKAGE / domain).rglob("*.py"):
+        for module in imports(path):
+            parts = module.split(".")
+            foreign = parts[0] == "finpool" and len(parts) > 2 and parts[1] not in (domain, "kernel")
+            if foreign and parts[2] not in PUBLIC_MODULES:
+                trespasses.append(f"{shown(path)} imports {module}")
+    assert trespasses == []
+
+
+def may_use_the_web(path: Path) -> bool:
+    routes = path.stem == "routes" or path.stem.startswith("routes_")
+    return routes or PACKAGE / "apps" in path.parents or path == PACKAGE / "kernel" / "web.py"
+
+
+def test_no_web_framework_below_the_routes() -> None:
+    found = [
+        f"{shown(path)} imports {module}"
+        for path in PACKAGE_FILES
+        if not may_use_the_web(path)
+        for module in imports(path)
+        if module.split(".")[0] in WEB_FRAMEWORKS
+    ]
+    assert found == []

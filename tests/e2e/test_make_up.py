@@ -1,0 +1,118 @@
+"""What a newcomer and an operator do on one machine: up, status, doctor, down, and up again."""
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+MEMORY_BYTES_MAX = 4_000_000_000
+
+
+def ready(states: list[dict[str, Any]]) -> dict[str, bool]:
+    return {state["name"]: state["ready"] for state in states}
+
+
+def resident_bytes(process_ids: list[int]) -> int:
+    """Return the memory of these processes, each shared page counted once."""
+    total = 0
+    for process_id in process_ids:
+        try:
+            rollup = Path(f"/proc/{process_id}/smaps_rollup").read_text()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:"))
+    return total
+
+
+def test_everything_is_ready_after_up(installation: Any) -> None:
+    states = ready(installation.json("status"))
+    assert states == dict.fromkeys(("inference", "operator", "regulator", "worker", "pool", "postgres"), True)
+
+
+def test_the_demo_banks_are_as_declared(installation: Any) -> None:
+    assert installation.json("plan") == {"changes": [], "undeclared": []}
+    assert installation.json("apply")["changes"] == []
+    assert {tenant["id"] for tenant in installation.json("tenant", "list")} == {"bank-a", "bank-b"}
+
+
+def test_the_credentials_are_for_their_owner_only(installation: Any) -> None:
+    assert (installation.home / "demo.env").stat().st_mode & 0o777 == 0o600
+    assert (installation.home / "secrets").stat().st_mode & 0o777 == 0o700
+    modes = {path.stat().st_mode & 0o777 for path in (installation.home / "secrets").iterdir()}
+    assert modes == {0o600}
+    expected = {"FINPOOL_BASE_URL", "FINPOOL_OPERATOR_URL", "FINPOOL_REGULATOR_URL", "BANK_A_KEY", "BANK_B_KEY"}
+    assert set(installation.demo_env) == expected | {"OPERATOR_TOKEN", "REGULATOR_TOKEN"}
+    assert installation.demo_env["FINPOOL_BASE_URL"] == f"http://127.0.0.1:{installation.port}/v1"
+
+
+def test_no_credential_is_in_any_log(installation: Any) -> None:
+    secrets = [path.read_text().strip() for path in (installation.home / "secrets").iterdir()]
+    secrets += [value for name, value in installation.demo_env.items() if name.endswith(("KEY", "TOKEN"))]
+    for log in (installation.home / "log").iterdir():
+        text = log.read_text(errors="replace")
+        assert not [secret[:8] for secret in secrets if secret in text], log.name
+
+
+def test_a_second_up_resumes_with_the_same_keys_and_processes(installation: Any) -> None:
+    before = installation.demo_env, installation.json("status")
+    answer = installation.json("up")
+    assert answer["answer"]
+    assert (installation.demo_env, installation.json("status")) == before
+
+
+def test_the_doctor_finds_nothing_wrong_with_a_running_installation(installation: Any) -> None:
+    assert all(check["ok"] for check in installation.json("doctor"))
+
+
+def test_all_of_it_fits_into_four_gigabytes(installation: Any) -> None:
+    assert resident_bytes(installation.processes()) < MEMORY_BYTES_MAX
+
+
+def test_a_taken_port_is_one_clear_line_and_nothing_is_started(new_installation: Callable[[], Any]) -> None:
+    other = new_installation()
+    with socket.create_server(("127.0.0.1", other.port + 1)):
+        refused = other.finpool("up")
+    assert refused.returncode == 1
+    (line,) = refused.stderr.splitlines()
+    assert f"another program uses port {other.port + 1}, which operator needs" in line
+    assert list(other.home.iterdir()) == []
+
+
+def test_up_brings_back_what_was_killed(installation: Any) -> None:
+    keys = installation.demo_env
+    processes = {state["name"]: state["pid"] for state in installation.json("status")}
+    for name in ("operator", "worker"):
+        os.kill(processes[name], signal.SIGKILL)
+    states = ready(installation.json("status", exit_code=1))
+    assert {name for name, is_ready in states.items() if not is_ready} == {"operator", "worker"}
+    installation.json("up")
+    assert all(ready(installation.json("status")).values())
+    assert installation.demo_env == keys
+
+
+def test_down_stops_everything_and_a_further_up_has_the_same_data(installation: Any) -> None:
+    keys, used_before = installation.demo_env, usage_of_bank_a(installation)
+    installation.json("down")
+    assert installation.processes() == []
+    for offset in (0, 1, 2, 10):
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", installation.port + offset)) != 0
+    assert installation.json("down") == {name: "not running" for name in installation.json("down")}
+
+    installation.json("up")
+    used_after = usage_of_bank_a(installation)
+    assert installation.demo_env == keys
+    # The one request more is the completion that `up` itself asks for.
+    assert used_after["requests"] == used_before["requests"] + 1
+    assert used_after["output_tokens"] > used_before["output_tokens"]
+    verified = installation.json("audit", "verify")
+    assert verified["entries"] > 0
+    assert verified["first_bad_seq"] is None
+
+
+def usage_of_bank_a(installation: Any) -> dict[str, Any]:
+    groups = installation.json("usage", "show", "--from", "0")["data"]
+    usage: dict[str, Any] = next(group for group in groups if group["tenant_id"] == "bank-a")
+    return usage
