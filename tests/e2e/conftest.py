@@ -16,7 +16,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 UP_SECONDS_MAX = 420
-LOG_LINES_SHOWN = 15
+LOG_LINES_SHOWN = 8
+LOG_CHARACTERS_SHOWN = 600
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ class Installation:
         """Return the end of every log, for whoever has to find out why a test failed."""
         parts = [""]
         for log in sorted((self.home / "log").glob("*.log")):
-            parts += [f"--- {log.name}", *log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]]
+            lines = log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
+            parts += [f"--- {log.name}", *(line[-LOG_CHARACTERS_SHOWN:] for line in lines)]
         return "\n".join(parts)
 
 

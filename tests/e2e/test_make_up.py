@@ -99,7 +99,7 @@ def test_down_stops_everything_and_a_further_up_has_the_same_data(installation: 
     for offset in (0, 1, 2, 10):
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", installation.port + offset)) != 0
-    assert installation.json("down") == {name: "not running" for name in installation.json("down")}
+    assert installation.json("down") == dict.fromkeys(installation.json("down"), "not running")
 
     installation.json("up")
     used_after = usage_of_bank_a(installation)
