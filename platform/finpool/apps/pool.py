@@ -1,6 +1,7 @@
 """The pool process: a Ray head with one Serve application for each model, on this machine only."""
 
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -26,6 +27,7 @@ def main() -> int:
     settings = Settings()
     configure_logs(settings.log_level, "pool")
     log = logger("apps.pool")
+    directory: Path | None = None
     try:
         for name in ("engine_token", RAY_TOKEN):
             settings.secret(name)
@@ -49,6 +51,9 @@ def main() -> int:
         log.info("stopping")
     finally:
         _shut_down()
+    # Only after a clean stop: after anything else Ray's logs in there say why.
+    if directory is not None:
+        shutil.rmtree(directory, ignore_errors=True)
     return 0
 
 
