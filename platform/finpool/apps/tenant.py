@@ -1,14 +1,18 @@
-"""The tenants' own API: usage and costs. It is served beside the inference app, which lends it its gatekeeper."""
+"""The tenants' own API: usage, costs and audit trail.
+
+It is served beside the inference app, which lends it its gatekeeper.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from finpool.audit.routes_tenant import router as audit_router
 from finpool.billing.routes_tenant import router as billing_router
 from finpool.kernel.database import Database
 from finpool.kernel.settings import Settings
-from finpool.kernel.web import Gatekeeper, RequestIdMiddleware, install_error_handlers
+from finpool.kernel.web import BodyLimitMiddleware, Gatekeeper, RequestIdMiddleware, install_error_handlers
 from finpool.metering.routes_tenant import router as metering_router
 
 
@@ -27,10 +31,12 @@ def create_app(settings: Settings, gatekeeper: Gatekeeper) -> FastAPI:
         finally:
             await database.close()
 
-    app = FastAPI(title="FinPool tenant API", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(title="FinPool tenant API", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.gatekeeper = gatekeeper
     install_error_handlers(app)
+    app.add_middleware(BodyLimitMiddleware, bytes_max=settings.body_bytes_max)
     app.add_middleware(RequestIdMiddleware)
     app.include_router(metering_router)
     app.include_router(billing_router)
+    app.include_router(audit_router)
     return app

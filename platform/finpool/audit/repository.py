@@ -35,3 +35,15 @@ async def page(
         )
         for row in (await session.scalars(query)).all()
     ]
+
+
+async def newest_of_tenant(
+    session: AsyncSession, tenant_id: TenantId, *, before_hash: bytes | None, limit: int
+) -> list[AuditEntry]:
+    """Return one tenant's entries, the newest first, older than the one with that hash."""
+    own = col(AuditEntry.tenant_id) == tenant_id
+    query = select(AuditEntry).where(own).order_by(col(AuditEntry.seq).desc()).limit(limit)
+    if before_hash is not None:
+        known = select(col(AuditEntry.seq)).where(own, col(AuditEntry.hash) == before_hash).scalar_subquery()
+        query = query.where(col(AuditEntry.seq) < known)
+    return list((await session.scalars(query)).all())

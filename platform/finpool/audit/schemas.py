@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import rfc8785
@@ -59,6 +59,28 @@ class EntryPage(BaseModel):
 
     entries: list[Entry]
     head: Head | None
+
+
+class TrailEntry(BaseModel):
+    """One event of a tenant's own trail, in OpenAI's shape; `id` is the entry's hash in the log.
+
+    The entry's number stays out: it would tell every bank how busy the sector is.
+    """
+
+    id: str
+    type: str
+    effective_at: int
+    details: dict[str, Any]
+
+
+class TrailPage(BaseModel):
+    """A tenant's own events, the newest first."""
+
+    object: Literal["list"] = "list"
+    data: list[TrailEntry]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
 
 
 def canonical_entry(

@@ -4,13 +4,23 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import orjson
 import rfc8785
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from finpool.audit import repository
 from finpool.audit.errors import AuditEntryTooLarge
-from finpool.audit.schemas import ENTRY_BYTES_MAX, SEQ_MAX, EntryPage, Event, canonical_entry
+from finpool.audit.models import AuditEntry
+from finpool.audit.schemas import (
+    ENTRY_BYTES_MAX,
+    SEQ_MAX,
+    EntryPage,
+    Event,
+    TrailEntry,
+    TrailPage,
+    canonical_entry,
+)
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
 from finpool.kernel.ids import TenantId
@@ -48,6 +58,27 @@ async def entries(
         return EntryPage(entries=[], head=None)
     page = await repository.page(session, after=after, up_to=head.seq, limit=limit, tenant_id=tenant_id)
     return EntryPage(entries=page, head=head)
+
+
+async def trail(session: AsyncSession, tenant_id: TenantId, *, after: str | None, limit: int) -> TrailPage:
+    """Return a tenant's own events, the newest first; `after` is the id of the last one already seen."""
+    before_hash = None if after is None else bytes.fromhex(after)
+    rows = await repository.newest_of_tenant(session, tenant_id, before_hash=before_hash, limit=limit + 1)
+    data = [_trail_entry(row) for row in rows[:limit]]
+    return TrailPage(
+        data=data,
+        first_id=data[0].id if data else None,
+        last_id=data[-1].id if data else None,
+        has_more=len(rows) > limit,
+    )
+
+
+def _trail_entry(row: AuditEntry) -> TrailEntry:
+    content = orjson.loads(row.entry)
+    occurred_at = datetime.fromisoformat(content["occurred_at"])
+    return TrailEntry(
+        id=row.hash.hex(), type=content["kind"], effective_at=int(occurred_at.timestamp()), details=content["body"]
+    )
 
 
 def _row(event: Event, occurred_at: datetime) -> dict[str, Any]:

@@ -3,13 +3,6 @@
 from finpool.kernel.errors import DomainError, Forbidden, InvalidRequest
 
 
-class BodyTooLarge(InvalidRequest):
-    """The body is over the limit."""
-
-    status = 413
-    code = "request_too_large"
-
-
 class UnsupportedContentType(InvalidRequest):
     """The body is not declared as JSON."""
 

@@ -6,9 +6,9 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from finpool.gateway.errors import BodyTooLarge, InvalidJson, InvalidValue, UnknownParameter, UnsupportedContentType
+from finpool.gateway.errors import InvalidJson, InvalidValue, UnknownParameter, UnsupportedContentType
 from finpool.gateway.schemas import ChatRequest
-from finpool.kernel.errors import InvalidRequest
+from finpool.kernel.errors import BodyTooLarge, InvalidRequest
 
 
 def require_json(content_type: str | None) -> None:
@@ -21,12 +21,12 @@ def require_json(content_type: str | None) -> None:
 async def read_body(chunks: AsyncIterator[bytes], declared_bytes: str | None, bytes_max: int) -> bytes:
     """Collect the body; raise `BodyTooLarge` as soon as it is known to be over `bytes_max`."""
     if declared_bytes is not None and declared_bytes.isdigit() and int(declared_bytes) > bytes_max:
-        raise _too_large(bytes_max)
+        raise BodyTooLarge(bytes_max)
     body = bytearray()
     async for chunk in chunks:
         body += chunk
         if len(body) > bytes_max:
-            raise _too_large(bytes_max)
+            raise BodyTooLarge(bytes_max)
     return bytes(body)
 
 
@@ -42,10 +42,6 @@ def parse_chat_request(body: bytes) -> ChatRequest:
         return ChatRequest.model_validate(document)
     except ValidationError as error:
         raise _explain(error) from error
-
-
-def _too_large(bytes_max: int) -> BodyTooLarge:
-    return BodyTooLarge(f"The body is larger than {bytes_max} bytes.")
 
 
 def _explain(error: ValidationError) -> InvalidRequest:

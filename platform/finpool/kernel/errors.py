@@ -35,6 +35,16 @@ class InvalidRequest(DomainError):
     type = "invalid_request_error"
 
 
+class BodyTooLarge(InvalidRequest):
+    """The body is over the limit."""
+
+    status = 413
+    code = "request_too_large"
+
+    def __init__(self, bytes_max: int) -> None:
+        super().__init__(f"The body is larger than {bytes_max} bytes.")
+
+
 class Unauthenticated(DomainError):
     """No credential, or one that is not known."""
 

@@ -29,7 +29,7 @@ def new_id(prefix: str) -> str:
 
 def slug(value: str, *, param: str) -> str:
     """Return `value` if it is a DNS label of at most 63 characters; raise `InvalidRequest` naming `param` if not."""
-    if not _SLUG.match(value):
+    if not _SLUG.fullmatch(value):
         raise InvalidRequest(
             f"{param} must be 1 to 63 lower-case letters, digits or hyphens, and start and end with a letter or digit",
             param=param,
@@ -39,4 +39,4 @@ def slug(value: str, *, param: str) -> str:
 
 def well_formed_request_id(value: str | None) -> str | None:
     """Return a client's own request id if it is safe to echo and log, else None."""
-    return value if value and _CLIENT_REQUEST_ID.match(value) else None
+    return value if value and _CLIENT_REQUEST_ID.fullmatch(value) else None

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
@@ -12,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from finpool.kernel.actor import Actor
 from finpool.kernel.database import Database
-from finpool.kernel.errors import DomainError, InvalidRequest
+from finpool.kernel.errors import BodyTooLarge, DomainError, InvalidRequest, Unavailable
 from finpool.kernel.ids import new_id, well_formed_request_id
 from finpool.kernel.logs import logger
 
@@ -35,6 +36,13 @@ class RouteNotFound(DomainError):
     status = 404
     code = "unknown_url"
     type = "invalid_request_error"
+
+
+class LengthRequired(InvalidRequest):
+    """The request does not say how long its body is."""
+
+    status = 411
+    code = "length_required"
 
 
 class MethodNotAllowed(DomainError):
@@ -123,8 +131,16 @@ async def _on_defect(request: Request, error: Exception) -> Response:
     return error_response(DomainError("The platform failed to answer this request."))
 
 
+async def _on_database_error(request: Request, error: Exception) -> Response:
+    _log.error("the database failed", path=request.url.path, exc_info=error)
+    return error_response(Unavailable("The platform's database cannot be reached; nothing was done."))
+
+
 def install_error_handlers(app: FastAPI) -> None:
     """Make every error of `app` leave in one shape."""
+    app.add_exception_handler(OperationalError, _on_database_error)
+    app.add_exception_handler(InterfaceError, _on_database_error)
+    app.add_exception_handler(OSError, _on_database_error)
     app.add_exception_handler(DomainError, _on_domain_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -153,3 +169,26 @@ class RequestIdMiddleware:
             await send(message)
 
         await self._app(scope, receive, send_with_id)
+
+
+class BodyLimitMiddleware:
+    """Refuses a body over the limit by its declared length, before anything of it is read or anyone is asked."""
+
+    def __init__(self, app: ASGIApp, bytes_max: int) -> None:
+        self._app = app
+        self._bytes_max = bytes_max
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; a body without a declared length is refused too."""
+        if scope["type"] == "http":
+            headers = dict(scope["headers"])
+            declared = headers.get(b"content-length", b"0")
+            error: InvalidRequest | None = None
+            if b"transfer-encoding" in headers:
+                error = LengthRequired("The request must declare the length of its body.")
+            elif not declared.isdigit() or int(declared) > self._bytes_max:
+                error = BodyTooLarge(self._bytes_max)
+            if error is not None:
+                await error_response(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

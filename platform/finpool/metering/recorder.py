@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from finpool.audit import service as audit
+from finpool.audit.schemas import Event
 from finpool.kernel import telemetry
 from finpool.kernel.clock import now
 from finpool.kernel.database import Database
@@ -119,7 +120,7 @@ def _usage_row(replica_id: ReplicaId, seq: int, settlement: Settlement) -> dict[
     }
 
 
-def _event(settlement: Settlement) -> audit.Event:
+def _event(settlement: Settlement) -> Event:
     intent = settlement.intent
     body = {
         "request_id": intent.request_id,
@@ -139,7 +140,7 @@ def _event(settlement: Settlement) -> audit.Event:
         "started_at": intent.started_at,
         "settled_at": settlement.settled_at,
     }
-    return audit.Event(kind="usage.recorded", tenant_id=TenantId(intent.tenant_id), actor=None, body=body)
+    return Event(kind="usage.recorded", tenant_id=TenantId(intent.tenant_id), actor=None, body=body)
 
 
 def _count(settlement: Settlement) -> None:

@@ -1,17 +1,15 @@
-"""A bank's door on real Postgres, before an engine whose answers a test scripts."""
+"""A bank's door on real Postgres, before the scripted engine."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
-import orjson
 import pytest
 import uvicorn
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession
 from openai import AsyncOpenAI
 
 from finpool.apps.inference import create_app
@@ -32,87 +30,15 @@ MODEL = "smollm2-135m-instruct"
 OPERATOR = Actor(Audience.OPERATOR, "token_test", Role.OPERATOR_ADMIN)
 
 
-def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@dataclass
-class ScriptedEngine:
-    """Speaks the engines' protocol: `output_tokens` words, a pause after each, and faults on demand."""
-
-    input_tokens: int = 10
-    output_tokens: int = 5
-    pause_seconds: float = 0.0
-    break_after: int | None = None
-    refuse_with: int | None = None
-    bodies: list[dict[str, Any]] = field(default_factory=list)
-    under_way: int = 0
-    under_way_max: int = 0
-    aborted: int = 0
-
-    async def chat(self, request: web.Request) -> web.StreamResponse:
-        """Answer one chat completion."""
-        self.bodies.append(await request.json())
-        if self.refuse_with is not None:
-            error = {
-                "message": "too long",
-                "type": "invalid_request_error",
-                "param": None,
-                "code": "context_length_exceeded",
-            }
-            return web.json_response({"error": error}, status=self.refuse_with)
-        self.under_way += 1
-        self.under_way_max = max(self.under_way, self.under_way_max)
-        try:
-            return await self._stream(request)
-        except (ConnectionError, asyncio.CancelledError):
-            self.aborted += 1
-            raise
-        finally:
-            self.under_way -= 1
-
-    async def _stream(self, request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
-        await response.prepare(request)
-        for count in range(1, self.output_tokens + 1):
-            delta: dict[str, Any] = {"content": f"w{count} "}
-            if count == 1:
-                delta["role"] = "assistant"
-            finish = "stop" if count == self.output_tokens else None
-            await self._send(response, [{"index": 0, "delta": delta, "finish_reason": finish}], count)
-            if self.break_after == count:
-                assert request.transport is not None
-                request.transport.close()
-                return response
-            await asyncio.sleep(self.pause_seconds)
-        await self._send(response, [], self.output_tokens)
-        await response.write(b"data: [DONE]\n\n")
-        return response
-
-    async def _send(self, response: web.StreamResponse, choices: list[dict[str, Any]], output_tokens: int) -> None:
-        usage = {
-            "prompt_tokens": self.input_tokens,
-            "completion_tokens": output_tokens,
-            "total_tokens": self.input_tokens + output_tokens,
-            "prompt_tokens_details": {"cached_tokens": 0},
-        }
-        chunk = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": MODEL, "choices": choices}
-        await response.write(b"data: " + orjson.dumps({**chunk, "usage": usage}) + b"\n\n")
-
-
 @dataclass
 class Bank:
     """A running door, one tenant's key at a time, and what tests look at behind it."""
 
     settings: Settings
-    engine: ScriptedEngine
+    engine: Any
     operator: Database
     worker: Database
-    door_port: int = 0
+    door_port: int
 
     @property
     def url(self) -> str:
@@ -205,8 +131,7 @@ class Bank:
 
     @asynccontextmanager
     async def open_door(self) -> AsyncIterator[None]:
-        """Serve the inference app on a port of its own."""
-        self.door_port = free_port()
+        """Serve the inference app."""
         await self._open()
         try:
             yield
@@ -229,26 +154,9 @@ class Bank:
 
 
 @pytest.fixture
-async def engine_port() -> int:
-    return free_port()
-
-
-@pytest.fixture
-async def engine(engine_port: int) -> AsyncIterator[ScriptedEngine]:
-    scripted = ScriptedEngine()
-    app = web.Application()
-    app.router.add_post(f"/engines/{MODEL}/v1/chat/completions", scripted.chat)
-    runner = web.AppRunner(app, handler_cancellation=True)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", engine_port).start()
-    yield scripted
-    await runner.cleanup()
-
-
-@pytest.fixture
-async def bank(settings: Settings, engine: ScriptedEngine, engine_port: int, database: Any) -> AsyncIterator[Bank]:
+async def bank(settings: Settings, engine: Any, engine_port: int, free_port: int, database: Any) -> AsyncIterator[Bank]:
     changed = settings.model_copy(update={"serve_url": f"http://127.0.0.1:{engine_port}", "lease_idle_seconds": 0.2})
-    opened = Bank(changed, engine, operator=database("operator"), worker=database("worker"))
+    opened = Bank(changed, engine, operator=database("operator"), worker=database("worker"), door_port=free_port)
     owner = await asyncpg.connect(settings.database_url("owner"))
     await owner.execute("GRANT UPDATE (pending_picos) ON account TO finpool_inference")
     await owner.close()

@@ -1,0 +1,108 @@
+"""An engine whose answers a test scripts, and ports to serve on."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+
+MODEL = "smollm2-135m-instruct"
+
+
+def unused_port() -> int:
+    """Return a port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class ScriptedEngine:
+    """Speaks the engines' protocol: `output_tokens` words, a pause after each, and faults on demand."""
+
+    input_tokens: int = 10
+    output_tokens: int = 5
+    pause_seconds: float = 0.0
+    break_after: int | None = None
+    refuse_with: int | None = None
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    under_way: int = 0
+    under_way_max: int = 0
+    aborted: int = 0
+
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        """Answer one chat completion."""
+        self.bodies.append(await request.json())
+        if self.refuse_with is not None:
+            error = {
+                "message": "too long",
+                "type": "invalid_request_error",
+                "param": None,
+                "code": "context_length_exceeded",
+            }
+            return web.json_response({"error": error}, status=self.refuse_with)
+        self.under_way += 1
+        self.under_way_max = max(self.under_way, self.under_way_max)
+        try:
+            return await self._stream(request)
+        except (ConnectionError, asyncio.CancelledError):
+            self.aborted += 1
+            raise
+        finally:
+            self.under_way -= 1
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        for count in range(1, self.output_tokens + 1):
+            delta: dict[str, Any] = {"content": f"w{count} "}
+            if count == 1:
+                delta["role"] = "assistant"
+            finish = "stop" if count == self.output_tokens else None
+            await self._send(response, [{"index": 0, "delta": delta, "finish_reason": finish}], count)
+            if self.break_after == count:
+                assert request.transport is not None
+                request.transport.close()
+                return response
+            await asyncio.sleep(self.pause_seconds)
+        await self._send(response, [], self.output_tokens)
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+    async def _send(self, response: web.StreamResponse, choices: list[dict[str, Any]], output_tokens: int) -> None:
+        usage = {
+            "prompt_tokens": self.input_tokens,
+            "completion_tokens": output_tokens,
+            "total_tokens": self.input_tokens + output_tokens,
+            "prompt_tokens_details": {"cached_tokens": 0},
+        }
+        chunk = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": MODEL, "choices": choices}
+        await response.write(b"data: " + orjson.dumps({**chunk, "usage": usage}) + b"\n\n")
+
+
+@pytest.fixture
+async def engine_port() -> int:
+    return unused_port()
+
+
+@pytest.fixture
+async def engine(engine_port: int) -> AsyncIterator[ScriptedEngine]:
+    scripted = ScriptedEngine()
+    app = web.Application()
+    app.router.add_post(f"/engines/{MODEL}/v1/chat/completions", scripted.chat)
+    runner = web.AppRunner(app, handler_cancellation=True)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", engine_port).start()
+    yield scripted
+    await runner.cleanup()
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port to serve on."""
+    return unused_port()
