@@ -17,6 +17,7 @@ class ExitCode(IntEnum):
     UNREACHABLE = 3
     DIFFERENCES = 4
     VERIFICATION_FAILED = 5
+    INTERRUPTED = 130
 
 
 class CliError(Exception):

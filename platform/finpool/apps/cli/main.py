@@ -46,7 +46,12 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; expected errors become one message, defects a traceback."""
     as_json = "--json" in arguments
     try:
-        return int(app(arguments, prog_name="finpool", standalone_mode=False) or ExitCode.OK)
+        ended = int(app(arguments, prog_name="finpool", standalone_mode=False) or ExitCode.OK)
+        if ended != ExitCode.INTERRUPTED:
+            return ended
+        shown = CliError(
+            "interrupted; what was started goes on running", code="interrupted", exit_code=ExitCode.INTERRUPTED
+        )
     except typer.TyperException as error:
         usage = error.exit_code == ExitCode.USAGE
         exit_code = ExitCode.USAGE if usage else ExitCode.FAILED
