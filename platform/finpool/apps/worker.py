@@ -11,10 +11,9 @@ from finpool.kernel.logs import configure_logs, logger
 from finpool.kernel.settings import Settings
 from finpool.kernel.telemetry import configure_telemetry
 from finpool.metering.recorder import Recorder
-from finpool.tenancy import models as tenancy_models
 
-# Usage names tenants in a foreign key, which SQLAlchemy only resolves to tables that it has seen.
-assert tenancy_models.Tenant  # noqa: S101
+# Usage names tenants in a foreign key, which SQLAlchemy resolves only to tables that this process has imported.
+from finpool.tenancy import models  # noqa: F401
 
 _log = logger("apps.worker")
 _RETRY_SECONDS = 1.0

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from finpool.catalogue.schemas import Model, TokenUsage
 from finpool.gateway.scheduler import FairQueue
+from finpool.kernel import telemetry
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import monotonic_seconds, now
 from finpool.kernel.ids import RequestId
@@ -64,18 +65,12 @@ class Call:
         self._chunks: AsyncIterator[EngineChunk] | None = None
         self._marked_at = monotonic_seconds()
         self._marked_tokens = 0
+        self._span = telemetry.start_chat_span(admitted.model.id, admitted.actor.tenant)
         self.usage = _NOTHING
 
     async def __aenter__(self) -> Self:
-        admitted = self._admitted
-        bound = TokenUsage(admitted.input_tokens_bound, 0, admitted.output_tokens_bound)
-        self._reservation = await self._quota.reserve(
-            admitted.actor.tenant,
-            admitted.request_id,
-            amount_picos=admitted.model.price.cost(bound),
-            tokens=bound.input_tokens + bound.output_tokens,
-        )
         try:
+            self._reservation = await self._reserve()
             await self._dispatch(self._reservation)
         except BaseException as error:
             await self._resolve(error)
@@ -107,6 +102,16 @@ class Call:
     def rates(self) -> dict[str, RateStatus]:
         """Tell what is left of the tenant's rates."""
         return self._quota.status(self._admitted.actor.tenant)
+
+    async def _reserve(self) -> Reservation:
+        admitted = self._admitted
+        bound = TokenUsage(admitted.input_tokens_bound, 0, admitted.output_tokens_bound)
+        return await self._quota.reserve(
+            admitted.actor.tenant,
+            admitted.request_id,
+            amount_picos=admitted.model.price.cost(bound),
+            tokens=bound.input_tokens + bound.output_tokens,
+        )
 
     async def _dispatch(self, reservation: Reservation) -> None:
         self._intent = self._make_intent(reservation)
@@ -172,6 +177,7 @@ class Call:
     async def _put_on_record(self, outcome: Outcome | None) -> None:
         await self._stack.aclose()
         reservation, intent, usage = self._reservation, self._intent, self.usage
+        telemetry.end_chat_span(self._span, outcome or "refused", usage.input_tokens, usage.output_tokens)
         if reservation is None:
             return
         if outcome is None or intent is None:

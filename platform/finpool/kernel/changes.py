@@ -11,13 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.database import CHANGES_CHANNEL, Database
-from finpool.kernel.errors import Unavailable
+from finpool.kernel.errors import ConfigurationError, Unavailable
 from finpool.kernel.ids import TenantId
 from finpool.kernel.logs import logger
 
 _log = logger("kernel.changes")
 _CHECK_SECONDS = 5.0
 _RECONNECT_SECONDS = 0.5
+_START_SECONDS_MAX = 30.0
 
 
 class Snapshot(Protocol):
@@ -46,9 +47,17 @@ class ChangeFeed:
         self._ready = asyncio.Event()
 
     async def start(self) -> None:
-        """Load everything and begin to listen; returns once the first load is complete."""
+        """Load everything and begin to listen; returns once the first load is complete.
+
+        Raises `ConfigurationError` if the database cannot be read in time: whoever runs the process tries again.
+        """
         self._task = asyncio.create_task(self._run(), name="change-feed")
-        await self._ready.wait()
+        try:
+            async with asyncio.timeout(_START_SECONDS_MAX):
+                await self._ready.wait()
+        except TimeoutError:
+            await self.close()
+            raise ConfigurationError("the database could not be read; the log says why") from None
 
     async def close(self) -> None:
         """Stop listening."""

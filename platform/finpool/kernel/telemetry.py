@@ -1,8 +1,5 @@
 """OpenTelemetry set-up, and every name that is exported: the GenAI conventions still move, so they move here only."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from opentelemetry import metrics, trace
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -16,7 +13,6 @@ from opentelemetry.trace import Span, SpanKind
 OPERATION_NAME = "gen_ai.operation.name"
 REQUEST_MODEL = "gen_ai.request.model"
 RESPONSE_MODEL = "gen_ai.response.model"
-FINISH_REASONS = "gen_ai.response.finish_reasons"
 INPUT_TOKENS = "gen_ai.usage.input_tokens"
 OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
 TENANT = "finpool.tenant.id"
@@ -47,9 +43,13 @@ def configure_telemetry(service: str, otlp_endpoint: str | None) -> None:
     metrics.set_meter_provider(MeterProvider(resource=resource, metric_readers=[reader]))
 
 
-@contextmanager
-def chat_span(model_id: str, tenant_id: str) -> Iterator[Span]:
-    """Open the span of one chat completion, named as the GenAI conventions say."""
-    attributes = {OPERATION_NAME: "chat", REQUEST_MODEL: model_id, TENANT: tenant_id}
-    with _tracer.start_as_current_span(f"chat {model_id}", kind=SpanKind.SERVER, attributes=attributes) as span:
-        yield span
+def start_chat_span(model_id: str, tenant_id: str) -> Span:
+    """Start the span of one chat completion, named as the GenAI conventions say."""
+    attributes = {OPERATION_NAME: "chat", REQUEST_MODEL: model_id, RESPONSE_MODEL: model_id, TENANT: tenant_id}
+    return _tracer.start_span(f"chat {model_id}", kind=SpanKind.SERVER, attributes=attributes)
+
+
+def end_chat_span(span: Span, outcome: str, input_tokens: int, output_tokens: int) -> None:
+    """End it with what was used and how it ended."""
+    span.set_attributes({OUTCOME: outcome, INPUT_TOKENS: input_tokens, OUTPUT_TOKENS: output_tokens})
+    span.end()
