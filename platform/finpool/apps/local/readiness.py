@@ -32,13 +32,15 @@ def wait_until(
 ) -> None:
     """Wait for `ready`; raise as soon as a watched process has ended, or after the timeout, naming the log to read."""
     deadline = time.monotonic() + timeout_seconds
-    while not ready():
+    while True:
         for component in watched:
             if running_process(home, component.name) is None:
                 raise ConfigurationError(
                     f"{component.name} ended while starting: {last_log_line(home, component.name)}"
                     f" (its log is {log_path(home, component.name)})"
                 )
+        if ready():
+            return
         if time.monotonic() > deadline:
             logs = ", ".join(str(log_path(home, component.name)) for component in watched)
             raise ConfigurationError(f"{what} is not ready after {timeout_seconds:.0f} seconds; the logs are {logs}")
