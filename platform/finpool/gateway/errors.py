@@ -1,6 +1,6 @@
 """How the inference path refuses a request before an engine sees it."""
 
-from finpool.kernel.errors import DomainError, Forbidden, InvalidRequest
+from finpool.kernel.errors import DomainError, InvalidRequest
 
 
 class UnsupportedContentType(InvalidRequest):
@@ -38,12 +38,6 @@ class IdempotencyUnsupported(InvalidRequest):
     """An idempotency key would not be honoured, so the request is refused rather than served twice one day."""
 
     code = "idempotency_unsupported"
-
-
-class MismatchedOrganization(Forbidden):
-    """The client names another organization or project than its key belongs to."""
-
-    code = "mismatched_organization"
 
 
 class QueueRefusal(DomainError):

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from finpool.catalogue.schemas import Model
-from finpool.gateway.errors import IdempotencyUnsupported, MismatchedOrganization
+from finpool.gateway.errors import IdempotencyUnsupported
 from finpool.gateway.intake import parse_chat_request, read_body, require_json
 from finpool.gateway.render import Renderer
 from finpool.gateway.routes_answers import StreamedAnswer, WholeAnswer
@@ -39,7 +39,8 @@ async def get_model(model_id: str, request: Request, actor: Reader) -> dict[str,
 async def create_chat_completion(request: Request, actor: Caller) -> Response:
     """Complete a chat, whole or streamed."""
     gateway: Gateway = request.app.state.gateway
-    _require_own(request, actor)
+    if request.headers.get("idempotency-key") is not None:
+        raise IdempotencyUnsupported("Idempotency-Key is not supported yet.", param="idempotency-key")
     require_json(request.headers.get("content-type"))
     bytes_max: int = request.app.state.settings.body_bytes_max
     body = await read_body(request.stream(), request.headers.get("content-length"), bytes_max)
@@ -51,16 +52,6 @@ async def create_chat_completion(request: Request, actor: Caller) -> Response:
     headers = {"openai-organization": actor.tenant, "openai-version": "2020-10-01"}
     answer = StreamedAnswer if admitted.streamed else WholeAnswer
     return answer(gateway.call(admitted), renderer, headers)
-
-
-def _require_own(request: Request, actor: Actor) -> None:
-    """Refuse headers that would be ignored, to the surprise of whoever sent them."""
-    for header, own in (("openai-organization", actor.tenant), ("openai-project", actor.project)):
-        named = request.headers.get(header)
-        if named is not None and named != own:
-            raise MismatchedOrganization(f"The header {header} does not match the key.", param=header)
-    if request.headers.get("idempotency-key") is not None:
-        raise IdempotencyUnsupported("Idempotency-Key is not supported yet.", param="idempotency-key")
 
 
 def _model(model: Model, created: int) -> dict[str, Any]:

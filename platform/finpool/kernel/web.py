@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from finpool.kernel.actor import Actor
 from finpool.kernel.database import Database
-from finpool.kernel.errors import BodyTooLarge, DomainError, InvalidRequest, Unavailable
+from finpool.kernel.errors import BodyTooLarge, DomainError, Forbidden, InvalidRequest, Unavailable
 from finpool.kernel.ids import new_id, well_formed_request_id
 from finpool.kernel.logs import logger
 
@@ -36,6 +36,12 @@ class RouteNotFound(DomainError):
     status = 404
     code = "unknown_url"
     type = "invalid_request_error"
+
+
+class MismatchedOrganization(Forbidden):
+    """The client names another organization or project than its key belongs to."""
+
+    code = "mismatched_organization"
 
 
 class LengthRequired(InvalidRequest):
@@ -65,12 +71,20 @@ def requires(permission: str) -> Callable[[Request], Awaitable[Actor]]:
     async def guard(request: Request) -> Actor:
         gatekeeper: Gatekeeper = request.app.state.gatekeeper
         actor = await gatekeeper.authenticate(bearer(request))
+        _require_own_organization(request, actor)
         gatekeeper.authorize(actor, permission)
         request.state.actor = actor
         return actor
 
     guard.permission = permission  # type: ignore[attr-defined]
     return guard
+
+
+def _require_own_organization(request: Request, actor: Actor) -> None:
+    """Refuse OpenAI's headers where they would be ignored, to the surprise of whoever sent them."""
+    for header, own in (("openai-organization", actor.tenant_id), ("openai-project", actor.project_id)):
+        if own is not None and request.headers.get(header, own) != own:
+            raise MismatchedOrganization(f"The header {header} does not match the key.", param=header)
 
 
 async def _tenant_session(request: Request) -> AsyncIterator[AsyncSession]:
