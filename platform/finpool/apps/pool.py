@@ -9,7 +9,7 @@ from pathlib import Path
 
 from finpool.catalogue.schemas import Model
 from finpool.catalogue.service import Catalogue, default_directory
-from finpool.catalogue.weights import ensure_weights
+from finpool.catalogue.weights_service import ensure_weights
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.logs import configure_logs, logger

@@ -8,7 +8,7 @@ from ray.serve import Application
 
 from finpool.catalogue.schemas import Model
 from finpool.catalogue.service import Catalogue, default_directory
-from finpool.catalogue.weights import ensure_weights
+from finpool.catalogue.weights_service import ensure_weights
 from finpool.kernel.logs import configure_logs, logger
 from finpool.kernel.settings import Settings
 from finpool.serving.overload import requests_ongoing_max, requests_queued_max

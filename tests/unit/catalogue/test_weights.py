@@ -13,7 +13,7 @@ import pytest
 
 from finpool.catalogue.errors import WeightsUnavailable
 from finpool.catalogue.schemas import Model
-from finpool.catalogue.weights import ensure_weights
+from finpool.catalogue.weights_service import ensure_weights
 from finpool.kernel.settings import Settings
 
 CONTENT = bytes(range(256)) * 4096

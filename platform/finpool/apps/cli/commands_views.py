@@ -12,7 +12,7 @@ from finpool.apps.cli.exits import CliError, ExitCode
 from finpool.apps.cli.output import JsonOption, show_fields, show_json, show_lines, show_table
 from finpool.apps.local.home import local_settings
 from finpool.catalogue.service import Catalogue, default_directory
-from finpool.catalogue.weights import ensure_weights
+from finpool.catalogue.weights_service import ensure_weights
 
 limits_app = typer.Typer(no_args_is_help=True, help="Budgets and rates of a tenant.")
 model_app = typer.Typer(no_args_is_help=True, help="Models of the catalogue.")

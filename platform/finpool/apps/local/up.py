@@ -26,7 +26,7 @@ from finpool.apps.local.secret_files import DATABASE_ROLES, SECRET_NAMES, ensure
 from finpool.apps.migrate import migrate
 from finpool.catalogue.schemas import Model
 from finpool.catalogue.service import Catalogue, default_directory
-from finpool.catalogue.weights import ensure_weights
+from finpool.catalogue.weights_service import ensure_weights
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.settings import Settings
 
