@@ -12,6 +12,7 @@ from finpool.identity import service as identity
 from finpool.identity.errors import CredentialUnknown, TenantSuspended
 from finpool.identity.schemas import NewKey
 from finpool.identity.service import KeyDirectory
+from finpool.identity.token_service import issue_platform_token
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.changes import ChangeFeed, SnapshotTooOld
 from finpool.kernel.clock import monotonic_seconds
@@ -163,7 +164,7 @@ async def test_a_changed_contract_reaches_the_policy_of_the_running_door(door: D
 
 async def test_a_key_of_another_door_or_pepper_is_unknown(door: Door, database: Callable[[str], Database]) -> None:
     async with database("owner").across_tenants() as session:
-        _, operator_token = await identity.issue_platform_token(session, Role.OPERATOR_ADMIN, "x", pepper=PEPPER)
+        _, operator_token = await issue_platform_token(session, Role.OPERATOR_ADMIN, "x", pepper=PEPPER)
     _, secret = await door.create_key()
     await door.authenticated(secret)
     strange = KeyDirectory(b"q" * 64, TenantDirectory())
@@ -185,7 +186,7 @@ async def test_a_finance_key_may_not_call_models(door: Door) -> None:
 async def test_a_tenants_role_gets_no_platform_token(database: Callable[[str], Database]) -> None:
     async with database("owner").across_tenants() as session:
         with pytest.raises(ValueError, match="tenants have keys"):
-            await identity.issue_platform_token(session, Role.TENANT_OWNER, "x", pepper=PEPPER)
+            await issue_platform_token(session, Role.TENANT_OWNER, "x", pepper=PEPPER)
 
 
 async def test_a_door_that_never_heard_from_the_database_admits_nobody(database: Callable[[str], Database]) -> None:

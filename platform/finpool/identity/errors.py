@@ -26,3 +26,12 @@ class KeyNotFound(NotFound):
 
     def __init__(self, key_id: str) -> None:
         super().__init__(f"The key '{key_id}' does not exist in this tenant.", param="key_id")
+
+
+class TokenNotFound(NotFound):
+    """No such operator's or regulator's token."""
+
+    code = "token_not_found"
+
+    def __init__(self, token_id: str) -> None:
+        super().__init__(f"The token '{token_id}' does not exist.", param="token_id")

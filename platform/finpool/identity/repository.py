@@ -38,3 +38,15 @@ async def active_platform_token(session: AsyncSession, digest: bytes) -> Platfor
         col(PlatformToken.digest) == digest, col(PlatformToken.status) == CredentialStatus.ACTIVE
     )
     return (await session.execute(statement)).scalar_one_or_none()
+
+
+async def platform_tokens(session: AsyncSession) -> Sequence[PlatformToken]:
+    """Return every operator's and regulator's token, the oldest first."""
+    statement = select(PlatformToken).order_by(col(PlatformToken.created_at), col(PlatformToken.token_id))
+    return (await session.execute(statement)).scalars().all()
+
+
+async def platform_token_for_change(session: AsyncSession, token_id: str) -> PlatformToken | None:
+    """Return one token and lock its row until the transaction ends."""
+    statement = select(PlatformToken).where(col(PlatformToken.token_id) == token_id).with_for_update()
+    return (await session.execute(statement)).scalar_one_or_none()

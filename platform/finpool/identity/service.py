@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from finpool.audit import service as audit
 from finpool.identity import credentials, repository
 from finpool.identity.errors import CredentialUnknown, KeyNotFound, TenantSuspended
-from finpool.identity.models import ApiKey, CredentialStatus, PlatformToken
+from finpool.identity.models import ApiKey, CredentialStatus
 from finpool.identity.schemas import KeyChange, NewKey
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.clock import now
@@ -98,24 +98,6 @@ class PlatformTokens:
         if token is None or Role(token.role).audience != audience:
             raise CredentialUnknown
         return Actor(audience=audience, credential_id=token.token_id, role=Role(token.role))
-
-
-async def issue_platform_token(session: AsyncSession, role: Role, name: str, *, pepper: bytes) -> tuple[str, str]:
-    """Create a token for an operator or a regulator and return its id and secret; for the schema's owner only."""
-    if role.audience == Audience.TENANT:
-        raise ValueError(f"{role} is a tenant's role: tenants have keys, not platform tokens")
-    secret = credentials.new_credential(role.audience)
-    token = PlatformToken(
-        token_id=new_id("token"),
-        name=name,
-        role=role,
-        digest=credentials.digest(secret, pepper),
-        status=CredentialStatus.ACTIVE,
-        created_at=now(),
-    )
-    session.add(token)
-    await session.flush()
-    return token.token_id, secret
 
 
 async def create_key(

@@ -197,4 +197,6 @@ def upgrade() -> None:
         op.execute(f"CREATE POLICY own_tenant ON {table} USING ({own}) WITH CHECK ({own})")
         sector = "current_setting('finpool.scope', true) = 'sector'"
         op.execute(f"CREATE POLICY sector ON {table} TO {roles} USING ({sector}) WITH CHECK ({sector})")
+    # The owner issues tokens and puts that on record; about a tenant it can write nothing.
+    op.execute("CREATE POLICY owner ON audit_outbox FOR INSERT TO CURRENT_USER WITH CHECK (tenant_id IS NULL)")
     run(GRANTS)

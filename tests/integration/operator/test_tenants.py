@@ -12,11 +12,13 @@ Client = httpx2.AsyncClient
 
 
 async def audited(settings: Settings) -> list[tuple[str, str]]:
-    """Return kind and tenant of everything that was handed to the audit log."""
+    """Return kind and tenant of everything about tenants that was handed to the audit log."""
     connection = await asyncpg.connect(settings.database_url("worker"))
     try:
         await connection.execute("SELECT set_config('finpool.scope', 'sector', false)")
-        rows = await connection.fetch("SELECT kind, tenant_id FROM audit_outbox ORDER BY outbox_id")
+        rows = await connection.fetch(
+            "SELECT kind, tenant_id FROM audit_outbox WHERE tenant_id <> '' ORDER BY outbox_id"
+        )
     finally:
         await connection.close()
     return [(row["kind"], row["tenant_id"]) for row in rows]

@@ -16,6 +16,7 @@ from finpool.apps.local.postgres import EmbeddedPostgres
 from finpool.identity import service as identity
 from finpool.identity.schemas import NewKey
 from finpool.identity.service import KeyDirectory
+from finpool.identity.token_service import issue_platform_token
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.changes import ChangeFeed
 from finpool.kernel.clock import now
@@ -142,7 +143,7 @@ async def doors(
     async with AsyncExitStack() as stack:
         async with owner.across_tenants() as session:
             for role in (Role.OPERATOR_ADMIN, Role.REGULATOR_EXAMINER):
-                _, keys[role] = await identity.issue_platform_token(session, role, "test", pepper=pepper)
+                _, keys[role] = await issue_platform_token(session, role, "test", pepper=pepper)
         await owner.close()
         async with database("operator").across_tenants() as session:
             for bank in BANKS:

@@ -49,10 +49,10 @@ async def test_the_whole_log_can_be_read_in_pages_and_verified(doors: Any, datab
         entries += [Entry.model_validate(each) for each in page["data"]]
         heads.append(page["head"])
         after = page["next"]
-    assert len(entries) == 6
+    assert len(entries) == 8
     assert verify_chain(entries) is None
-    assert heads == [{"seq": 5, "hash": entries[-1].hash}] * len(heads)
-    assert {orjson.loads(each.entry)["kind"] for each in entries} == {"key.created"}
+    assert heads == [{"seq": 7, "hash": entries[-1].hash}] * len(heads)
+    assert {orjson.loads(each.entry)["kind"] for each in entries} == {"token.issued", "key.created"}
 
 
 async def test_an_empty_log_has_no_head(doors: Any) -> None:
@@ -64,7 +64,7 @@ async def test_entries_about_one_tenant_can_be_asked_for(doors: Any, database: C
     await sequenced(database)
     page = (await doors.regulator.get("/v1/entries", params={"tenant_id": "bank-b"})).json()
     assert [each["tenant_id"] for each in page["data"]] == ["bank-b"] * 3
-    assert page["head"]["seq"] == 5
+    assert page["head"]["seq"] == 7
 
 
 async def test_each_read_of_a_regulator_is_recorded_without_a_tenant(
@@ -75,7 +75,7 @@ async def test_each_read_of_a_regulator_is_recorded_without_a_tenant(
     await doors.regulator.get("/v1/usage", params={"from": "2026-03-01", "to": "2026-03-02", "tenant_id": "bank-a"})
     await doors.regulator.get("/v1/entries", params={"after": 3})
     await sequenced(database)
-    page = (await doors.regulator.get("/v1/entries", params={"after": 5})).json()
+    page = (await doors.regulator.get("/v1/entries", params={"after": 7})).json()
     reads = [orjson.loads(each["entry"]) for each in page["data"]]
     assert [(each["kind"], each["tenant_id"]) for each in reads] == [("regulator.read", None)] * 3
     assert {each["body"]["actor"]["role"] for each in reads} == {"regulator.examiner"}

@@ -9,6 +9,7 @@ from finpool.apps.cli.commands_audit import audit_app
 from finpool.apps.cli.commands_declared import apply, show_plan
 from finpool.apps.cli.commands_local import doctor, down, migrate, status, up
 from finpool.apps.cli.commands_tenancy import key_app, project_app, tenant_app
+from finpool.apps.cli.commands_token import token_app
 from finpool.apps.cli.commands_views import limits_app, model_app, usage_app
 from finpool.apps.cli.exits import CliError, ExitCode, as_cli_error
 from finpool.apps.cli.output import show_error
@@ -31,6 +32,7 @@ app.command()(apply)
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(project_app, name="project")
 app.add_typer(key_app, name="key")
+app.add_typer(token_app, name="token")
 app.add_typer(limits_app, name="limits")
 app.add_typer(model_app, name="model")
 app.add_typer(usage_app, name="usage")

@@ -10,7 +10,7 @@ from finpool.apps.cli.exits import Refused
 from finpool.apps.local.components import INFERENCE, OPERATOR, REGULATOR, local_url
 from finpool.apps.local.demo_env import read_demo_env, write_demo_env
 from finpool.apps.local.home import Home
-from finpool.identity.service import issue_platform_token
+from finpool.identity.token_service import issue_platform_token
 from finpool.kernel.actor import Role
 from finpool.kernel.database import Database
 from finpool.kernel.errors import ConfigurationError
