@@ -38,6 +38,8 @@ env:
   - name: PIP_INDEX_URL
     value: {{ . | quote }}
   {{- end }}
+  - name: FINPOOL_ENGINE_DRAIN_SECONDS
+    value: {{ int .root.Values.inference.streamSecondsMax | quote }}
   - name: RAY_SERVE_ENABLE_HA_PROXY
     value: "1"
   - name: RAY_SERVE_ENABLE_DIRECT_INGRESS

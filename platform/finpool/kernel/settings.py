@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     body_bytes_max: int = Field(1_048_576, ge=1024, description="Largest request body in bytes; larger is a 413.")
     engine_start_timeout_seconds: float = Field(120, gt=0, description="Wait for the first byte of an engine's answer.")
     engine_read_timeout_seconds: float = Field(60, gt=0, description="Longest pause within an engine's answer.")
+    engine_drain_seconds: float = Field(
+        10, gt=0, description="Longest wait for running requests when an engine stops; what is cut off is settled."
+    )
     queue_timeout_seconds: float = Field(30, gt=0, description="Longest wait in the fair queue before a 429.")
     queue_requests_max: int = Field(64, ge=1, description="Requests one tenant may have waiting for one model.")
     lease_share_of_rest: float = Field(

@@ -14,9 +14,6 @@ from finpool.kernel.settings import Settings
 from finpool.serving.overload import requests_ongoing_max, requests_queued_max
 from finpool.serving.routes_engine import engine_app
 
-SHUTDOWN_SECONDS_MAX = 10
-"""Longest wait for running requests when a replica stops; the gateway settles what was cut off."""
-
 
 class ApplicationArgs(BaseModel):
     """Arguments of `build_app`: which model of the catalogue the application serves."""
@@ -49,13 +46,14 @@ class Replica:
 
 def build_app(args: ApplicationArgs) -> Application:
     """Return the application that serves one model; raise `ModelNotFound` for an id that is not in the catalogue."""
-    model = _model(Settings(), args.model_id)
+    settings = Settings()
+    model = _model(settings, args.model_id)
     deployment = serve.deployment(
         name="engine",
         num_replicas=1,
         max_ongoing_requests=requests_ongoing_max(model),
         max_queued_requests=requests_queued_max(model),
-        graceful_shutdown_timeout_s=SHUTDOWN_SECONDS_MAX,
+        graceful_shutdown_timeout_s=settings.engine_drain_seconds,
         ray_actor_options={"num_cpus": model.engine.threads},
     )(Replica)
     application: Application = deployment.bind(model.id)
