@@ -105,6 +105,11 @@ def test_a_directory_of_another_release_is_found(settings: Settings, installed: 
     assert "state format '99'" in check.detail
 
 
+def test_a_path_with_a_space_is_found(settings: Settings, tmp_path: Path) -> None:
+    (check,) = failed(settings.model_copy(update={"home": tmp_path / "my platform"}))
+    assert "holds a space" in check.detail
+
+
 def test_a_directory_of_something_else_is_found(settings: Settings) -> None:
     settings.home.mkdir()
     (settings.home / "thesis.txt").touch()

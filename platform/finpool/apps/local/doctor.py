@@ -64,6 +64,8 @@ def _home(home: Home) -> Check:
 
 
 def _home_fault(home: Home) -> str | None:
+    if any(character.isspace() for character in str(home.root)):
+        return f"'{home.root}' holds a space, which Postgres cannot take: set FINPOOL_HOME to a path without one"
     existing = _existing(home.root)
     if not existing.is_dir():
         return f"{existing} is a file, not a directory: set FINPOOL_HOME to another path"
