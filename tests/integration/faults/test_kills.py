@@ -1,0 +1,103 @@
+"""Inference and worker are killed under load: nothing acknowledged is lost, nothing is counted twice."""
+
+import asyncio
+import random
+import signal
+from dataclasses import dataclass, field
+
+import openai
+from httpx2 import HTTPError
+
+from finpool.apps.local.components import INFERENCE, WORKER
+
+MODEL = "smollm2-135m-instruct"
+HELLO = [{"role": "user", "content": "Hello"}]
+BUDGET_MICROS = 10_000_000
+CALLERS = 8
+GONE = (openai.APIError, HTTPError)
+
+
+@dataclass
+class Told:
+    """What clients were told: tokens by request id, of every answer that arrived whole."""
+
+    whole: dict[str, tuple[int, int]] = field(default_factory=dict)
+    aborted: int = 0
+    broken: int = 0
+
+    def answered(self, completion_id, usage):
+        request_id = "req_" + completion_id.removeprefix("chatcmpl-")
+        assert request_id not in self.whole
+        self.whole[request_id] = (usage.prompt_tokens, usage.completion_tokens)
+
+
+async def plain(client, told):
+    answer = await client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=20)
+    told.answered(answer.id, answer.usage)
+
+
+async def streamed(client, told):
+    stream = await client.chat.completions.create(
+        model=MODEL, messages=HELLO, max_tokens=20, stream=True, stream_options={"include_usage": True}
+    )
+    usage = None
+    async for chunk in stream:
+        usage = chunk.usage or usage
+    told.answered(chunk.id, usage)
+
+
+async def aborted(client, told):
+    stream = await client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=20, stream=True)
+    async for _ in stream:
+        break
+    await stream.close()
+    told.aborted += 1
+
+
+async def call_until(stop, client, told, chance):
+    while not stop.is_set():
+        call = chance.choices((plain, streamed, aborted), weights=(4, 4, 2))[0]
+        try:
+            await call(client, told)
+        except GONE:
+            told.broken += 1
+            await asyncio.sleep(0.05)
+
+
+async def kill_rounds(replica, engine, chance):
+    """Kill one or both in the middle of the load, three times, and start them again."""
+    for victims in ((INFERENCE,), (WORKER,), (INFERENCE, WORKER)):
+        await asyncio.sleep(chance.uniform(0.3, 0.9))
+        engine.output_tokens = chance.randint(3, 15)
+        for victim in victims:
+            replica.end(victim, signal.SIGKILL)
+        for victim in victims:
+            replica.start(victim)
+        await replica.ready()
+    await asyncio.sleep(0.3)
+
+
+async def test_what_was_acknowledged_survives_kills_exactly_once(sector, add_replica, engine, seed):
+    chance = random.Random(seed)
+    engine.pause_seconds = 0.01
+    _, key = await sector.add_tenant("bank-a", BUDGET_MICROS)
+    replica = add_replica("one")
+    await replica.ready()
+    told, stop = Told(), asyncio.Event()
+    async with replica.client(key) as client:
+        callers = [asyncio.create_task(call_until(stop, client, told, chance)) for _ in range(CALLERS)]
+        await kill_rounds(replica, engine, chance)
+        stop.set()
+        await asyncio.gather(*callers)
+    account = await sector.settled("bank-a")
+    records = await sector.usage("bank-a")
+    recorded = {each["request_id"]: (each["input_tokens"], each["output_tokens"]) for each in records}
+    assert len(recorded) == len(records)
+    assert told.whole
+    assert told.broken
+    assert {request: recorded.get(request) for request in told.whole} == told.whole
+    outcomes = {each["request_id"]: each["outcome"] for each in records}
+    assert {outcomes[request] for request in told.whole} == {"completed"}
+    assert len(records) <= len(engine.bodies) + CALLERS * 3
+    assert account.posted_micros == -(-sum(int(each["cost_picos"]) for each in records) // 1_000_000)
+    assert account.posted_micros <= BUDGET_MICROS
