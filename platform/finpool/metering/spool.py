@@ -5,6 +5,7 @@ one fsync.
 """
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -42,13 +43,15 @@ class Spool:
         self._lock = spool_file.lock(directory)
         self.spool_id = spool_file.spool_id(self._connection)
         self._full = False
+        self._closed = False
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._recover()
         self._thread = threading.Thread(target=self._write_until_closed, name="spool-writer", daemon=True)
         self._thread.start()
 
     async def close(self) -> None:
-        """Write what waits, then stop."""
+        """Write what waits, then stop; whatever comes later is refused."""
+        self._closed = True
         self._waiting.put(None)
         await asyncio.to_thread(self._thread.join)
         self._connection.close()
@@ -104,6 +107,8 @@ class Spool:
         await self._write(write)
 
     async def _write(self, write: _Write) -> None:
+        if self._closed:
+            raise SpoolUnavailable("This replica is stopping and takes nothing more on record.")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.put((write, done))
         await done
@@ -119,21 +124,46 @@ class Spool:
             self._commit([item for item in group if item is not None])
 
     def _commit(self, group: list[_Waiting]) -> None:
+        """Write a group and tell those who wait; raises nothing, because nobody could write after this thread."""
         error: Exception | None = None
         try:
+            self._write_group([write for write, _ in group])
+        except sqlite3.OperationalError as failure:  # The file: each of the group would fail alike.
+            error = failure
+        except Exception as failure:  # One of the group: the others shall not fail with it.
+            if len(group) > 1:
+                for each in group:
+                    self._commit([each])
+                return
+            error = failure
+        # Answered before it is logged: the log may be on the disk that is full.
+        self._answer([done for _, done in group if done is not None], failed=error is not None)
+        if error is not None:
+            with contextlib.suppress(Exception):
+                _log.error("the spool could not be written", error=str(error))
+
+    def _write_group(self, writes: list[_Write]) -> None:
+        try:
             self._connection.execute("BEGIN IMMEDIATE")
-            for write, _ in group:
+            for write in writes:
                 write(self._connection)
             self._connection.execute("COMMIT")
-            self._full = self._bytes_used() >= self._bytes_max
-        except sqlite3.Error as failure:
+        except Exception:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-            _log.error("the spool could not be written", error=str(failure))
-            error = SpoolUnavailable("This replica cannot write its spool; nothing is served that is not on record.")
-        futures = [done for _, done in group if done is not None]
-        if futures:
-            futures[0].get_loop().call_soon_threadsafe(_resolve, futures, error)
+            raise
+        # Apart from the commit: what is on disk must not be reported as failed, or it would be written twice.
+        try:
+            self._full = self._bytes_used() >= self._bytes_max
+        except sqlite3.Error:
+            self._full = True
+
+    def _answer(self, futures: "list[asyncio.Future[None]]", *, failed: bool) -> None:
+        if not futures:
+            return
+        error = SpoolUnavailable("This replica cannot write its spool; nothing is served that is not on record.")
+        with contextlib.suppress(RuntimeError):  # The loop is closed, and nobody waits any more.
+            futures[0].get_loop().call_soon_threadsafe(_resolve, futures, error if failed else None)
 
     def _bytes_used(self) -> int:
         pages, free, size = (
