@@ -1,0 +1,190 @@
+"""Every command that README.md shows is run as it stands, in order, and what comes back is what it promises."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+BIN = Path(sys.executable).parent
+WITHIN_THEMSELVES = ("make test", "make check")
+"""What runs this test cannot be run by it; CI runs exactly these."""
+
+SECONDS_MAX = 300
+STEP = "\x1e"
+SHOWN_CHARACTERS = 4000
+
+UNTIL_SETTLED = f"""
+for _ in $(seq 100); do
+  if {BIN}/finpool limits show bank-a --json | grep -q '"pending_micros": 0,\\?$'; then break; fi
+  sleep 0.2
+done
+"""
+"""Usage shows up about a second after an answer; a machine that runs tests meanwhile may take longer."""
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was run, as the README writes it, and what each command printed."""
+
+    steps: list[tuple[str, str]]
+    processes_left: list[int]
+
+    def output(self, fragment: str) -> str:
+        """Return what the one command that holds `fragment` printed."""
+        found = [output for command, output in self.steps if fragment in command]
+        assert len(found) == 1, f"{len(found)} commands of README.md hold {fragment!r}"
+        return found[0]
+
+
+def blocks() -> list[tuple[str, str]]:
+    """Return the language and the text of each fenced block."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def commands(block: str) -> list[str]:
+    """Split a shell block into commands; a line that ends in a backslash goes on."""
+    return [command for command in re.split(r"(?<!\\)\n", block) if command]
+
+
+def make_target(target: str, request: pytest.FixtureRequest) -> str:
+    """Return the command that stands for `make <target>`: the Makefile itself, kept from installing anything."""
+    if BIN == ROOT / ".venv" / "bin":
+        return f"make -C {ROOT} -o .venv/dev.stamp -o .venv/engines.stamp {target}"
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        line = f"NOT RUN HERE: make {target}, because {BIN} is not .venv/bin; finpool {target} runs instead"
+        reporter.write_line(line, yellow=True)
+    return f"{BIN}/finpool {target}"
+
+
+def script(installation: Any, directory: Path, request: pytest.FixtureRequest) -> tuple[list[str], str]:
+    """Return the README's commands, and the shell script that runs them one after another."""
+    shown: list[str] = []
+    lines: list[str] = []
+
+    def step(command: str, runnable: str) -> None:
+        shown.append(command)
+        lines.extend((f"printf '{STEP}'", runnable))
+
+    for number, (language, block) in enumerate(blocks()):
+        if language == "python":
+            program = directory / f"block_{number}.py"
+            program.write_text(block)
+            step(block, f"{sys.executable} {program}")
+            step("", UNTIL_SETTLED)
+        for command in commands(block) if language == "sh" else ():
+            if command in WITHIN_THEMSELVES:
+                continue
+            make = re.fullmatch(r"make (up|down)", command)
+            runnable = make_target(make[1], request) if make else command
+            step(command, runnable.replace(".finpool/", f"{installation.home}/").replace(".venv/bin/", f"{BIN}/"))
+    return shown, "\n".join(lines)
+
+
+@pytest.fixture(scope="module")
+def transcript(
+    new_installation: Callable[[], Any], tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Transcript:
+    """Run the whole README once, in one shell, on an installation of its own."""
+    installation = new_installation()
+    shown, text = script(installation, tmp_path_factory.mktemp("readme"), request)
+    # What the make that runs these tests has set would reach this one through the environment.
+    inherited = {name: value for name, value in installation.environment.items() if not name.startswith("MAKE")}
+    ended = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", text],
+        env=inherited,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        check=False,
+    )
+    outputs = ended.stdout.split(STEP)[1:]
+    if ended.returncode != 0:
+        failed = shown[len(outputs) - 1] if outputs else "the shell"
+        end = (ended.stdout + ended.stderr)[-SHOWN_CHARACTERS:]
+        pytest.fail(f"{failed}\nended with {ended.returncode}:\n{end}{installation.logs()}", pytrace=False)
+    return Transcript(list(zip(shown, outputs, strict=True)), installation.processes())
+
+
+def totals(usage: dict[str, Any], requests: str = "requests") -> tuple[int, int, int]:
+    """Return requests, input tokens and output tokens of one group of one view."""
+    return usage[requests], usage["input_tokens"], usage["output_tokens"]
+
+
+def test_the_readme_holds_no_block_that_is_neither_run_nor_known_to_be_no_command() -> None:
+    assert {language for language, _ in blocks()} == {"sh", "python", "text", "mermaid"}
+
+
+def test_ci_runs_exactly_the_two_commands_that_cannot_run_here() -> None:
+    for command in WITHIN_THEMSELVES:
+        assert re.search(rf"^{command}$|`{command}`", README, flags=re.MULTILINE)
+    ran = re.findall(r"^make .*$", (ROOT / ".ci" / "run").read_text(), flags=re.MULTILINE)
+    assert sorted(line.removesuffix(" || status=1") for line in ran) == sorted(WITHIN_THEMSELVES)
+
+
+def test_make_up_ends_with_an_answer_and_how_to_call_it(transcript: Transcript) -> None:
+    said = transcript.output("make up")
+    assert re.search(r"FinPool is up\. \S+ answered bank A: \S", said)
+    for promised in ("banks  ", "operators  ", "regulators  ", "demo keys  ", "demo.env"):
+        assert promised in said
+
+
+def test_a_bank_lists_its_models(transcript: Transcript) -> None:
+    (model,) = json.loads(transcript.output("/models"))["data"]
+    assert model["id"] == "smollm2-135m-instruct"
+    assert model["price"]["version"].startswith("smollm2-135m-instruct@")
+
+
+def test_the_official_client_gets_text_and_usage_whole_and_streamed(transcript: Transcript) -> None:
+    plain, streamed = transcript.output("from openai import").strip().rsplit("\n", 1)
+    for printed in (plain, streamed):
+        text, usage = printed.split("CompletionUsage(")
+        assert text.strip()
+        assert int(re.findall(r"\bprompt_tokens=(\d+)", usage)[0]) > 0
+        assert int(re.findall(r"\bcompletion_tokens=(\d+)", usage)[0]) > 0
+
+
+def test_a_budget_too_small_is_refused_for_good_and_put_back(transcript: Transcript) -> None:
+    head, body = transcript.output("/chat/completions").replace("\r", "").split("\n\n", 1)
+    assert head.startswith("HTTP/1.1 429 ")
+    assert "x-should-retry: false" in head.lower().splitlines()
+    assert json.loads(body)["error"]["code"] == "insufficient_quota"
+    assert "budget_micros: 10 -> 50000000" in transcript.output("finpool apply")
+
+
+def test_bank_operator_and_regulator_see_the_same_numbers(transcript: Transcript) -> None:
+    (bucket,) = json.loads(transcript.output("/organization/usage/completions"))["data"]
+    (of_bank,) = bucket["results"]
+    (of_operator,) = json.loads(transcript.output("finpool usage show"))["data"]
+    (of_regulator,) = json.loads(transcript.output("FINPOOL_REGULATOR_URL/v1/usage"))["data"]
+    assert (of_operator["tenant_id"], of_operator["model_id"]) == ("bank-a", "smollm2-135m-instruct")
+    assert of_operator == of_regulator
+    assert totals(of_bank, "num_model_requests") == totals(of_operator)
+    # The call of `make up`, and the two of the official client.
+    assert of_operator["requests"] == 3
+    counted = [
+        sum(int(number) for number in re.findall(rf"\b{name}=(\d+)", transcript.output("from openai import")))
+        for name in ("prompt_tokens", "completion_tokens")
+    ]
+    assert of_operator["input_tokens"] > counted[0]
+    assert of_operator["output_tokens"] > counted[1]
+
+
+def test_the_audit_log_verifies(transcript: Transcript) -> None:
+    said = transcript.output("audit verify")
+    assert re.fullmatch(r"[1-9]\d* entries verified; the newest hash is [0-9a-f]{64}\n", said)
+
+
+def test_make_down_leaves_nothing_running(transcript: Transcript) -> None:
+    assert transcript.steps[-1][0] == "make down"
+    assert transcript.processes_left == []
