@@ -64,6 +64,8 @@ lock: $(VENV)/bootstrap.stamp ## Resolve pyproject.toml again into requirements/
 		--constraint requirements/dev.txt --output-file requirements/run.txt pyproject.toml
 	@$(UV) pip compile --quiet --upgrade --no-header --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--output-file requirements/bootstrap.txt requirements/bootstrap.in
+	@$(UV) pip compile --quiet --upgrade --no-header --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--output-file requirements/build.txt requirements/build.in
 
 define check_python
 @if [ -z "$(PYTHON)" ]; then \
@@ -88,7 +90,7 @@ $(VENV)/bootstrap.stamp: requirements/bootstrap.txt
 define install
 @echo "Installing the locked packages of $(1) ..."
 @$(UV) pip sync --quiet --python $(BIN)/python --require-hashes $(1)
-@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+@$(UV) pip install --quiet --python $(BIN)/python --no-deps --build-constraints requirements/build.txt --editable .
 @touch $@
 endef
 

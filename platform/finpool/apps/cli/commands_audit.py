@@ -6,10 +6,10 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from finpool.apps.cli.client import ApiClient
 from finpool.apps.cli.connection import regulator_api
-from finpool.apps.cli.exits import CliError, ExitCode
 from finpool.apps.cli.output import JsonOption, show_json, show_lines, show_table
+from finpool.apps.client.api import ApiClient
+from finpool.apps.client.errors import CliError, ExitCode
 from finpool.audit.schemas import Entry, verify_chain
 
 audit_app = typer.Typer(no_args_is_help=True, help="The append-only audit log.")

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from finpool.apps.cli.connection import operator_api
-from finpool.apps.cli.declaration import load_declarations
-from finpool.apps.cli.exits import ExitCode
 from finpool.apps.cli.output import JsonOption, show_json, show_lines
-from finpool.apps.cli.plan import Change, Undeclared, plan, undeclared
-from finpool.apps.cli.reconcile import ApiPlatform, apply_changes
+from finpool.apps.client.errors import ExitCode
+from finpool.apps.declared.declaration import load_declarations
+from finpool.apps.declared.plan import Change, Undeclared, plan, undeclared
+from finpool.apps.declared.reconcile import ApiPlatform, apply_changes
 
 Directory = Annotated[Path, typer.Argument(metavar="[DIR]", help="Directory of tenants.")]
 

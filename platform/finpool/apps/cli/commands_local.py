@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 
 import finpool
-from finpool.apps.cli.exits import CliError, ExitCode
 from finpool.apps.cli.output import JsonOption, show_json, show_lines, show_table
+from finpool.apps.client.errors import CliError, ExitCode
 from finpool.apps.local import doctor as examination
 from finpool.apps.local import down as stopping
 from finpool.apps.local.home import local_settings

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from finpool.apps.cli.client import segment
 from finpool.apps.cli.connection import operator_api
-from finpool.apps.cli.exits import CliError, ExitCode
 from finpool.apps.cli.output import JsonOption, show_fields, show_json, show_lines, show_table
+from finpool.apps.client.api import segment
+from finpool.apps.client.errors import CliError, ExitCode
 
 tenant_app = typer.Typer(no_args_is_help=True, help="Institutions on the platform.")
 project_app = typer.Typer(no_args_is_help=True, help="Units within a tenant.")

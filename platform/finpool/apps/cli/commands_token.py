@@ -8,8 +8,8 @@ from typing import Annotated, Any, TypeVar
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from finpool.apps.cli.exits import CliError
 from finpool.apps.cli.output import JsonOption, show_fields, show_json, show_table
+from finpool.apps.client.errors import CliError
 from finpool.apps.local.home import Home, local_settings
 from finpool.identity import token_service
 from finpool.identity.models import PlatformToken

@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from finpool.apps.cli.client import segment
 from finpool.apps.cli.connection import operator_api
-from finpool.apps.cli.declaration import LIMIT_FIELDS
-from finpool.apps.cli.exits import CliError, ExitCode
 from finpool.apps.cli.output import JsonOption, show_fields, show_json, show_lines, show_table
+from finpool.apps.client.api import segment
+from finpool.apps.client.errors import CliError, ExitCode
+from finpool.apps.declared.declaration import LIMIT_FIELDS
 from finpool.apps.local.home import local_settings
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.catalogue.weights_service import ensure_weights

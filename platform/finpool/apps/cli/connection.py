@@ -2,8 +2,8 @@
 
 import os
 
-from finpool.apps.cli.client import ApiClient
-from finpool.apps.cli.exits import CliError
+from finpool.apps.client.api import ApiClient
+from finpool.apps.client.errors import CliError
 from finpool.apps.local.demo_env import read_demo_env
 from finpool.apps.local.home import Home, local_settings
 

@@ -11,9 +11,9 @@ from finpool.apps.cli.commands_local import doctor, down, migrate, status, up
 from finpool.apps.cli.commands_tenancy import key_app, project_app, tenant_app
 from finpool.apps.cli.commands_token import token_app
 from finpool.apps.cli.commands_views import limits_app, model_app, usage_app
-from finpool.apps.cli.exits import CliError, ExitCode, as_cli_error
 from finpool.apps.cli.output import show_error
 from finpool.apps.cli.serve import serve
+from finpool.apps.client.errors import CliError, ExitCode, as_cli_error
 
 app = typer.Typer(
     no_args_is_help=True,

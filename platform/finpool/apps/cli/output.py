@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from finpool.apps.cli.exits import CliError
+from finpool.apps.client.errors import CliError
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 

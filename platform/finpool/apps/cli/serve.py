@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from finpool.apps.cli.exits import ExitCode
+from finpool.apps.client.errors import ExitCode
 from finpool.apps.local.components import DOORS
 from finpool.kernel.settings import Settings
 

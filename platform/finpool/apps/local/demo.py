@@ -5,12 +5,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from finpool.apps.cli.client import ApiClient, segment
-from finpool.apps.cli.exits import Refused
+from finpool.apps.client.api import ApiClient, segment
+from finpool.apps.client.errors import Refused
 from finpool.apps.local.components import INFERENCE, OPERATOR, REGULATOR, local_url
 from finpool.apps.local.demo_env import read_demo_env, write_demo_env
 from finpool.apps.local.home import Home
-from finpool.identity.token_service import issue_platform_token
+from finpool.identity.token_service import issue_platform_token, list_platform_tokens, revoke_platform_token
 from finpool.kernel.actor import Role
 from finpool.kernel.database import Database
 from finpool.kernel.errors import ConfigurationError
@@ -54,7 +54,7 @@ class Demo:
         return ApiClient(self.values["FINPOOL_BASE_URL"], self.values.get(DEMO_BANKS[name], ""))
 
     def ensure_tokens(self, owner_url: str) -> None:
-        """Issue the operator's and the regulator's tokens unless those in demo.env open their doors."""
+        """Issue the operator's and the regulator's tokens unless those in demo.env work; earlier ones are revoked."""
         roles: dict[str, Role] = {}
         if not _opens(lambda: self.operator.get("/v1/models")):
             roles["OPERATOR_TOKEN"] = Role.OPERATOR_ADMIN
@@ -146,6 +146,9 @@ async def _issue(owner_url: str, roles: dict[str, Role], pepper: bytes) -> dict[
     database = Database(owner_url, connections_max=1)
     try:
         async with database.across_tenants() as session:
+            for earlier in await list_platform_tokens(session):
+                if earlier.name == DEMO_NAME and earlier.role in roles.values():
+                    await revoke_platform_token(session, earlier.token_id)
             return {
                 variable: (await issue_platform_token(session, role, DEMO_NAME, pepper=pepper))[1]
                 for variable, role in roles.items()

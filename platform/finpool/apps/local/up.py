@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from finpool.apps.cli.reconcile import ApiPlatform, reconcile
+from finpool.apps.declared.reconcile import ApiPlatform, reconcile
 from finpool.apps.local.components import (
     DOORS,
     POOL,

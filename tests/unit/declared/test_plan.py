@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finpool.apps.cli.declaration import Limits, Tenant
-from finpool.apps.cli.plan import NO_LIMITS, Action, Resource, plan, undeclared
-from finpool.apps.cli.reconcile import apply_changes
+from finpool.apps.declared.declaration import Limits, Tenant
+from finpool.apps.declared.plan import NO_LIMITS, Action, Resource, plan, undeclared
+from finpool.apps.declared.reconcile import apply_changes
 
 ids = st.sampled_from(["a", "b", "c", "d"])
 rates = st.none() | st.integers(0, 3)

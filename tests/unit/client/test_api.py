@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from finpool.apps.cli.client import ApiClient, segment
-from finpool.apps.cli.exits import CliError, Refused, Unreachable
+from finpool.apps.client.api import ApiClient, segment
+from finpool.apps.client.errors import CliError, Refused, Unreachable
 
 
 class _Door(BaseHTTPRequestHandler):

@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from finpool.apps.cli.exits import CliError, Refused, Unreachable
+from finpool.apps.client.errors import CliError, Refused, Unreachable
 
 TIMEOUT_SECONDS = 60.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")

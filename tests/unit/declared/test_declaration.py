@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from finpool.apps.cli.declaration import Limits, Tenant, load_declarations
-from finpool.apps.cli.exits import DeclarationsInvalid
+from finpool.apps.client.errors import DeclarationsInvalid
+from finpool.apps.declared.declaration import Limits, Tenant, load_declarations
 
 TENANTS = Path(__file__).parents[3] / "tenants"
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from finpool.apps.cli.declaration import Limits, Tenant
+from finpool.apps.declared.declaration import Limits, Tenant
 
 NO_LIMITS = Limits(budget_micros=0)
 """What a tenant has before anyone sets its limits: no budget, so nothing is served."""

@@ -9,7 +9,7 @@ from typing import Any, Self
 import yaml
 from jsonschema import Draft202012Validator
 
-from finpool.apps.cli.exits import DeclarationsInvalid
+from finpool.apps.client.errors import DeclarationsInvalid
 
 FILE_NAME = "tenant.yaml"
 SCHEMA_PATH = Path("_schema") / "tenant.schema.json"

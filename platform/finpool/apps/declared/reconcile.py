@@ -5,9 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-from finpool.apps.cli.client import ApiClient, segment
-from finpool.apps.cli.declaration import Limits, Tenant, load_declarations
-from finpool.apps.cli.plan import Action, Change, Resource, plan
+from finpool.apps.client.api import ApiClient, segment
+from finpool.apps.declared.declaration import Limits, Tenant, load_declarations
+from finpool.apps.declared.plan import Action, Change, Resource, plan
 
 
 class Platform(Protocol):
