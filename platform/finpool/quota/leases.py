@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from asyncpg import PostgresError
 from sqlalchemy.exc import SQLAlchemyError
 
 from finpool.kernel.clock import monotonic_seconds
@@ -25,12 +26,16 @@ ReturnLease = Callable[[TenantId, LeaseId], Awaitable[None]]
 
 _RETURN_WAIT_SECONDS = 2.0
 _RETURN_POLL_SECONDS = 0.05
+_ACCOUNT_SECONDS_MAX = 5.0
 _log = logger("quota.leases")
 
 
 @dataclass(slots=True)
 class HeldLease:
-    """One lease as this replica sees it; amounts in picos. `draining`: no new reservation may use it."""
+    """One lease as this replica sees it; amounts in picos.
+
+    `draining`: no new reservation may use it. `growing`: how many times the account is being asked for more just now.
+    """
 
     tenant_id: TenantId
     lease_id: LeaseId
@@ -40,6 +45,7 @@ class HeldLease:
     reservations: int = 0
     used_at: float = field(default_factory=monotonic_seconds)
     draining: bool = False
+    growing: int = 0
 
     @property
     def free(self) -> int:
@@ -63,12 +69,21 @@ class Leases:
         self._growing: dict[TenantId, asyncio.Lock] = {}
 
     async def take(self, tenant_id: TenantId, amount_picos: int) -> HeldLease:
-        """Reserve `amount_picos`, growing the lease from the account if need be, or raise `InsufficientQuota`."""
+        """Reserve `amount_picos`, growing the lease from the account if need be.
+
+        Raises `InsufficientQuota` if the budget does not cover it, `QuotaUnavailable` if the account does not answer.
+        """
         lease = self._current.get(tenant_id)
         if lease is not None and lease.free >= amount_picos:
             return self._reserve(lease, amount_picos)
-        async with self._growing.setdefault(tenant_id, asyncio.Lock()):
-            return await self._grow_and_reserve(tenant_id, amount_picos)
+        # The time begins before the lock: a request does not also wait for as long as each of those ahead of it.
+        deadline = monotonic_seconds() + _RETURN_WAIT_SECONDS
+        try:
+            async with asyncio.timeout(_ACCOUNT_SECONDS_MAX), self._growing.setdefault(tenant_id, asyncio.Lock()):
+                return await self._grow_and_reserve(tenant_id, amount_picos, deadline)
+        except (SQLAlchemyError, PostgresError, OSError, TimeoutError) as error:
+            _log.warning("the account could not be asked for a lease", error=type(error).__name__)
+            raise QuotaUnavailable from error
 
     def settle(self, lease_id: LeaseId, amount_picos: int, cost_picos: int) -> None:
         """End a reservation of `amount_picos` that cost `cost_picos`; the difference is free again at once."""
@@ -89,30 +104,23 @@ class Leases:
         """Give back every lease that is draining or idle and has no reservation left."""
         idle_since = monotonic_seconds() - self._idle_seconds
         for lease in list(self._by_id.values()):
-            if lease.reservations == 0 and (lease.draining or lease.used_at < idle_since):
+            if lease.reservations == 0 and lease.growing == 0 and (lease.draining or lease.used_at < idle_since):
                 await self._return(lease)
 
     async def _return(self, lease: HeldLease) -> None:
-        if self._current.get(lease.tenant_id) is lease:
-            del self._current[lease.tenant_id]
-        lease.draining = True
+        self._withdraw(lease)
         await self._give_back(lease.tenant_id, lease.lease_id)
         self._by_id.pop(lease.lease_id, None)
 
-    async def _grow_and_reserve(self, tenant_id: TenantId, amount_picos: int) -> HeldLease:
-        deadline = monotonic_seconds() + _RETURN_WAIT_SECONDS
+    async def _grow_and_reserve(self, tenant_id: TenantId, amount_picos: int, deadline: float) -> HeldLease:
         while True:
             lease = self._current.get(tenant_id)
             if lease is None:
                 lease = HeldLease(tenant_id, LeaseId(new_id("lease")))
             if lease.free >= amount_picos:
                 return self._reserve(lease, amount_picos)
-            try:
-                # Shielded: a caller that leaves must not tear the account's part of a lease from this replica's.
-                granted, may_change = await asyncio.shield(asyncio.ensure_future(self._grow(lease, amount_picos)))
-            except (SQLAlchemyError, OSError, TimeoutError) as error:
-                _log.warning("the account could not be asked for a lease", error=type(error).__name__)
-                raise QuotaUnavailable from error
+            # Shielded: a caller that leaves must not tear the account's part of a lease from this replica's.
+            granted, may_change = await asyncio.shield(asyncio.ensure_future(self._grow(lease, amount_picos)))
             if granted:
                 continue
             if not may_change or monotonic_seconds() > deadline:
@@ -123,14 +131,24 @@ class Leases:
 
     async def _grow(self, lease: HeldLease, amount_picos: int) -> tuple[bool, bool]:
         """Ask the account for more. Returns (granted, whether a lease on its way back may still make room)."""
-        needed = amount_picos - lease.free
-        async with self._database.for_tenant(lease.tenant_id) as session:
-            rest = await repository.rest_picos(session, lease.tenant_id)
-            if needed > rest:
-                others = await repository.other_open_leases(session, lease.tenant_id, self._holder, lease.lease_id)
-                return False, others > 0
-            amount = max(needed, int(rest * self._share_of_rest))
-            await repository.grant(session, lease.tenant_id, lease.lease_id, self._holder, amount)
+        # A lease whose return overtook its growth would be closed when the growth arrives, and hold it for ever.
+        lease.growing += 1
+        amount = 0
+        try:
+            needed = amount_picos - lease.free
+            async with self._database.for_tenant(lease.tenant_id) as session:
+                rest = await repository.rest_picos(session, lease.tenant_id)
+                if needed > rest:
+                    others = await repository.other_open_leases(session, lease.tenant_id, self._holder, lease.lease_id)
+                    return False, others > 0
+                amount = min(rest, max(needed, int(rest * self._share_of_rest)))
+                await repository.grant(session, lease.tenant_id, lease.lease_id, self._holder, amount)
+        except BaseException:
+            if amount:
+                self._withdraw(lease)
+            raise
+        finally:
+            lease.growing -= 1
         # A lease that began to drain while the database answered stays out: its new part goes back with the rest.
         lease.granted += amount
         lease.used_at = monotonic_seconds()
@@ -138,6 +156,13 @@ class Leases:
         if not lease.draining:
             self._current[lease.tenant_id] = lease
         return True, False
+
+    def _withdraw(self, lease: HeldLease) -> None:
+        """Let no new reservation use a lease: it is on its way back, or its growth got no answer and may be real."""
+        if self._current.get(lease.tenant_id) is lease:
+            del self._current[lease.tenant_id]
+        lease.draining = True
+        self._by_id[lease.lease_id] = lease
 
     def _reserve(self, lease: HeldLease, amount_picos: int) -> HeldLease:
         lease.reserved += amount_picos
@@ -166,3 +191,5 @@ class Leases:
                 await self.return_unused()
             except DomainError as error:  # The spool refused; the lease stays held and is tried again.
                 _log.warning("a lease could not be returned yet", error=error.code)
+            except Exception:  # Whatever it was, leases that nobody returns would keep their budget for ever.
+                _log.exception("leases could not be returned; it is tried again")
