@@ -42,12 +42,15 @@ class Recorder:
 
     async def run_once(self) -> int:
         """Record the next batch; returns how many records it held, 0 if there was none."""
+        settlements: list[Settlement] = []
         async with self._database.across_tenants() as session:
             position = await self._lock_position(session)
             rows = self._connection.execute(_READ, (position, BATCH_MAX)).fetchall()
             if rows:
-                await self._record(session, rows)
+                settlements = await self._record(session, rows)
                 await self._move_position(session, rows[-1][0])
+        for each in settlements:
+            _count(each)
         recorded_up_to = rows[-1][0] if rows else position
         self._trim(recorded_up_to)
         return len(rows)
@@ -66,8 +69,12 @@ class Recorder:
         moved = update(SpoolPosition).filter_by(replica_id=self._replica_id, spool_id=self._spool_id)
         await session.execute(moved.values(seq=seq, updated_at=now()))
 
-    async def _record(self, session: AsyncSession, rows: list[tuple[int, str, bytes]]) -> None:
+    async def _record(self, session: AsyncSession, rows: list[tuple[int, str, bytes]]) -> list[Settlement]:
+        """Apply one batch; returns its settlements."""
         settlements = [(seq, decode_settlement(body)) for seq, kind, body in rows if kind == RecordKind.SETTLEMENT]
+        returned = [decode_lease_return(body) for _, kind, body in rows if kind == RecordKind.LEASE_RETURN]
+        tenants = {each.intent.tenant_id for _, each in settlements} | {each.tenant_id for each in returned}
+        await quota.lock_accounts(session, {TenantId(each) for each in tenants})
         if settlements:
             values = [_usage_row(self._replica_id, seq, each) for seq, each in settlements]
             await session.execute(insert(UsageRecord), values)
@@ -76,14 +83,11 @@ class Recorder:
         for _, each in settlements:
             key = (each.intent.tenant_id, each.intent.lease_id)
             spent[key] = spent.get(key, 0) + each.cost_picos
-        for (tenant_id, lease_id), amount in sorted(spent.items()):
+        for (tenant_id, lease_id), amount in spent.items():
             await quota.post(session, TenantId(tenant_id), LeaseId(lease_id), amount)
-        for _, kind, body in rows:
-            if kind == RecordKind.LEASE_RETURN:
-                returned = decode_lease_return(body)
-                await quota.close_lease(session, TenantId(returned.tenant_id), LeaseId(returned.lease_id))
-        for _, each in settlements:
-            _count(each)
+        for lease in returned:
+            await quota.close_lease(session, TenantId(lease.tenant_id), LeaseId(lease.lease_id))
+        return [each for _, each in settlements]
 
     def _trim(self, seq: int) -> None:
         """Delete what is recorded; if the replica is writing just now, the next time will do."""

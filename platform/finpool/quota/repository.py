@@ -1,5 +1,6 @@
 """Accounts and leases in Postgres."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, func, select, text, update
@@ -51,6 +52,12 @@ async def rest_picos(session: AsyncSession, tenant_id: TenantId) -> int:
     if row is None:
         return 0
     return max(0, from_micros(row.budget_micros) - row.posted_picos - row.pending_picos)
+
+
+async def lock_accounts(session: AsyncSession, tenant_ids: Collection[TenantId]) -> None:
+    """Lock the accounts of `tenant_ids` in the order of their ids, until the transaction ends."""
+    mine = Account.tenant_id.in_(tenant_ids)  # type: ignore[attr-defined]
+    await session.execute(select(Account.tenant_id).where(mine).order_by(Account.tenant_id).with_for_update())  # type: ignore[call-overload]
 
 
 async def grant(

@@ -1,5 +1,7 @@
 """Quota: what an operator sets, and what one inference replica reserves and settles against it."""
 
+from collections.abc import Collection
+
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from finpool.kernel.clock import monotonic_seconds
@@ -118,6 +120,15 @@ class Quota:
     def _end(self, reservation: Reservation, *, requests: int, tokens: int) -> None:
         rates = self._rates[reservation.tenant_id]
         rates.give_back(reservation.request_id, requests=requests, tokens=tokens, now=monotonic_seconds())
+
+
+async def lock_accounts(session: AsyncSession, tenant_ids: Collection[TenantId]) -> None:
+    """Lock the accounts that a transaction will post to or close leases of; do so before anything else in it.
+
+    A lease that grows locks its account first and then itself. Whoever took the two the other way round, or several
+    accounts in another order, would stop it, and be stopped by it, until Postgres broke one of them off.
+    """
+    await repository.lock_accounts(session, tenant_ids)
 
 
 async def post(session: AsyncSession, tenant_id: TenantId, lease_id: LeaseId, amount_picos: int) -> None:

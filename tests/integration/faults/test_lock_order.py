@@ -1,0 +1,63 @@
+"""Whoever locks an account and a lease locks them in the same order, or each would wait for the other."""
+
+import asyncio
+
+from finpool.kernel.ids import LeaseId, ReplicaId, TenantId
+from finpool.metering.record_schemas import Intent, Outcome, Settlement
+from finpool.metering.recorder import Recorder
+from finpool.metering.spool import Spool
+from finpool.quota import repository
+from finpool.quota.repository import Holder
+
+BANK, LEASE = TenantId("bank-a"), LeaseId("lease_one")
+
+
+def settlement():
+    intent = Intent(
+        request_id="req_1",
+        tenant_id=BANK,
+        project_id="main",
+        key_id="key",
+        model_id="m",
+        weights_sha256="0" * 64,
+        price_version="v",
+        currency="CNY",
+        input_picos=1_000_000,
+        cached_input_picos=1_000_000,
+        output_picos=1_000_000,
+        policy_version=1,
+        lease_id=LEASE,
+        streamed=False,
+        started_at="2026-01-01T00:00:00+00:00",
+    )
+    return Settlement(intent, Outcome.COMPLETED, 10, 0, 5, estimated=False, settled_at="2026-01-01T00:00:01+00:00")
+
+
+async def grant(session, holder, amount_picos):
+    await repository.rest_picos(session, BANK)
+    await asyncio.sleep(0.3)
+    await repository.grant(session, BANK, LEASE, holder, amount_picos)
+
+
+async def test_a_lease_grows_while_what_was_spent_of_it_is_recorded(sector, database, tmp_path):
+    await sector.add_tenant(BANK, 1_000)
+    spool = Spool(tmp_path, 10**9)
+    holder = Holder(ReplicaId("one"), spool.spool_id)
+    async with database("inference").for_tenant(BANK) as session:
+        await grant(session, holder, 100_000_000)
+    await spool.settle(settlement())
+    recorder = Recorder(database("worker"), tmp_path, ReplicaId("one"))
+    try:
+        async with database("inference").for_tenant(BANK) as session:
+            growing = asyncio.create_task(grant(session, holder, 50_000_000))
+            await asyncio.sleep(0.1)
+            recording = asyncio.create_task(recorder.run_once())
+            await growing
+        assert await recording == 1
+        await spool.return_lease(BANK, LEASE)
+        await recorder.run_once()
+    finally:
+        recorder.close()
+        await spool.close()
+    account = await sector.account(BANK)
+    assert (account.posted_micros, account.pending_micros) == (15, 0)
