@@ -1,5 +1,6 @@
 """Rates that hold in every 60 seconds, not only on average."""
 
+import math
 from collections import deque
 
 from finpool.kernel.errors import DomainError
@@ -34,7 +35,8 @@ class SlidingWindow:
         for time, taken in self._entries:
             excess -= int(taken)
             if excess <= 0:
-                return max(1, int((time + WINDOW_SECONDS - now) * 1000) + 1)
+                # A millisecond more: the sum above is rounded, and a client that is told too little comes in vain.
+                return max(0, math.ceil((time + WINDOW_SECONDS - now) * 1000)) + 1
         return None
 
     def add(self, request_id: RequestId, amount: int, now: float) -> None:
