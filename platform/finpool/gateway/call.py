@@ -1,6 +1,7 @@
 """One admitted request, from its reservation to its settlement. Whatever happens in between, it resolves once."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from finpool.kernel.actor import Actor
 from finpool.kernel.clock import monotonic_seconds, now
 from finpool.kernel.ids import RequestId
 from finpool.kernel.logs import logger
+from finpool.metering.errors import SpoolUnavailable
 from finpool.metering.meter_service import Metering
 from finpool.metering.record_schemas import Intent, Outcome
 from finpool.quota.schemas import RateStatus, Reservation
@@ -24,6 +26,7 @@ from finpool.serving.service import Backends
 
 MARK_TOKENS = 64
 MARK_SECONDS = 0.25
+RETRY_SECONDS = 1.0
 _NOTHING = TokenUsage(input_tokens=0, cached_input_tokens=0, output_tokens=0)
 _log = logger("gateway.call")
 
@@ -50,18 +53,27 @@ class Call:
     """
 
     def __init__(
-        self, admitted: Admitted, *, quota: Quota, metering: Metering, queue: FairQueue, backends: Backends
+        self,
+        admitted: Admitted,
+        *,
+        quota: Quota,
+        metering: Metering,
+        queue: FairQueue,
+        backends: Backends,
+        open_calls: "OpenCalls",
     ) -> None:
         self._admitted = admitted
         self._quota = quota
         self._metering = metering
         self._queue = queue
         self._backends = backends
+        self._open_calls = open_calls
         self._stack = AsyncExitStack()
         self._reservation: Reservation | None = None
         self._intent: Intent | None = None
         self._dispatched = False
         self._resolved = False
+        self._resolving: asyncio.Future[None] | None = None
         self._chunks: AsyncIterator[EngineChunk] | None = None
         self._marked_at = monotonic_seconds()
         self._marked_tokens = 0
@@ -69,6 +81,7 @@ class Call:
         self.usage = _NOTHING
 
     async def __aenter__(self) -> Self:
+        self._open_calls.add(self)
         try:
             self._reservation = await self._reserve()
             await self._dispatch(self._reservation)
@@ -169,33 +182,64 @@ class Call:
         if self._resolved:
             return
         self._resolved = True
-        work = asyncio.ensure_future(self._put_on_record(outcome))
-        _finishing.add(work)
-        work.add_done_callback(_finishing.discard)
-        await asyncio.shield(work)
+        self._resolving = asyncio.ensure_future(self._put_on_record(outcome))
+        await asyncio.shield(self._resolving)
 
     async def _put_on_record(self, outcome: Outcome | None) -> None:
         await self._stack.aclose()
+        telemetry.end_chat_span(self._span, outcome or "refused", self.usage.input_tokens, self.usage.output_tokens)
+        try:
+            await self._record(outcome)
+        except SpoolUnavailable:
+            # What the client is told has failed costs it nothing, also if the answer was whole.
+            ended = Outcome.FAILED if outcome is Outcome.COMPLETED else outcome
+            self._resolving = asyncio.ensure_future(self._record_later(ended))
+            raise
+        self._open_calls.discard(self)
+
+    async def _record_later(self, outcome: Outcome | None) -> None:
+        """Try until the spool takes it: until then the reservation stays held. A restart settles the intent on disk."""
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            with contextlib.suppress(SpoolUnavailable):
+                await self._record(outcome)
+                self._open_calls.discard(self)
+                return
+
+    async def _record(self, outcome: Outcome | None) -> None:
         reservation, intent, usage = self._reservation, self._intent, self.usage
-        telemetry.end_chat_span(self._span, outcome or "refused", usage.input_tokens, usage.output_tokens)
         if reservation is None:
             return
         if outcome is None or intent is None:
-            self._quota.release(reservation)
             if intent is not None:
                 await self._metering.discard(intent)
+            self._quota.release(reservation)
             return
-        # If the spool cannot be written the reservation stays held: the intent is on disk and settles at the restart.
         cost_picos = await self._metering.settle(intent, outcome, usage)
         if cost_picos > reservation.amount_picos:
             _log.error("a request cost more than was reserved", request_id=intent.request_id, cost_picos=cost_picos)
         self._quota.settle(reservation, cost_picos=cost_picos, tokens=usage.input_tokens + usage.output_tokens)
 
 
-_finishing: set[asyncio.Future[None]] = set()
+class OpenCalls:
+    """The calls of one process that are not on record yet: the spool may only close when there is none."""
 
+    def __init__(self) -> None:
+        self._calls: set[Call] = set()
+        self._none = asyncio.Event()
+        self._none.set()
 
-async def finish_all() -> None:
-    """Wait until every call that is being put on record is; for the end of the process."""
-    while _finishing:
-        await asyncio.wait(set(_finishing))
+    def add(self, call: Call) -> None:
+        """Count a call from before it holds anything."""
+        self._calls.add(call)
+        self._none.clear()
+
+    def discard(self, call: Call) -> None:
+        """Count it no more: it is on record and holds nothing."""
+        self._calls.discard(call)
+        if not self._calls:
+            self._none.set()
+
+    async def wait_until_none(self) -> None:
+        """Wait until every call is on record, those included whose cancellation is still on its way."""
+        await self._none.wait()

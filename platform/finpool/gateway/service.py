@@ -1,16 +1,18 @@
 """The inference path: admit, reserve, record the intent, schedule, dispatch, stream, settle."""
 
+import asyncio
 import time
 
 from finpool.catalogue.errors import ModelNotFound
 from finpool.catalogue.schemas import Model
 from finpool.catalogue.service import Catalogue
-from finpool.gateway.call import Admitted, Call, finish_all
+from finpool.gateway.call import Admitted, Call, OpenCalls
 from finpool.gateway.errors import InvalidValue, UnsupportedParameter
 from finpool.gateway.scheduler import FairQueue
 from finpool.gateway.schemas import ChatRequest
 from finpool.kernel.actor import Actor
 from finpool.kernel.ids import ModelId, RequestId, new_id
+from finpool.kernel.logs import logger
 from finpool.kernel.settings import Settings
 from finpool.metering.meter_service import Metering
 from finpool.policy.service import Policy
@@ -22,6 +24,9 @@ TEMPLATE_TOKENS_MAX = 256
 
 TOOLS_FACTOR = 2
 """Templates may write tool schemas out with more white space than the request had."""
+
+CLOSE_SECONDS_MAX = 10.0
+_log = logger("gateway.service")
 
 
 class Gateway:
@@ -50,6 +55,7 @@ class Gateway:
             )
             for model in catalogue.all()
         }
+        self._open_calls = OpenCalls()
         self.started_at = int(time.time())
 
     def models(self, actor: Actor) -> list[Model]:
@@ -98,11 +104,19 @@ class Gateway:
             metering=self._metering,
             queue=self._queues[admitted.model.id],
             backends=self._backends,
+            open_calls=self._open_calls,
         )
 
     async def close(self) -> None:
-        """Wait until every call is on record."""
-        await finish_all()
+        """Wait until every call is on record, but not for ever on a spool that takes nothing.
+
+        What is not on record by then is an intent on disk, which the next start settles at its last mark.
+        """
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS_MAX):
+                await self._open_calls.wait_until_none()
+        except TimeoutError:
+            _log.error("calls could not be put on record; the next start settles them at their last mark")
 
 
 def _require_capabilities(model: Model, request: ChatRequest) -> None:
