@@ -130,11 +130,11 @@ def sector(settings: Settings, database: Any) -> Sector:
 @pytest.fixture
 async def add_replica(
     settings: Settings, engine: Any, engine_port: int, tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
-) -> AsyncIterator[Callable[[str], Replica]]:
+) -> AsyncIterator[Callable[..., Replica]]:
     """Start inference and worker of a new replica; whatever still runs at the end is killed."""
     started: list[Replica] = []
 
-    def add(replica_id: str) -> Replica:
+    def add(replica_id: str, lease_idle_seconds: float = 0.2) -> Replica:
         home = tmp_path / replica_id
         home.mkdir()
         own = settings.model_copy(
@@ -143,7 +143,7 @@ async def add_replica(
         options = {
             "FINPOOL_REPLICA_ID": replica_id,
             "FINPOOL_SERVE_URL": f"http://127.0.0.1:{engine_port}",
-            "FINPOOL_LEASE_IDLE_SECONDS": "0.2",
+            "FINPOOL_LEASE_IDLE_SECONDS": str(lease_idle_seconds),
             "FINPOOL_RECORDER_INTERVAL_SECONDS": "0.05",
         }
         replica = Replica(own, options)
