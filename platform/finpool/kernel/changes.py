@@ -19,6 +19,8 @@ _log = logger("kernel.changes")
 _CHECK_SECONDS = 5.0
 _RECONNECT_SECONDS = 0.5
 _START_SECONDS_MAX = 30.0
+_RELOAD_SECONDS_MAX = 30.0
+_RELOADED_ONE_BY_ONE_MAX = 32
 
 
 class Snapshot(Protocol):
@@ -42,7 +44,9 @@ class ChangeFeed:
         self._snapshots = snapshots
         self._age_max_seconds = age_max_seconds
         self._heard_at: float | None = None
-        self._changed: asyncio.Queue[TenantId | None] = asyncio.Queue()
+        # A set: however often a tenant changed while another was being read, it is read again once.
+        self._changed: set[TenantId | None] = set()
+        self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
 
@@ -84,33 +88,42 @@ class ChangeFeed:
 
     async def _listen(self) -> None:
         connection = await asyncpg.connect(self._database.url, timeout=_CHECK_SECONDS)
-        lost = asyncio.Event()
-        connection.add_termination_listener(lambda _: lost.set())
+        # A connection that ends wakes the feed: what changes before it listens again is then read without delay.
+        connection.add_termination_listener(lambda _: self._wake.set())
         try:
             await connection.add_listener(CHANGES_CHANNEL, self._on_change)
             await self._reload(None)
             self._ready.set()
-            while not lost.is_set():
+            while not connection.is_closed():
                 await self._next_change(connection)
         finally:
             connection.terminate()
 
     async def _next_change(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         try:
-            tenant_id = await asyncio.wait_for(self._changed.get(), _CHECK_SECONDS)
+            async with asyncio.timeout(_CHECK_SECONDS):
+                await self._wake.wait()
         except TimeoutError:
+            heard = monotonic_seconds()
             await connection.execute("SELECT 1", timeout=_CHECK_SECONDS)
-            self._heard_at = monotonic_seconds()
+            self._heard_at = heard
             return
-        await self._reload(tenant_id)
+        self._wake.clear()
+        changed, self._changed = self._changed, set()
+        if None in changed or len(changed) > _RELOADED_ONE_BY_ONE_MAX:
+            await self._reload(None)
+            return
+        for tenant_id in changed:
+            await self._reload(tenant_id)
 
     def _on_change(self, *notification: object) -> None:
         payload = orjson.loads(str(notification[-1]))
-        self._changed.put_nowait(payload.get("tenant_id"))
+        self._changed.add(payload.get("tenant_id"))
+        self._wake.set()
 
     async def _reload(self, tenant_id: TenantId | None) -> None:
         started = monotonic_seconds()
-        async with self._database.across_tenants() as session:
+        async with asyncio.timeout(_RELOAD_SECONDS_MAX), self._database.across_tenants() as session:
             for snapshot in self._snapshots:
                 await snapshot.load(session, tenant_id)
         self._heard_at = started

@@ -1,0 +1,81 @@
+"""The feed of pushed changes: it comes back at once when its connection ends, and a burst of changes is one reload."""
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from finpool.kernel.changes import ChangeFeed
+from finpool.kernel.database import CHANGES_CHANNEL
+
+LISTENERS = "SELECT pid FROM pg_stat_activity WHERE usename = 'finpool_inference' AND query LIKE 'LISTEN%'"
+
+
+class CountingSnapshot:
+    """Remembers what it was asked to load, and may take its time."""
+
+    def __init__(self):
+        self.loads = []
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
+
+    async def load(self, session, tenant_id):
+        self.loads.append(tenant_id)
+        await self.may_go_on.wait()
+
+
+@pytest.fixture
+async def snapshot():
+    return CountingSnapshot()
+
+
+@pytest.fixture
+async def feed(database, snapshot):
+    opened = ChangeFeed(database("inference"), [snapshot], 60)
+    await opened.start()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def connection(clean_postgres):
+    opened = await asyncpg.connect(clean_postgres.urls["inference"])
+    yield opened
+    await opened.close()
+
+
+async def loads_reach(snapshot, count):
+    for _ in range(1000):
+        if len(snapshot.loads) >= count:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(snapshot.loads)
+
+
+async def test_a_connection_that_ends_is_made_again_without_waiting_for_the_next_check(
+    feed, snapshot, connection, monkeypatch
+):
+    monkeypatch.setattr("finpool.kernel.changes._CHECK_SECONDS", 3600.0)
+    await connection.execute('SELECT pg_notify($1, \'{"tenant_id": "bank-a"}\')', CHANGES_CHANNEL)
+    await loads_reach(snapshot, 2)
+    (listener,) = await connection.fetch(LISTENERS)
+    await connection.execute("SELECT pg_terminate_backend($1)", listener["pid"])
+    await loads_reach(snapshot, 3)
+    assert snapshot.loads == [None, "bank-a", None]
+
+
+async def test_a_burst_of_changes_is_read_once(feed, snapshot, connection):
+    snapshot.may_go_on.clear()
+    for number in range(50):
+        payload = f'{{"tenant_id": "bank-a", "number": {number}}}'
+        await connection.execute("SELECT pg_notify($1, $2)", CHANGES_CHANNEL, payload)
+    snapshot.may_go_on.set()
+    await loads_reach(snapshot, 3)
+    await connection.execute('SELECT pg_notify($1, \'{"tenant_id": "bank-b"}\')', CHANGES_CHANNEL)
+    for _ in range(1000):
+        if "bank-b" in snapshot.loads:
+            break
+        await asyncio.sleep(0.01)
+    assert snapshot.loads[0] is None
+    assert set(snapshot.loads[1:]) == {"bank-a", "bank-b"}
+    assert len(snapshot.loads) < 10
