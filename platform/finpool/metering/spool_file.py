@@ -29,19 +29,26 @@ def connect(directory: Path) -> sqlite3.Connection:
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / FILE_NAME
-    connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.executescript(_SCHEMA)
-        connection.execute("BEGIN IMMEDIATE")
-        if connection.execute("SELECT spool_id FROM meta").fetchone() is None:
-            connection.execute("INSERT INTO meta VALUES (?)", (new_id("spool"),))
-        connection.execute("COMMIT")
-    except sqlite3.DatabaseError as error:
-        connection.close()
-        raise SpoolCorrupt(f"the spool {path} cannot be used: {error}") from error
+    # Inference and worker start together, and SQLite lets nobody wait while another changes the journal's mode.
+    with (directory / "spool.opening").open("ab") as opening:
+        fcntl.flock(opening, fcntl.LOCK_EX)
+        connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+        try:
+            _prepare(connection)
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            raise SpoolCorrupt(f"the spool {path} cannot be used: {error}") from error
     return connection
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.executescript(_SCHEMA)
+    connection.execute("BEGIN IMMEDIATE")
+    if connection.execute("SELECT spool_id FROM meta").fetchone() is None:
+        connection.execute("INSERT INTO meta VALUES (?)", (new_id("spool"),))
+    connection.execute("COMMIT")
 
 
 def spool_id(connection: sqlite3.Connection) -> str:

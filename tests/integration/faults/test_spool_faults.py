@@ -2,10 +2,12 @@
 
 import asyncio
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
+from finpool.metering import spool_file
 from finpool.metering.errors import SpoolUnavailable
 from finpool.metering.record_schemas import Intent
 from finpool.metering.spool import Spool
@@ -28,6 +30,21 @@ INTENT = Intent(
     streamed=False,
     started_at="2026-01-01T00:00:00+00:00",
 )
+
+
+def open_and_close(directory):
+    connection = spool_file.connect(directory)
+    try:
+        return spool_file.spool_id(connection)
+    finally:
+        connection.close()
+
+
+def test_processes_that_open_a_new_spool_together_all_get_the_same_one(tmp_path):
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(30):
+            opened = list(pool.map(open_and_close, [tmp_path / str(number)] * 4))
+            assert len(set(opened)) == 1
 
 
 @pytest.fixture
