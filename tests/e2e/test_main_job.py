@@ -140,6 +140,17 @@ def test_a_stream_that_its_client_leaves_stops_the_engine_and_is_paid_as_far_as_
     assert spent["output_tokens"] <= counted["output_tokens"] < 1000
 
 
+def test_a_client_that_leaves_while_its_prompt_is_computed_pays_for_the_prompt(platform: Platform) -> None:
+    before, engine_before = platform.usage("operator", "bank-a"), platform.engine_usage()
+    long: list[Any] = [{"role": "user", "content": "What is a bank? " * 250}]
+    with platform.bank("A", timeout=0.3) as client, pytest.raises(openai.APITimeoutError):
+        client.chat.completions.create(model=MODEL, messages=long, max_tokens=200)
+    platform.settled("bank-a")
+    spent, counted = grown(platform.usage("operator", "bank-a"), before), grown(platform.engine_usage(), engine_before)
+    assert spent["input_tokens"] == counted["input_tokens"] > 1000
+    assert spent["output_tokens"] <= counted["output_tokens"] < 200
+
+
 def test_bank_a_sees_nothing_of_bank_b_by_any_route(platform: Platform) -> None:
     with platform.bank("B") as client:
         client.chat.completions.create(model=MODEL, messages=QUESTION, max_tokens=4)

@@ -28,6 +28,7 @@ class ScriptedEngine:
     input_tokens: int = 10
     output_tokens: int = 5
     pause_seconds: float = 0.0
+    prompt_seconds: float = 0.0
     break_after: int | None = None
     refuse_with: int | None = None
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -49,6 +50,7 @@ class ScriptedEngine:
         self.under_way += 1
         self.under_way_max = max(self.under_way, self.under_way_max)
         try:
+            await asyncio.sleep(self.prompt_seconds)
             return await self._stream(request)
         except (ConnectionError, asyncio.CancelledError):
             self.aborted += 1

@@ -4,45 +4,30 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from finpool.catalogue.schemas import Model, TokenUsage
+from finpool.catalogue.schemas import TokenUsage
+from finpool.gateway.admission import Admitted
 from finpool.gateway.scheduler import FairQueue
 from finpool.kernel import telemetry
-from finpool.kernel.actor import Actor
-from finpool.kernel.clock import monotonic_seconds, now
-from finpool.kernel.ids import RequestId
+from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.logs import logger
 from finpool.metering.errors import SpoolUnavailable
 from finpool.metering.meter_service import Metering
 from finpool.metering.record_schemas import Intent, Outcome
 from finpool.quota.schemas import RateStatus, Reservation
 from finpool.quota.service import Quota
-from finpool.serving.errors import EngineRefused, EngineUnavailable
+from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.schemas import EngineChunk
 from finpool.serving.service import Backends
 
 MARK_TOKENS = 64
 MARK_SECONDS = 0.25
+FIRST_USAGE_SECONDS_MAX = 30.0
 RETRY_SECONDS = 1.0
 _NOTHING = TokenUsage(input_tokens=0, cached_input_tokens=0, output_tokens=0)
 _log = logger("gateway.call")
-
-
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """A request that policy lets through, and what it may use at the most (tokens)."""
-
-    request_id: RequestId
-    actor: Actor
-    model: Model
-    policy_version: int
-    streamed: bool
-    engine_body: dict[str, Any]
-    input_tokens_bound: int
-    output_tokens_bound: int
 
 
 class Call:
@@ -71,13 +56,14 @@ class Call:
         self._stack = AsyncExitStack()
         self._reservation: Reservation | None = None
         self._intent: Intent | None = None
-        self._dispatched = False
+        self._opening: asyncio.Future[AsyncIterator[EngineChunk]] | None = None
         self._resolved = False
         self._resolving: asyncio.Future[None] | None = None
         self._chunks: AsyncIterator[EngineChunk] | None = None
         self._marked_at = monotonic_seconds()
         self._marked_tokens = 0
         self._span = telemetry.start_chat_span(admitted.model.id, admitted.actor.tenant)
+        self._estimated = False
         self.usage = _NOTHING
 
     async def __aenter__(self) -> Self:
@@ -117,8 +103,7 @@ class Call:
         return self._quota.status(self._admitted.actor.tenant)
 
     async def _reserve(self) -> Reservation:
-        admitted = self._admitted
-        bound = TokenUsage(admitted.input_tokens_bound, 0, admitted.output_tokens_bound)
+        admitted, bound = self._admitted, self._admitted.bound
         return await self._quota.reserve(
             admitted.actor.tenant,
             admitted.request_id,
@@ -127,34 +112,13 @@ class Call:
         )
 
     async def _dispatch(self, reservation: Reservation) -> None:
-        self._intent = self._make_intent(reservation)
+        self._intent = self._admitted.intent(reservation.lease_id)
         await self._metering.begin(self._intent)
         await self._stack.enter_async_context(self._queue.slot(self._admitted.actor.tenant))
-        self._dispatched = True
-        admitted = self._admitted
-        self._chunks = await self._stack.enter_async_context(
-            self._backends.chat(admitted.model, admitted.engine_body, admitted.request_id)
-        )
-
-    def _make_intent(self, reservation: Reservation) -> Intent:
-        admitted, model, actor = self._admitted, self._admitted.model, self._admitted.actor
-        return Intent(
-            request_id=admitted.request_id,
-            tenant_id=actor.tenant,
-            project_id=actor.project,
-            key_id=actor.key_id,
-            model_id=model.id,
-            weights_sha256=model.weights_sha256,
-            price_version=model.price_version,
-            currency=model.price.currency,
-            input_picos=model.price.input_micros_per_million_tokens,
-            cached_input_picos=model.price.cached_input_micros_per_million_tokens,
-            output_picos=model.price.output_micros_per_million_tokens,
-            policy_version=admitted.policy_version,
-            lease_id=reservation.lease_id,
-            streamed=admitted.streamed,
-            started_at=now().isoformat(),
-        )
+        answer = self._backends.chat(self._admitted.model, self._admitted.engine_body, self._admitted.request_id)
+        # Shielded: a client that leaves now has had its prompt computed, and the first chunk will say how long it was.
+        self._opening = asyncio.ensure_future(self._stack.enter_async_context(answer))
+        self._chunks = await asyncio.shield(self._opening)
 
     def _count(self, usage: TokenUsage) -> None:
         self._queue.charge(
@@ -170,7 +134,7 @@ class Call:
 
     async def _resolve(self, error: BaseException | None) -> None:
         """Resolve after leaving: what the engine computed is settled, what it never saw is forgotten."""
-        if not self._dispatched or isinstance(error, EngineUnavailable | EngineRefused):
+        if self._opening is None or isinstance(error, EngineUnavailable | EngineRefused):
             await self._finish(None)
         elif error is None or isinstance(error, asyncio.CancelledError | GeneratorExit):
             await self._finish(Outcome.ABORTED)
@@ -186,6 +150,8 @@ class Call:
         await asyncio.shield(self._resolving)
 
     async def _put_on_record(self, outcome: Outcome | None) -> None:
+        if outcome is Outcome.ABORTED and self.usage is _NOTHING:
+            outcome = await self._hear_first_usage()
         await self._stack.aclose()
         telemetry.end_chat_span(self._span, outcome or "refused", self.usage.input_tokens, self.usage.output_tokens)
         try:
@@ -196,6 +162,27 @@ class Call:
             self._resolving = asyncio.ensure_future(self._record_later(ended))
             raise
         self._open_calls.discard(self)
+
+    async def _hear_first_usage(self) -> Outcome | None:
+        """Wait for the engine's first count: the prompt of a client that left early was computed all the same.
+
+        Returns how the request ended: not at all if the engine never took it. Without a word in time what was used
+        stays zero, flagged as estimated: nothing is charged that no engine reported.
+        """
+        assert self._opening is not None  # noqa: S101 - only a dispatched request is aborted.
+        try:
+            async with asyncio.timeout(FIRST_USAGE_SECONDS_MAX):
+                async for chunk in await self._opening:
+                    if chunk.usage is not None:
+                        self._count(chunk.usage)
+                        return Outcome.ABORTED
+        except (EngineUnavailable, EngineRefused):
+            return None
+        except EngineFailed:
+            return Outcome.FAILED
+        except TimeoutError:
+            self._estimated = True
+        return Outcome.ABORTED
 
     async def _record_later(self, outcome: Outcome | None) -> None:
         """Try until the spool takes it: until then the reservation stays held. A restart settles the intent on disk."""
@@ -215,7 +202,7 @@ class Call:
                 await self._metering.discard(intent)
             self._quota.release(reservation)
             return
-        cost_picos = await self._metering.settle(intent, outcome, usage)
+        cost_picos = await self._metering.settle(intent, outcome, usage, estimated=self._estimated)
         if cost_picos > reservation.amount_picos:
             _log.error("a request cost more than was reserved", request_id=intent.request_id, cost_picos=cost_picos)
         self._quota.settle(reservation, cost_picos=cost_picos, tokens=usage.input_tokens + usage.output_tokens)

@@ -6,7 +6,8 @@ import time
 from finpool.catalogue.errors import ModelNotFound
 from finpool.catalogue.schemas import Model
 from finpool.catalogue.service import Catalogue
-from finpool.gateway.call import Admitted, Call, OpenCalls
+from finpool.gateway.admission import Admitted
+from finpool.gateway.call import Call, OpenCalls
 from finpool.gateway.errors import InvalidValue, UnsupportedParameter
 from finpool.gateway.scheduler import FairQueue
 from finpool.gateway.schemas import ChatRequest

@@ -20,7 +20,7 @@ class Metering:
         """Note what a request has used so far: a crash settles there."""
         self._spool.mark(intent.request_id, usage.input_tokens, usage.cached_input_tokens, usage.output_tokens)
 
-    async def settle(self, intent: Intent, outcome: Outcome, usage: TokenUsage) -> int:
+    async def settle(self, intent: Intent, outcome: Outcome, usage: TokenUsage, *, estimated: bool) -> int:
         """Put on record how a request ended and what the engine reported; returns what it costs, in picos."""
         settlement = Settlement(
             intent=intent,
@@ -28,7 +28,7 @@ class Metering:
             input_tokens=usage.input_tokens,
             cached_input_tokens=usage.cached_input_tokens,
             output_tokens=usage.output_tokens,
-            estimated=False,
+            estimated=estimated,
             settled_at=now().isoformat(),
         )
         await self._spool.settle(settlement)

@@ -8,7 +8,8 @@ from contextlib import suppress
 import pytest
 
 from finpool.catalogue.service import Catalogue, default_directory
-from finpool.gateway.call import Admitted, Call, OpenCalls
+from finpool.gateway.admission import Admitted
+from finpool.gateway.call import Call, OpenCalls
 from finpool.gateway.errors import QueueRefusal
 from finpool.gateway.scheduler import FairQueue
 from finpool.kernel.actor import Actor, Audience, Role

@@ -88,6 +88,22 @@ async def test_a_plain_request_whose_client_leaves_is_aborted_in_the_engine(bank
     assert bank.engine.aborted == 1
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_client_that_leaves_before_the_first_token_pays_its_prompt(bank, stream):
+    bank.engine.output_tokens, bank.engine.pause_seconds, bank.engine.prompt_seconds = 200, 0.02, 0.6
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key, timeout=0.2) as client:
+        with pytest.raises(openai.APITimeoutError):
+            await client.chat.completions.create(model=MODEL, messages=HELLO, stream=stream)
+    account = await bank.settled("bank-a")
+    (record,) = await bank.usage("bank-a")
+    assert (record["outcome"], record["estimated"]) == ("aborted", False)
+    assert record["input_tokens"] == 10
+    assert 1 <= record["output_tokens"] < 20
+    assert account.posted_micros == 10 + 2 * record["output_tokens"]
+    assert bank.engine.under_way == 0
+
+
 async def test_an_engine_that_breaks_off_in_mid_stream_is_an_error_event_and_costs_nothing(bank):
     bank.engine.break_after = 3
     key = await bank.add_tenant("bank-a")

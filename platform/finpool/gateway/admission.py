@@ -1,0 +1,50 @@
+"""A request that may be served: what it may use at the most, and what is put on record before it is dispatched."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from finpool.catalogue.schemas import Model, TokenUsage
+from finpool.kernel.actor import Actor
+from finpool.kernel.clock import now
+from finpool.kernel.ids import LeaseId, RequestId
+from finpool.metering.record_schemas import Intent
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that policy lets through, and what it may use at the most (tokens)."""
+
+    request_id: RequestId
+    actor: Actor
+    model: Model
+    policy_version: int
+    streamed: bool
+    engine_body: dict[str, Any]
+    input_tokens_bound: int
+    output_tokens_bound: int
+
+    @property
+    def bound(self) -> TokenUsage:
+        """The most the request may use."""
+        return TokenUsage(self.input_tokens_bound, 0, self.output_tokens_bound)
+
+    def intent(self, lease_id: LeaseId) -> Intent:
+        """Return the intent: who pays, out of which lease, at the price as it is now."""
+        model, price = self.model, self.model.price
+        return Intent(
+            request_id=self.request_id,
+            tenant_id=self.actor.tenant,
+            project_id=self.actor.project,
+            key_id=self.actor.key_id,
+            model_id=model.id,
+            weights_sha256=model.weights_sha256,
+            price_version=model.price_version,
+            currency=price.currency,
+            input_picos=price.input_micros_per_million_tokens,
+            cached_input_picos=price.cached_input_micros_per_million_tokens,
+            output_picos=price.output_micros_per_million_tokens,
+            policy_version=self.policy_version,
+            lease_id=lease_id,
+            streamed=self.streamed,
+            started_at=now().isoformat(),
+        )
