@@ -103,14 +103,14 @@ def chain_hash(previous: bytes, entry: bytes) -> bytes:
     return sha256(previous + entry).digest()
 
 
-def verify_chain(entries: Iterable[Entry]) -> int | None:
-    """Check the whole log from its first entry on; return the first bad entry's number, or None if all is well.
+def verify_chain(entries: Iterable[Entry], *, first_seq: int = 0, previous: str = FIRST_PREVIOUS.hex()) -> int | None:
+    """Check entries that go on from `first_seq`; return the first bad entry's number, or None if all is well.
 
-    What is not there cannot be checked: compare the last entry with a head kept from earlier, or a cut at the end
-    goes unnoticed.
+    `previous` is the hash of the entry before `first_seq`, 64 hexadecimal digits; by default the log is checked from
+    its beginning. What is not there cannot be checked: compare the last entry with a head kept from earlier, or a cut
+    at the end goes unnoticed.
     """
-    previous = FIRST_PREVIOUS.hex()
-    for seq, entry in enumerate(entries):
+    for seq, entry in enumerate(entries, start=first_seq):
         if not (entry.seq == seq and entry.previous == previous and _is_intact(entry)):
             return seq
         previous = entry.hash

@@ -43,6 +43,15 @@ def test_an_untouched_chain_verifies(length: int) -> None:
     assert verify_chain(chain(length)) is None
 
 
+@given(cut=st.integers(0, 12))
+def test_a_chain_verifies_in_parts_as_it_does_whole(cut: int) -> None:
+    entries = chain(12)
+    previous = entries[cut - 1].hash if cut else FIRST_PREVIOUS.hex()
+    assert verify_chain(entries[:cut]) is None
+    assert verify_chain(entries[cut:], first_seq=cut, previous=previous) is None
+    assert verify_chain(entries[cut:], first_seq=cut, previous="0" * 63 + "1") == (cut if cut < 12 else None)
+
+
 @given(
     data=st.data(),
     field=st.sampled_from(["seq", "tenant_id", "entry", "previous", "hash"]),

@@ -1,6 +1,6 @@
 """`finpool audit`: what supervisors can list, and verify without trusting the operator."""
 
-from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import orjson
@@ -8,13 +8,10 @@ import typer
 
 from finpool.apps.cli.connection import regulator_api
 from finpool.apps.cli.output import JsonOption, show_json, show_lines, show_table
-from finpool.apps.client.api import ApiClient
 from finpool.apps.client.errors import CliError, ExitCode
-from finpool.audit.schemas import Entry, verify_chain
+from finpool.apps.client.log_check import PAGE_ENTRIES, check_log, parse_head
 
 audit_app = typer.Typer(no_args_is_help=True, help="The append-only audit log.")
-
-PAGE_ENTRIES = 1000
 
 
 @audit_app.command("list")
@@ -33,30 +30,28 @@ def list_entries(
 
 
 @audit_app.command("verify")
-def verify(json: JsonOption = False) -> None:
+def verify(
+    head: Annotated[
+        str | None,
+        typer.Option(metavar="SEQ:HASH", help="A head kept from earlier: that entry must still have that hash."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
     """Read the whole log and check every hash and link here; exit code 5 if anything is wrong."""
-    api = regulator_api()
-    entries = list(_all_entries(api))
-    bad = verify_chain(entries)
-    head = entries[-1].hash if entries else None
+    kept = None if head is None else parse_head(head)
+    checked = check_log(regulator_api(), kept)
     if json:
-        show_json({"entries": len(entries), "head": head, "first_bad_seq": bad})
-    elif bad is None:
-        show_lines([f"{len(entries)} entries verified; the newest hash is {head or '-'}"])
-    if bad is not None:
-        raise CliError(
-            f"the log is not intact: entry {bad} does not follow from the one before",
-            code="verification_failed",
-            exit_code=ExitCode.VERIFICATION_FAILED,
-        )
-
-
-def _all_entries(api: ApiClient) -> Iterator[Entry]:
-    after: int | None = None
-    while page := api.get("/v1/entries", {"after": after, "limit": PAGE_ENTRIES})["data"]:
-        for item in page:
-            yield Entry.model_validate(item)
-        after = page[-1]["seq"]
+        show_json(asdict(checked))
+    faults = []
+    if checked.first_bad_seq is not None:
+        faults.append(f"the log is not intact: entry {checked.first_bad_seq} does not follow from the one before")
+    if kept is not None and not checked.kept_head_holds:
+        faults.append(f"entry {kept.seq} does not have the hash that you kept: the log up to there is not what it was")
+    if faults:
+        raise CliError("\n".join(faults), code="verification_failed", exit_code=ExitCode.VERIFICATION_FAILED)
+    if not json:
+        show_lines([f"{checked.entries} entries verified; the head is {checked.head or '-'}"])
+        show_lines([] if kept is None else [f"entry {kept.seq} is the one that you kept"])
 
 
 def _row(item: dict[str, Any]) -> list[object]:
