@@ -14,7 +14,13 @@ from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.logs import configure_logs, logger
 from finpool.kernel.settings import Settings
-from finpool.serving.environment import RAY_TOKEN, make_ray_directory, pool_environment, serve_port
+from finpool.serving.environment import (
+    RAY_TOKEN,
+    make_pool_directory,
+    pool_environment,
+    ray_directory,
+    serve_port,
+)
 
 OBJECT_STORE_BYTES = 80_000_000
 """Answers go through HTTP, not through the object store; this is close to the least that Ray takes."""
@@ -35,11 +41,11 @@ def main() -> int:
         for model in models:
             ensure_weights(model, settings, log.info)
         _require_free_port(serve_port(settings))
-        directory = make_ray_directory(settings)
+        directory = make_pool_directory(settings)
         # Ray reads its environment when it is imported, and its processes inherit it.
         os.environ.update(pool_environment(settings, directory))
         log.info("starting Ray", directory=str(directory))
-        _serve(settings, models, directory)
+        _serve(settings, models)
         seconds = round(monotonic_seconds() - started_seconds, 1)
         log.info("ready", models=[model.id for model in models], port=serve_port(settings), seconds=seconds)
         while True:
@@ -74,7 +80,7 @@ def _require_free_port(port: int) -> None:
             ) from error
 
 
-def _serve(settings: Settings, models: tuple[Model, ...], directory: Path) -> None:
+def _serve(settings: Settings, models: tuple[Model, ...]) -> None:
     import ray
     from ray import serve
 
@@ -86,7 +92,7 @@ def _serve(settings: Settings, models: tuple[Model, ...], directory: Path) -> No
         include_dashboard=False,
         object_store_memory=OBJECT_STORE_BYTES,
         log_to_driver=False,
-        _temp_dir=str(directory),
+        _temp_dir=str(ray_directory(settings)),
     )
     # Ray has put a handler of its own in the place of ours, which ends the process without stopping Serve.
     _stop_on_signals()

@@ -14,10 +14,14 @@ from finpool.kernel.settings import Settings
 RAY_TOKEN = "ray_token"  # noqa: S105 - the name of a file.
 """Secret file that Ray's own processes authenticate each other with."""
 
-SOCKET_PATH_BYTES_MAX = 97
-"""HAProxy's limit; Ray's is 107. The longest socket is HAProxy's `h/<56 hexadecimal digits>/metrics.sock`."""
+_RAY_DIRECTORY = "r"
+_HAPROXY_DIRECTORY = "h"
+_LONGEST_SOCKETS = (
+    (f"{_HAPROXY_DIRECTORY}/{'0' * 56}/metrics.sock", 97),
+    (f"{_RAY_DIRECTORY}/session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_store", 107),
+)
+"""The longest socket of HAProxy and of Ray within the pool's directory, and the bytes that each allows for a path."""
 
-_SOCKET_NAME_BYTES = len("/h/") + 56 + len("/metrics.sock")
 _PATH_SETTINGS = ("home", "secrets_dir", "catalogue_dir", "weights_dir")
 
 
@@ -26,14 +30,24 @@ def serve_port(settings: Settings) -> int:
     return settings.port + 10
 
 
-def make_ray_directory(settings: Settings) -> Path:
-    """Return a new, private directory for Ray's sockets and logs; raise `ConfigurationError` if there cannot be one.
+def pool_directory(settings: Settings) -> Path:
+    """Return where the pool of this installation keeps sockets and logs while it runs; nothing is made."""
+    home_digest = hashlib.sha256(str(settings.home.absolute()).encode()).hexdigest()[:8]
+    return Path(tempfile.gettempdir()) / f"finpool-{home_digest}"
+
+
+def ray_directory(settings: Settings) -> Path:
+    """Return Ray's own directory. Ray lets everybody write to it, so it lies in one that nobody else can pass."""
+    return pool_directory(settings) / _RAY_DIRECTORY
+
+
+def make_pool_directory(settings: Settings) -> Path:
+    """Return the pool's directory, new and private; raise `ConfigurationError` if there cannot be one.
 
     What an earlier run of the same installation left there is removed; the caller has made sure that none is running.
     """
-    home_digest = hashlib.sha256(str(settings.home.absolute()).encode()).hexdigest()[:8]
-    directory = Path(tempfile.gettempdir()) / f"finpool-{home_digest}"
-    if len(str(directory).encode()) + _SOCKET_NAME_BYTES > SOCKET_PATH_BYTES_MAX:
+    directory = pool_directory(settings)
+    if any(len(str(directory / name).encode()) > bytes_max for name, bytes_max in _LONGEST_SOCKETS):
         raise ConfigurationError(
             f"{tempfile.gettempdir()} is too long for the names of sockets: set TMPDIR to a shorter one"
         )
@@ -41,8 +55,8 @@ def make_ray_directory(settings: Settings) -> Path:
         if directory.exists() or directory.is_symlink():
             _refuse_foreign(directory)
             shutil.rmtree(directory)
-        directory.mkdir(mode=0o700)
-        (directory / "h").mkdir(mode=0o700)
+        for private in (directory, directory / _HAPROXY_DIRECTORY, directory / _RAY_DIRECTORY):
+            private.mkdir(mode=0o700)
     except OSError as error:
         raise ConfigurationError(f"cannot make the directory {directory}: {error.strerror}") from error
     return directory
@@ -50,7 +64,7 @@ def make_ray_directory(settings: Settings) -> Path:
 
 def pool_environment(settings: Settings, directory: Path) -> dict[str, str]:
     """Return the variables to set before Ray is imported; its processes inherit them."""
-    haproxy = directory / "h"
+    haproxy = directory / _HAPROXY_DIRECTORY
     environment = {
         "RAY_USAGE_STATS_ENABLED": "0",
         # Ray takes the machine's outward address for its node, unless it believes that it cannot form a cluster.

@@ -1,7 +1,10 @@
 """The real thing: apps/pool with Ray Serve, its HAProxy and a real model, from outside."""
 
 import json
+import os
 import socket
+import stat
+from ipaddress import ip_address
 from typing import Any
 
 import aiohttp
@@ -11,6 +14,7 @@ import pytest
 
 from finpool.catalogue.schemas import Model
 from finpool.kernel.ids import RequestId
+from finpool.serving.environment import pool_directory, ray_directory
 from finpool.serving.errors import EngineRefused
 from finpool.serving.schemas import EngineChunk
 from finpool.serving.service import Backends
@@ -155,9 +159,19 @@ async def test_a_replicas_own_port_asks_for_the_token_on_serves_paths_too(pool: 
             assert await status_of(f"http://127.0.0.1:{port}{path}") == 401
 
 
-def outward_addresses() -> list[str]:
+def outward_addresses() -> list[tuple[socket.AddressFamily, str]]:
+    """Return the machine's addresses but loopback; one of IPv6 that holds on a link only names its interface."""
     addresses = [address for interface in psutil.net_if_addrs().values() for address in interface]
-    return [found.address for found in addresses if found.family == socket.AF_INET and found.address[:4] != "127."]
+    internet = [found for found in addresses if found.family in (socket.AF_INET, socket.AF_INET6)]
+    outward = [found for found in internet if not ip_address(found.address.partition("%")[0]).is_loopback]
+    return [(found.family, found.address) for found in outward]
+
+
+def connects(family: socket.AddressFamily, address: str, port: int) -> bool:
+    with socket.socket(family) as probe:
+        probe.settimeout(5)
+        where = socket.getaddrinfo(address, port, family, socket.SOCK_STREAM)[0][4]
+        return probe.connect_ex(where) == 0
 
 
 async def test_nothing_of_the_pool_answers_on_other_interfaces_without_a_token(pool: Any) -> None:
@@ -166,13 +180,12 @@ async def test_nothing_of_the_pool_answers_on_other_interfaces_without_a_token(p
         pytest.skip("this machine has no address but loopback, so there is nothing to connect through")
     listeners = pool.listeners()
     assert listeners
-    reachable = []
-    for address in addresses:
-        for port in sorted({port for _, port in listeners}):
-            with socket.socket() as probe:
-                probe.settimeout(5)
-                if probe.connect_ex((address, port)) == 0:
-                    reachable.append(f"{address}:{port}")
+    reachable = [
+        f"[{address}]:{port}" if family == socket.AF_INET6 else f"{address}:{port}"
+        for family, address in addresses
+        for port in sorted({port for _, port in listeners})
+        if connects(family, address, port)
+    ]
     # What is left is the port that Serve's deployments call each other on; it asks for Ray's own token.
     for target in reachable:
         assert [answer_without_token(target, method) for method in SERVE_INTERNAL_METHODS] == [
@@ -190,6 +203,17 @@ def answer_without_token(target: str, method: str) -> grpc.StatusCode:
             code: grpc.StatusCode = error.code()
             return code
     return grpc.StatusCode.OK
+
+
+def test_nobody_else_can_enter_the_pools_directory_although_ray_opens_its_own(pool: Any) -> None:
+    directory = pool_directory(pool.settings)
+    found = directory.stat()
+    assert stat.S_IMODE(found.st_mode) == 0o700
+    assert found.st_uid == os.getuid()
+    inside = {path.name for path in directory.iterdir()}
+    assert inside == {"haproxy", "h", ray_directory(pool.settings).name}
+    assert stat.S_IMODE((directory / "haproxy").stat().st_mode) == 0o700
+    assert any(ray_directory(pool.settings).glob("session_*/sockets/plasma_store"))
 
 
 def test_no_process_shows_a_token_in_its_arguments(pool: Any) -> None:

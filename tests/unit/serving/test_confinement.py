@@ -1,12 +1,13 @@
 """What keeps Ray and its HAProxy to themselves on one machine."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.settings import Settings
-from finpool.serving.environment import make_ray_directory, pool_environment
+from finpool.serving.environment import make_pool_directory, pool_environment
 from finpool.serving.haproxy import confined
 
 CONFIGURATION = """global
@@ -34,24 +35,22 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return Settings(home=tmp_path / "home")
 
 
-def test_rays_directory_is_private_and_new_at_every_start(settings: Settings) -> None:
-    directory = make_ray_directory(settings)
+def test_the_pools_directory_is_private_and_new_at_every_start(settings: Settings) -> None:
+    directory = make_pool_directory(settings)
     assert directory.stat().st_mode & 0o777 == 0o700
     (directory / "left behind").touch()
-    assert make_ray_directory(settings) == directory
+    assert make_pool_directory(settings) == directory
     assert not (directory / "left behind").exists()
-    (directory / "h").rmdir()
-    directory.rmdir()
+    shutil.rmtree(directory)
 
 
 def test_a_link_that_somebody_put_in_its_place_is_refused(settings: Settings, tmp_path: Path) -> None:
-    directory = make_ray_directory(settings)
-    (directory / "h").rmdir()
-    directory.rmdir()
+    directory = make_pool_directory(settings)
+    shutil.rmtree(directory)
     directory.symlink_to(tmp_path)
     try:
         with pytest.raises(ConfigurationError, match="belongs to somebody else"):
-            make_ray_directory(settings)
+            make_pool_directory(settings)
     finally:
         directory.unlink()
 
@@ -61,7 +60,7 @@ def test_a_temporary_directory_with_a_name_too_long_is_a_clear_error(
 ) -> None:
     monkeypatch.setattr("tempfile.gettempdir", lambda: "/tmp/" + "x" * 40)
     with pytest.raises(ConfigurationError, match="TMPDIR"):
-        make_ray_directory(Settings(home=tmp_path))
+        make_pool_directory(Settings(home=tmp_path))
 
 
 def test_the_environment_names_the_token_file_and_never_the_token(tmp_path: Path) -> None:
