@@ -4,6 +4,7 @@ from enum import IntEnum
 
 from pydantic import ValidationError
 
+from finpool.apps.client.database_errors import database_fault
 from finpool.kernel.errors import ConfigurationError, DomainError
 from finpool.kernel.settings import Settings
 
@@ -68,6 +69,8 @@ def as_cli_error(error: Exception) -> CliError | None:
     if isinstance(error, ValidationError) and error.title == Settings.__name__:
         faults = (f"FINPOOL_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
         return CliError("\n".join(faults), code="configuration")
+    if (fault := database_fault(error)) is not None:
+        return CliError(fault, code="database")
     if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename else ""
         return CliError(f"{error.strerror or error}{where}", code="system")
