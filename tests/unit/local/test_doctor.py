@@ -54,7 +54,6 @@ def installed(settings: Settings) -> Iterator[Home]:
     (home.postgres / "global").mkdir(parents=True)
     (home.postgres / "global" / "pg_control").touch()
     (home.postgres / "PG_VERSION").write_text("18\n")
-    (home.postgres / "pg_hba.conf").write_text("local all all scram-sha-256\n")
     return home
 
 

