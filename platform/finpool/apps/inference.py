@@ -20,8 +20,8 @@ from finpool.kernel.changes import ChangeFeed, SnapshotTooOld
 from finpool.kernel.database import Database
 from finpool.kernel.ids import ReplicaId
 from finpool.kernel.settings import Settings
-from finpool.kernel.web import RequestIdMiddleware, install_error_handlers
-from finpool.metering.meter_service import Metering
+from finpool.kernel.web import install_door
+from finpool.metering.meter_service import Metering, require_current
 from finpool.metering.spool import Spool
 from finpool.policy.service import Policy
 from finpool.quota.leases import Leases
@@ -58,6 +58,7 @@ class InferenceDoor:
             stack.push_async_callback(self.feed.close)
             spool = Spool(settings.spool_path, settings.spool_bytes_max)
             stack.push_async_callback(spool.close)
+            await require_current(spool, self.database, ReplicaId(settings.replica_id))
             leases = Leases(
                 self.database,
                 Holder(ReplicaId(settings.replica_id), spool.spool_id),
@@ -107,13 +108,14 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.gateway = gateway
             yield
 
-    app = FastAPI(title="FinPool inference API", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(
+        title="FinPool inference API", docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan
+    )
     app.state.settings = settings
     app.state.database = door.database
     app.state.feed = door.feed
     app.state.gatekeeper = door.gatekeeper
-    install_error_handlers(app)
-    app.add_middleware(RequestIdMiddleware)
+    install_door(app, "inference", body_bytes_max=settings.body_bytes_max)
     app.add_middleware(TenantDispatch, tenant_app=tenant_app)
     app.include_router(health_router({"database": database_reachable, "snapshot": _snapshot_fresh}))
     app.include_router(gateway_router)

@@ -17,6 +17,8 @@ MODEL_ID_PATTERN = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"
 
 SPDX_PATTERN = r"^[A-Za-z0-9.+-]+( (AND|OR|WITH) [A-Za-z0-9.+-]+)*$"
 PRICE_VERSION_HEX_DIGITS = 12
+TOKENS_MAX = 10**12
+"""No request uses more; an engine that says so is broken, and its count would fit into no table."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(min_length=1, max_length=512)]
@@ -33,7 +35,8 @@ class TokenUsage:
     output_tokens: int
 
     def __post_init__(self) -> None:
-        if not 0 <= self.cached_input_tokens <= self.input_tokens or self.output_tokens < 0:
+        counts = (self.input_tokens, self.cached_input_tokens, self.output_tokens)
+        if not all(0 <= count <= TOKENS_MAX for count in counts) or self.cached_input_tokens > self.input_tokens:
             raise ValueError(f"impossible token usage: {self}")
 
 

@@ -1,6 +1,5 @@
 """From bytes to a valid request, or one clear error."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
@@ -8,7 +7,7 @@ from pydantic import ValidationError
 
 from finpool.gateway.errors import InvalidJson, InvalidValue, UnknownParameter, UnsupportedContentType
 from finpool.gateway.schemas import ChatRequest
-from finpool.kernel.errors import BodyTooLarge, InvalidRequest
+from finpool.kernel.errors import InvalidRequest
 
 
 def require_json(content_type: str | None) -> None:
@@ -16,18 +15,6 @@ def require_json(content_type: str | None) -> None:
     declared = (content_type or "").partition(";")[0].strip().lower()
     if declared != "application/json":
         raise UnsupportedContentType("The content type must be application/json.")
-
-
-async def read_body(chunks: AsyncIterator[bytes], declared_bytes: str | None, bytes_max: int) -> bytes:
-    """Collect the body; raise `BodyTooLarge` as soon as it is known to be over `bytes_max`."""
-    if declared_bytes is not None and declared_bytes.isdigit() and int(declared_bytes) > bytes_max:
-        raise BodyTooLarge(bytes_max)
-    body = bytearray()
-    async for chunk in chunks:
-        body += chunk
-        if len(body) > bytes_max:
-            raise BodyTooLarge(bytes_max)
-    return bytes(body)
 
 
 def parse_chat_request(body: bytes) -> ChatRequest:

@@ -7,15 +7,16 @@ from starlette.responses import Response
 
 from finpool.catalogue.schemas import Model
 from finpool.gateway.errors import IdempotencyUnsupported
-from finpool.gateway.intake import parse_chat_request, read_body, require_json
+from finpool.gateway.intake import parse_chat_request, require_json
 from finpool.gateway.render import Renderer
 from finpool.gateway.routes_answers import StreamedAnswer, WholeAnswer
 from finpool.gateway.service import Gateway
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
-from finpool.kernel.web import requires
+from finpool.kernel.ids import RequestId
+from finpool.kernel.web import DoorRoute, requires
 
-router = APIRouter(prefix="/v1", tags=["inference"])
+router = APIRouter(prefix="/v1", tags=["inference"], route_class=DoorRoute)
 
 Caller = Annotated[Actor, Depends(requires("inference:call"))]
 Reader = Annotated[Actor, Depends(requires("model:read"))]
@@ -42,10 +43,9 @@ async def create_chat_completion(request: Request, actor: Caller) -> Response:
     if request.headers.get("idempotency-key") is not None:
         raise IdempotencyUnsupported("Idempotency-Key is not supported yet.", param="idempotency-key")
     require_json(request.headers.get("content-type"))
-    bytes_max: int = request.app.state.settings.body_bytes_max
-    body = await read_body(request.stream(), request.headers.get("content-length"), bytes_max)
+    body = await request.body()
     chat = parse_chat_request(body)
-    admitted = gateway.admit(actor, chat, len(body))
+    admitted = gateway.admit(actor, chat, len(body), RequestId(request.state.request_id))
     include_usage = chat.stream_options is not None and chat.stream_options.include_usage
     created = int(now().timestamp())
     renderer = Renderer(admitted.request_id, admitted.model, created, include_usage=include_usage)

@@ -4,13 +4,15 @@ import asyncio
 from abc import ABC, abstractmethod
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from finpool.gateway.assemble import Assembler
 from finpool.gateway.call import Call
 from finpool.gateway.render import DONE, Renderer, error_event
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.errors import DomainError
+
+CLIENT_READ_SECONDS_MAX = 60.0
 
 
 class Answer(Response, ABC):
@@ -25,7 +27,7 @@ class Answer(Response, ABC):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve until the answer is sent or the client is gone; a client that goes cancels the call."""
-        serving = asyncio.ensure_future(self._serve(send))
+        serving = asyncio.ensure_future(self._serve(_to_a_reader(send)))
         leaving = asyncio.ensure_future(_disconnected(receive))
         try:
             await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -90,6 +92,19 @@ class StreamedAnswer(Answer):
                 last = error_event(error)
                 await call.fail()
             await send({"type": "http.response.body", "body": last})
+
+
+def _to_a_reader(send: Send) -> Send:
+    """Give up a client that does not read: it counts as gone, and holds no slot of the engine any longer."""
+
+    async def send_in_time(message: Message) -> None:
+        try:
+            async with asyncio.timeout(CLIENT_READ_SECONDS_MAX):
+                await send(message)
+        except TimeoutError:
+            raise asyncio.CancelledError("the client stopped reading") from None
+
+    return send_in_time
 
 
 async def _send_part(send: Send, part: bytes) -> None:

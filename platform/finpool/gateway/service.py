@@ -12,7 +12,7 @@ from finpool.gateway.errors import InvalidValue, UnsupportedParameter
 from finpool.gateway.scheduler import FairQueue
 from finpool.gateway.schemas import ChatRequest
 from finpool.kernel.actor import Actor
-from finpool.kernel.ids import ModelId, RequestId, new_id
+from finpool.kernel.ids import ModelId, RequestId
 from finpool.kernel.logs import logger
 from finpool.kernel.settings import Settings
 from finpool.metering.meter_service import Metering
@@ -70,7 +70,7 @@ class Gateway:
             raise ModelNotFound(model_id)
         return model
 
-    def admit(self, actor: Actor, request: ChatRequest, body_bytes: int) -> Admitted:
+    def admit(self, actor: Actor, request: ChatRequest, body_bytes: int, request_id: RequestId) -> Admitted:
         """Decide whether the request may be served and bound what it can use; raises the reason if not.
 
         The input is bounded by the body's bytes: a byte-level tokenizer never makes more tokens than bytes, each
@@ -87,7 +87,7 @@ class Gateway:
             )
         input_bytes = body_bytes * (TOOLS_FACTOR if request.tools else 1) + TEMPLATE_TOKENS_MAX
         return Admitted(
-            request_id=RequestId(new_id("req")),
+            request_id=request_id,
             actor=actor,
             model=model,
             policy_version=self._policy.version(actor.tenant),

@@ -18,12 +18,14 @@ from finpool.kernel import telemetry
 from finpool.kernel.clock import now
 from finpool.kernel.database import Database
 from finpool.kernel.ids import LeaseId, ReplicaId, TenantId
+from finpool.kernel.logs import logger
 from finpool.metering import spool_file
 from finpool.metering.models import SpoolPosition, UsageRecord
 from finpool.metering.record_schemas import RecordKind, Settlement, decode_lease_return, decode_settlement
 from finpool.quota import service as quota
 
 BATCH_MAX = 500
+_log = logger("metering.recorder")
 _READ = "SELECT seq, kind, body FROM record WHERE seq > ? ORDER BY seq LIMIT ?"
 
 
@@ -35,6 +37,7 @@ class Recorder:
         self._replica_id = replica_id
         self._connection = spool_file.connect(directory)
         self._spool_id = spool_file.spool_id(self._connection)
+        self._batch_max = BATCH_MAX
 
     def close(self) -> None:
         """Close the spool's file."""
@@ -43,12 +46,18 @@ class Recorder:
     async def run_once(self) -> int:
         """Record the next batch; returns how many records it held, 0 if there was none."""
         settlements: list[Settlement] = []
-        async with self._database.across_tenants() as session:
-            position = await self._lock_position(session)
-            rows = self._connection.execute(_READ, (position, BATCH_MAX)).fetchall()
-            if rows:
-                settlements = await self._record(session, rows)
-                await self._move_position(session, rows[-1][0])
+        rows: list[tuple[int, str, bytes]] = []
+        try:
+            async with self._database.across_tenants() as session:
+                position = await self._lock_position(session)
+                rows = self._connection.execute(_READ, (position, self._batch_max)).fetchall()
+                if rows:
+                    settlements = await self._record(session, rows)
+                    await self._move_position(session, rows[-1][0])
+        except Exception as error:
+            self._narrow_down(rows, error)
+            raise
+        self._batch_max = min(BATCH_MAX, self._batch_max * 2)
         for each in settlements:
             _count(each)
         recorded_up_to = rows[-1][0] if rows else position
@@ -88,6 +97,16 @@ class Recorder:
         for lease in returned:
             await quota.close_lease(session, TenantId(lease.tenant_id), LeaseId(lease.lease_id))
         return [each for _, each in settlements]
+
+    def _narrow_down(self, rows: list[tuple[int, str, bytes]], error: Exception) -> None:
+        """Take one record at a time after a failure, so that one that cannot be recorded holds up as few as possible.
+
+        It is never skipped: it is named, and an operator decides.
+        """
+        self._batch_max = 1
+        if len(rows) == 1:
+            seq, kind, _ = rows[0]
+            _log.error("a record cannot be recorded", seq=seq, kind=kind, error=type(error).__name__)
 
     def _trim(self, seq: int) -> None:
         """Delete what is recorded; if the replica is writing just now, the next time will do."""

@@ -4,11 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from finpool.kernel.web import SectorSession, requires
+from finpool.kernel.web import DoorRoute, SectorSession, requires
 from finpool.metering import service
 from finpool.metering.schemas import UsageList, UsageQuery
 
-router = APIRouter(tags=["usage"])
+router = APIRouter(tags=["usage"], route_class=DoorRoute)
 
 
 @router.get("/v1/usage", dependencies=[Depends(requires("usage:read"))])

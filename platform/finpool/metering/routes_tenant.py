@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from finpool.kernel.actor import Actor
-from finpool.kernel.web import TenantSession, requires
+from finpool.kernel.web import DoorRoute, TenantSession, requires
 from finpool.metering import service
 from finpool.metering.schemas import BucketPage, CompletionsQuery, CompletionsResult
 
-router = APIRouter(tags=["usage"])
+router = APIRouter(tags=["usage"], route_class=DoorRoute)
 
 
 @router.get("/v1/organization/usage/completions")

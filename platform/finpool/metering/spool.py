@@ -37,11 +37,11 @@ class Spool:
     """Intents, marks and settlements of one inference replica."""
 
     def __init__(self, directory: Path, bytes_max: int) -> None:
-        self._directory = directory
         self._bytes_max = bytes_max
         self._connection = spool_file.connect(directory)
         self._lock = spool_file.lock(directory)
         self.spool_id = spool_file.spool_id(self._connection)
+        self.last_seq = spool_file.last_seq(self._connection)
         self._full = False
         self._closed = False
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()

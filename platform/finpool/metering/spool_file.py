@@ -56,6 +56,12 @@ def spool_id(connection: sqlite3.Connection) -> str:
     return str(connection.execute("SELECT spool_id FROM meta").fetchone()[0])
 
 
+def last_seq(connection: sqlite3.Connection) -> int:
+    """Return the highest number this spool ever gave to a record."""
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'record'").fetchone()
+    return int(row[0]) if row is not None else 0
+
+
 def lock(directory: Path) -> IO[bytes]:
     """Hold the spool for this process until the returned file closes; raises `SpoolLocked` if another holds it."""
     descriptor = os.open(directory / "spool.lock", os.O_RDWR | os.O_CREAT, 0o600)

@@ -78,10 +78,9 @@ def _usage(reported: dict[str, Any]) -> TokenUsage:
     """Read OpenAI's usage object; an engine that reports nonsense is an error, never an estimate."""
     try:
         details = reported.get("prompt_tokens_details") or {}
-        return TokenUsage(
-            input_tokens=reported["prompt_tokens"],
-            cached_input_tokens=details.get("cached_tokens") or 0,
-            output_tokens=reported["completion_tokens"],
-        )
+        counts = reported["prompt_tokens"], details.get("cached_tokens") or 0, reported["completion_tokens"]
+        if not all(type(count) is int for count in counts):
+            raise TypeError("token counts are whole numbers")
+        return TokenUsage(*counts)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise EngineFailed("The model reported an impossible usage.") from error

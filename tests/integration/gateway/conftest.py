@@ -100,8 +100,12 @@ class Bank:
         raise AssertionError(f"still pending: {view}")
 
     async def usage(self, tenant_id: str) -> list[dict[str, Any]]:
-        """Return the tenant's usage records, oldest first."""
+        """Record what the spool holds, and return the tenant's usage records, oldest first."""
         await self.record()
+        return await self.usage_recorded(tenant_id)
+
+    async def usage_recorded(self, tenant_id: str) -> list[dict[str, Any]]:
+        """Return the tenant's usage records, oldest first."""
         async with self.worker.across_tenants() as session:
             connection = await session.connection()
             rows = await connection.exec_driver_sql(

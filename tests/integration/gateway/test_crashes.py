@@ -1,15 +1,19 @@
 """What survives when processes and the database do not."""
 
 import asyncio
+import contextlib
 import sqlite3
 
 import asyncpg
 import openai
 import pytest
+from sqlalchemy.exc import DBAPIError
 
+from finpool.apps.inference import InferenceDoor
+from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.ids import ReplicaId
 from finpool.metering.errors import SpoolLocked
-from finpool.metering.record_schemas import Intent, encode
+from finpool.metering.record_schemas import Intent, Outcome, Settlement, encode
 from finpool.metering.recorder import Recorder
 from finpool.metering.spool import Spool
 from finpool.metering.spool_file import FILE_NAME
@@ -113,6 +117,41 @@ async def test_two_processes_cannot_serve_with_one_spool(bank):
         Spool(bank.settings.spool_path, bank.settings.spool_bytes_max)
 
 
+async def test_an_old_copy_of_a_spool_is_not_served_with(bank):
+    key = await bank.add_tenant("bank-a")
+    path = bank.settings.spool_path / FILE_NAME
+    async with bank.stopped():
+        copy = path.read_bytes()
+    async with bank.client(key) as client:
+        await chat(client)
+    await bank.settled("bank-a")
+    async with bank.stopped():
+        newest = path.read_bytes()
+        path.write_bytes(copy)
+        with pytest.raises(ConfigurationError, match="older than what is recorded"):
+            async with InferenceDoor(bank.settings).open():
+                pass
+        path.write_bytes(newest)
+
+
+async def test_a_record_that_cannot_be_recorded_is_named_and_what_is_before_it_gets_through(bank, capsys):
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        await chat(client)
+        with sqlite3.connect(bank.settings.spool_path / FILE_NAME) as spool:
+            lost = Settlement(intent("req_lost", "no-lease"), Outcome.ABORTED, 1, 0, 1, False, "2026-01-01T00:00:00Z")
+            spool.execute("INSERT INTO record (kind, body) VALUES ('settlement', ?)", (encode(lost),))
+        spool.close()
+        await chat(client)
+    recorder = Recorder(bank.worker, bank.settings.spool_path, ReplicaId("local"))
+    for _ in range(5):
+        with contextlib.suppress(LookupError, DBAPIError):
+            await recorder.run_once()
+    recorder.close()
+    assert [each["outcome"] for each in await bank.usage_recorded("bank-a")] == ["completed"]
+    assert "a record cannot be recorded" in capsys.readouterr().out
+
+
 async def test_a_full_spool_refuses_new_requests_and_serves_again_once_recorded(bank):
     key = await bank.add_tenant("bank-a")
     bank.settings.spool_path.mkdir(exist_ok=True)
@@ -127,7 +166,8 @@ async def test_a_full_spool_refuses_new_requests_and_serves_again_once_recorded(
 
 
 async def test_a_database_that_is_gone_stops_new_leases_but_not_what_is_leased(bank):
-    key = await bank.add_tenant("bank-a")
+    # The lease is a tenth of this, which covers short calls and no long one.
+    key = await bank.add_tenant("bank-a", budget_micros=20_000)
     async with bank.client(key) as client:
         await chat(client)
         await bank.leases_fail()
