@@ -1,5 +1,6 @@
 """The doctor names each thing that would keep the platform from starting, in one line that says what to do."""
 
+import random
 import shutil
 import socket
 from collections import namedtuple
@@ -28,16 +29,19 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 def free_block() -> int:
     """Return a port with which PORT, +1, +2 and +10 are free just now."""
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port < 65_000 and all(is_free(port + offset) for offset in (0, 1, 2, 10)):
+        # Below the ports that the system hands out to outgoing connections, which would take one in between.
+        port = random.randrange(10_000, 30_000)
+        if all(is_free(port + offset) for offset in (0, 1, 2, 10)):
             return port
 
 
 def is_free(port: int) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def failed(settings: Settings) -> list[Check]:
@@ -70,6 +74,17 @@ def test_a_taken_port_is_named_with_what_needs_it(settings: Settings) -> None:
     with socket.create_server(("127.0.0.1", settings.port + 1)):
         (check,) = failed(settings)
     assert f"another program uses port {settings.port + 1}, which operator needs" in check.detail
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "models.bank.example"])
+def test_an_address_of_the_network_is_refused(settings: Settings, host: str) -> None:
+    (check,) = failed(settings.model_copy(update={"host": host}))
+    assert f"FINPOOL_HOST={host} would open the doors" in check.detail
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
+def test_an_address_of_this_machine_alone_is_fine(settings: Settings, host: str) -> None:
+    assert failed(settings.model_copy(update={"host": host})) == []
 
 
 def test_a_full_disk_is_found(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,5 +66,5 @@ def component_environment(component: Component, settings: Settings, urls: Mappin
 
 def local_url(settings: Settings, component: Component) -> str:
     """Return the base URL under which this machine reaches a component, without a trailing slash."""
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared, not bound.
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"http://{host}:{component.port(settings)}"

@@ -1,6 +1,7 @@
 """Finds what would keep the platform from starting, before it starts: one line for each check."""
 
 import importlib.util
+import ipaddress
 import os
 import shutil
 import socket
@@ -44,6 +45,7 @@ def examine(settings: Settings) -> list[Check]:
         _home(home),
         _disk(home),
         _memory(home),
+        _host(settings),
         *(_port(home, settings, component) for component in (*DOORS, POOL)),
         _secrets(home, settings),
         _demo_env(home),
@@ -124,6 +126,22 @@ def _available_memory_bytes() -> int:
         if name == "MemAvailable":
             return int(value.split()[0]) * 1024
     raise ConfigurationError("/proc/meminfo does not say how much memory is available")
+
+
+def _host(settings: Settings) -> Check:
+    """Plain HTTP and demo keys of owners are for this machine alone; a cluster has its own front door."""
+    try:
+        loopback = settings.host == "localhost" or ipaddress.ip_address(settings.host).is_loopback
+    except ValueError:
+        loopback = False
+    if loopback:
+        return Check("host", True, f"the doors listen on {settings.host} only")
+    return Check(
+        "host",
+        False,
+        f"FINPOOL_HOST={settings.host} would open the doors, which speak plain HTTP, to the network: unset it"
+        " (docs/deployment.md says how to serve a network)",
+    )
 
 
 def _port(home: Home, settings: Settings, component: Component) -> Check:
