@@ -1,5 +1,6 @@
 """State is written whole or not at all, and two commands never work on it at once."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,15 @@ from finpool.apps.local.home import Home, exclusive, local_settings, write_atomi
 from finpool.apps.local.secret_files import ensure_secret, secret_fault
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.settings import Settings
+
+
+def test_a_home_and_what_is_in_it_are_for_their_owner_alone(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.root.mkdir(mode=0o755)
+    home.prepare()
+    # Postgres runs as a user of its own when root starts it, and has to pass through.
+    assert home.root.stat().st_mode & 0o777 == (0o711 if os.geteuid() == 0 else 0o700)
+    assert {each.stat().st_mode & 0o777 for each in (home.run, home.log)} == {0o700}
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:

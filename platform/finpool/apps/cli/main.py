@@ -1,5 +1,6 @@
 """The command line `finpool`: every command, and how each of them ends."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -40,7 +41,8 @@ app.add_typer(audit_app, name="audit")
 
 
 def main() -> None:
-    """Run the command line and exit with one of `ExitCode`."""
+    """Run the command line and exit with one of `ExitCode`; files that it makes are for its user alone."""
+    os.umask(0o077)
     sys.exit(run(sys.argv[1:]))
 
 

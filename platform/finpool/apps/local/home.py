@@ -51,12 +51,15 @@ class Home:
         return (self.postgres / "PG_VERSION").exists()
 
     def prepare(self) -> None:
-        """Create the directory and its marker; running it again changes nothing."""
+        """Create the directory and its marker, private to its owner; running it again changes nothing."""
         for directory in (self.root, self.run, self.log):
             directory.mkdir(parents=True, exist_ok=True)
-        self.log.chmod(0o700)
+            directory.chmod(0o700)
+        if os.geteuid() == 0:
+            # Started by root, Postgres runs as a user of its own, who has to pass through to its directory.
+            self.root.chmod(0o711)
         if not self.version.exists():
-            write_atomically(self.version, f"{STATE_VERSION}\n", mode=0o644)
+            write_atomically(self.version, f"{STATE_VERSION}\n", mode=0o600)
 
 
 def local_settings() -> Settings:
