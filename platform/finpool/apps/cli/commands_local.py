@@ -17,6 +17,7 @@ from finpool.apps.local import doctor as examination
 from finpool.apps.local import down as stopping
 from finpool.apps.local.home import local_settings
 from finpool.apps.local.progress import Progress
+from finpool.apps.local.running_checks import examine_running
 from finpool.kernel.settings import Settings
 
 if TYPE_CHECKING:
@@ -56,13 +57,16 @@ def status(json: JsonOption = False) -> None:
     else:
         rows = [(each.name, _state(each), each.pid, each.port, each.log) for each in states]
         show_table(("process", "state", "pid", "port", "log"), rows, empty="")
+        waiting = [each.records_waiting for each in states if each.records_waiting is not None]
+        show_lines(f"spool: {count} records wait to be recorded" for count in waiting)
     if not all(each.ready for each in states):
         raise typer.Exit(ExitCode.FAILED)
 
 
 def doctor(json: JsonOption = False) -> None:
-    """Check ahead what would keep the platform from starting; exit code 1 if anything would."""
-    checks = examination.examine(local_settings())
+    """Check what would keep the platform from starting, and what is stuck; exit code 1 if anything is wrong."""
+    settings = local_settings()
+    checks = examination.examine(settings) + examine_running(settings)
     if json:
         show_json([asdict(check) for check in checks])
     else:

@@ -10,13 +10,18 @@ from finpool.apps.local.progress import Progress
 from finpool.apps.local.readiness import answers
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.kernel.settings import Settings
+from finpool.metering.errors import SpoolCorrupt
+from finpool.metering.spool_lag import read_lag
 
 POSTGRES = "postgres"
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessStatus:
-    """One process: whether it runs, whether it is ready to work, and where its log is."""
+    """One process: whether it runs, whether it is ready to work, and where its log is.
+
+    `records_waiting` is the recorder's: what the spool holds that is not recorded yet; None where there is no spool.
+    """
 
     name: str
     running: bool
@@ -24,6 +29,7 @@ class ProcessStatus:
     pid: int | None
     port: int | None
     log: str
+    records_waiting: int | None = None
 
 
 def down(settings: Settings, progress: Progress) -> dict[str, Stopped]:
@@ -71,7 +77,16 @@ def _component_status(settings: Settings, home: Home, component: Component) -> P
         None if record is None else record.pid,
         None if record is None else record.port,
         str(log_path(home, component.name)),
+        _records_waiting(settings) if component == WORKER else None,
     )
+
+
+def _records_waiting(settings: Settings) -> int | None:
+    try:
+        lag = read_lag(settings.spool_path)
+    except SpoolCorrupt:
+        return None
+    return None if lag is None else lag.records
 
 
 def _is_ready(settings: Settings, component: Component) -> bool:

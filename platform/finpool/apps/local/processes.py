@@ -1,7 +1,7 @@
 """Processes that outlive the command that starts them.
 
 Each is recorded with its process id and the moment it started, so that a process id which the system has given to
-somebody else is never signalled.
+somebody else is never signalled. A record that is lost or cannot be read is made again from the process itself.
 """
 
 import json
@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from finpool.apps.local.components import START_ORDER
 from finpool.apps.local.home import Home, write_atomically
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -69,10 +70,23 @@ def start_process(
 def running_process(home: Home, name: str) -> ProcessRecord | None:
     """Return the record of a process that runs now, or None."""
     try:
-        record = ProcessRecord(**json.loads(_record_path(home, name).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
+        record = _read_record(home, name)
+    except ValueError:
+        record = None
+    if record is None:
+        return _found_process(home, name)
     return record if _start_mark(record.pid) == record.started else None
+
+
+def unreadable_records(home: Home) -> list[Path]:
+    """Return the records that are there and say nothing."""
+    unreadable = []
+    for component in START_ORDER:
+        try:
+            _read_record(home, component.name)
+        except ValueError:
+            unreadable.append(_record_path(home, component.name))
+    return unreadable
 
 
 def stop_process(home: Home, name: str, timeout_seconds: float) -> Stopped:
@@ -121,6 +135,46 @@ def last_log_line(home: Home, name: str) -> str:
 
 def _record_path(home: Home, name: str) -> Path:
     return home.run / f"{name}.json"
+
+
+def _read_record(home: Home, name: str) -> ProcessRecord | None:
+    """Return what is recorded, None if nothing is; raise ValueError for a file that is no record."""
+    path = _record_path(home, name)
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        record = ProcessRecord(**document)
+    except FileNotFoundError:
+        return None
+    except (OSError, TypeError) as error:
+        raise ValueError(f"{path} is no record of a process") from error
+    if not isinstance(record.pid, int) or not isinstance(record.started, str):
+        raise ValueError(f"{path} is no record of a process")
+    return record
+
+
+def _found_process(home: Home, name: str) -> ProcessRecord | None:
+    """Look for the process among all that run: it leads a session, serves `name`, and its home is this one."""
+    component = next((each for each in START_ORDER if each.name == name), None)
+    if component is None:
+        return None
+    arguments = [os.fsencode(each) for each in component.command()[1:]]
+    for directory in Path("/proc").glob("[0-9]*"):
+        pid = int(directory.name)
+        try:
+            if (directory / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")[1:] != arguments:
+                continue
+            environ = (directory / "environ").read_bytes().split(b"\0")
+            leads_session = os.getsid(pid) == pid
+        except OSError:
+            continue
+        environment = dict(each.split(b"=", 1) for each in environ if b"=" in each)
+        started = _start_mark(pid)
+        if leads_session and started is not None and environment.get(b"FINPOOL_HOME") == os.fsencode(home.root):
+            first_port = environment.get(b"FINPOOL_PORT", b"")
+            offset = component.port_offset
+            port = int(first_port) + offset if offset is not None and first_port.isdigit() else None
+            return ProcessRecord(name, pid, started, port)
+    return None
 
 
 def _start_mark(pid: int) -> str | None:
