@@ -68,6 +68,15 @@ class Settings(BaseSettings):
         60, gt=0, description="Keys, policy and limits older than this are not trusted: requests get 503."
     )
     body_bytes_max: int = Field(1_048_576, ge=1024, description="Largest request body in bytes; larger is a 413.")
+    head_bytes_max: int = Field(
+        65_536, ge=4096, description="Largest request line and headers together in bytes; larger is a 431."
+    )
+    request_arrival_seconds_max: float = Field(
+        30, gt=0, description="A request whose head and body have not arrived after this gets a 408."
+    )
+    connections_max: int = Field(
+        2048, ge=1, description="Connections one door serves at a time; a request on one more gets a 503."
+    )
     engine_start_timeout_seconds: float = Field(120, gt=0, description="Wait for the first byte of an engine's answer.")
     engine_read_timeout_seconds: float = Field(60, gt=0, description="Longest pause within an engine's answer.")
     engine_drain_seconds: float = Field(

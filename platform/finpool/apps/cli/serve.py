@@ -43,6 +43,7 @@ def serve_door(name: str, settings: Settings, port: int, drain_seconds: int) -> 
     """Serve one ASGI app on `port` with uvicorn until SIGTERM; then let answers under way end."""
     import uvicorn
 
+    from finpool.apps.http_limits import http_protocol
     from finpool.kernel.logs import configure_logs
     from finpool.kernel.telemetry import configure_telemetry
 
@@ -54,7 +55,7 @@ def serve_door(name: str, settings: Settings, port: int, drain_seconds: int) -> 
         host=settings.host,
         port=port,
         loop="uvloop",
-        http="httptools",
+        http=http_protocol(settings),
         ws="none",
         lifespan="on",
         access_log=False,

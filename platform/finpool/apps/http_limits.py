@@ -1,0 +1,151 @@
+"""Limits that hold before anybody is asked who they are: how large a head may be, how long a request may take to come.
+
+The server itself has none of these. A deadline runs while a request arrives, never while it is answered.
+"""
+
+import asyncio
+import http
+import json
+from typing import Any, ClassVar
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from finpool.kernel.errors import DomainError, InvalidRequest, Unavailable
+from finpool.kernel.settings import Settings
+
+CHUNK_OVERHEAD_BYTES = 32
+"""What a chunk of a body may take beside its bytes: its length in hexadecimal and two line ends."""
+
+HEALTH = b"/healthz"
+"""Answered on a full door too: a process that is restarted because many call it would serve nobody."""
+
+
+class HeadTooLarge(InvalidRequest):
+    """The request line and the headers together are over the limit."""
+
+    status = 431
+    code = "request_head_too_large"
+
+
+class RequestTooSlow(InvalidRequest):
+    """The request had not arrived by its deadline."""
+
+    status = 408
+    code = "request_timeout"
+
+
+class LimitedHttp(HttpToolsProtocol):
+    """One connection. Every refusal here has the platform's error shape, and ends the connection."""
+
+    head_bytes_max: ClassVar[int]
+    arrival_seconds_max: ClassVar[float]
+    connections_max: ClassVar[int]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._beside_body_bytes = 0
+        self._arrived = False
+        self._refusal: DomainError | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin the deadline of the first request with the connection."""
+        super().connection_made(transport)
+        self._start_deadline()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the deadline."""
+        self._stop_deadline()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what arrived; what is neither a body nor complete yet may not grow beyond the largest head."""
+        self._beside_body_bytes += len(data)
+        self._arrived = False
+        super().data_received(data)
+        if self._arrived:
+            self._stop_deadline()
+        elif self._beside_body_bytes > self.head_bytes_max:
+            self._refuse(self._too_large())
+        elif self._deadline is None and not self.transport.is_closing():
+            self._start_deadline()
+
+    def on_headers_complete(self) -> None:
+        """Refuse a head that is too large, and a connection too many; the parser reports what is raised here."""
+        if self._beside_body_bytes > self.head_bytes_max:
+            head_bytes = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if head_bytes > self.head_bytes_max:
+                self._refusal = self._too_large()
+                raise ValueError("the head is too large")
+        if len(self.connections) > self.connections_max and self.url != HEALTH:
+            self._refusal = Unavailable("The platform has too many connections open; try again shortly.")
+            raise ValueError("there are too many connections")
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body, which has a limit of its own."""
+        self._beside_body_bytes = max(0, self._beside_body_bytes - len(body) - CHUNK_OVERHEAD_BYTES)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Note that the request is there, so that its answer may take as long as it needs."""
+        self._beside_body_bytes = 0
+        self._arrived = True
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what the parser could not read, or what was refused while it read."""
+        self._refuse(self._refusal or InvalidRequest("The request is not valid HTTP."))
+
+    def _refuse(self, error: DomainError) -> None:
+        """Answer with the error and close; in the middle of another answer, only close."""
+        if self.transport.is_closing():
+            return
+        if not self._under_way() or not self.cycle.response_started:
+            self.transport.write(_answer(error))
+        self.transport.close()
+
+    def _under_way(self) -> bool:
+        """Tell whether a request is being answered; before the first one the server has no cycle, whatever it says."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+    def _too_large(self) -> HeadTooLarge:
+        return HeadTooLarge(f"The request line and the headers are larger than {self.head_bytes_max} bytes.")
+
+    def _start_deadline(self) -> None:
+        self._deadline = self.loop.call_later(self.arrival_seconds_max, self._on_deadline)
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _on_deadline(self) -> None:
+        answering = self._under_way() and not self.cycle.more_body
+        if answering or self.flow.read_paused:
+            # The client waits for the platform, or the platform does not read: neither is the client's slowness.
+            self._start_deadline()
+            return
+        self._deadline = None
+        self._refuse(RequestTooSlow(f"The request did not arrive within {self.arrival_seconds_max:g} seconds."))
+
+
+def _answer(error: DomainError) -> bytes:
+    body = json.dumps(error.body()).encode()
+    head = (
+        f"HTTP/1.1 {error.status} {http.HTTPStatus(error.status).phrase}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode("ascii") + body
+
+
+def http_protocol(settings: Settings) -> type[LimitedHttp]:
+    """Return the protocol of a server with these settings."""
+
+    class ConfiguredHttp(LimitedHttp):
+        head_bytes_max = settings.head_bytes_max
+        arrival_seconds_max = settings.request_arrival_seconds_max
+        connections_max = settings.connections_max
+
+    return ConfiguredHttp
