@@ -19,6 +19,7 @@ from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.errors import Forbidden
 from finpool.kernel.ids import ProjectId, TenantId
 from finpool.kernel.settings import Settings
+from finpool.kernel.web import DoorRoute
 from finpool.policy.service import Policy
 from finpool.tenancy.models import TenantStatus
 from finpool.tenancy.schemas import TenantView
@@ -105,6 +106,14 @@ def test_every_route_needs_a_permission_unless_it_is_public_on_purpose() -> None
 
 def test_every_permission_of_a_route_is_held_by_some_role() -> None:
     assert [row for row in collect() if row[4] == ""] == []
+
+
+def test_every_route_that_reads_a_body_asks_first_who_sent_it() -> None:
+    with tempfile.TemporaryDirectory() as home:
+        routes = [route for _, app in doors(Path(home)).values() for route in app.routes]
+    reading = [route for route in routes if isinstance(route, APIRoute) and route.body_field is not None]
+    assert [route.path for route in reading if not isinstance(route, DoorRoute)] == []
+    assert reading
 
 
 def test_routes_and_roles_are_those_of_the_committed_table() -> None:

@@ -13,7 +13,7 @@ from finpool.identity.routes_operator import router as identity_router
 from finpool.kernel.actor import Audience
 from finpool.kernel.database import Database
 from finpool.kernel.settings import Settings
-from finpool.kernel.web import BodyLimitMiddleware, RequestIdMiddleware, install_error_handlers
+from finpool.kernel.web import install_door
 from finpool.metering.routes_operator import router as metering_router
 from finpool.policy.service import Policy
 from finpool.quota.routes_operator import router as quota_router
@@ -27,10 +27,14 @@ def create_app(settings: Settings) -> FastAPI:
     The description of the API (`/openapi.json`) is public, as the code is; pages that load scripts from elsewhere are
     not served.
     """
-    app = FastAPI(title="FinPool operator API", docs_url=None, redoc_url=None, lifespan=_lifespan(settings))
-    install_error_handlers(app)
-    app.add_middleware(BodyLimitMiddleware, bytes_max=settings.body_bytes_max)
-    app.add_middleware(RequestIdMiddleware)
+    app = FastAPI(
+        title="FinPool operator API",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan(settings),
+    )
+    install_door(app, "operator", body_bytes_max=settings.body_bytes_max)
     app.include_router(health_router({"database": database_reachable}))
     for router in (tenancy_router, identity_router, quota_router, catalogue_router, metering_router):
         app.include_router(router)

@@ -12,7 +12,7 @@ from finpool.audit.routes_tenant import router as audit_router
 from finpool.billing.routes_tenant import router as billing_router
 from finpool.kernel.database import Database
 from finpool.kernel.settings import Settings
-from finpool.kernel.web import BodyLimitMiddleware, Gatekeeper, RequestIdMiddleware, install_error_handlers
+from finpool.kernel.web import Gatekeeper, install_door
 from finpool.metering.routes_tenant import router as metering_router
 
 
@@ -31,11 +31,16 @@ def create_app(settings: Settings, gatekeeper: Gatekeeper) -> FastAPI:
         finally:
             await database.close()
 
-    app = FastAPI(title="FinPool tenant API", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app = FastAPI(
+        title="FinPool tenant API",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        openapi_url=None,
+        lifespan=lifespan,
+    )
     app.state.gatekeeper = gatekeeper
-    install_error_handlers(app)
-    app.add_middleware(BodyLimitMiddleware, bytes_max=settings.body_bytes_max)
-    app.add_middleware(RequestIdMiddleware)
+    install_door(app, "tenant", body_bytes_max=settings.body_bytes_max)
     app.include_router(metering_router)
     app.include_router(billing_router)
     app.include_router(audit_router)

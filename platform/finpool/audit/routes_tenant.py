@@ -7,11 +7,11 @@ from fastapi import APIRouter, Depends, Query
 from finpool.audit import service
 from finpool.audit.schemas import TrailPage
 from finpool.kernel.actor import Actor
-from finpool.kernel.web import TenantSession, requires
+from finpool.kernel.web import DoorRoute, TenantSession, requires
 
 PAGE_MAX = 100
 
-router = APIRouter(prefix="/v1/organization", tags=["audit"])
+router = APIRouter(prefix="/v1/organization", tags=["audit"], route_class=DoorRoute)
 
 
 @router.get("/audit_logs")

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Depends, Query, Response
 from finpool.billing import service
 from finpool.billing.schemas import CostsQuery, CostsResult
 from finpool.kernel.actor import Actor
-from finpool.kernel.web import TenantSession, requires
+from finpool.kernel.web import DoorRoute, TenantSession, requires
 from finpool.metering.schemas import BucketPage
 
-router = APIRouter(tags=["costs"])
+router = APIRouter(tags=["costs"], route_class=DoorRoute)
 
 
 @router.get("/v1/organization/costs", response_model=BucketPage[CostsResult])

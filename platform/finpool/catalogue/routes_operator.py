@@ -9,9 +9,9 @@ from finpool.catalogue.schemas import Model, Price
 from finpool.catalogue.service import Catalogue
 from finpool.kernel.actor import Actor
 from finpool.kernel.ids import ModelId
-from finpool.kernel.web import requires
+from finpool.kernel.web import DoorRoute, requires
 
-router = APIRouter(prefix="/v1/models", tags=["models"])
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=DoorRoute)
 
 ModelReader = Annotated[Actor, Depends(requires("model:read"))]
 

@@ -7,12 +7,11 @@ from fastapi import APIRouter, Depends, Path, Request
 from finpool.identity import service
 from finpool.identity.schemas import KEY_ID_PATTERN, CreatedKeyAnswer, KeyAnswer, KeyChange, KeyList, NewKey
 from finpool.kernel.actor import Actor
-from finpool.kernel.ids import SLUG_PATTERN, KeyId, TenantId
-from finpool.kernel.web import SectorSession, requires
+from finpool.kernel.ids import KeyId
+from finpool.kernel.web import DoorRoute, SectorSession, TenantPath, requires
 
-router = APIRouter(prefix="/v1/tenants/{tenant_id}/keys", tags=["keys"])
+router = APIRouter(prefix="/v1/tenants/{tenant_id}/keys", tags=["keys"], route_class=DoorRoute)
 
-TenantPath = Annotated[TenantId, Path(pattern=SLUG_PATTERN)]
 KeyPath = Annotated[KeyId, Path(pattern=KEY_ID_PATTERN)]
 KeyReader = Annotated[Actor, Depends(requires("key:read"))]
 KeyWriter = Annotated[Actor, Depends(requires("key:write"))]

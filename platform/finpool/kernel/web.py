@@ -1,23 +1,30 @@
-"""What every door's routes share: who may call a route, how errors look, and the request's id."""
+"""What every door's routes share: who may call a route, how a body is read, and how errors look."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Annotated, Any, Protocol
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, Path, Request
+from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from finpool.kernel.actor import Actor
 from finpool.kernel.database import Database
-from finpool.kernel.errors import BodyTooLarge, DomainError, Forbidden, InvalidRequest, Unavailable
-from finpool.kernel.ids import new_id, well_formed_request_id
+from finpool.kernel.errors import DomainError, Forbidden, InvalidRequest, Unavailable
+from finpool.kernel.ids import SLUG_PATTERN, TenantId
+from finpool.kernel.ingress import Ingress
 from finpool.kernel.logs import logger
 
 _log = logger("kernel.web")
+
+TenantPath = Annotated[TenantId, Path(pattern=SLUG_PATTERN)]
+"""The tenant that a path of the operators' door is about."""
 
 
 class Gatekeeper(Protocol):
@@ -44,13 +51,6 @@ class MismatchedOrganization(Forbidden):
     code = "mismatched_organization"
 
 
-class LengthRequired(InvalidRequest):
-    """The request does not say how long its body is."""
-
-    status = 411
-    code = "length_required"
-
-
 class MethodNotAllowed(DomainError):
     """The path exists, the method does not."""
 
@@ -69,15 +69,60 @@ def requires(permission: str) -> Callable[[Request], Awaitable[Actor]]:
     """Make the dependency that guards a route; the route x role test reads `permission` from it."""
 
     async def guard(request: Request) -> Actor:
+        if getattr(request.state, "permitted", None) == permission:
+            admitted: Actor = request.state.actor
+            return admitted
         gatekeeper: Gatekeeper = request.app.state.gatekeeper
-        actor = await gatekeeper.authenticate(bearer(request))
+        actor = request.state.actor = await gatekeeper.authenticate(bearer(request))
         _require_own_organization(request, actor)
         gatekeeper.authorize(actor, permission)
-        request.state.actor = actor
+        request.state.permitted = permission
         return actor
 
     guard.permission = permission  # type: ignore[attr-defined]
     return guard
+
+
+class DoorRequest(Request):
+    """A request whose JSON says one thing only."""
+
+    async def json(self) -> Any:
+        """Parse the body; raises `InvalidRequest` for an object that names a field twice."""
+        if not hasattr(self, "_json"):
+            self._json = json.loads(await self.body(), object_pairs_hook=_without_duplicates)
+        return self._json
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in fields:
+            raise InvalidRequest("The body names a field twice.", param=name)
+        fields[name] = value
+    return fields
+
+
+class DoorRoute(APIRoute):
+    """A route that asks who is calling before it reads what they sent; the framework does it the other way round."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler; without a body to read, the framework's own order is right."""
+        handler = super().get_route_handler()
+        if self.body_field is None:
+            return handler
+        guards = _guards(self.dependant)
+
+        async def guarded(request: Request) -> Response:
+            for guard in guards:
+                await guard(request)
+            return await handler(DoorRequest(request.scope, request.receive))
+
+        return guarded
+
+
+def _guards(dependant: Dependant) -> list[Callable[[Request], Awaitable[Actor]]]:
+    own = [dependant.call] if dependant.call is not None and hasattr(dependant.call, "permission") else []
+    return own + [guard for each in dependant.dependencies for guard in _guards(each)]
 
 
 def _require_own_organization(request: Request, actor: Actor) -> None:
@@ -110,22 +155,24 @@ SectorSession = Annotated[AsyncSession, Depends(_sector_session, scope="function
 """A transaction over all tenants, for the operators' and regulators' doors; it commits before the response is sent."""
 
 
-def error_response(error: DomainError) -> JSONResponse:
-    """Render a domain error; the only place that does."""
+async def _on_domain_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, DomainError)  # noqa: S101 - registered for this class only.
+    return _refusal(request, error)
+
+
+def _refusal(request: Request, error: DomainError) -> Response:
+    request.state.error_code = error.code
     return JSONResponse(error.body(), status_code=error.status, headers=error.headers)
 
 
-async def _on_domain_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, DomainError)  # noqa: S101 - registered for this class only.
-    return error_response(error)
-
-
-async def _on_validation_error(_: Request, error: Exception) -> Response:
+async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class only.
+    if error.errors()[0]["type"] == "json_invalid":
+        return _refusal(request, InvalidRequest("The body is not valid JSON."))
     problems = [_problem(item) for item in error.errors()]
     param = problems[0][0]
     message = "; ".join(f"{where}: {what}" for where, what in problems)
-    return error_response(InvalidRequest(message, param=param))
+    return _refusal(request, InvalidRequest(message, param=param))
 
 
 def _problem(item: dict[str, Any]) -> tuple[str, str]:
@@ -135,74 +182,36 @@ def _problem(item: dict[str, Any]) -> tuple[str, str]:
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only.
+    if isinstance(error.__cause__, DomainError):
+        # The framework turns whatever fails while it reads a body into a 400 of its own.
+        return _refusal(request, error.__cause__)
+    if error.status_code == 404:
+        return _refusal(request, RouteNotFound(f"Unknown request URL: {request.method} {request.url.path}."))
     if error.status_code == 405:
-        return error_response(MethodNotAllowed(f"{request.method} is not allowed here.", headers=error.headers))
-    return error_response(RouteNotFound(f"Unknown request URL: {request.method} {request.url.path}."))
+        return _refusal(request, MethodNotAllowed(f"{request.method} is not allowed here.", headers=error.headers))
+    if error.status_code == 400:
+        return _refusal(request, InvalidRequest("The body could not be read."))
+    family = InvalidRequest if error.status_code < 500 else DomainError
+    request.state.error_code = family.code
+    return JSONResponse(family(error.detail).body(), status_code=error.status_code, headers=error.headers)
 
 
-async def _on_defect(request: Request, error: Exception) -> Response:
-    _log.error("unhandled exception", path=request.url.path, exc_info=error)
-    return error_response(DomainError("The platform failed to answer this request."))
+async def _on_client_gone(request: Request, _: Exception) -> Response:
+    return _refusal(request, InvalidRequest("The client left before its request had arrived."))
 
 
 async def _on_database_error(request: Request, error: Exception) -> Response:
     _log.error("the database failed", path=request.url.path, exc_info=error)
-    return error_response(Unavailable("The platform's database cannot be reached; nothing was done."))
+    return _refusal(request, Unavailable("The platform's database cannot be reached; nothing was done."))
 
 
-def install_error_handlers(app: FastAPI) -> None:
-    """Make every error of `app` leave in one shape."""
+def install_door(app: FastAPI, name: str, *, body_bytes_max: int) -> None:
+    """Give `app` what every door has: an id for each request, a bound for its body, errors of one shape and a log."""
     app.add_exception_handler(OperationalError, _on_database_error)
     app.add_exception_handler(InterfaceError, _on_database_error)
     app.add_exception_handler(OSError, _on_database_error)
     app.add_exception_handler(DomainError, _on_domain_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(Exception, _on_defect)
-
-
-class RequestIdMiddleware:
-    """Gives each request an id, echoing the client's own when it is well formed, and answers with it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; `scope["state"]["request_id"]` holds the id for the routes."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        request_id = well_formed_request_id(sent.decode("latin-1")) or new_id("req")
-        scope.setdefault("state", {})["request_id"] = request_id
-        header = (b"x-request-id", request_id.encode())
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message.setdefault("headers", []).append(header)
-            await send(message)
-
-        await self._app(scope, receive, send_with_id)
-
-
-class BodyLimitMiddleware:
-    """Refuses a body over the limit by its declared length, before anything of it is read or anyone is asked."""
-
-    def __init__(self, app: ASGIApp, bytes_max: int) -> None:
-        self._app = app
-        self._bytes_max = bytes_max
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; a body without a declared length is refused too."""
-        if scope["type"] == "http":
-            headers = dict(scope["headers"])
-            declared = headers.get(b"content-length", b"0")
-            error: InvalidRequest | None = None
-            if b"transfer-encoding" in headers:
-                error = LengthRequired("The request must declare the length of its body.")
-            elif not declared.isdigit() or int(declared) > self._bytes_max:
-                error = BodyTooLarge(self._bytes_max)
-            if error is not None:
-                await error_response(error)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+    app.add_exception_handler(ClientDisconnect, _on_client_gone)
+    app.add_middleware(Ingress, door=name, body_bytes_max=body_bytes_max)

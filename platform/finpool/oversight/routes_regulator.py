@@ -5,12 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from finpool.kernel.actor import Actor
-from finpool.kernel.web import SectorSession, requires
+from finpool.kernel.web import DoorRoute, SectorSession, requires
 from finpool.metering.schemas import UsageList, UsageQuery
 from finpool.oversight import service
 from finpool.oversight.schemas import EntriesQuery, EntryList, InstitutionList
 
-router = APIRouter(tags=["oversight"])
+router = APIRouter(tags=["oversight"], route_class=DoorRoute)
 
 
 @router.get("/v1/institutions")

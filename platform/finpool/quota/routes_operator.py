@@ -7,12 +7,12 @@ from fastapi import APIRouter, Depends
 from finpool.audit import service as audit
 from finpool.kernel.actor import Actor
 from finpool.kernel.ids import TenantId
-from finpool.kernel.web import SectorSession, requires
+from finpool.kernel.web import DoorRoute, SectorSession, requires
 from finpool.quota import repository, service
 from finpool.quota.schemas import AccountView, Limits
 from finpool.tenancy import service as tenancy
 
-router = APIRouter(prefix="/v1/tenants/{tenant_id}", tags=["quota"])
+router = APIRouter(prefix="/v1/tenants/{tenant_id}", tags=["quota"], route_class=DoorRoute)
 
 
 @router.put("/limits")

@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request
 
 from finpool.kernel.actor import Actor
-from finpool.kernel.ids import SLUG_PATTERN, ModelId, ProjectId, TenantId
-from finpool.kernel.web import SectorSession, requires
+from finpool.kernel.ids import SLUG_PATTERN, ModelId, ProjectId
+from finpool.kernel.web import DoorRoute, SectorSession, TenantPath, requires
 from finpool.tenancy import service
 from finpool.tenancy.schemas import (
     NewProject,
@@ -19,9 +19,8 @@ from finpool.tenancy.schemas import (
     TenantList,
 )
 
-router = APIRouter(prefix="/v1/tenants", tags=["tenants"])
+router = APIRouter(prefix="/v1/tenants", tags=["tenants"], route_class=DoorRoute)
 
-TenantPath = Annotated[TenantId, Path(pattern=SLUG_PATTERN)]
 ProjectPath = Annotated[ProjectId, Path(pattern=SLUG_PATTERN)]
 TenantReader = Annotated[Actor, Depends(requires("tenant:read"))]
 TenantWriter = Annotated[Actor, Depends(requires("tenant:write"))]

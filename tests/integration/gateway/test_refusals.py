@@ -145,3 +145,10 @@ async def test_the_clients_request_id_is_echoed_when_it_is_well_formed(bank, key
     assert headers["x-request-id"].startswith("req_")
     assert headers["openai-organization"] == "bank-a"
     assert headers["openai-processing-ms"].isdigit()
+
+
+async def test_without_an_id_of_the_clients_the_answer_and_the_header_name_the_same_request(bank, key):
+    _, body, headers = await post(bank, key, GOOD)
+    assert body["id"] == headers["x-request-id"].replace("req_", "chatcmpl-")
+    _, again, headers = await post(bank, key, GOOD, **{"x-request-id": "trace-7"})
+    assert (headers["x-request-id"], again["id"] == body["id"]) == ("trace-7", False)

@@ -1,0 +1,130 @@
+"""What happens to every request at every door: it gets an id, its body is bounded, and a refusal leaves a log line."""
+
+import json
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from structlog.contextvars import bound_contextvars
+
+from finpool.kernel.errors import BodyTooLarge, DomainError
+from finpool.kernel.ids import new_id, well_formed_request_id
+from finpool.kernel.logs import logger
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+PATH_LENGTH_MAX = 200
+_RETRY_COUNT = re.compile(rb"^[0-9]{1,4}$")
+_log = logger("kernel.ingress")
+
+
+class Ingress:
+    """The outermost step of a door.
+
+    `scope["state"]["request_id"]` holds the request's id, which is always the platform's own. The answer carries it as
+    `x-request-id`, or the client's instead where that is well formed. Every log line of the request carries both.
+    """
+
+    def __init__(self, app: App, door: str, body_bytes_max: int) -> None:
+        self._app = app
+        self._door = door
+        self._body_bytes_max = body_bytes_max
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Serve one request. What goes wrong without a handler is a 500 here, where it still has its id."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+        request_id = state["request_id"] = new_id("req")
+        of_client = well_formed_request_id(_header(scope, b"x-request-id").decode("latin-1"))
+        ids = {"request_id": request_id, "client_request_id": of_client}
+        header = (b"x-request-id", (of_client or request_id).encode())
+        started = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message.setdefault("headers", []).append(header)
+                if message["status"] >= 400:
+                    self._log_refusal(scope, message["status"], ids)
+            await send(message)
+
+        with bound_contextvars(**ids):
+            try:
+                await self._app(scope, self._bounded(scope, receive), send_with_id)
+            except BodyTooLarge as error:
+                await send_error(scope, error, send_with_id)
+            except Exception:
+                _log.exception("unhandled exception", path=_path(scope), **ids)
+                if started:
+                    raise
+                await send_error(scope, DomainError("The platform failed to answer this request."), send_with_id)
+
+    def _bounded(self, scope: Message, receive: Receive) -> Receive:
+        """Return `receive` for a body of at most the limit; raises `BodyTooLarge`, at once where the length is told.
+
+        The server holds a client to the length that it told, so only a body without one is counted.
+        """
+        declared = _header(scope, b"content-length")
+        if declared and not (declared.isdigit() and int(declared) <= self._body_bytes_max):
+            raise BodyTooLarge(self._body_bytes_max)
+        if not _header(scope, b"transfer-encoding"):
+            return receive
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._body_bytes_max:
+                raise BodyTooLarge(self._body_bytes_max)
+            return message
+
+        return counted
+
+    def _log_refusal(self, scope: Message, status: int, ids: dict[str, str | None]) -> None:
+        """Write one line about a request that was not served: who and what, never a body or a credential."""
+        state = scope["state"]
+        retry_count = _header(scope, b"x-stainless-retry-count")
+        actor = state.get("actor")
+        _log.info(
+            "request refused",
+            door=self._door,
+            method=scope["method"],
+            path=_path(scope),
+            status=status,
+            code=state.get("error_code"),
+            tenant_id=actor.tenant_id if actor else None,
+            **ids,
+            retry_count=int(retry_count) if _RETRY_COUNT.fullmatch(retry_count) else None,
+        )
+
+
+async def send_error(scope: Message, error: DomainError, send: Send) -> None:
+    """Answer with a domain error, where no framework does."""
+    scope["state"]["error_code"] = error.code
+    body = json.dumps(error.body()).encode()
+    headers = {"content-type": "application/json", "content-length": str(len(body)), **error.headers}
+    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": error.status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _header(scope: Message, wanted: bytes) -> bytes:
+    for name, value in scope["headers"]:
+        if name == wanted:
+            found: bytes = value
+            return found
+    return b""
+
+
+def _path(scope: Message) -> str:
+    """Return the route's template where there is one, else the path as it was asked for."""
+    route = scope.get("route")
+    path: str = getattr(route, "path", None) or scope["path"]
+    return path[:PATH_LENGTH_MAX]
