@@ -142,12 +142,13 @@ def _read_record(home: Home, name: str) -> ProcessRecord | None:
     path = _record_path(home, name)
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
+        readable = isinstance(document["pid"], int) and isinstance(document["started"], str)
         record = ProcessRecord(**document)
     except FileNotFoundError:
         return None
-    except (OSError, TypeError) as error:
+    except (OSError, TypeError, KeyError) as error:
         raise ValueError(f"{path} is no record of a process") from error
-    if not isinstance(record.pid, int) or not isinstance(record.started, str):
+    if not readable:
         raise ValueError(f"{path} is no record of a process")
     return record
 
