@@ -1,8 +1,8 @@
 """The catalogue of models: loaded whole at the start, never changed while a process runs."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import yaml
 from pydantic import ValidationError
@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from finpool.catalogue.errors import CatalogueInvalid, ModelNotFound
 from finpool.catalogue.schemas import Model
 from finpool.kernel.ids import ModelId
+from finpool.kernel.strict_yaml import load_yaml
 
 
 def default_directory() -> Path:
@@ -51,26 +52,9 @@ class Catalogue:
         return tuple(self._models.values())
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, except that a key given twice is an error and not a silent choice of the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = getattr(key_node, "value", None)
-            if isinstance(key, str) and key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key}' is given twice", key_node.start_mark
-                )
-            if isinstance(key, str):
-                seen.add(key)
-        return super().construct_mapping(node, deep=deep)
-
-
 def _load_model(file: Path) -> Model:
     try:
-        # The loader derives from SafeLoader, so it makes plain values only.
-        declared = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
+        declared = load_yaml(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise CatalogueInvalid(f"{file}: cannot be read: {error}") from error
     except yaml.YAMLError as error:

@@ -71,7 +71,7 @@ def test_all_faults_of_all_files_are_named_with_file_and_field(directory: Path) 
         (("name: Bank C 银行", "name: ' Bank C'"), "does not match"),
         (("[b-model, a-model]", "['*', a-model]"), "must stand alone"),
         (("- {id: one, name: One}", "- {id: one, name: One}\n  - {id: one, name: Two}"), "'one' is declared twice"),
-        (("name: Bank C 银行", "name: A\nname: B"), "name is given twice"),
+        (("name: Bank C 银行", "name: A\nname: B"), "'name' is given twice"),
     ],
 )
 def test_a_wrong_declaration_is_refused(directory: Path, change: tuple[str, str], expected: str) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -13,7 +12,7 @@ from finpool.apps.client.errors import CliError
 from finpool.apps.local.home import Home, local_settings
 from finpool.identity import token_service
 from finpool.identity.models import PlatformToken
-from finpool.kernel.actor import Role
+from finpool.kernel.actor import Audience, Role
 from finpool.kernel.database import Database
 from finpool.kernel.settings import Settings
 
@@ -22,19 +21,19 @@ token_app = typer.Typer(no_args_is_help=True, help="Tokens of operators and regu
 Result = TypeVar("Result")
 
 
-class TokenRole(StrEnum):
-    """Roles that have tokens."""
+ROLES = tuple(role for role in Role if role.audience is not Audience.TENANT)
+"""Roles that have tokens; a tenant's have keys."""
 
-    OPERATOR_ADMIN = "operator.admin"
-    OPERATOR_BILLING = "operator.billing"
-    OPERATOR_SRE = "operator.sre"
-    REGULATOR_EXAMINER = "regulator.examiner"
-    REGULATOR_SUPERVISOR = "regulator.supervisor"
+
+def _role(value: str) -> Role:
+    if value not in ROLES:
+        raise typer.BadParameter(f"{value!r} is none of {', '.join(ROLES)}")
+    return Role(value)
 
 
 @token_app.command("issue")
 def issue(
-    role: Annotated[TokenRole, typer.Option(help="What the token may do.")],
+    role: Annotated[Role, typer.Option(parser=_role, metavar="|".join(ROLES), help="What the token may do.")],
     name: Annotated[str, typer.Option(help="Whose it is.")],
     json: JsonOption = False,
 ) -> None:
@@ -43,7 +42,7 @@ def issue(
     pepper = settings.secret("key_pepper")
 
     async def work(session: AsyncSession) -> tuple[str, str]:
-        return await token_service.issue_platform_token(session, Role(role), name, pepper=pepper)
+        return await token_service.issue_platform_token(session, role, name, pepper=pepper)
 
     token_id, secret = _as_owner(settings, work)
     shown = {"id": token_id, "name": name, "role": str(role), "secret": secret}

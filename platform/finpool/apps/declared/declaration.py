@@ -10,6 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from finpool.apps.client.errors import DeclarationsInvalid
+from finpool.kernel.strict_yaml import load_yaml
 
 FILE_NAME = "tenant.yaml"
 SCHEMA_PATH = Path("_schema") / "tenant.schema.json"
@@ -85,21 +86,9 @@ def _validator(directory: Path) -> Draft202012Validator:
         raise DeclarationsInvalid([f"{path}: not valid JSON: {error}"]) from error
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, except that a key given twice is an error: the second budget must not win in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"{', '.join(twice)} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep=deep)
-
-
 def _read(file: Path) -> tuple[Any, list[str]]:
     try:
-        # The loader derives from SafeLoader, so it makes plain values only.
-        return yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader), []  # noqa: S506
+        return load_yaml(file.read_text(encoding="utf-8")), []
     except (OSError, UnicodeDecodeError) as error:
         return None, [f"{file}: cannot be read: {error}"]
     except yaml.YAMLError as error:

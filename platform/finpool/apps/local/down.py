@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from finpool.apps.local.components import DOORS, POOL, STOP_ORDER, WORKER, Component, local_url
+from finpool.apps.local.components import DOORS, POOL, STOP_ORDER, WORKER, Component
 from finpool.apps.local.home import Home, exclusive
 from finpool.apps.local.postgres import postgres_pid, stop_postgres
 from finpool.apps.local.processes import Stopped, log_path, running_process, stop_process
 from finpool.apps.local.progress import Progress
-from finpool.apps.local.readiness import answers
+from finpool.apps.local.readiness import door_answers, models_answer
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.kernel.settings import Settings
 from finpool.metering.errors import SpoolCorrupt
@@ -91,9 +91,7 @@ def _records_waiting(settings: Settings) -> int | None:
 
 def _is_ready(settings: Settings, component: Component) -> bool:
     if component in DOORS:
-        return answers(f"{local_url(settings, component)}/readyz")
+        return door_answers(settings, component)
     if component == POOL:
-        token = settings.secret("engine_token").decode()
-        models = Catalogue.load(settings.catalogue_dir or default_directory()).all()
-        return all(answers(f"{settings.serve_base_url}/engines/{model.id}/health", token) for model in models)
+        return models_answer(settings, Catalogue.load(settings.catalogue_dir or default_directory()).all())
     return component == WORKER

@@ -2,13 +2,15 @@
 
 import http.client
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from urllib.parse import urlsplit
 
-from finpool.apps.local.components import Component
+from finpool.apps.local.components import Component, local_url
 from finpool.apps.local.home import Home
 from finpool.apps.local.processes import last_log_line, log_path, running_process
+from finpool.catalogue.schemas import Model
 from finpool.kernel.errors import ConfigurationError
+from finpool.kernel.settings import Settings
 
 _PAUSE_SECONDS = 0.1
 _PROBE_SECONDS = 5.0
@@ -25,6 +27,17 @@ def answers(url: str, token: str | None = None) -> bool:
         return False
     finally:
         connection.close()
+
+
+def door_answers(settings: Settings, door: Component) -> bool:
+    """Tell whether a door is ready to work."""
+    return answers(f"{local_url(settings, door)}/readyz")
+
+
+def models_answer(settings: Settings, models: Iterable[Model]) -> bool:
+    """Tell whether the engine of every model is healthy."""
+    token = settings.secret("engine_token").decode()
+    return all(answers(f"{settings.serve_base_url}/engines/{model.id}/health", token) for model in models)
 
 
 def wait_until(

@@ -13,7 +13,6 @@ from finpool.apps.local.components import (
     START_ORDER,
     Component,
     component_environment,
-    local_url,
 )
 from finpool.apps.local.demo import Demo
 from finpool.apps.local.doctor import examine
@@ -21,10 +20,9 @@ from finpool.apps.local.home import Home, exclusive
 from finpool.apps.local.postgres import start_postgres
 from finpool.apps.local.processes import running_process, start_process
 from finpool.apps.local.progress import Note, Progress
-from finpool.apps.local.readiness import answers, wait_until
+from finpool.apps.local.readiness import door_answers, models_answer, wait_until
 from finpool.apps.local.secret_files import DATABASE_ROLES, SECRET_NAMES, ensure_secret
 from finpool.apps.migrate import migrate
-from finpool.catalogue.schemas import Model
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.catalogue.weights_service import ensure_weights
 from finpool.kernel.errors import ConfigurationError
@@ -125,14 +123,10 @@ class _Start:
         start_process(self._home, component.name, component.command(), environment, port)
 
     def _doors_ready(self) -> bool:
-        return all(answers(f"{local_url(self._settings, door)}/readyz") for door in DOORS)
+        return all(door_answers(self._settings, door) for door in DOORS)
 
     def _models_ready(self) -> bool:
-        token = self._settings.secret("engine_token").decode()
-        return all(answers(self._engine_url(model), token) for model in self._models)
-
-    def _engine_url(self, model: Model) -> str:
-        return f"{self._settings.serve_base_url}/engines/{model.id}/health"
+        return models_answer(self._settings, self._models)
 
     def _demo(self, owner_url: str, tenants_dir: Path, note: Note) -> Demo:
         demo = Demo(self._settings, self._home)
