@@ -40,6 +40,11 @@ def test_help_is_no_error() -> None:
         ["limits", "set", "bank-a", "--concurrency", "many"],
         ["tenant", "change", "bank-a"],
         ["usage", "show", "--group-by", "colour"],
+        ["usage", "show", "--group-by", "tenant,colour"],
+        ["usage", "show", "--group-by", ","],
+        ["token", "issue", "--role", "tenant.owner", "--name", "A"],
+        ["key", "change", "bank-a", "key_1"],
+        ["audit", "verify", "--head", "12"],
     ],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -137,6 +137,13 @@ def create_key(
         show_lines(["The secret is shown this once: keep it in a safe place."])
 
 
+@key_app.command("change")
+def change_key(tenant: TenantArgument, key: KeyArgument, name: NewNameOption = None, json: JsonOption = False) -> None:
+    """Rename a key; what it may do stays."""
+    body = _given({"name": name})
+    _show_one(operator_api().patch(f"{_path(tenant)}/keys/{segment(key)}", body), json=json)
+
+
 @key_app.command("revoke")
 def revoke_key(tenant: TenantArgument, key: KeyArgument, json: JsonOption = False) -> None:
     """Revoke a key for good; requests with it are refused within two seconds."""

@@ -1,6 +1,5 @@
 """`finpool limits`, `finpool model` and `finpool usage`: what operators set and see."""
 
-from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +12,7 @@ from finpool.apps.declared.declaration import LIMIT_FIELDS
 from finpool.apps.local.home import local_settings
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.catalogue.weights_service import ensure_weights
+from finpool.metering.schemas import UsageDimension
 
 limits_app = typer.Typer(no_args_is_help=True, help="Budgets and rates of a tenant.")
 model_app = typer.Typer(no_args_is_help=True, help="Models of the catalogue.")
@@ -25,16 +25,6 @@ RateOption = Annotated[str | None, typer.Option(help=f"A whole number, or '{NOT_
 
 _MODEL_COLUMNS = ("id", "title", "kind", "engine", "context_tokens", "licence", "price_version")
 _COUNT_COLUMNS = ("requests", "input_tokens", "cached_input_tokens", "output_tokens", "cost_micros", "currency")
-
-
-class Dimension(StrEnum):
-    """What usage can be grouped by."""
-
-    TENANT = "tenant"
-    PROJECT = "project"
-    KEY = "key"
-    MODEL = "model"
-    DAY = "day"
 
 
 @limits_app.command("show")
@@ -110,21 +100,34 @@ def show_usage(
         str | None, typer.Option("--from", help="Begin: date, date and time with zone, or Unix seconds.")
     ] = None,
     end: Annotated[str | None, typer.Option("--to", help="End, not included; now if left out.")] = None,
-    group_by: Annotated[list[Dimension] | None, typer.Option("--group-by", help="Repeat it to group finer.")] = None,
+    group_by: Annotated[
+        list[str] | None,
+        typer.Option("--group-by", metavar=",".join(UsageDimension), help="One or several; repeated, too."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Show the usage of all tenants, this month's by default."""
-    dimensions = group_by or [Dimension.TENANT]
+    dimensions = [UsageDimension.TENANT] if group_by is None else _dimensions(group_by)
     query = {"from": start, "to": end, "group_by": ",".join(dimensions)}
     answer = operator_api().get("/v1/usage", query)
     if json:
         show_json(answer)
         return
     groups: list[dict[str, Any]] = answer["data"]
-    columns = [dimension if dimension == Dimension.DAY else f"{dimension}_id" for dimension in dimensions]
+    columns = [dimension if dimension == UsageDimension.DAY else f"{dimension}_id" for dimension in dimensions]
     columns += _COUNT_COLUMNS
     show_lines([f"from {answer['from']} to {answer['to']}"])
     show_table(columns, ([group.get(column) for column in columns] for group in groups), empty="Nothing was used.")
+
+
+def _dimensions(given: list[str]) -> list[UsageDimension]:
+    """Read `tenant,model`, also when it is given in several options; the order stays, repetitions go."""
+    names = dict.fromkeys(name.strip() for each in given for name in each.split(","))
+    if unknown := [name for name in names if name not in tuple(UsageDimension)]:
+        raise CliError(
+            f"--group-by takes {', '.join(UsageDimension)}, not {unknown[0]!r}", code="usage", exit_code=ExitCode.USAGE
+        )
+    return [UsageDimension(name) for name in names]
 
 
 def _limit(field: str, value: str) -> int | None:
