@@ -63,3 +63,10 @@ def test_an_unknown_token_is_said_to_be_unknown(finpool: Any) -> None:
 
 def test_a_tenants_role_is_a_usage_error(finpool: Any) -> None:
     assert finpool("issue", "--role", "tenant.owner", "--name", "x", exit_code=2)
+
+
+def test_a_token_is_not_issued_under_a_name_that_misleads(finpool: Any) -> None:
+    for name in ("", "night\u202etfihs", "a\u200bb", "x" * 201):
+        refused = finpool("issue", "--role", "operator.sre", "--name", name, exit_code=1)
+        assert refused["error"]["code"] == "invalid_request"
+    assert finpool("list") == []

@@ -13,13 +13,22 @@ from finpool.identity.errors import TokenNotFound
 from finpool.identity.models import CredentialStatus, PlatformToken
 from finpool.kernel.actor import Audience, Role
 from finpool.kernel.clock import now
+from finpool.kernel.errors import InvalidRequest
 from finpool.kernel.ids import new_id
+from finpool.kernel.names import plain_name
 
 
 async def issue_platform_token(session: AsyncSession, role: Role, name: str, *, pepper: bytes) -> tuple[str, str]:
-    """Create a token for an operator or a regulator and return its id and secret; the secret is shown once."""
+    """Create a token for an operator or a regulator and return its id and secret; the secret is shown once.
+
+    Raises `InvalidRequest` for a name that would mislead whoever reads it.
+    """
     if role.audience == Audience.TENANT:
         raise ValueError(f"{role} is a tenant's role: tenants have keys, not platform tokens")
+    try:
+        name = plain_name(name)
+    except ValueError as error:
+        raise InvalidRequest(f"name: {error}", param="name") from error
     secret = credentials.new_credential(role.audience)
     token = PlatformToken(
         token_id=new_id("token"),

@@ -7,12 +7,12 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from finpool.kernel.ids import SLUG_PATTERN, ProjectId, TenantId
+from finpool.kernel.names import NAME_LENGTH_MAX, plain_name
 from finpool.tenancy.models import Project, ProjectStatus, Tenant, TenantStatus
 
 ALL_MODELS = "*"
 """In a tenant's `models`: every shared model of the catalogue, those added later included."""
 
-NAME_LENGTH_MAX = 200
 MODELS_MAX = 500
 
 Slug = Annotated[str, StringConstraints(pattern=SLUG_PATTERN)]
@@ -20,9 +20,10 @@ Slug = Annotated[str, StringConstraints(pattern=SLUG_PATTERN)]
 
 Name = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=NAME_LENGTH_MAX, pattern=r"^[^\x00-\x1f\x7f]+$"),
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=NAME_LENGTH_MAX),
+    AfterValidator(plain_name),
 ]
-"""What people call it, in any script; no control characters, which neither a log nor a text column bears."""
+"""What people call it, in any script, without characters that cannot be seen."""
 
 
 def _grants_are_plain(models: tuple[str, ...]) -> tuple[str, ...]:
