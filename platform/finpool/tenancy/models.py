@@ -9,7 +9,10 @@ from sqlmodel import Field, SQLModel
 
 
 class TenantStatus(StrEnum):
-    """A suspended tenant's keys are refused at once; nothing is deleted."""
+    """A suspended tenant's keys are refused at once; nothing is deleted.
+
+    What was admitted before is served to its end: a suspension refuses requests, it does not break off answers.
+    """
 
     ACTIVE = "active"
     SUSPENDED = "suspended"
