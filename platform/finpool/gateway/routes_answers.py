@@ -11,6 +11,7 @@ from finpool.gateway.call import Call
 from finpool.gateway.render import DONE, Renderer, error_event
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.errors import DomainError
+from finpool.quota.schemas import rate_headers
 
 CLIENT_READ_SECONDS_MAX = 60.0
 
@@ -51,10 +52,7 @@ class Answer(Response, ABC):
             "content-type": content_type,
             "openai-processing-ms": str(int((monotonic_seconds() - self._began_at) * 1000)),
         }
-        for name, rate in self._call.rates().items():
-            headers[f"x-ratelimit-limit-{name}"] = str(rate.limit)
-            headers[f"x-ratelimit-remaining-{name}"] = str(rate.remaining)
-            headers[f"x-ratelimit-reset-{name}"] = duration(rate.reset_ms)
+        headers |= rate_headers(self._call.rates())
         if content_bytes is None:
             headers["cache-control"] = "no-cache"
         else:
@@ -114,11 +112,3 @@ async def _send_part(send: Send, part: bytes) -> None:
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def duration(milliseconds: int) -> str:
-    """Render as OpenAI does: `12ms`, `1s`, `1m30s`."""
-    if milliseconds < 1000:
-        return f"{milliseconds}ms"
-    minutes, seconds = divmod(-(-milliseconds // 1000), 60)
-    return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"

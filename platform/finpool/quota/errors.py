@@ -27,7 +27,7 @@ class RateLimitExceeded(DomainError):
 
 
 class RequestAboveLimit(DomainError):
-    """One request alone is larger than the rate allows in a whole minute; trying again does not help."""
+    """One request alone is above a rate or the concurrency, which may be 0; trying again does not help."""
 
     status = 429
     code = "rate_limit_exceeded"

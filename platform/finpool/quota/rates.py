@@ -73,9 +73,8 @@ class TenantRates:
     def take(self, limits: Limits, request_id: RequestId, tokens: int, now: float) -> None:
         """Count one request of at most `tokens`, or raise and count nothing."""
         if limits.concurrency is not None and self.under_way >= limits.concurrency:
-            raise RateLimitExceeded(
-                f"Limit of {limits.concurrency} concurrent requests reached for tenant {self._tenant_id}.", 500
-            )
+            message = f"Limit of {limits.concurrency} concurrent requests reached for tenant {self._tenant_id}."
+            raise RateLimitExceeded(message, 500) if limits.concurrency else RequestAboveLimit(message)
         if limits.requests_per_minute is not None:
             self._check(self._requests, limits.requests_per_minute, 1, "requests", now)
         if limits.tokens_per_minute is not None:

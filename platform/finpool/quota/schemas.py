@@ -1,5 +1,6 @@
 """What goes in and out of the quota domain."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -53,3 +54,21 @@ class RateStatus:
     limit: int
     remaining: int
     reset_ms: int
+
+
+def rate_headers(rates: Mapping[str, RateStatus]) -> dict[str, str]:
+    """Return the `x-ratelimit-*` headers for rates by their names in the headers, as OpenAI writes them."""
+    headers = {}
+    for name, rate in rates.items():
+        headers[f"x-ratelimit-limit-{name}"] = str(rate.limit)
+        headers[f"x-ratelimit-remaining-{name}"] = str(rate.remaining)
+        headers[f"x-ratelimit-reset-{name}"] = _duration(rate.reset_ms)
+    return headers
+
+
+def _duration(milliseconds: int) -> str:
+    """Render as OpenAI does: `12ms`, `1s`, `1m30s`."""
+    if milliseconds < 1000:
+        return f"{milliseconds}ms"
+    minutes, seconds = divmod(-(-milliseconds // 1000), 60)
+    return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"

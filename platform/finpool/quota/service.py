@@ -4,14 +4,18 @@ from collections.abc import Collection
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from finpool.audit import service as audit
+from finpool.kernel.actor import Actor
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.ids import LeaseId, RequestId, TenantId
 from finpool.kernel.money import to_micros_ceiling
 from finpool.quota import repository
+from finpool.quota.errors import RateLimitExceeded, RequestAboveLimit
 from finpool.quota.leases import Leases
 from finpool.quota.models import Account
 from finpool.quota.rates import TenantRates
-from finpool.quota.schemas import AccountView, Limits, RateStatus, Reservation
+from finpool.quota.schemas import AccountView, Limits, RateStatus, Reservation, rate_headers
+from finpool.tenancy import service as tenancy
 
 _NOTHING = Limits(budget_micros=0)
 
@@ -37,6 +41,15 @@ async def limits_of(session: AsyncSession, tenant_id: TenantId) -> Limits:
     """Return the limits in force; no budget while none were set."""
     row = await repository.account(session, tenant_id)
     return _limits(row) if row is not None else _NOTHING
+
+
+async def set_limits(session: AsyncSession, actor: Actor, tenant_id: TenantId, limits: Limits) -> Limits:
+    """Set a tenant's limits; those in force already are no change. Raises `TenantNotFound`."""
+    await tenancy.get_tenant(session, tenant_id)
+    if limits != await limits_of(session, tenant_id):
+        await repository.set_limits(session, tenant_id, limits)
+        await audit.append(session, kind="limits.changed", tenant_id=tenant_id, actor=actor, body=limits.model_dump())
+    return limits
 
 
 def _limits(row: Account) -> Limits:
@@ -91,10 +104,15 @@ class Quota:
     ) -> Reservation:
         """Hold what a request may cost at the most.
 
-        Raises `RateLimitExceeded`, `RequestAboveLimit` or `InsufficientQuota`, and then holds and counts nothing.
+        Raises `RateLimitExceeded`, `RequestAboveLimit` or `InsufficientQuota`, and then holds and counts nothing. An
+        error about a rate tells, as an answer does, what is left of the rates.
         """
         rates = self._rates.setdefault(tenant_id, TenantRates(tenant_id))
-        rates.take(self._limits.of(tenant_id), request_id, tokens, monotonic_seconds())
+        try:
+            rates.take(self._limits.of(tenant_id), request_id, tokens, monotonic_seconds())
+        except (RateLimitExceeded, RequestAboveLimit) as error:
+            error.headers |= rate_headers(self.status(tenant_id))
+            raise
         try:
             lease = await self._leases.take(tenant_id, amount_picos)
         except BaseException:

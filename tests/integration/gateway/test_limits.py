@@ -140,3 +140,15 @@ async def test_one_tenants_limits_do_not_touch_another(bank):
             await chat(a)
         await chat(b)
     assert len(await bank.usage("bank-b")) == 1
+
+
+async def test_a_refusal_over_a_rate_says_what_is_left_of_the_rates(bank):
+    key = await bank.add_tenant("bank-a", requests_per_minute=1)
+    async with bank.client(key) as client:
+        await chat(client)
+        with pytest.raises(openai.RateLimitError) as raised:
+            await chat(client)
+    headers = raised.value.response.headers
+    assert (headers["x-ratelimit-limit-requests"], headers["x-ratelimit-remaining-requests"]) == ("1", "0")
+    assert headers["x-ratelimit-reset-requests"]
+    assert int(headers["retry-after-ms"]) > 0

@@ -77,3 +77,11 @@ def test_a_refused_request_counts_nothing():
     rates.give_back(RequestId("1"), requests=1, tokens=4, now=0.0)
     status = rates.status(limits, 0.0)
     assert (status["requests"].remaining, status["tokens"].remaining) == (4, 6)
+
+
+@pytest.mark.parametrize("limit", ["concurrency", "requests_per_minute", "tokens_per_minute"])
+def test_a_limit_of_nothing_tells_the_client_not_to_retry(limit):
+    rates = TenantRates(TenantId("bank-a"))
+    with pytest.raises(DomainError) as refused:
+        rates.take(Limits(budget_micros=0, **{limit: 0}), RequestId("1"), 1, 0.0)
+    assert refused.value.headers == {"x-should-retry": "false"}
