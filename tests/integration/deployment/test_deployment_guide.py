@@ -28,6 +28,20 @@ def test_guide_makes_every_secret_key_that_the_chart_reads(
     assert all(f'"{name}=' in guide for name in files)
 
 
+def test_no_credential_of_the_guide_is_on_a_command_line_of_the_cluster(
+    guide: str, render: Callable[..., list[dict[str, Any]]]
+) -> None:
+    executed = re.findall(r"kubectl [^\n]*exec (?:[^\n]*\\\n)*[^\n]*", guide)
+    assert executed
+    assert not [command for command in executed if "DATABASE_URL" in command or "$" in command]
+    (target,) = {match for command in executed for match in re.findall(r"(job/[\w-]+)", command)}
+    made = {
+        f"{each['kind'].lower()}/{each['metadata']['name']}"
+        for each in render({"tokens": {"enabled": True}}, release="finpool")
+    }
+    assert target in made
+
+
 @pytest.mark.parametrize("layer", ["foundation", "platform"])
 def test_guide_sets_every_variable_that_has_no_default(guide: str, repository: Path, layer: str) -> None:
     folder = f"terraform/environments/example-aws/{layer}"

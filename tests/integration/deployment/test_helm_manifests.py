@@ -50,6 +50,7 @@ VARIATIONS: dict[str, dict[str, Any]] = {
         },
     },
     "migration": {"migration": {"backoffLimit": 0, "deadlineSeconds": 3600}},
+    "tokens": {"tokens": {"enabled": True, "deadlineSeconds": 60}},
     "models": {
         "models": {
             "upgradeStrategy": "None",
@@ -162,7 +163,7 @@ def test_every_pod_is_locked_down(manifests: list[Manifest]) -> None:
         assert spec["securityContext"]["runAsUser"] == 65532
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not any("hostPath" in volume for volume in spec["volumes"])
-    assert seen == {"migrate", "inference", "operator", "regulator", "ray-head", "ray-worker", "test"}
+    assert seen - {"tokens"} == {"migrate", "inference", "operator", "regulator", "ray-head", "ray-worker", "test"}
 
 
 def test_every_container_is_locked_down(manifests: list[Manifest]) -> None:
@@ -199,7 +200,8 @@ def test_every_image_is_named_by_digest(render: Render) -> None:
 def test_each_process_gets_only_the_database_roles_it_needs(manifests: list[Manifest]) -> None:
     on_one_machine = {component.name: set(component.database_roles) for component in START_ORDER}
     assert on_one_machine.pop("pool") == set()
-    roles = on_one_machine | {"migrate": set(ROLES), "ray-head": set(), "ray-worker": set(), "doors": set()}
+    roles = on_one_machine | {"migrate": set(ROLES), "tokens": {"owner"}}
+    roles |= {name: set() for name in ("ray-head", "ray-worker", "doors")}
     for name, container in containers(manifests).items():
         given = {key: value for key, value in environment(container).items() if key.endswith("_DATABASE_URL")}
         assert set(given) == {f"FINPOOL_{role.upper()}_DATABASE_URL" for role in roles[name]}
@@ -213,6 +215,7 @@ def test_each_process_gets_only_the_secret_files_it_needs(manifests: list[Manife
         "inference": ["key_pepper", "engine_token"],
         "operator": ["key_pepper"],
         "regulator": ["key_pepper"],
+        "tokens": ["key_pepper"],
         "ray-head": ["engine_token"],
         "ray-worker": ["engine_token"],
     }

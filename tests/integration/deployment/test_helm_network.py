@@ -155,6 +155,8 @@ def test_only_processes_with_a_database_role_reach_the_database(render: Render, 
     ours = pods(render())
     reaching = {name for name, pod in ours.items() if reaches(policies, pod, DATABASE, 5432)}
     assert reaching == {"inference", "operator", "regulator", "migrate"}
+    with_tokens = pods(render({"tokens": {"enabled": True}}))
+    assert reaches(policies, with_tokens["tokens"], DATABASE, 5432)
     assert not any(reaches(policies, pod, DATABASE, 22) for pod in ours.values())
 
 

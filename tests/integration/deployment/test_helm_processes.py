@@ -73,6 +73,16 @@ def test_the_migration_job_needs_nothing_that_is_installed_after_it(render: Rend
     assert [volume for volume in job["spec"]["template"]["spec"]["volumes"] if "emptyDir" not in volume] == []
 
 
+def test_the_place_to_make_tokens_is_there_only_when_asked_for_and_ends_by_itself(render: Render) -> None:
+    assert not [manifest for manifest in render() if manifest["metadata"]["name"].endswith("-tokens")]
+    job = one(render({"tokens": {"enabled": True, "deadlineSeconds": 120}}), "Job", "-tokens")
+    assert (job["spec"]["activeDeadlineSeconds"], job["spec"]["ttlSecondsAfterFinished"]) == (120, 0)
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    # It runs no `finpool token` itself: what that prints would be in the pod's log.
+    assert container["command"] == ["python", "-c", "import time; time.sleep(120)"]
+    assert "args" not in container
+
+
 def test_every_connection_to_the_database_is_encrypted_and_verified_when_asked(render: Render) -> None:
     verified = {"databaseTls": {"mode": "verify-full", "caConfigMap": "authorities"}}
     for changes, mode, file in (({}, "require", None), (verified, "verify-full", "/etc/finpool/database-ca/ca.pem")):
