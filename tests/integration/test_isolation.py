@@ -19,6 +19,7 @@ from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.clock import now
 from finpool.kernel.database import Database
 from finpool.kernel.ids import KeyId, ProjectId, TenantId
+from finpool.kernel.paging import PageQuery
 from finpool.metering import service as metering
 from finpool.metering.schemas import CompletionsQuery
 from finpool.quota import service as quota
@@ -128,7 +129,9 @@ async def test_without_row_level_security_the_services_still_read_one_tenant_onl
     async with database("operator").for_tenant(BANK_A) as session:
         assert (await session.execute(text("SELECT count(*) FROM project"))).scalar_one() == 2
         assert (await tenancy.get_tenant(session, BANK_A)).tenant_id == BANK_A
-        owned = [*await tenancy.list_projects(session, BANK_A), *await identity.list_keys(session, BANK_A)]
+        projects = await tenancy.list_projects(session, BANK_A, PageQuery())
+        keys = await identity.list_keys(session, BANK_A, PageQuery())
+        owned = [*projects.data, *keys.data]
     assert [row.tenant_id for row in owned] == [BANK_A, BANK_A]
 
 

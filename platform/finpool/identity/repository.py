@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -10,12 +10,14 @@ from finpool.identity.models import ApiKey, CredentialStatus, PlatformToken
 from finpool.kernel.ids import KeyId, TenantId
 
 
-async def keys(session: AsyncSession, tenant_id: TenantId) -> Sequence[ApiKey]:
-    """Return the tenant's keys, the oldest first."""
-    statement = (
-        select(ApiKey).where(col(ApiKey.tenant_id) == tenant_id).order_by(col(ApiKey.created_at), col(ApiKey.key_id))
-    )
-    return (await session.execute(statement)).scalars().all()
+async def keys(session: AsyncSession, tenant_id: TenantId, *, after: str | None, limit: int) -> Sequence[ApiKey]:
+    """Return a number of the tenant's keys, the oldest first, from the one after a key on; none after another's key."""
+    created_at, key_id = col(ApiKey.created_at), col(ApiKey.key_id)
+    statement = select(ApiKey).where(col(ApiKey.tenant_id) == tenant_id)
+    if after is not None:
+        place = select(created_at).where(col(ApiKey.tenant_id) == tenant_id, key_id == after).scalar_subquery()
+        statement = statement.where(or_(created_at > place, and_(created_at == place, key_id > after)))
+    return (await session.execute(statement.order_by(created_at, key_id).limit(limit))).scalars().all()
 
 
 async def key_for_change(session: AsyncSession, tenant_id: TenantId, key_id: KeyId) -> ApiKey | None:

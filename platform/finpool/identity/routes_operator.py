@@ -5,10 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request
 
 from finpool.identity import service
-from finpool.identity.schemas import KEY_ID_PATTERN, CreatedKeyAnswer, KeyAnswer, KeyChange, KeyList, NewKey
+from finpool.identity.schemas import KEY_ID_PATTERN, CreatedKeyAnswer, KeyAnswer, KeyChange, NewKey
 from finpool.kernel.actor import Actor
 from finpool.kernel.ids import KeyId
-from finpool.kernel.web import DoorRoute, SectorSession, TenantPath, requires
+from finpool.kernel.paging import ListPage
+from finpool.kernel.web import DoorRoute, Page, SectorSession, TenantPath, requires
 
 router = APIRouter(prefix="/v1/tenants/{tenant_id}/keys", tags=["keys"], route_class=DoorRoute)
 
@@ -35,9 +36,9 @@ async def create_key(
 
 
 @router.get("")
-async def list_keys(tenant_id: TenantPath, _: KeyReader, session: SectorSession) -> KeyList:
+async def list_keys(tenant_id: TenantPath, _: KeyReader, session: SectorSession, query: Page) -> ListPage[KeyAnswer]:
     """List a tenant's keys, the oldest first, without their secrets."""
-    return KeyList(data=[KeyAnswer.of(key) for key in await service.list_keys(session, tenant_id)])
+    return await service.list_keys(session, tenant_id, query)
 
 
 @router.patch("/{key_id}")

@@ -2,11 +2,12 @@
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from finpool.identity.models import ApiKey, CredentialStatus
 from finpool.kernel.actor import Role
 from finpool.kernel.ids import KeyId, ProjectId, TenantId
+from finpool.kernel.paging import Listed
 from finpool.tenancy.schemas import ChangeBody, Name, RequestBody, Slug, unix_seconds
 
 KEY_ID_PATTERN = r"^key_[0-9a-z]{24}$"
@@ -34,7 +35,7 @@ class KeyChange(ChangeBody):
     name: Name | None = None
 
 
-class KeyAnswer(BaseModel):
+class KeyAnswer(Listed):
     """A key in a response. `hint` is the secret's last four characters; moments are in Unix seconds."""
 
     object: Literal["key"] = "key"
@@ -63,13 +64,6 @@ class CreatedKeyAnswer(KeyAnswer):
     def with_secret(cls, key: ApiKey, secret: str) -> Self:
         """Return the response for a new row."""
         return cls(**_fields(key), secret=secret)
-
-
-class KeyList(BaseModel):
-    """All keys of a tenant, the oldest first."""
-
-    object: Literal["list"] = "list"
-    data: list[KeyAnswer]
 
 
 def _fields(key: ApiKey) -> dict[str, object]:

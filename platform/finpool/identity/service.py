@@ -1,7 +1,5 @@
 """Who a credential stands for, and the life of credentials."""
 
-from collections.abc import Sequence
-
 from asyncpg import PostgresError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -10,12 +8,13 @@ from finpool.audit import service as audit
 from finpool.identity import credentials, repository
 from finpool.identity.errors import CredentialUnknown, KeyNotFound, TenantSuspended
 from finpool.identity.models import ApiKey, CredentialStatus
-from finpool.identity.schemas import KeyChange, NewKey
+from finpool.identity.schemas import KeyAnswer, KeyChange, NewKey
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.clock import now
 from finpool.kernel.database import Database
 from finpool.kernel.errors import Unavailable
 from finpool.kernel.ids import KeyId, ProjectId, TenantId, new_id
+from finpool.kernel.paging import ListPage, PageQuery, page_of
 from finpool.tenancy import service as tenancy
 from finpool.tenancy.service import TenantDirectory
 
@@ -124,10 +123,11 @@ async def create_key(
     return key, secret
 
 
-async def list_keys(session: AsyncSession, tenant_id: TenantId) -> Sequence[ApiKey]:
-    """Return the tenant's keys, revoked ones included, the oldest first; raises `TenantNotFound`."""
+async def list_keys(session: AsyncSession, tenant_id: TenantId, query: PageQuery) -> ListPage[KeyAnswer]:
+    """Return a page of the tenant's keys, revoked ones included, the oldest first; raises `TenantNotFound`."""
     await tenancy.get_tenant(session, tenant_id)
-    return await repository.keys(session, tenant_id)
+    rows = await repository.keys(session, tenant_id, after=query.after, limit=query.limit + 1)
+    return page_of(rows, query, KeyAnswer.of)
 
 
 async def change_key(

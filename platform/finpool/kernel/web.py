@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Annotated, Any, Protocol
 
-from fastapi import Depends, FastAPI, Path, Request
+from fastapi import Depends, FastAPI, Path, Query, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -20,11 +20,15 @@ from finpool.kernel.errors import DomainError, Forbidden, InvalidRequest, Unavai
 from finpool.kernel.ids import SLUG_PATTERN, TenantId
 from finpool.kernel.ingress import Ingress
 from finpool.kernel.logs import logger
+from finpool.kernel.paging import PageQuery
 
 _log = logger("kernel.web")
 
 TenantPath = Annotated[TenantId, Path(pattern=SLUG_PATTERN)]
 """The tenant that a path of the operators' door is about."""
+
+Page = Annotated[PageQuery, Query()]
+"""Which part of a list a route is asked for."""
 
 
 class Gatekeeper(Protocol):

@@ -20,11 +20,15 @@ _INSTITUTIONS = text("""
                coalesce(sum(output_tokens), 0) AS output_tokens
         FROM usage_record WHERE usage_record.tenant_id = tenant.tenant_id AND settled_at >= :since
     ) AS recent
+    WHERE tenant.tenant_id > :after
     ORDER BY tenant.tenant_id
+    LIMIT :limit
 """)
 
 
-async def institutions_across_tenants(session: AsyncSession, *, since: datetime) -> Sequence[RowMapping]:
-    """Return every tenant with its projects, first and last use, and its sums since a time."""
-    parameters: dict[str, Any] = {"since": since}
+async def institutions_across_tenants(
+    session: AsyncSession, *, since: datetime, after: str | None, limit: int
+) -> Sequence[RowMapping]:
+    """Return a number of tenants after an id, with projects, first and last use, and the sums since a time."""
+    parameters: dict[str, Any] = {"since": since, "after": after or "", "limit": limit}
     return (await session.execute(_INSTITUTIONS, parameters)).mappings().all()

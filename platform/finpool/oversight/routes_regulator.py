@@ -5,20 +5,21 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from finpool.kernel.actor import Actor
-from finpool.kernel.web import DoorRoute, SectorSession, requires
+from finpool.kernel.paging import ListPage
+from finpool.kernel.web import DoorRoute, Page, SectorSession, requires
 from finpool.metering.schemas import UsageList, UsageQuery
 from finpool.oversight import service
-from finpool.oversight.schemas import EntriesQuery, EntryList, InstitutionList
+from finpool.oversight.schemas import EntriesQuery, EntryList, Institution
 
 router = APIRouter(tags=["oversight"], route_class=DoorRoute)
 
 
 @router.get("/v1/institutions")
 async def list_institutions(
-    actor: Annotated[Actor, Depends(requires("institution:read"))], session: SectorSession
-) -> InstitutionList:
-    """Return every institution with its contract, its projects and what it used lately."""
-    return InstitutionList(data=await service.institutions(session, actor))
+    actor: Annotated[Actor, Depends(requires("institution:read"))], session: SectorSession, query: Page
+) -> ListPage[Institution]:
+    """Return institutions, by id, each with its contract, its projects and what it used lately."""
+    return await service.institutions(session, actor, query)
 
 
 @router.get("/v1/usage")

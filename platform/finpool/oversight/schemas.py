@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from finpool.audit.schemas import SEQ_MAX, Entry, Head
 from finpool.kernel.ids import SLUG_PATTERN, TenantId
+from finpool.kernel.paging import Listed
 
 
 class RecentUse(BaseModel):
@@ -16,7 +17,7 @@ class RecentUse(BaseModel):
     output_tokens: int
 
 
-class Institution(BaseModel):
+class Institution(Listed):
     """One tenant. Times are Unix seconds, None where nothing was used yet; `models` may be `*`, every shared model."""
 
     object: Literal["institution"] = "institution"
@@ -29,13 +30,6 @@ class Institution(BaseModel):
     first_used_at: int | None
     last_used_at: int | None
     last_30_days: RecentUse
-
-
-class InstitutionList(BaseModel):
-    """Every institution, by id."""
-
-    object: Literal["list"] = "list"
-    data: list[Institution]
 
 
 class EntriesQuery(BaseModel):

@@ -11,6 +11,7 @@ from finpool.audit import service as audit
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
 from finpool.kernel.ids import TenantId
+from finpool.kernel.paging import ListPage, PageQuery, page_of
 from finpool.metering import service as metering
 from finpool.metering.schemas import UsageList, UsageQuery
 from finpool.oversight import repository
@@ -19,11 +20,12 @@ from finpool.oversight.schemas import EntriesQuery, EntryList, Institution, Rece
 _RECENT = timedelta(days=30)
 
 
-async def institutions(session: AsyncSession, actor: Actor) -> list[Institution]:
-    """Return every institution, by id."""
-    await _record_read(session, actor, "institutions", {})
-    rows = await repository.institutions_across_tenants(session, since=now() - _RECENT)
-    return [_institution(row) for row in rows]
+async def institutions(session: AsyncSession, actor: Actor, query: PageQuery) -> ListPage[Institution]:
+    """Return a page of the institutions, by id."""
+    await _record_read(session, actor, "institutions", query.model_dump(mode="json"))
+    since = now() - _RECENT
+    rows = await repository.institutions_across_tenants(session, since=since, after=query.after, limit=query.limit + 1)
+    return page_of(rows, query, _institution)
 
 
 async def usage(session: AsyncSession, actor: Actor, query: UsageQuery) -> UsageList:

@@ -37,15 +37,20 @@ async def project(
     return (await session.execute(statement.with_for_update() if for_change else statement)).scalar_one_or_none()
 
 
-async def projects(session: AsyncSession, tenant_id: TenantId) -> Sequence[Project]:
-    """Return the tenant's projects, by id."""
-    statement = select(Project).where(col(Project.tenant_id) == tenant_id).order_by(col(Project.project_id))
-    return (await session.execute(statement)).scalars().all()
+async def projects(
+    session: AsyncSession, tenant_id: TenantId, *, after: str | None = None, limit: int | None = None
+) -> Sequence[Project]:
+    """Return the tenant's projects, by id: all of them, or those after an id, or a number of them."""
+    statement = select(Project).where(col(Project.tenant_id) == tenant_id, col(Project.project_id) > (after or ""))
+    return (await session.execute(statement.order_by(col(Project.project_id)).limit(limit))).scalars().all()
 
 
-async def tenants_across_tenants(session: AsyncSession) -> Sequence[Tenant]:
-    """Return every tenant that the session's database role may see, by id."""
-    return (await session.execute(select(Tenant).order_by(col(Tenant.tenant_id)))).scalars().all()
+async def tenants_across_tenants(
+    session: AsyncSession, *, after: str | None = None, limit: int | None = None
+) -> Sequence[Tenant]:
+    """Return what the session's database role may see, by id: every tenant, those after an id, or a number of them."""
+    statement = select(Tenant).where(col(Tenant.tenant_id) > (after or ""))
+    return (await session.execute(statement.order_by(col(Tenant.tenant_id)).limit(limit))).scalars().all()
 
 
 async def projects_across_tenants(session: AsyncSession) -> Sequence[Project]:

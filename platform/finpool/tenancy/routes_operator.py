@@ -6,17 +6,16 @@ from fastapi import APIRouter, Depends, Path, Request
 
 from finpool.kernel.actor import Actor
 from finpool.kernel.ids import SLUG_PATTERN, ModelId, ProjectId
-from finpool.kernel.web import DoorRoute, SectorSession, TenantPath, requires
+from finpool.kernel.paging import ListPage
+from finpool.kernel.web import DoorRoute, Page, SectorSession, TenantPath, requires
 from finpool.tenancy import service
 from finpool.tenancy.schemas import (
     NewProject,
     NewTenant,
     ProjectAnswer,
     ProjectChange,
-    ProjectList,
     TenantAnswer,
     TenantChange,
-    TenantList,
 )
 
 router = APIRouter(prefix="/v1/tenants", tags=["tenants"], route_class=DoorRoute)
@@ -45,9 +44,9 @@ async def create_tenant(
 
 
 @router.get("")
-async def list_tenants(_: TenantReader, session: SectorSession) -> TenantList:
-    """List all tenants, by id."""
-    return TenantList(data=[TenantAnswer.of(tenant) for tenant in await service.list_tenants(session)])
+async def list_tenants(_: TenantReader, session: SectorSession, query: Page) -> ListPage[TenantAnswer]:
+    """List tenants, by id."""
+    return await service.list_tenants(session, query)
 
 
 @router.get("/{tenant_id}")
@@ -73,9 +72,11 @@ async def create_project(
 
 
 @router.get("/{tenant_id}/projects")
-async def list_projects(tenant_id: TenantPath, _: ProjectReader, session: SectorSession) -> ProjectList:
+async def list_projects(
+    tenant_id: TenantPath, _: ProjectReader, session: SectorSession, query: Page
+) -> ListPage[ProjectAnswer]:
     """List a tenant's projects, by id."""
-    return ProjectList(data=[ProjectAnswer.of(project) for project in await service.list_projects(session, tenant_id)])
+    return await service.list_projects(session, tenant_id, query)
 
 
 @router.patch("/{tenant_id}/projects/{project_id}")

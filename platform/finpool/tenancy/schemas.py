@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from finpool.kernel.ids import SLUG_PATTERN, ProjectId, TenantId
 from finpool.kernel.names import NAME_LENGTH_MAX, plain_name
+from finpool.kernel.paging import Listed
 from finpool.tenancy.models import Project, ProjectStatus, Tenant, TenantStatus
 
 ALL_MODELS = "*"
@@ -105,7 +106,7 @@ class ProjectChange(ChangeBody):
     status: ProjectStatus | None = None
 
 
-class TenantAnswer(BaseModel):
+class TenantAnswer(Listed):
     """A tenant in a response. `created_at` is in Unix seconds."""
 
     object: Literal["tenant"] = "tenant"
@@ -129,7 +130,7 @@ class TenantAnswer(BaseModel):
         )
 
 
-class ProjectAnswer(BaseModel):
+class ProjectAnswer(Listed):
     """A project in a response. `created_at` is in Unix seconds."""
 
     object: Literal["project"] = "project"
@@ -149,20 +150,6 @@ class ProjectAnswer(BaseModel):
             status=ProjectStatus(project.status),
             created_at=unix_seconds(project.created_at),
         )
-
-
-class TenantList(BaseModel):
-    """All tenants, by id."""
-
-    object: Literal["list"] = "list"
-    data: list[TenantAnswer]
-
-
-class ProjectList(BaseModel):
-    """All projects of a tenant, by id."""
-
-    object: Literal["list"] = "list"
-    data: list[ProjectAnswer]
 
 
 def unix_seconds(moment: datetime) -> int:

@@ -8,6 +8,7 @@ from finpool.audit import service as audit
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
 from finpool.kernel.ids import ModelId, ProjectId, TenantId, slug
+from finpool.kernel.paging import ListPage, PageQuery, page_of
 from finpool.tenancy import repository
 from finpool.tenancy.errors import (
     ModelNotOffered,
@@ -17,7 +18,16 @@ from finpool.tenancy.errors import (
     TenantNotFound,
 )
 from finpool.tenancy.models import Project, ProjectStatus, Tenant, TenantStatus
-from finpool.tenancy.schemas import ALL_MODELS, NewProject, NewTenant, ProjectChange, TenantChange, TenantView
+from finpool.tenancy.schemas import (
+    ALL_MODELS,
+    NewProject,
+    NewTenant,
+    ProjectAnswer,
+    ProjectChange,
+    TenantAnswer,
+    TenantChange,
+    TenantView,
+)
 
 
 class TenantDirectory:
@@ -107,9 +117,10 @@ async def get_tenant(session: AsyncSession, tenant_id: TenantId) -> Tenant:
     return tenant
 
 
-async def list_tenants(session: AsyncSession) -> Sequence[Tenant]:
-    """Return every tenant that the session may see, by id."""
-    return await repository.tenants_across_tenants(session)
+async def list_tenants(session: AsyncSession, query: PageQuery) -> ListPage[TenantAnswer]:
+    """Return a page of the tenants that the session may see, by id."""
+    rows = await repository.tenants_across_tenants(session, after=query.after, limit=query.limit + 1)
+    return page_of(rows, query, TenantAnswer.of)
 
 
 async def change_tenant(
@@ -153,10 +164,11 @@ async def require_active_project(session: AsyncSession, tenant_id: TenantId, pro
         raise ProjectNotFound(project_id)
 
 
-async def list_projects(session: AsyncSession, tenant_id: TenantId) -> Sequence[Project]:
-    """Return the tenant's projects, by id; raises `TenantNotFound`."""
+async def list_projects(session: AsyncSession, tenant_id: TenantId, query: PageQuery) -> ListPage[ProjectAnswer]:
+    """Return a page of the tenant's projects, by id; raises `TenantNotFound`."""
     await get_tenant(session, tenant_id)
-    return await repository.projects(session, tenant_id)
+    rows = await repository.projects(session, tenant_id, after=query.after, limit=query.limit + 1)
+    return page_of(rows, query, ProjectAnswer.of)
 
 
 async def change_project(

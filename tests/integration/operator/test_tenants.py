@@ -38,7 +38,8 @@ async def test_an_operator_creates_reads_and_changes_a_tenant(admin: Client) -> 
         "created_at": 0,
     }
     assert (await admin.get("/v1/tenants/bank-a")).json() == tenant
-    assert (await admin.get("/v1/tenants")).json() == {"object": "list", "data": [tenant]}
+    only = {"object": "list", "data": [tenant], "first_id": "bank-a", "last_id": "bank-a", "has_more": False}
+    assert (await admin.get("/v1/tenants")).json() == only
     changed = await admin.patch("/v1/tenants/bank-a", json={"status": "suspended", "models": [MODEL]})
     assert changed.status_code == 200
     assert changed.json() == tenant | {"status": "suspended", "models": [MODEL], "version": 2}
@@ -118,3 +119,37 @@ async def test_limits_that_are_in_force_already_leave_no_trace(
     assert (await admin.get("/v1/tenants/bank-a/limits")).json() == limits | {"concurrency": 0}
     assert [kind for kind, _ in await audited(settings)].count("limits.changed") == 2
     assert (await admin.put("/v1/tenants/bank-z/limits", json=limits)).status_code == 404
+
+
+async def pages(admin: Client, path: str, **query: Any) -> list[list[str]]:
+    """Return the ids of a list, page by page."""
+    found: list[list[str]] = []
+    page: dict[str, Any] = {"has_more": True}
+    while page["has_more"]:
+        page = (await admin.get(path, params=query)).json()
+        found.append([each["id"] for each in page["data"]])
+        query["after"] = page["last_id"]
+    return found
+
+
+async def test_every_list_comes_in_pages_that_lose_nothing(admin: Client, create_bank: Any) -> None:
+    for bank in ("bank-b", "bank-c", "bank-a"):
+        await create_bank(bank)
+    keys, projects = "/v1/tenants/bank-a/keys", "/v1/tenants/bank-a/projects"
+    for number in range(4):
+        await admin.post(keys, json={"project_id": "retail", "name": str(number)})
+        await admin.post(projects, json={"id": f"p{number}", "name": "x"})
+    assert await pages(admin, "/v1/tenants", limit=2) == [["bank-a", "bank-b"], ["bank-c"]]
+    assert await pages(admin, projects, limit=2) == [["p0", "p1"], ["p2", "p3"], ["retail"]]
+    (whole,) = await pages(admin, keys)
+    assert await pages(admin, keys, limit=2) == [whole[:2], whole[2:4], whole[4:]]
+    (foreign,) = await pages(admin, "/v1/tenants/bank-b/keys")
+    assert await pages(admin, keys, after=foreign[0]) == [[]]
+
+
+async def test_a_part_of_a_list_that_cannot_be_meant_is_a_400(admin: Client, create_bank: Any) -> None:
+    await create_bank()
+    for path in ("/v1/tenants", "/v1/tenants/bank-a/keys", "/v1/tenants/bank-a/projects"):
+        for query in ("limit=0", "limit=1001", "after=%00", "after=A", "before=x"):
+            refused = await admin.get(f"{path}?{query}")
+            assert (refused.status_code, refused.json()["error"]["param"]) == (400, query.split("=")[0])

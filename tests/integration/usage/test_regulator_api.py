@@ -80,7 +80,7 @@ async def test_each_read_of_a_regulator_is_recorded_without_a_tenant(
     assert [(each["kind"], each["tenant_id"]) for each in reads] == [("regulator.read", None)] * 3
     assert {each["body"]["actor"]["role"] for each in reads} == {"regulator.examiner"}
     assert [(each["body"]["resource"], each["body"]["parameters"]) for each in reads] == [
-        ("institutions", {}),
+        ("institutions", {"after": None, "limit": 100}),
         (
             "usage",
             {
@@ -112,3 +112,10 @@ async def test_health_needs_no_credential(doors: Any) -> None:
     del doors.regulator.headers["authorization"]
     assert (await doors.regulator.get("/healthz")).status_code == 200
     assert (await doors.regulator.get("/readyz")).status_code == 200
+
+
+async def test_institutions_come_in_pages(doors: Any) -> None:
+    first = (await doors.regulator.get("/v1/institutions", params={"limit": 1})).json()
+    assert ([each["id"] for each in first["data"]], first["has_more"]) == (["bank-a"], True)
+    rest = (await doors.regulator.get("/v1/institutions", params={"after": first["last_id"]})).json()
+    assert ([each["id"] for each in rest["data"]], rest["has_more"]) == (["bank-b"], False)

@@ -27,6 +27,10 @@ class _Door(BaseHTTPRequestHandler):
             self.send_header("Location", "/echo")
             self.send_header("Content-Length", "0")
             self.end_headers()
+        elif self.path.startswith("/list"):
+            after = int(self.path.partition("after=")[2] or 0)
+            page = {"data": [{"id": after + 1}], "last_id": after + 1, "has_more": after < 2}
+            self._answer(200, page)
         else:
             self._answer(200, {"path": self.path, "authorization": self.headers["Authorization"]})
 
@@ -62,6 +66,10 @@ def test_a_call_carries_token_query_and_body(api: ApiClient) -> None:
         "authorization": "Bearer the-token",
     }
     assert api.post("/echo", {"name": "银行"}) == {"sent": {"name": "银行"}}
+
+
+def test_a_list_is_read_to_its_end(api: ApiClient) -> None:
+    assert api.list("/list") == [{"id": 1}, {"id": 2}, {"id": 3}]
 
 
 def test_a_refusal_carries_the_platforms_own_words(api: ApiClient) -> None:

@@ -41,9 +41,15 @@ class ApiClient:
         return self._call("GET", f"{path}?{urllib.parse.urlencode(given, doseq=True)}" if given else path, None)
 
     def list(self, path: str) -> list[dict[str, Any]]:
-        """GET a list and return its items."""
-        items: list[dict[str, Any]] = self.get(path)["data"]
-        return items
+        """GET a list, page after page, and return all its items."""
+        items: list[dict[str, Any]] = []
+        after: str | None = None
+        while True:
+            page = self.get(path, {"after": after})
+            items += page["data"]
+            if not page.get("has_more"):
+                return items
+            after = page["last_id"]
 
     def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """POST a JSON body."""
