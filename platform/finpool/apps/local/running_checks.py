@@ -47,6 +47,6 @@ def _spool(home: Home, settings: Settings) -> Iterator[Check]:
     yield Check(
         "spool",
         False,
-        f"{waiting}: the recorder is stuck; {log_path(home, WORKER.name)} says at what, and whether Postgres answers"
-        " (`finpool up` starts it again)",
+        f"{waiting}: the recorder is stuck, and {log_path(home, WORKER.name)} says at what;"
+        " run `finpool up`, which starts Postgres if that is down",
     )
