@@ -13,9 +13,9 @@ import xllamacpp
 from finpool.catalogue.schemas import Model
 from finpool.kernel.errors import DomainError
 from finpool.kernel.ids import new_id
-from finpool.serving.errors import EngineFailed, EngineRefused
+from finpool.serving.errors import EngineFailed
 from finpool.serving.llamacpp_answer import Answer
-from finpool.serving.llamacpp_request import llamacpp_request
+from finpool.serving.llamacpp_request import llamacpp_request, refusal
 from finpool.serving.overload import requests_ongoing_max
 from finpool.serving.schemas import Counters
 
@@ -40,15 +40,16 @@ class LlamaCpp:
         """Start a chat completion; raise `EngineRefused` for a request that this engine cannot serve."""
         request = llamacpp_request(body, self.model)
         self.counters.requests += 1
-        generation = Generation(Answer(self.model.id, new_id("chatcmpl")), self.counters)
+        generation = Generation(Answer(self.model.id, new_id("chatcmpl"), refusal(request)), self.counters)
         generation.start(self._server, self._threads, request)
         return generation
 
     async def healthy(self) -> bool:
         """Tell whether the engine gives a token now; it waits for a free slot, as any request does."""
-        answer = Answer(self.model.id, "health")
+        request = llamacpp_request(WARM_UP, self.model)
+        answer = Answer(self.model.id, "health", refusal(request))
         generation = Generation(answer, Counters())
-        generation.start(self._server, self._threads, llamacpp_request(WARM_UP, self.model))
+        generation.start(self._server, self._threads, request)
         try:
             async for _ in generation:
                 pass
@@ -59,9 +60,10 @@ class LlamaCpp:
         return answer.usage.output_tokens > 0
 
     def _warm_up(self) -> None:
-        answer = Answer(self.model.id, "warm-up")
+        request = llamacpp_request(WARM_UP, self.model)
+        answer = Answer(self.model.id, "warm-up", refusal(request))
         self._server.handle_chat_completions(
-            orjson.dumps(llamacpp_request(WARM_UP, self.model)).decode(),
+            orjson.dumps(request).decode(),
             lambda chunk: answer.accept(orjson.loads(chunk)) is None and False,
         )
         if answer.usage.output_tokens == 0:
@@ -107,8 +109,8 @@ class Generation(AsyncIterator[dict[str, Any]]):
         if not self._stop:
             try:
                 server.handle_chat_completions(request, self._on_chunk)
-            except ValueError as error:
-                failure = EngineRefused(str(error))
+            except ValueError:
+                failure = self._answer.refusal
             except Exception:
                 # The engine's words may repeat the prompt, and this one is told to the caller.
                 failure = EngineFailed("The model failed to answer.")

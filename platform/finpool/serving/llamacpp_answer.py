@@ -13,10 +13,12 @@ class Answer:
     """Follows one request. `usage` is what the engine has computed so far, over all choices.
 
     With n > 1 llama.cpp computes the prompt once and copies it for the other choices, so it counts once. The prompt
-    counts in full from the moment the engine begins with it.
+    counts in full from the moment the engine begins with it. `refusal` is what is raised when the engine turns the
+    request down.
     """
 
-    def __init__(self, model_id: str, answer_id: str) -> None:
+    def __init__(self, model_id: str, answer_id: str, refusal: EngineRefused) -> None:
+        self.refusal = refusal
         self._constant = {
             "id": answer_id,
             "object": "chat.completion.chunk",
@@ -40,7 +42,7 @@ class Answer:
         Raises `EngineRefused` or `EngineFailed` when the chunk is the engine's error.
         """
         if "error" in chunk:
-            raise _error(chunk["error"])
+            raise self._error(chunk["error"])
         self._count(chunk)
         if not chunk.get("choices"):
             return None
@@ -75,6 +77,18 @@ class Answer:
     def _count_output(self, tokens: int) -> None:
         self._output_tokens[self._last_index] = max(self._output_tokens.get(self._last_index, 0), tokens)
 
+    def _error(self, error: dict[str, Any]) -> EngineRefused | EngineFailed:
+        if error.get("type") == "exceed_context_size_error":
+            return EngineRefused(
+                f"This model's maximum context length is {error['n_ctx']} tokens, but the messages have"
+                f" {error['n_prompt_tokens']} tokens.",
+                code=CONTEXT_LENGTH_EXCEEDED,
+                param="messages",
+            )
+        if error.get("code") == 400:
+            return self.refusal
+        return EngineFailed("The model failed to answer.")
+
 
 def usage_object(usage: TokenUsage) -> dict[str, Any]:
     """Return OpenAI's usage object."""
@@ -84,16 +98,3 @@ def usage_object(usage: TokenUsage) -> dict[str, Any]:
         "total_tokens": usage.input_tokens + usage.output_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.cached_input_tokens},
     }
-
-
-def _error(error: dict[str, Any]) -> EngineRefused | EngineFailed:
-    if error.get("type") == "exceed_context_size_error":
-        return EngineRefused(
-            f"This model's maximum context length is {error['n_ctx']} tokens, but the messages have"
-            f" {error['n_prompt_tokens']} tokens.",
-            code=CONTEXT_LENGTH_EXCEEDED,
-            param="messages",
-        )
-    if error.get("code") == 400:
-        return EngineRefused(str(error["message"]))
-    return EngineFailed("The model failed to answer.")

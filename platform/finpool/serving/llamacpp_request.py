@@ -67,6 +67,15 @@ def llamacpp_request(body: Mapping[str, Any], model: Model) -> dict[str, Any]:
     return request
 
 
+def refusal(request: Mapping[str, Any]) -> EngineRefused:
+    """Return the error for a request that llama.cpp turned down; its own words are about its insides."""
+    if (request.get("response_format") or {}).get("type", "text") != "text":
+        return EngineRefused("The model's engine cannot use this response_format.", param="response_format")
+    if request.get("tools"):
+        return EngineRefused("The model's engine cannot use these tools.", param="tools")
+    return EngineRefused("The model's engine cannot serve this request.")
+
+
 def _output_tokens_max(body: Mapping[str, Any], model: Model) -> int:
     given = (body.get("max_completion_tokens"), body.get("max_tokens"), model.output_tokens_default)
     requested = next(tokens for tokens in given if tokens is not None)

@@ -121,6 +121,23 @@ async def test_an_answer_follows_its_schema(backends: Backends, model: Model) ->
     assert json.loads(text_of(chunks))["city"] in {"Paris", "Rome"}
 
 
+async def test_a_schema_that_the_engine_cannot_use_is_refused_in_our_words(
+    pool: Any, backends: Backends, model: Model
+) -> None:
+    before = await pool.usage()
+    json_schema = {"name": "x", "strict": True, "schema": {"type": "nonsense"}}
+    for response_format in (
+        {"type": "json_schema", "json_schema": json_schema},
+        {"type": "json_schema", "json_schema": {**json_schema, "schema": {"type": "string", "minLength": 10_000}}},
+    ):
+        with pytest.raises(EngineRefused) as refused:
+            await ask(backends, model, response_format=response_format)
+        assert refused.value.message == "The model's engine cannot use this response_format."
+        assert refused.value.param == "response_format"
+    after = await pool.usage()
+    assert after["output_tokens"] == before["output_tokens"]
+
+
 async def test_an_answer_ends_before_a_stop_string(backends: Backends, model: Model) -> None:
     whole = text_of(await ask(backends, model, seed=7, temperature=0))
     stop_at = whole.split()[3]
