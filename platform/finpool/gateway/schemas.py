@@ -2,13 +2,32 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from finpool.gateway.schema_bounds import require_bounded_schema
 
 TOP_LOGPROBS_MAX = 20
 CHOICES_MAX = 4
 STOPS_MAX = 4
-SCHEMA_DEPTH_MAX = 16
 TOOLS_MAX = 64
+STOP_CHARACTERS_MAX = 256
+METADATA_PAIRS_MAX = 16
+
+
+def _bounded(schema: dict[str, Any]) -> dict[str, Any]:
+    require_bounded_schema(schema)
+    return schema
+
+
+Schema = Annotated[dict[str, Any], AfterValidator(_bounded)]
+"""A JSON schema that an engine can compile at once."""
+
+Stop = Annotated[str, Field(min_length=1, max_length=STOP_CHARACTERS_MAX)]
+"""An empty one would end every answer before its first character."""
+
+MetadataName = Annotated[str, Field(max_length=64)]
+MetadataValue = Annotated[str, Field(max_length=512)]
+FunctionName = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class Part(BaseModel):
@@ -27,7 +46,7 @@ class TextPart(Part):
 class FunctionCall(Part):
     """The function a model asked to call."""
 
-    name: str = Field(max_length=256)
+    name: FunctionName
     arguments: str
 
 
@@ -44,15 +63,16 @@ class Message(Part):
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[TextPart] | None = None
-    name: str | None = Field(None, max_length=256)
+    name: str | None = Field(None, max_length=64)
     tool_calls: list[ToolCall] | None = Field(None, max_length=TOOLS_MAX)
     tool_call_id: str | None = Field(None, max_length=256)
-    refusal: str | None = None
-    reasoning_content: str | None = None
+    # Clients send an answer back as they got it, with null here; an engine would drop anything else.
+    refusal: None = None
+    reasoning_content: None = None
 
     @model_validator(mode="after")
     def _has_content(self) -> "Message":
-        if self.content is None and not (self.role == "assistant" and (self.tool_calls or self.refusal)):
+        if self.content is None and not (self.role == "assistant" and self.tool_calls):
             raise ValueError("a message needs content")
         return self
 
@@ -66,16 +86,10 @@ class StreamOptions(Part):
 class JsonSchema(Part):
     """The schema an answer must follow."""
 
-    name: str = Field(max_length=64)
-    description: str | None = None
-    schema_: dict[str, Any] = Field(alias="schema")
+    name: FunctionName
+    description: str | None = Field(None, max_length=1024)
+    schema_: Schema = Field(alias="schema")
     strict: bool | None = None
-
-    @model_validator(mode="after")
-    def _is_shallow(self) -> "JsonSchema":
-        if _depth(self.schema_) > SCHEMA_DEPTH_MAX:
-            raise ValueError(f"a schema may be {SCHEMA_DEPTH_MAX} levels deep at most")
-        return self
 
 
 class ResponseFormat(Part):
@@ -94,9 +108,9 @@ class ResponseFormat(Part):
 class Function(Part):
     """A function the model may ask to call."""
 
-    name: str = Field(max_length=64)
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
+    name: FunctionName
+    description: str | None = Field(None, max_length=1024)
+    parameters: Schema | None = None
     strict: bool | None = None
 
 
@@ -110,7 +124,7 @@ class Tool(Part):
 class NamedFunction(Part):
     """Names one function."""
 
-    name: str
+    name: FunctionName
 
 
 class NamedTool(Part):
@@ -136,10 +150,10 @@ class ChatRequest(Part):
     min_p: float | None = Field(None, ge=0, le=1)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
-    repetition_penalty: float | None = Field(None, gt=0, le=2)
+    repetition_penalty: float | None = Field(None, ge=0.1, le=2)
     n: int | None = Field(None, ge=1, le=CHOICES_MAX)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
-    stop: str | Annotated[list[str], Field(max_length=STOPS_MAX)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=STOPS_MAX)] | None = None
     ignore_eos: bool | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=TOP_LOGPROBS_MAX)
@@ -151,9 +165,16 @@ class ChatRequest(Part):
     stream_options: StreamOptions | None = None
     user: str | None = Field(None, max_length=512)
     safety_identifier: str | None = Field(None, max_length=512)
-    metadata: dict[str, str] | None = None
+    metadata: Annotated[dict[MetadataName, MetadataValue], Field(max_length=METADATA_PAIRS_MAX)] | None = None
     store: Literal[False] | None = None
     service_tier: Literal["auto", "default"] | None = None
+
+    @field_validator("tool_choice", "parallel_tool_calls")
+    @classmethod
+    def _needs_tools(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None and not info.data.get("tools"):
+            raise ValueError(f"{info.field_name} needs tools")
+        return value
 
     @model_validator(mode="after")
     def _fields_agree(self) -> "ChatRequest":
@@ -194,8 +215,3 @@ _NOT_FOR_ENGINES = {
     "store",
     "service_tier",
 }
-
-
-def _depth(value: Any) -> int:
-    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return 1 + max((_depth(child) for child in children), default=0) if isinstance(value, dict | list) else 0

@@ -1,0 +1,142 @@
+"""Which regular expressions an engine honours, and follows without trying very many ways to match the same text."""
+
+import re
+from dataclasses import dataclass
+
+PATTERN_CHARACTERS_MAX = 128
+
+PATTERN_REPEATS_MAX = 64
+"""Characters that a pattern comes to when its repetitions, nested ones multiplied, are written out.
+
+Each is a place where a text may be at the same time, and every token of the vocabulary is tried at each place.
+"""
+
+PATTERN_VARIABLE_MAX = 4
+"""Repetitions whose number is open, such as `?` and `{1,3}`: beside each other they make such places."""
+
+_OPEN_ENDED_REPEATS = 2
+"""`*` and `+` are rules that name themselves, not copies."""
+
+_TOKEN = re.compile(
+    r"(?P<quantifier>[*+?]|\{(?P<least>\d{1,4})(?P<comma>,(?P<most>\d{1,4})?)?\})"
+    r"|(?P<open>\((?:\?:)?(?!\?))|(?P<close>\))|(?P<either>\|)"
+    r"|(?P<klass>\[(?!\^)(?:\\[\].^$*+?(){}/-]|(?!--)[^\\\[\]&|~])+\])"
+    r"|(?P<atom>\\[.$^|()\[\]{}*+?-]|[^\\\[\](){}*+?|^$.])",
+)
+
+_BREAKS_JSON = '"\\' + "".join(map(chr, range(0x20)))
+"""Characters that end or escape a JSON string: llama.cpp puts them into the answer as they are."""
+
+
+@dataclass(slots=True)
+class _Group:
+    """A group, or the whole pattern, while it is read; an item is a character, a class or a group that has ended."""
+
+    repeats: int = 0
+    can_be_empty: bool = False
+    branch_can_be_empty: bool = True
+    item_repeats: int = 0
+    item_can_be_empty: bool = True
+    item_repeatable: bool = False
+    item_variable: int = 0
+    variable: int = 0
+
+    def take(self, repeats: int, variable: int = 0) -> None:
+        """Begin the next item; it matches something, whatever it is."""
+        self.close_item()
+        self.item_repeats, self.item_can_be_empty, self.item_repeatable = repeats, False, True
+        self.item_variable = variable
+
+    def quantify(self, least: int, most: int) -> None:
+        """Repeat the item that was read last; raise `ValueError` if there is none, or it is repeated already."""
+        if not self.item_repeatable:
+            raise ValueError("a pattern repeats one character, class or group at a time")
+        if self.item_variable and most > 1:
+            raise ValueError("a pattern may not repeat a group that has ?, *, + or {n,m} in it")
+        self.item_variable += least != most
+        self.item_repeats *= max(most, 1)
+        self.item_can_be_empty = least == 0
+        self.item_repeatable = False
+
+    def close_item(self) -> None:
+        """Count the item that was read last."""
+        self.repeats += self.item_repeats
+        self.variable += self.item_variable
+        self.branch_can_be_empty &= self.item_can_be_empty
+        self.item_repeats, self.item_can_be_empty, self.item_repeatable, self.item_variable = 0, True, False, 0
+
+    def close_branch(self) -> None:
+        """End an alternative."""
+        self.close_item()
+        self.can_be_empty |= self.branch_can_be_empty
+        self.branch_can_be_empty = True
+
+
+def pattern_places(pattern: str) -> int:
+    """Return how many places of the pattern a text may be at; raise `ValueError` for a pattern that is not followed.
+
+    Repeating what can be empty is what never ends: with `^(a?b?c?d?){0,200}x$` llama.cpp does not come back.
+    """
+    if len(pattern) > PATTERN_CHARACTERS_MAX:
+        raise ValueError(f"a pattern may have {PATTERN_CHARACTERS_MAX} characters at most")
+    if not (pattern.startswith("^") and pattern.endswith("$")):
+        raise ValueError("a pattern must describe the whole text, from ^ to $")
+    groups = [_Group()]
+    position, end = 1, len(pattern) - 1
+    while position < end:
+        token = _TOKEN.match(pattern, position, end)
+        if token is None:
+            raise ValueError("a pattern may have characters, classes such as [0-9], groups, | and repetitions only")
+        _read(token, groups)
+        position = token.end()
+    if len(groups) > 1:
+        raise ValueError("a pattern has a group that does not end")
+    groups[0].close_branch()
+    if groups[0].repeats > PATTERN_REPEATS_MAX:
+        raise ValueError(f"a pattern may come to {PATTERN_REPEATS_MAX} characters, repetitions written out")
+    if groups[0].variable > PATTERN_VARIABLE_MAX:
+        raise ValueError(f"a pattern may have {PATTERN_VARIABLE_MAX} of ?, *, + and {{n,m}} at most")
+    return groups[0].repeats
+
+
+def _read(token: re.Match[str], groups: list[_Group]) -> None:
+    group = groups[-1]
+    match token.lastgroup:
+        case "quantifier":
+            group.quantify(*_bounds(token))
+        case "open":
+            groups.append(_Group())
+        case "close":
+            group.close_branch()
+            groups.pop()
+            if not groups:
+                raise ValueError("a pattern ends a group that it did not begin")
+            if group.can_be_empty:
+                raise ValueError("a group of a pattern may not match the empty text")
+            groups[-1].take(group.repeats, group.variable)
+        case "either":
+            group.close_branch()
+        case _:
+            _require_plain(token[0])
+            group.take(1)
+
+
+def _require_plain(atom: str) -> None:
+    """Refuse a character or class that can be one of those with a meaning in a JSON string."""
+    try:
+        one = re.compile(atom)
+    except re.error as error:
+        raise ValueError("a pattern has a class that is none") from error
+    if any(one.fullmatch(each) for each in _BREAKS_JSON):
+        raise ValueError("a pattern may not match quotation marks, backslashes or control characters")
+
+
+def _bounds(token: re.Match[str]) -> tuple[int, int]:
+    """Return how often the item is repeated at least, and how many copies of it that makes."""
+    simple = {"*": (0, _OPEN_ENDED_REPEATS), "+": (1, _OPEN_ENDED_REPEATS), "?": (0, 1)}
+    if token["quantifier"] in simple:
+        return simple[token["quantifier"]]
+    least = int(token["least"])
+    if token["comma"] is None:
+        return least, least
+    return least, int(token["most"]) if token["most"] else least + _OPEN_ENDED_REPEATS
