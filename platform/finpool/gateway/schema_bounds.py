@@ -125,7 +125,7 @@ class _Measure:
 def require_bounded_schema(schema: dict[str, Any]) -> None:
     """Raise `ValueError` with a reason for a schema that an engine could spend too long on.
 
-    Measured with smollm2-135m-instruct on two idle cores: whatever passed compiled in 0.1 to 0.2 seconds. The costliest
+    Measured with smollm2-135m-instruct on two idle cores: whatever passed compiled in 0.1 to 0.3 seconds. The costliest
     then, the pattern `^(c|cc){0,21}x$` of a large class c, took 3.3 seconds for 40 tokens; between two an abort works.
     """
     # Depth first: what measures the rest descends into the schema.
