@@ -32,6 +32,9 @@ ifdef PIP_DEFAULT_TIMEOUT
 export UV_HTTP_TIMEOUT ?= $(PIP_DEFAULT_TIMEOUT)
 endif
 
+# Most tests wait for processes rather than compute, so more of them fit than there are cores.
+TEST_PROCESSES ?= 3
+
 # Once the development set is installed, `make up` keeps it: it holds everything that the engines' set holds.
 RUN_STAMP := $(if $(wildcard $(VENV)/dev.stamp),$(VENV)/dev.stamp,$(VENV)/engines.stamp)
 
@@ -47,7 +50,7 @@ down: ## Stop the platform; nothing is lost
 	@if [ -x $(BIN)/finpool ]; then $(BIN)/finpool down; else echo "Nothing to stop: the platform is not installed here."; fi
 
 test: $(VENV)/dev.stamp ## Run all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup
 
 check: $(VENV)/dev.stamp ## Check format, lint, types and layers
 	@$(BIN)/ruff format --check .

@@ -16,6 +16,33 @@ from finpool.kernel.settings import Settings
 TENANT_TABLES = "audit_entry, audit_outbox, usage_record, spool_position, lease, account, api_key, platform_token"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let each file, and all end-to-end tests together, run in one process; what takes longest begins first."""
+
+    def place(item: pytest.Item) -> str:
+        path = item.path.relative_to(Path(__file__).parent)
+        return "e2e" if path.parts[0] == "e2e" else str(path)
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(place(item)))
+    order = ("e2e", "integration/engine", "integration/faults", "integration")
+    items.sort(key=lambda item: next((n for n, each in enumerate(order) if place(item).startswith(each)), len(order)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly what this machine did not let be tested."""
+    reports = [report for each in terminalreporter.stats.values() for report in each]
+    lines = {
+        str(line)
+        for report in reports
+        for name, line in getattr(report, "user_properties", [])
+        if name == "not_done_here"
+    }
+    for line in sorted(lines):
+        terminalreporter.write_line(f"NOT DONE HERE: {line}", yellow=True)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     """One embedded Postgres for the whole run, in a directory of its own."""

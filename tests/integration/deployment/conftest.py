@@ -36,18 +36,6 @@ REQUIRED: Values = {
     "fileSecret": {"existingSecret": "finpool-files"},
     "networkPolicy": {"database": {"cidrs": ["10.0.64.0/20"]}},
 }
-NOT_VALIDATED = pytest.StashKey[list[str]]()
-
-
-@pytest.fixture(scope="session")
-def not_validated(request: pytest.FixtureRequest) -> list[str]:
-    """Lines about what could not be checked on this machine; the run ends with them."""
-    return request.config.stash.setdefault(NOT_VALIDATED, [])
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for line in config.stash.get(NOT_VALIDATED, []):
-        terminalreporter.write_line(f"NOT VALIDATED HERE: {line}", yellow=True)
 
 
 @pytest.fixture(scope="session")
