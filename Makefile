@@ -50,7 +50,7 @@ down: ## Stop the platform; nothing is lost
 	@if [ -x $(BIN)/finpool ]; then $(BIN)/finpool down; else echo "Nothing to stop: the platform is not installed here."; fi
 
 test: $(VENV)/dev.stamp ## Run all tests
-	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup
+	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 check: $(VENV)/dev.stamp ## Check format, lint, types and layers
 	@$(BIN)/ruff format --check .

@@ -16,18 +16,16 @@ from finpool.kernel.settings import Settings
 TENANT_TABLES = "audit_entry, audit_outbox, usage_record, spool_position, lease, account, api_key, platform_token"
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let each file, and all end-to-end tests together, run in one process; what takes longest begins first."""
-
-    def place(item: pytest.Item) -> str:
-        path = item.path.relative_to(Path(__file__).parent)
-        return "e2e" if path.parts[0] == "e2e" else str(path)
-
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(place(item)))
+    """Begin with what takes longest, so that no process is left with it at the end."""
+    tests = Path(__file__).parent
     order = ("e2e", "integration/engine", "integration/faults", "integration")
-    items.sort(key=lambda item: next((n for n, each in enumerate(order) if place(item).startswith(each)), len(order)))
+
+    def place(item: pytest.Item) -> int:
+        path = item.path.relative_to(tests).as_posix()
+        return next((number for number, each in enumerate(order) if path.startswith(each)), len(order))
+
+    items.sort(key=place)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -224,4 +224,4 @@ def test_the_audit_log_holds_what_happened_and_verifies(platform: Platform, inst
     assert installation.json("audit", "verify")
     entries = installation.json("audit", "list", "--limit", "1000")
     kinds = {json.loads(entry["entry"])["kind"] for entry in entries["data"]}
-    assert {"tenant.created", "key.created", "limits.changed", "usage.recorded", "key.revoked"} <= kinds
+    assert {"tenant.created", "key.created", "limits.changed", "usage.recorded"} <= kinds
