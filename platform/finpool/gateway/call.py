@@ -59,7 +59,6 @@ class Call:
         self._opening: asyncio.Future[AsyncIterator[EngineChunk]] | None = None
         self._resolved = False
         self._resolving: asyncio.Future[None] | None = None
-        self._chunks: AsyncIterator[EngineChunk] | None = None
         self._marked_at = monotonic_seconds()
         self._marked_tokens = 0
         self._span = telemetry.start_chat_span(admitted.model.id, admitted.actor.tenant)
@@ -83,8 +82,8 @@ class Call:
 
     async def chunks(self) -> AsyncIterator[list[dict[str, Any]]]:
         """Yield the choices of each chunk as the engine sends it, keeping count on the way."""
-        assert self._chunks is not None  # noqa: S101 - entering has set it.
-        async for chunk in self._chunks:
+        assert self._opening is not None  # noqa: S101 - entering has awaited it.
+        async for chunk in self._opening.result():
             if chunk.usage is not None:
                 self._count(chunk.usage)
             if chunk.data.get("choices"):
@@ -118,7 +117,7 @@ class Call:
         answer = self._backends.chat(self._admitted.model, self._admitted.engine_body, self._admitted.request_id)
         # Shielded: a client that leaves now has had its prompt computed, and the first chunk will say how long it was.
         self._opening = asyncio.ensure_future(self._stack.enter_async_context(answer))
-        self._chunks = await asyncio.shield(self._opening)
+        await asyncio.shield(self._opening)
 
     def _count(self, usage: TokenUsage) -> None:
         self._queue.charge(

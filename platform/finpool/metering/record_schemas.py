@@ -1,6 +1,6 @@
 """What the spool holds: intents of requests under way, and records on their way to Postgres."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -81,7 +81,7 @@ class LeaseReturn:
 
 def encode(item: Intent | Settlement | LeaseReturn) -> bytes:
     """Return the record's bytes."""
-    return orjson.dumps(asdict(item))
+    return orjson.dumps(item)
 
 
 def decode_intent(body: bytes) -> Intent:
