@@ -38,6 +38,12 @@ class Catalogue:
                 raise CatalogueInvalid(f"{file}: id: '{model.id}' is already declared in {origins[model.id]}")
             origins[model.id] = file
             models[model.id] = model
+        currencies = sorted({model.price.currency for model in models.values()})
+        if len(currencies) > 1:
+            # A tenant's budget is one amount: spending two currencies out of it would add what cannot be added.
+            raise CatalogueInvalid(
+                f"{directory}: price.currency: all models must have one currency, not {', '.join(currencies)}"
+            )
         return cls(models)
 
     def get(self, model_id: str) -> Model:

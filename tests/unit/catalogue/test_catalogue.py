@@ -126,6 +126,12 @@ def test_an_id_that_is_declared_twice_is_refused(tmp_path: Path) -> None:
     assert "already declared in" in refusal(tmp_path)
 
 
+def test_models_of_two_currencies_are_refused_because_a_budget_has_one(tmp_path: Path) -> None:
+    declare(tmp_path)
+    declare(tmp_path, name="foreign", id="foreign", price={**DECLARATION["price"], "currency": "USD"})
+    assert "one currency, not CNY, USD" in refusal(tmp_path)
+
+
 def test_a_field_that_is_given_twice_is_refused(tmp_path: Path) -> None:
     file = declare(tmp_path)
     file.write_text(file.read_text() + "title: Another\n")
