@@ -20,7 +20,7 @@ from finpool.kernel.changes import ChangeFeed, SnapshotTooOld
 from finpool.kernel.database import Database
 from finpool.kernel.ids import ReplicaId
 from finpool.kernel.settings import Settings
-from finpool.kernel.web import install_door
+from finpool.kernel.web import new_door
 from finpool.metering.meter_service import Metering, require_current
 from finpool.metering.spool import Spool
 from finpool.policy.service import Policy
@@ -108,14 +108,10 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.gateway = gateway
             yield
 
-    app = FastAPI(
-        title="FinPool inference API", docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan
-    )
-    app.state.settings = settings
+    app = new_door("inference", body_bytes_max=settings.body_bytes_max, lifespan=lifespan)
     app.state.database = door.database
     app.state.feed = door.feed
     app.state.gatekeeper = door.gatekeeper
-    install_door(app, "inference", body_bytes_max=settings.body_bytes_max)
     app.add_middleware(TenantDispatch, tenant_app=tenant_app)
     app.include_router(health_router({"database": database_reachable, "snapshot": _snapshot_fresh}))
     app.include_router(gateway_router)

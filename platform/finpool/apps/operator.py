@@ -13,7 +13,7 @@ from finpool.identity.routes_operator import router as identity_router
 from finpool.kernel.actor import Audience
 from finpool.kernel.database import Database
 from finpool.kernel.settings import Settings
-from finpool.kernel.web import install_door
+from finpool.kernel.web import new_door
 from finpool.metering.routes_operator import router as metering_router
 from finpool.policy.service import Policy
 from finpool.quota.routes_operator import router as quota_router
@@ -22,19 +22,8 @@ from finpool.tenancy.service import TenantDirectory
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Return the app of the operators' door; what it needs is opened when it starts.
-
-    The description of the API (`/openapi.json`) is public, as the code is; pages that load scripts from elsewhere are
-    not served.
-    """
-    app = FastAPI(
-        title="FinPool operator API",
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        lifespan=_lifespan(settings),
-    )
-    install_door(app, "operator", body_bytes_max=settings.body_bytes_max)
+    """Return the app of the operators' door; what it needs is opened when it starts."""
+    app = new_door("operator", body_bytes_max=settings.body_bytes_max, lifespan=_lifespan(settings))
     app.include_router(health_router({"database": database_reachable}))
     for router in (tenancy_router, identity_router, quota_router, catalogue_router, metering_router):
         app.include_router(router)

@@ -10,7 +10,7 @@ from finpool.apps.health import database_reachable, health_router
 from finpool.kernel.actor import Audience
 from finpool.kernel.database import Database
 from finpool.kernel.settings import Settings
-from finpool.kernel.web import install_door
+from finpool.kernel.web import new_door
 from finpool.oversight.routes_regulator import router as oversight_router
 from finpool.policy.service import Policy
 from finpool.tenancy.service import TenantDirectory
@@ -18,14 +18,7 @@ from finpool.tenancy.service import TenantDirectory
 
 def create_app(settings: Settings) -> FastAPI:
     """Return the app of the regulators' door; what it needs is opened when it starts."""
-    app = FastAPI(
-        title="FinPool regulator API",
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        lifespan=_lifespan(settings),
-    )
-    install_door(app, "regulator", body_bytes_max=settings.body_bytes_max)
+    app = new_door("regulator", body_bytes_max=settings.body_bytes_max, lifespan=_lifespan(settings))
     app.include_router(health_router({"database": database_reachable}))
     app.include_router(oversight_router)
     return app

@@ -12,7 +12,7 @@ from finpool.audit.routes_tenant import router as audit_router
 from finpool.billing.routes_tenant import router as billing_router
 from finpool.kernel.database import Database
 from finpool.kernel.settings import Settings
-from finpool.kernel.web import Gatekeeper, install_door
+from finpool.kernel.web import Gatekeeper, new_door
 from finpool.metering.routes_tenant import router as metering_router
 
 
@@ -31,16 +31,8 @@ def create_app(settings: Settings, gatekeeper: Gatekeeper) -> FastAPI:
         finally:
             await database.close()
 
-    app = FastAPI(
-        title="FinPool tenant API",
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        openapi_url=None,
-        lifespan=lifespan,
-    )
+    app = new_door("tenant", body_bytes_max=settings.body_bytes_max, lifespan=lifespan, openapi_url=None)
     app.state.gatekeeper = gatekeeper
-    install_door(app, "tenant", body_bytes_max=settings.body_bytes_max)
     app.include_router(metering_router)
     app.include_router(billing_router)
     app.include_router(audit_router)

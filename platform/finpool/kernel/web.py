@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, FastAPI, Path, Query, Request
@@ -209,8 +210,25 @@ async def _on_database_error(request: Request, error: Exception) -> Response:
     return _refusal(request, Unavailable("The platform's database cannot be reached; nothing was done."))
 
 
-def install_door(app: FastAPI, name: str, *, body_bytes_max: int) -> None:
-    """Give `app` what every door has: an id for each request, a bound for its body, errors of one shape and a log."""
+def new_door(
+    name: str,
+    *,
+    body_bytes_max: int,
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
+    openapi_url: str | None = "/openapi.json",
+) -> FastAPI:
+    """Return an app with what every door has: an id for each request, a bound for its body, errors of one shape, a log.
+
+    The description of its API is public, as the code is; pages that load scripts from elsewhere are not served.
+    """
+    app = FastAPI(
+        title=f"FinPool {name} API",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        openapi_url=openapi_url,
+        lifespan=lifespan,
+    )
     app.add_exception_handler(OperationalError, _on_database_error)
     app.add_exception_handler(InterfaceError, _on_database_error)
     app.add_exception_handler(OSError, _on_database_error)
@@ -219,3 +237,4 @@ def install_door(app: FastAPI, name: str, *, body_bytes_max: int) -> None:
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(ClientDisconnect, _on_client_gone)
     app.add_middleware(Ingress, door=name, body_bytes_max=body_bytes_max)
+    return app
