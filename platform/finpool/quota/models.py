@@ -1,42 +1,106 @@
-"""Tables of accounts and leases."""
+"""Tables of limits, accounts, budgets, leases, rate shares and transfers."""
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, DateTime, ForeignKeyConstraint, Text
+from sqlalchemy import ARRAY, BigInteger, DateTime, ForeignKeyConstraint, Numeric, SmallInteger, Text
 from sqlmodel import Field, SQLModel
 
 from finpool.kernel.money import PicosColumn
 
 
-class Account(SQLModel, table=True):
-    """A tenant's budget and rates, and what is posted (spent) and pending (leased to replicas and not yet spent).
+class QuotaLimit(SQLModel, table=True):
+    """What an operator or a tenant's owner allows on one scope; a limit of None is not limited."""
 
-    posted + pending never passes the budget. A rate of None is not limited.
-    """
+    __tablename__ = "quota_limit"
 
     tenant_id: str = Field(primary_key=True, sa_type=Text, foreign_key="tenant.tenant_id")
-    budget_micros: int = Field(sa_type=BigInteger)
+    set_by: str = Field(primary_key=True, sa_type=Text)
+    scope: str = Field(primary_key=True, sa_type=Text)
+    scope_id: str = Field(primary_key=True, sa_type=Text)
+    budget_day_micros: int | None = Field(default=None, sa_type=BigInteger)
+    budget_month_micros: int | None = Field(default=None, sa_type=BigInteger)
+    budget_total_micros: int | None = Field(default=None, sa_type=BigInteger)
+    soft_thresholds_percent: list[int] = Field(sa_type=ARRAY(SmallInteger))  # type: ignore[call-overload]
     requests_per_minute: int | None = Field(default=None, sa_type=BigInteger)
     tokens_per_minute: int | None = Field(default=None, sa_type=BigInteger)
     concurrency: int | None = Field(default=None, sa_type=BigInteger)
-    posted_picos: int = Field(default=0, sa_type=PicosColumn)
-    pending_picos: int = Field(default=0, sa_type=PicosColumn)
     updated_at: datetime = Field(sa_type=DateTime(timezone=True))
 
 
+class Account(SQLModel, table=True):
+    """A tenant's account: what it has spent in all and, if prepaid, what it has paid in.
+
+    Its row is the tenant's lock: whoever changes budgets, leases or shares of a tenant holds it. `usage_seq` is the
+    number of the tenant's last usage record; records are numbered under the lock, so numbers commit in order.
+    """
+
+    tenant_id: str = Field(primary_key=True, sa_type=Text, foreign_key="tenant.tenant_id")
+    payment: str = Field(default="postpaid", sa_type=Text)
+    funded_picos: int = Field(default=0, sa_type=PicosColumn)
+    posted_picos: int = Field(default=0, sa_type=PicosColumn)
+    usage_seq: int = Field(default=0, sa_type=BigInteger)
+    updated_at: datetime = Field(sa_type=DateTime(timezone=True))
+
+
+class Budget(SQLModel, table=True):
+    """What is spent (posted) and held by leases (pending) of one budget in one period; their sum never passes it."""
+
+    tenant_id: str = Field(primary_key=True, sa_type=Text, foreign_key="account.tenant_id")
+    budget_id: str = Field(primary_key=True, sa_type=Text)
+    set_by: str = Field(sa_type=Text)
+    scope: str = Field(sa_type=Text)
+    scope_id: str = Field(sa_type=Text)
+    period: str = Field(sa_type=Text)
+    period_start: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    posted_picos: int = Field(default=0, sa_type=PicosColumn)
+    pending_picos: int = Field(default=0, sa_type=PicosColumn)
+    threshold_percent: int = Field(default=0, sa_type=SmallInteger)
+
+
 class Lease(SQLModel, table=True):
-    """A part of a tenant's budget handed to one inference replica, which spends it without asking again.
+    """A part of a budget handed to one inference replica, which spends it without asking again.
 
     `spool_id` names the spool that records what is spent of it: the lease may only close once that spool is recorded.
     """
 
-    __table_args__ = (ForeignKeyConstraint(["tenant_id"], ["account.tenant_id"]),)
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id"], ["account.tenant_id"]),
+        ForeignKeyConstraint(["tenant_id", "budget_id"], ["budget.tenant_id", "budget.budget_id"]),
+    )
 
     tenant_id: str = Field(primary_key=True, sa_type=Text)
     lease_id: str = Field(primary_key=True, sa_type=Text)
+    budget_id: str = Field(sa_type=Text)
     replica_id: str = Field(sa_type=Text)
     spool_id: str = Field(sa_type=Text)
     granted_picos: int = Field(sa_type=PicosColumn)
     spent_picos: int = Field(default=0, sa_type=PicosColumn)
     opened_at: datetime = Field(sa_type=DateTime(timezone=True))
     closed_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    outcome: str | None = Field(default=None, sa_type=Text)
+
+
+class RateShare(SQLModel, table=True):
+    """The part of one rate that one run of a replica may use; the parts together never pass the limit."""
+
+    __tablename__ = "rate_share"
+
+    tenant_id: str = Field(primary_key=True, sa_type=Text, foreign_key="account.tenant_id")
+    limit_id: str = Field(primary_key=True, sa_type=Text)
+    rate: str = Field(primary_key=True, sa_type=Text)
+    run_id: str = Field(primary_key=True, sa_type=Text)
+    replica_id: str = Field(sa_type=Text)
+    amount: int = Field(sa_type=BigInteger)
+    expires_at: datetime = Field(sa_type=DateTime(timezone=True))
+
+
+class Transfer(SQLModel, table=True):
+    """A double entry: amounts by account, which sum to zero. Written once and never changed."""
+
+    tenant_id: str = Field(primary_key=True, sa_type=Text, foreign_key="tenant.tenant_id")
+    transfer_id: str = Field(primary_key=True, sa_type=Text)
+    kind: str = Field(sa_type=Text)
+    reference: str = Field(sa_type=Text)
+    accounts: list[str] = Field(sa_type=ARRAY(Text))  # type: ignore[call-overload]
+    amounts_picos: list[int] = Field(sa_type=ARRAY(Numeric))  # type: ignore[call-overload]
+    occurred_at: datetime = Field(sa_type=DateTime(timezone=True))
