@@ -2,17 +2,19 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, DateTime, ForeignKeyConstraint, Text
+from sqlalchemy import ARRAY, BigInteger, DateTime, Text
 from sqlmodel import Field, SQLModel
 
 from finpool.kernel.money import PicosColumn
 
 
 class UsageRecord(SQLModel, table=True):
-    """What one request used, as the engine reported it; recorded once and never changed."""
+    """What one request used, as the engine reported it; recorded once and never changed.
+
+    `usage_seq` numbers a tenant's records in the order in which they were committed.
+    """
 
     __tablename__ = "usage_record"
-    __table_args__ = (ForeignKeyConstraint(["tenant_id", "lease_id"], ["lease.tenant_id", "lease.lease_id"]),)
 
     tenant_id: str = Field(primary_key=True, sa_type=Text, foreign_key="tenant.tenant_id")
     request_id: str = Field(primary_key=True, sa_type=Text)
@@ -30,11 +32,37 @@ class UsageRecord(SQLModel, table=True):
     estimated: bool
     streamed: bool
     policy_version: int
-    lease_id: str = Field(sa_type=Text)
+    lease_ids: list[str] = Field(sa_type=ARRAY(Text))  # type: ignore[call-overload]
     replica_id: str = Field(sa_type=Text)
     spool_seq: int = Field(sa_type=BigInteger)
     started_at: datetime = Field(sa_type=DateTime(timezone=True))
     settled_at: datetime = Field(sa_type=DateTime(timezone=True))
+    tier: str = Field(default="standard", sa_type=Text)
+    usage_seq: int = Field(sa_type=BigInteger)
+    recorded_at: datetime = Field(sa_type=DateTime(timezone=True))
+
+
+class UsageAdjustment(SQLModel, table=True):
+    """A signed change of what was recorded: a correction, the charge of a lost spool's leases, an answered dispute."""
+
+    __tablename__ = "usage_adjustment"
+
+    tenant_id: str = Field(primary_key=True, sa_type=Text, foreign_key="tenant.tenant_id")
+    adjustment_id: str = Field(primary_key=True, sa_type=Text)
+    kind: str = Field(sa_type=Text)
+    request_id: str | None = Field(default=None, sa_type=Text)
+    project_id: str | None = Field(default=None, sa_type=Text)
+    model_id: str | None = Field(default=None, sa_type=Text)
+    price_version: str | None = Field(default=None, sa_type=Text)
+    currency: str = Field(sa_type=Text)
+    input_tokens: int = Field(sa_type=BigInteger)
+    cached_input_tokens: int = Field(sa_type=BigInteger)
+    output_tokens: int = Field(sa_type=BigInteger)
+    cost_picos: int = Field(sa_type=PicosColumn)
+    reason: str = Field(sa_type=Text)
+    made_by: str = Field(sa_type=Text)
+    usage_seq: int = Field(sa_type=BigInteger)
+    recorded_at: datetime = Field(sa_type=DateTime(timezone=True))
 
 
 class SpoolPosition(SQLModel, table=True):

@@ -25,7 +25,7 @@ class RecordKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A request about to be dispatched: who pays, out of which lease, and at which pinned price (picos per token)."""
+    """A request about to be dispatched: who pays, out of which leases, and at which pinned price (picos per token)."""
 
     request_id: str
     tenant_id: str
@@ -39,9 +39,10 @@ class Intent:
     cached_input_picos: int
     output_picos: int
     policy_version: int
-    lease_id: str
+    lease_ids: tuple[str, ...]
     streamed: bool
     started_at: str
+    tier: str = "standard"
 
     def cost_picos(self, input_tokens: int, cached_input_tokens: int, output_tokens: int) -> int:
         """Return the exact cost at the pinned price; cached tokens are a part of the input."""
@@ -86,17 +87,23 @@ def encode(item: Intent | Settlement | LeaseReturn) -> bytes:
 
 def decode_intent(body: bytes) -> Intent:
     """Read an intent."""
-    return Intent(**orjson.loads(body))
+    return _intent(orjson.loads(body))
 
 
 def decode_settlement(body: bytes) -> Settlement:
     """Read a settlement."""
     fields: dict[str, Any] = orjson.loads(body)
     return Settlement(
-        **{**fields, "intent": Intent(**fields["intent"]), "outcome": Outcome(fields["outcome"])},
+        **{**fields, "intent": _intent(fields["intent"]), "outcome": Outcome(fields["outcome"])},
     )
 
 
 def decode_lease_return(body: bytes) -> LeaseReturn:
     """Read the return of a lease."""
     return LeaseReturn(**orjson.loads(body))
+
+
+def _intent(fields: dict[str, Any]) -> Intent:
+    if "lease_id" in fields:  # Written before a request could be paid out of several leases.
+        fields["lease_ids"] = [fields.pop("lease_id")]
+    return Intent(**{**fields, "lease_ids": tuple(fields["lease_ids"])})
