@@ -13,7 +13,11 @@ from finpool.apps.migrate import migrate
 from finpool.kernel.database import Database
 from finpool.kernel.settings import Settings
 
-TENANT_TABLES = "audit_entry, audit_outbox, usage_record, spool_position, lease, account, api_key, platform_token"
+TENANT_TABLES = (
+    "audit_entry, audit_outbox, usage_record, spool_position, lease, account, api_key, platform_token,"
+    " quota_limit, budget, rate_share, transfer, usage_adjustment,"
+    " price_schedule, price_version, contract, pool_cost"
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

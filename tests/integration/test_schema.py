@@ -14,8 +14,16 @@ from finpool.apps.local.postgres import EmbeddedPostgres
 from finpool.apps.migrate import LOGIN_ROLES
 from finpool.kernel.database import driver_url
 
-for domain in ("tenancy", "identity", "quota", "metering", "audit"):
-    import_module(f"finpool.{domain}.models")
+for tables in (
+    "tenancy.models",
+    "identity.models",
+    "quota.models",
+    "metering.models",
+    "audit.models",
+    "catalogue.models",
+    "billing.contract_models",
+):
+    import_module(f"finpool.{tables}")
 
 
 async def test_every_table_with_a_tenant_has_forced_row_level_security(clean_postgres: EmbeddedPostgres) -> None:
