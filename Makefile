@@ -35,13 +35,17 @@ endif
 # Most tests wait for processes rather than compute, so more of them fit than there are cores.
 TEST_PROCESSES ?= 3
 
+# How long each measurement of `make bench` takes, and how many of them each figure is the median of.
+BENCH_SECONDS ?= 1.5
+BENCH_ROUNDS ?= 3
+
 # Once the development set is installed, `make up` keeps it: it holds everything that the engines' set holds.
 RUN_STAMP := $(if $(wildcard $(VENV)/dev.stamp),$(VENV)/dev.stamp,$(VENV)/engines.stamp)
 
-.PHONY: help up down test check lock
+.PHONY: help up down test bench check lock
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 up: $(RUN_STAMP) ## Set everything up and start the platform on this machine (FINPOOL_HOME, FINPOOL_PORT)
 	@$(BIN)/finpool up
@@ -51,6 +55,9 @@ down: ## Stop the platform; nothing is lost
 
 test: $(VENV)/dev.stamp ## Run all tests
 	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
+
+bench: $(VENV)/dev.stamp ## Measure the hot path beside a bare pass-through (BENCH_SECONDS, BENCH_ROUNDS)
+	@$(BIN)/python tests/bench/hot_path.py --seconds $(BENCH_SECONDS) --rounds $(BENCH_ROUNDS)
 
 check: $(VENV)/dev.stamp ## Check format, lint, types and layers
 	@$(BIN)/ruff format --check .

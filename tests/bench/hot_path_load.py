@@ -1,0 +1,107 @@
+"""A load generator that costs little: keep-alive connections on the bare protocol, each asking again once answered."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import cast
+
+
+@dataclass
+class Load:
+    """What was asked of one place by some connections for a while."""
+
+    seconds: float = 0.0
+    latencies_ms: list[float] = field(default_factory=list)
+    wrong: list[bytes] = field(default_factory=list)
+
+    @property
+    def per_second(self) -> float:
+        """Answers per second."""
+        return len(self.latencies_ms) / self.seconds
+
+    def quantile_ms(self, share: float) -> float:
+        """Return the latency that `share` of the answers did not pass."""
+        ordered = sorted(self.latencies_ms)
+        return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+class Asker(asyncio.Protocol):
+    """One connection: sends the same request again and again until told to stop."""
+
+    def __init__(self, request: bytes, ending: bytes, load: Load, ended: "asyncio.Future[None]") -> None:
+        self._request = request
+        self._ending = ending
+        self._load = load
+        self._ended = ended
+        self._received = bytearray()
+        self._length: int | None = None
+        self.stopping = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._ask()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self._ended.done():
+            self._load.wrong.append(b"the connection was closed")
+            self._ended.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if not self._is_whole():
+            return
+        self._load.latencies_ms.append((time.perf_counter() - self._asked_at) * 1000)
+        if not self._received.startswith(b"HTTP/1.1 200") or self._ending not in self._received[-400:]:
+            self._load.wrong.append(bytes(self._received[:400]))
+        if self.stopping:
+            self._ended.set_result(None)
+            self._transport.close()
+        else:
+            self._ask()
+
+    def _ask(self) -> None:
+        self._received.clear()
+        self._length = None
+        self._asked_at = time.perf_counter()
+        self._transport.write(self._request)
+
+    def _is_whole(self) -> bool:
+        """Tell whether the answer has ended: by its length if it states one, else by HTTP's last chunk."""
+        if self._length is None:
+            end = self._received.find(b"\r\n\r\n")
+            if end < 0:
+                return False
+            _, stated, rest = bytes(self._received[:end]).lower().partition(b"content-length:")
+            self._length = end + 4 + int(rest.partition(b"\r\n")[0]) if stated else 0
+        return len(self._received) >= self._length if self._length else self._received.endswith(b"\r\n0\r\n\r\n")
+
+
+def request_bytes(port: int, key: str, body: bytes) -> bytes:
+    """Return a whole HTTP request for a chat completion."""
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nauthorization: Bearer {key}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+async def ask(port: int, request: bytes, ending: bytes, *, connections: int, seconds: float) -> Load:
+    """Keep `connections` requests under way for `seconds`; answers must have status 200 and hold `ending` at their end.
+
+    The first fifth of the time warms up what is asked and is not counted.
+    """
+    loop, load = asyncio.get_running_loop(), Load()
+    ends = [loop.create_future() for _ in range(connections)]
+    askers = [Asker(request, ending, load, each) for each in ends]
+    for asker in askers:
+        await loop.create_connection(lambda asker=asker: asker, "127.0.0.1", port)
+    await asyncio.sleep(seconds / 5)
+    load.latencies_ms.clear()
+    started = time.perf_counter()
+    await asyncio.sleep(seconds)
+    for asker in askers:
+        asker.stopping = True
+    load.seconds, counted = time.perf_counter() - started, len(load.latencies_ms)
+    await asyncio.wait_for(asyncio.gather(*ends), 30)
+    del load.latencies_ms[counted:]
+    return load
