@@ -22,6 +22,7 @@ for tables in (
     "audit.models",
     "catalogue.models",
     "billing.contract_models",
+    "billing.models",
 ):
     import_module(f"finpool.{tables}")
 
@@ -34,7 +35,8 @@ async def test_every_table_with_a_tenant_has_forced_row_level_security(clean_pos
                    (SELECT count(*) FROM pg_policies p WHERE p.tablename = c.relname AND p.policyname = 'own_tenant'
                       AND p.roles = '{public}' AND p.cmd = 'ALL' AND p.with_check = p.qual
                       AND p.qual LIKE '%finpool.tenant_id%') AS own,
-                   (SELECT count(*) FROM pg_policies p WHERE p.tablename = c.relname AND (p.policyname <> 'own_tenant')
+                   (SELECT count(*) FROM pg_policies p WHERE p.tablename = c.relname AND p.policyname <> 'own_tenant'
+                      AND p.permissive = 'PERMISSIVE'
                       AND (p.roles && '{public,finpool_tenant}' OR p.qual NOT LIKE '%finpool.scope%')) AS too_wide
             FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
             WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace""")
