@@ -83,6 +83,7 @@ class Generation(AsyncIterator[dict[str, Any]]):
 
     def start(self, server: xllamacpp.Server, threads: ThreadPoolExecutor, request: dict[str, Any]) -> None:
         """Hand the request to the engine, in a thread that lasts as long as the generation."""
+        self._counters.running += 1
         threads.submit(self._run, server, orjson.dumps(request).decode())
 
     def abort(self) -> None:
@@ -114,7 +115,7 @@ class Generation(AsyncIterator[dict[str, Any]]):
             except Exception:
                 # The engine's words may repeat the prompt, and this one is told to the caller.
                 failure = EngineFailed("The model failed to answer.")
-        self._loop.call_soon_threadsafe(self._end, failure)
+        self._loop.call_soon_threadsafe(self._leave, failure)
 
     def _on_chunk(self, chunk: str) -> bool:
         """Take a chunk in the engine's thread; True stops the generation."""
@@ -134,6 +135,11 @@ class Generation(AsyncIterator[dict[str, Any]]):
         self._counters.output_tokens += after.output_tokens - before.output_tokens
         if chunk is not None:
             self._arrived.put_nowait(chunk)
+
+    def _leave(self, failure: DomainError | None) -> None:
+        """End behind every chunk that the engine gave: an abort is over only when the engine has noticed it."""
+        self._counters.running -= 1
+        self._end(failure)
 
     def _end(self, failure: DomainError | None) -> None:
         if self._ended:

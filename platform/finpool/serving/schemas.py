@@ -19,8 +19,12 @@ class EngineChunk:
 
 @dataclass(slots=True)
 class Counters:
-    """What the engine has computed since it started, health checks left out."""
+    """What the engine has computed since it started, health checks left out.
 
+    `running` counts the generations that the engine has not left yet: while it is 0, no other count moves.
+    """
+
+    running: int = 0
     requests: int = 0
     aborted: int = 0
     input_tokens: int = 0

@@ -46,13 +46,10 @@ class Pool:
             return usage
 
     async def settled_usage(self) -> dict[str, int]:
-        """Return the engine's counts once they have not moved for half a second."""
+        """Return the engine's counts once it has left every generation: then they cannot move any more."""
         async with asyncio.timeout(30):
-            previous: dict[str, int] | None = None
-            usage = await self.usage()
-            while usage != previous:
-                await asyncio.sleep(0.5)
-                previous, usage = usage, await self.usage()
+            while (usage := await self.usage())["running"]:
+                await asyncio.sleep(0.05)
             return usage
 
     def listeners(self) -> list[tuple[str, int]]:
