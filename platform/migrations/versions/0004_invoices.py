@@ -6,10 +6,10 @@ revision = "0004"
 down_revision = "0003"
 
 SECTOR_ROLES = {
-    "invoice": "finpool_operator, finpool_regulator",
-    "invoice_line": "finpool_operator, finpool_regulator",
-    "payment": "finpool_operator, finpool_regulator",
-    "dispute": "finpool_operator, finpool_regulator",
+    "invoice": "finpool_operator",
+    "invoice_line": "finpool_operator",
+    "payment": "finpool_operator",
+    "dispute": "finpool_operator",
 }
 """Who may opt into reading each table across tenants; a tenant's own role never can."""
 
@@ -228,8 +228,6 @@ GRANT UPDATE (status, answer, answered_by, answered_at, credit_note_id, adjustme
 
 GRANT SELECT ON invoice, invoice_line, payment, dispute TO finpool_tenant;
 GRANT INSERT ON dispute TO finpool_tenant;
-
-GRANT SELECT ON invoice, invoice_line, payment, dispute TO finpool_regulator;
 """
 
 
