@@ -1,6 +1,6 @@
-"""Why usage cannot be recorded, and so nothing may be served."""
+"""Why usage cannot be recorded, and so nothing may be served; and why a correction of it is refused."""
 
-from finpool.kernel.errors import Unavailable
+from finpool.kernel.errors import InvalidRequest, NotFound, Unavailable
 
 
 class SpoolUnavailable(Unavailable):
@@ -10,8 +10,32 @@ class SpoolUnavailable(Unavailable):
 
 
 class SpoolLocked(Exception):
-    """Another process serves with this spool."""
+    """Another process works with this spool."""
 
 
-class SpoolCorrupt(Exception):
+class SpoolUnusable(Exception):
+    """The spool's file cannot be opened: a volume that is read-only, full or gone; what is there is kept as it is."""
+
+
+class SpoolCorrupt(SpoolUnusable):
     """The spool on disk cannot be read; what is there is kept as it is."""
+
+
+class SpoolNotFound(Exception):
+    """There is no spool where one was looked for."""
+
+
+class RecordDamaged(Exception):
+    """One record of the spool cannot be decoded; it holds up those behind it until an operator decides."""
+
+
+class UsageNotFound(NotFound):
+    """The tenant has no usage record of that request."""
+
+    code = "usage_not_found"
+
+
+class CorrectionRefused(InvalidRequest):
+    """The record is not one that a correction can be made of."""
+
+    code = "correction_refused"

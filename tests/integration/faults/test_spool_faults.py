@@ -26,7 +26,7 @@ INTENT = Intent(
     cached_input_picos=1,
     output_picos=5,
     policy_version=1,
-    lease_id="lease",
+    lease_ids=("lease",),
     streamed=False,
     started_at="2026-01-01T00:00:00+00:00",
 )

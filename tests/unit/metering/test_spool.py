@@ -24,7 +24,7 @@ INTENT = Intent(
     cached_input_picos=1,
     output_picos=5,
     policy_version=1,
-    lease_id="lease",
+    lease_ids=("lease",),
     streamed=False,
     started_at="2026-01-01T00:00:00+00:00",
 )
@@ -103,6 +103,6 @@ def test_a_damaged_spool_is_refused_and_left_as_it_is(tmp_path):
     path = tmp_path / spool_file.FILE_NAME
     path.write_bytes(b"not a database" * 100)
     before = path.read_bytes()
-    with pytest.raises(SpoolCorrupt, match="cannot be used"):
+    with pytest.raises(SpoolCorrupt, match="see finpool spool check"):
         spool_file.connect(tmp_path)
     assert path.read_bytes() == before
