@@ -7,7 +7,9 @@ from fastapi import FastAPI
 
 from finpool.apps.gatekeeper import PlatformGatekeeper
 from finpool.apps.health import database_reachable, health_router
+from finpool.billing.routes_contracts_operator import router as contracts_router
 from finpool.catalogue.routes_operator import router as catalogue_router
+from finpool.catalogue.routes_prices import router as prices_router
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.identity.routes_operator import router as identity_router
 from finpool.kernel.actor import Audience
@@ -25,7 +27,15 @@ def create_app(settings: Settings) -> FastAPI:
     """Return the app of the operators' door; what it needs is opened when it starts."""
     app = new_door("operator", body_bytes_max=settings.body_bytes_max, lifespan=_lifespan(settings))
     app.include_router(health_router({"database": database_reachable}))
-    for router in (tenancy_router, identity_router, quota_router, catalogue_router, metering_router):
+    for router in (
+        tenancy_router,
+        identity_router,
+        quota_router,
+        catalogue_router,
+        prices_router,
+        contracts_router,
+        metering_router,
+    ):
         app.include_router(router)
     return app
 

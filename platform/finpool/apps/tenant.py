@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from finpool.audit.routes_tenant import router as audit_router
+from finpool.billing.routes_contracts_tenant import router as contracts_router
 from finpool.billing.routes_tenant import router as billing_router
+from finpool.catalogue.service import Catalogue, default_directory
 from finpool.kernel.database import Database
 from finpool.kernel.settings import Settings
 from finpool.kernel.web import Gatekeeper, new_door
@@ -25,6 +27,7 @@ def create_app(settings: Settings, gatekeeper: Gatekeeper) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database = Database(settings.database_url("tenant"), settings.database_pool_connections_max)
+        app.state.catalogue = Catalogue.load(settings.catalogue_dir or default_directory())
         app.state.database = database
         try:
             yield
@@ -35,5 +38,6 @@ def create_app(settings: Settings, gatekeeper: Gatekeeper) -> FastAPI:
     app.state.gatekeeper = gatekeeper
     app.include_router(metering_router)
     app.include_router(billing_router)
+    app.include_router(contracts_router)
     app.include_router(audit_router)
     return app

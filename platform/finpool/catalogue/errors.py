@@ -1,6 +1,8 @@
 """What can be wrong with the catalogue, or with asking for a model."""
 
-from finpool.kernel.errors import ConfigurationError, NotFound
+from datetime import datetime
+
+from finpool.kernel.errors import ConfigurationError, InvalidRequest, NotFound
 
 
 class ModelNotFound(NotFound):
@@ -19,3 +21,21 @@ class CatalogueInvalid(ConfigurationError):
 
 class WeightsUnavailable(ConfigurationError):
     """A model's weights cannot be fetched, or are not the ones that the catalogue names."""
+
+
+class TierNotOffered(InvalidRequest):
+    """The model has no price for this tier of service, now."""
+
+    code = "unsupported_parameter"
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(f"The model '{model_id}' has no price for service_tier 'flex'.", param="service_tier")
+
+
+class BeginsInThePast(InvalidRequest):
+    """Prices and contracts begin now or later: what was served was served at the price of its time."""
+
+    code = "begins_in_the_past"
+
+    def __init__(self, asked: datetime) -> None:
+        super().__init__(f"valid_from {asked.isoformat()} is in the past.", param="valid_from")

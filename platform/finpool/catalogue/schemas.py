@@ -19,11 +19,15 @@ SPDX_PATTERN = r"^[A-Za-z0-9.+-]+( (AND|OR|WITH) [A-Za-z0-9.+-]+)*$"
 PRICE_VERSION_HEX_DIGITS = 12
 TOKENS_MAX = 10**12
 """No request uses more; an engine that says so is broken, and its count would fit into no table."""
+JSON_INTEGER_MAX = 2**53 - 1
+"""Canonical JSON, which a price version's name is derived from, holds no larger integer."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 Tokens = Annotated[StrictInt, Field(ge=1)]
-MicrosPerMillionTokens = Annotated[StrictInt, Field(ge=0)]
+MicrosPerMillionTokens = Annotated[StrictInt, Field(ge=0, le=JSON_INTEGER_MAX)]
+CurrencyCode = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+"""ISO 4217."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class Declaration(BaseModel):
 class Price(Declaration):
     """Prices in micros of `currency` (ISO 4217) per million tokens, which are picos per token."""
 
-    currency: str = Field(pattern=r"^[A-Z]{3}$")
+    currency: CurrencyCode
     input_micros_per_million_tokens: MicrosPerMillionTokens
     cached_input_micros_per_million_tokens: MicrosPerMillionTokens
     output_micros_per_million_tokens: MicrosPerMillionTokens
@@ -140,11 +144,16 @@ class Model(Declaration):
 
     @cached_property
     def price_version(self) -> str:
-        """Name of this price. It is derived from the amounts, so a version can never mean two prices."""
-        digest = hashlib.sha256(rfc8785.dumps(self.price.model_dump())).hexdigest()
-        return f"{self.id}@{digest[:PRICE_VERSION_HEX_DIGITS]}"
+        """Name of the declared price."""
+        return price_version_name(self.id, self.price)
 
     @property
     def weights_sha256(self) -> str:
         """SHA-256 of the weights file, 64 lower-case hexadecimal digits."""
         return self.weights.sha256
+
+
+def price_version_name(model_id: str, price: Price) -> str:
+    """Return the name of a price. It is derived from the amounts, so a version can never mean two prices."""
+    digest = hashlib.sha256(rfc8785.dumps(price.model_dump())).hexdigest()
+    return f"{model_id}@{digest[:PRICE_VERSION_HEX_DIGITS]}"

@@ -53,6 +53,11 @@ class Catalogue:
             raise ModelNotFound(model_id)
         return model
 
+    @property
+    def currency(self) -> str:
+        """The currency of every price."""
+        return next(iter(self._models.values())).price.currency
+
     def all(self) -> tuple[Model, ...]:
         """Return all models in the order of their files' names."""
         return tuple(self._models.values())

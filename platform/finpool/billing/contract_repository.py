@@ -1,0 +1,45 @@
+"""Contracts and the pool's cost in Postgres."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from finpool.billing.contract_models import Contract, PoolCost
+from finpool.kernel.ids import TenantId
+
+
+async def contracts(session: AsyncSession, tenant_id: TenantId) -> Sequence[Contract]:
+    """Return a tenant's contracts in the order in which they begin."""
+    query = select(Contract).where(col(Contract.tenant_id) == tenant_id)
+    return (await session.execute(query.order_by(col(Contract.valid_from), col(Contract.version)))).scalars().all()
+
+
+async def contracts_across_tenants(session: AsyncSession) -> Sequence[Contract]:
+    """Return every contract that the session's database role may see, each tenant's in the order they begin."""
+    return (
+        (await session.execute(select(Contract).order_by(col(Contract.valid_from), col(Contract.version))))
+        .scalars()
+        .all()
+    )
+
+
+async def contract_at(session: AsyncSession, tenant_id: TenantId, at: datetime) -> Contract | None:
+    """Return the contract that holds at a moment."""
+    query = select(Contract).where(col(Contract.tenant_id) == tenant_id, col(Contract.valid_from) <= at)
+    newest = query.order_by(col(Contract.valid_from).desc(), col(Contract.version).desc()).limit(1)
+    return (await session.execute(newest)).scalar_one_or_none()
+
+
+async def last_version(session: AsyncSession, tenant_id: TenantId) -> int:
+    """Return the version of the contract that was written last; 0 without any."""
+    query = select(func.max(col(Contract.version))).where(col(Contract.tenant_id) == tenant_id)
+    return (await session.execute(query)).scalar_one() or 0
+
+
+async def pool_cost(session: AsyncSession, month: date) -> PoolCost | None:
+    """Return what the pool costs in a month, as it was set last."""
+    query = select(PoolCost).where(col(PoolCost.month) == month).order_by(col(PoolCost.version).desc()).limit(1)
+    return (await session.execute(query)).scalar_one_or_none()
