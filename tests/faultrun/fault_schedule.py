@@ -1,0 +1,159 @@
+"""The faults, and the seeded choice of the next: some of them at a time, each undone after a while."""
+
+import asyncio
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fault_proxy import TO_CLIENT, TO_SERVER, FaultProxy
+from fault_replica import Replica
+from fault_sector import Sector, crash_postgres, start_postgres_again
+from truth_engine import ALWAYS_WORKS, TruthEngine
+
+from finpool.apps.local.components import INFERENCE, WORKER
+
+HOUR_SECONDS = 3600
+FAILING_ENGINE = {"answer": 10.0, "broken": 2.0, "refused": 1.0, "unavailable": 1.0, "failed": 1.0}
+
+
+@dataclass
+class World:
+    """Everything that faults can be done to."""
+
+    home: Path
+    sector: Sector
+    engine: TruthEngine
+    replicas: list[Replica]
+    budgets: dict[tuple[str, str], int]
+    chance: random.Random
+    counts: Counter[str] = field(default_factory=Counter)
+    disk_full_until: dict[int, float] = field(default_factory=dict)
+    database_restarting: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def pause(self, at_least: float, at_most: float) -> Awaitable[None]:
+        """Wait for a random while, in seconds."""
+        return asyncio.sleep(self.chance.uniform(at_least, at_most))
+
+
+async def kill(world: World, replica: Replica) -> None:
+    """Kill the gateway, its worker or both without a warning; they are started again when found ended."""
+    for component in world.chance.choice(((INFERENCE,), (INFERENCE,), (WORKER,), (INFERENCE, WORKER))):
+        world.counts["kills"] += replica.send(component, signal.SIGKILL)
+
+
+async def stop(world: World, replica: Replica) -> None:
+    """Tell the gateway or the worker to end; it is started again."""
+    replica.send(world.chance.choice((INFERENCE, WORKER)), signal.SIGTERM)
+
+
+async def freeze(world: World, replica: Replica) -> None:
+    """Let a process stand still for a while, as an overloaded machine does."""
+    component = world.chance.choice((INFERENCE, WORKER))
+    pid = replica.pids[component.name]
+    if replica.send(component, signal.SIGSTOP):
+        await world.pause(0.3, 2.0)
+        if replica.pids[component.name] == pid:
+            replica.send(component, signal.SIGCONT)
+
+
+async def fill_disk(world: World, replica: Replica) -> None:
+    """Let no file of the replica grow."""
+    replica.fill_disk(world.chance)
+    await world.pause(0.5, 2.0)
+    replica.free_disk()
+    world.disk_full_until[replica.port] = time.monotonic()
+
+
+async def skew_clock(world: World, replica: Replica) -> None:
+    """Put the replica's clocks forward or back, by seconds or by weeks; they stay wrong."""
+    reach = world.chance.choice((5, HOUR_SECONDS, 26 * HOUR_SECONDS, 24 * 40 * HOUR_SECONDS))
+    replica.skew(world.chance.uniform(-reach, reach))
+
+
+async def break_line(world: World, proxy: FaultProxy) -> None:
+    """Do to one line what networks do."""
+    match world.chance.choice(("cut", "cut", "delay", "refuse", "stall", "stall and cut")):
+        case "delay":
+            proxy.delay_seconds = world.chance.uniform(0.01, 0.2)
+            await world.pause(0.5, 2.0)
+        case "refuse":
+            proxy.refusing = True
+            proxy.cut()
+            await world.pause(0.5, 3.0)
+        case "stall":
+            proxy.stall(TO_SERVER, TO_CLIENT)
+            await world.pause(0.5, 3.0)
+        case "stall and cut":
+            proxy.stall(world.chance.choice((TO_SERVER, TO_CLIENT)))
+            await world.pause(0.2, 1.5)
+    world.counts["cuts"] += proxy.cut()
+    proxy.heal()
+
+
+async def break_database_line(world: World, replica: Replica) -> None:
+    """Break a replica's line to Postgres."""
+    await break_line(world, replica.database)
+
+
+async def break_engine_line(world: World, replica: Replica) -> None:
+    """Break a replica's line to the engine."""
+    await break_line(world, replica.engine)
+
+
+async def break_engine(world: World, replica: Replica) -> None:
+    """Let the engine break off, refuse and fail for a while."""
+    world.engine.weights = FAILING_ENGINE
+    await world.pause(1.0, 3.0)
+    world.engine.weights = ALWAYS_WORKS
+
+
+async def restart_postgres(world: World, replica: Replica) -> None:
+    """Crash Postgres and start it again."""
+    async with world.database_restarting:
+        await asyncio.to_thread(crash_postgres, world.home)
+        await world.pause(0.2, 2.0)
+        await asyncio.to_thread(start_postgres_again, world.home)
+
+
+async def raise_limit(world: World, replica: Replica) -> None:
+    """Give a tenant some more to spend, so that the edge of its budget is reached again and again."""
+    async with world.database_restarting:
+        tenant_id, period = world.chance.choice(sorted(world.budgets))
+        world.budgets[tenant_id, period] += world.chance.randint(500, 4000)
+        await world.sector.limit(tenant_id, period, world.budgets[tenant_id, period])
+
+
+Fault = Callable[[World, Replica], Awaitable[None]]
+FAULTS: dict[Fault, float] = {
+    kill: 6,
+    stop: 1,
+    freeze: 1,
+    fill_disk: 2,
+    skew_clock: 2,
+    break_database_line: 4,
+    break_engine_line: 3,
+    break_engine: 1,
+    restart_postgres: 1,
+    raise_limit: 5,
+}
+
+
+async def do_faults(world: World, until: float) -> None:
+    """Do one fault after the other until that moment of the monotonic clock."""
+    while time.monotonic() < until:
+        await world.pause(0.1, 0.8)
+        fault = world.chance.choices(list(FAULTS), list(FAULTS.values()))[0]
+        world.counts[fault.__name__] += 1
+        await fault(world, world.chance.choice(world.replicas))
+
+
+async def keep_running(world: World, stop_event: asyncio.Event) -> None:
+    """Start again whatever ended, and lift what a process that was started meanwhile did not get lifted."""
+    while not stop_event.is_set():
+        for replica in world.replicas:
+            replica.start_what_ended()
+        await asyncio.sleep(0.2)

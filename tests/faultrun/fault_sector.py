@@ -1,0 +1,152 @@
+"""The sector under test: its own Postgres, its tenants with their limits, and who watches that the limits hold."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncpg
+from fault_checks import MICROS
+from truth_engine import MODEL
+
+from finpool.apps.local.postgres import postgres_pid, start_postgres, stop_postgres
+from finpool.apps.migrate import migrate
+from finpool.identity.schemas import NewKey
+from finpool.identity.service import create_key
+from finpool.kernel.actor import Actor, Audience, Role
+from finpool.kernel.database import Database
+from finpool.kernel.ids import TenantId
+from finpool.kernel.settings import Settings
+from finpool.tenancy.schemas import NewProject, NewTenant
+from finpool.tenancy.service import create_project, create_tenant
+
+OPERATOR = Actor(Audience.OPERATOR, "token_test", Role.OPERATOR_ADMIN)
+PEPPER = "p" * 64
+_START = (
+    "import sys, pathlib; from finpool.apps.local.postgres import start_postgres as s; s(pathlib.Path(sys.argv[1]))"
+)
+_SET_LIMIT = """
+    INSERT INTO quota_limit (tenant_id, set_by, scope, scope_id, {column}, soft_thresholds_percent, updated_at)
+    VALUES ($1, $2, $3, $4, $5, '{{}}', now())
+    ON CONFLICT (tenant_id, set_by, scope, scope_id) DO UPDATE SET {column} = excluded.{column}
+"""
+_HELD = """
+    SELECT b.tenant_id, b.budget_id, b.posted_picos + b.pending_picos AS held_picos,
+        CASE b.period WHEN 'day' THEN l.budget_day_micros WHEN 'month' THEN l.budget_month_micros
+        ELSE l.budget_total_micros END AS limit_micros
+    FROM budget b JOIN quota_limit l USING (tenant_id, set_by, scope, scope_id)
+"""
+
+
+@contextmanager
+def own_postgres() -> Iterator[tuple[Path, dict[str, str]]]:
+    """Run a Postgres that the run may stop; yield its home and its URLs by role."""
+    home = Path(tempfile.mkdtemp(prefix="finpool-faults-"))
+    try:
+        server = start_postgres(home)
+        migrate(Settings(**{f"{role}_database_url": url for role, url in server.urls.items()}))
+        yield home, server.urls
+    finally:
+        stop_postgres(home)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def crash_postgres(home: Path) -> None:
+    """End the server without a checkpoint, as a crash does, and wait until it is gone."""
+    pid = postgres_pid(home)
+    if pid is not None:
+        os.kill(pid, signal.SIGQUIT)
+        deadline = time.monotonic() + 30
+        while postgres_pid(home) is not None and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+
+def start_postgres_again(home: Path) -> None:
+    """Start the server from another process: the wheel starts one only once in each."""
+    subprocess.run([sys.executable, "-c", _START, str(home)], check=True, timeout=60)
+
+
+@dataclass
+class Sector:
+    """The operators' side of a running sector. `url`: the operator's role, on a line without faults."""
+
+    url: str
+    over: list[str] = field(default_factory=list)
+    samples: int = 0
+
+    async def connect(self) -> asyncpg.Connection:
+        """Open a connection that sees all tenants."""
+        connection = await asyncpg.connect(self.url)
+        await connection.execute("SELECT set_config('finpool.scope', 'sector', false)")
+        return connection
+
+    async def add_tenant(self, tenant_id: str) -> tuple[str, str]:
+        """Create a tenant with a project and a key; returns the key's id and its secret."""
+        database, tenant = Database(self.url, 1), TenantId(tenant_id)
+        try:
+            async with database.across_tenants() as session:
+                await create_tenant(session, OPERATOR, NewTenant(id=tenant_id, name=tenant_id), [MODEL])
+                await create_project(session, OPERATOR, tenant, NewProject(id="main", name="Main"))
+                new = NewKey(project_id="main", name="test", role="owner")
+                key, secret = await create_key(session, OPERATOR, tenant, new, pepper=PEPPER.encode())
+        finally:
+            await database.close()
+        return key.key_id, secret
+
+    async def limit(self, tenant_id: str, period: str, micros: int, scope: tuple[str, str] | None = None) -> None:
+        """Set one budget of a tenant: in all, or on a (scope, id) within it."""
+        name, scope_id = scope or ("tenant", tenant_id)
+        connection = await self.connect()
+        try:
+            async with connection.transaction():
+                await connection.execute(
+                    "INSERT INTO account (tenant_id, posted_picos, updated_at) VALUES ($1, 0, now())"
+                    " ON CONFLICT DO NOTHING",
+                    tenant_id,
+                )
+                statement = _SET_LIMIT.format(column=f"budget_{period}_micros")
+                await connection.execute(statement, tenant_id, "operator", name, scope_id, micros)
+        finally:
+            await connection.close()
+
+    async def watch(self, stop: asyncio.Event) -> None:
+        """Look again and again whether any budget is over its limit; a server that is gone is waited for."""
+        while not stop.is_set():
+            try:
+                connection = await self.connect()
+                try:
+                    while not stop.is_set():
+                        await self.look(connection)
+                        await asyncio.sleep(0.05)
+                finally:
+                    await connection.close()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await asyncio.sleep(0.1)
+
+    async def look(self, connection: asyncpg.Connection) -> None:
+        """Note each budget that holds and has spent more than its limit."""
+        self.samples += 1
+        for row in await connection.fetch(_HELD):
+            if row["limit_micros"] is not None and row["held_picos"] > row["limit_micros"] * MICROS:
+                self.over.append(f"{row['tenant_id']}: {row['budget_id']} {row['held_picos']} > {row['limit_micros']}")
+
+    async def at_rest(self, seconds_max: float) -> bool:
+        """Wait until no lease is open; tells whether that was so in time."""
+        connection = await self.connect()
+        try:
+            deadline = time.monotonic() + seconds_max
+            while time.monotonic() < deadline:
+                if not await connection.fetchval("SELECT count(*) FROM lease WHERE closed_at IS NULL"):
+                    return True
+                await asyncio.sleep(0.1)
+            return False
+        finally:
+            await connection.close()
