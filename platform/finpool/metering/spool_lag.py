@@ -1,6 +1,6 @@
 """How far the recorder is behind a spool, read without touching it."""
 
-import sqlite3
+import contextlib
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -8,9 +8,9 @@ from pathlib import Path
 import orjson
 
 from finpool.kernel.clock import now
+from finpool.metering import spool_file
 from finpool.metering.errors import SpoolCorrupt
 from finpool.metering.record_schemas import RecordKind
-from finpool.metering.spool_file import FILE_NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +22,22 @@ class SpoolLag:
 
 
 def read_lag(directory: Path) -> SpoolLag | None:
-    """Return the lag of the spool under `directory`, None if there is no spool; raise `SpoolCorrupt` if unreadable."""
-    path = directory / FILE_NAME
+    """Return the lag of the spool under `directory`, None if there is no spool.
+
+    Raises `SpoolCorrupt` if it cannot be read, `SpoolUnusable` if it cannot be opened.
+    """
+    path = directory / spool_file.FILE_NAME
     if not path.exists():
         return None
-    try:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=2)
-        try:
-            records = int(connection.execute("SELECT count(*) FROM record").fetchone()[0])
-            query = "SELECT body FROM record WHERE kind = ? ORDER BY seq LIMIT 1"
-            oldest = connection.execute(query, (RecordKind.SETTLEMENT,)).fetchone()
-        finally:
-            connection.close()
-    except sqlite3.DatabaseError as error:
-        raise SpoolCorrupt(f"the spool {path} cannot be read: {error}") from error
+    with spool_file.translated(path), contextlib.closing(spool_file.connect_to_read(path)) as connection:
+        records = int(connection.execute("SELECT count(*) FROM record").fetchone()[0])
+        query = "SELECT seq, body FROM record WHERE kind = ? ORDER BY seq LIMIT 1"
+        oldest = connection.execute(query, (RecordKind.SETTLEMENT,)).fetchone()
     if oldest is None:
         return SpoolLag(records, None)
-    settled_at = datetime.fromisoformat(orjson.loads(oldest[0])["settled_at"])
+    seq, body = oldest
+    try:
+        settled_at = datetime.fromisoformat(orjson.loads(body)["settled_at"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise SpoolCorrupt(f"record {seq} of the spool {path} cannot be decoded: see {spool_file.COMMANDS}") from error
     return SpoolLag(records, max(0.0, (now() - settled_at).total_seconds()))

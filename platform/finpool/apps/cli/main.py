@@ -9,6 +9,7 @@ import typer
 from finpool.apps.cli.commands_audit import audit_app
 from finpool.apps.cli.commands_declared import apply, show_plan
 from finpool.apps.cli.commands_local import doctor, down, migrate, status, up
+from finpool.apps.cli.commands_spool import spool_app
 from finpool.apps.cli.commands_tenancy import key_app, project_app, tenant_app
 from finpool.apps.cli.commands_token import token_app
 from finpool.apps.cli.commands_views import limits_app, model_app, usage_app
@@ -38,6 +39,7 @@ app.add_typer(limits_app, name="limits")
 app.add_typer(model_app, name="model")
 app.add_typer(usage_app, name="usage")
 app.add_typer(audit_app, name="audit")
+app.add_typer(spool_app, name="spool")
 
 
 def main() -> None:

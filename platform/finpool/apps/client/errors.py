@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from finpool.apps.client.database_errors import database_fault
 from finpool.kernel.errors import ConfigurationError, DomainError
 from finpool.kernel.settings import Settings
+from finpool.metering.errors import SpoolLocked, SpoolNotFound, SpoolUnusable
 
 
 class ExitCode(IntEnum):
@@ -66,6 +67,8 @@ def as_cli_error(error: Exception) -> CliError | None:
         return CliError(str(error), code="configuration")
     if isinstance(error, DomainError):
         return CliError(error.message, code=error.code)
+    if isinstance(error, SpoolUnusable | SpoolLocked | SpoolNotFound):
+        return CliError(str(error), code="spool")
     if isinstance(error, ValidationError) and error.title == Settings.__name__:
         faults = (f"FINPOOL_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
         return CliError("\n".join(faults), code="configuration")

@@ -19,6 +19,8 @@ from finpool.catalogue.schemas import HubWeights, Model, PathWeights, PypiWeight
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.settings import Settings, python_version_supported
+from finpool.metering import spool_file
+from finpool.metering.errors import SpoolUnusable
 
 FIRST_START_DISK_BYTES = 3_000_000_000
 RUNNING_DISK_BYTES = 500_000_000
@@ -49,6 +51,7 @@ def examine(settings: Settings) -> list[Check]:
         *(_port(home, settings, component) for component in (*DOORS, POOL)),
         _secrets(home, settings),
         _demo_env(home),
+        *_spool(settings),
         *_weights(settings),
     ]
 
@@ -196,6 +199,13 @@ def _demo_env(home: Home) -> Check:
     if mode & 0o077:
         return Check("demo.env", False, f"{home.demo_env} can be read by others: run `chmod 600 {home.demo_env}`")
     return Check("demo.env", True, f"{home.demo_env}, readable by its owner only")
+
+
+def _spool(settings: Settings) -> Iterator[Check]:
+    try:
+        spool_file.verify(settings.spool_path)
+    except SpoolUnusable as error:
+        yield Check("spool file", False, f"{error}; nothing in it is lost yet, so do not delete it")
 
 
 def _weights(settings: Settings) -> Iterator[Check]:

@@ -10,7 +10,7 @@ from finpool.apps.local.progress import Progress
 from finpool.apps.local.readiness import door_answers, models_answer
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.kernel.settings import Settings
-from finpool.metering.errors import SpoolCorrupt
+from finpool.metering.errors import SpoolUnusable
 from finpool.metering.spool_lag import read_lag
 
 POSTGRES = "postgres"
@@ -84,7 +84,7 @@ def _component_status(settings: Settings, home: Home, component: Component) -> P
 def _records_waiting(settings: Settings) -> int | None:
     try:
         lag = read_lag(settings.spool_path)
-    except SpoolCorrupt:
+    except SpoolUnusable:
         return None
     return None if lag is None else lag.records
 

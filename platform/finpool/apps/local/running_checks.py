@@ -7,7 +7,7 @@ from finpool.apps.local.doctor import Check
 from finpool.apps.local.home import Home
 from finpool.apps.local.processes import log_path, running_process, unreadable_records
 from finpool.kernel.settings import Settings
-from finpool.metering.errors import SpoolCorrupt
+from finpool.metering.errors import SpoolUnusable
 from finpool.metering.spool_lag import read_lag
 
 STUCK_SECONDS = 60.0
@@ -34,8 +34,8 @@ def _records(home: Home) -> Iterator[Check]:
 def _spool(home: Home, settings: Settings) -> Iterator[Check]:
     try:
         lag = read_lag(settings.spool_path)
-    except SpoolCorrupt as error:
-        yield Check("spool", False, f"{error}: move it away only if you can do without what it holds")
+    except SpoolUnusable as error:
+        yield Check("spool", False, str(error))
         return
     if lag is None:
         return
