@@ -18,15 +18,16 @@ from finpool.gateway.service import Gateway
 from finpool.identity.service import KeyDirectory
 from finpool.kernel.changes import ChangeFeed, SnapshotTooOld
 from finpool.kernel.database import Database
-from finpool.kernel.ids import ReplicaId
+from finpool.kernel.ids import ReplicaId, new_id
 from finpool.kernel.settings import Settings
 from finpool.kernel.web import new_door
 from finpool.metering.meter_service import Metering, require_current
 from finpool.metering.spool import Spool
 from finpool.policy.service import Policy
-from finpool.quota.leases import Leases
-from finpool.quota.repository import Holder
-from finpool.quota.service import LimitDirectory, Quota
+from finpool.quota.allotments import Allotments
+from finpool.quota.directory import LimitDirectory
+from finpool.quota.service import Quota
+from finpool.quota.share_table import Holder
 from finpool.serving.service import Backends
 from finpool.tenancy.service import TenantDirectory
 
@@ -59,16 +60,17 @@ class InferenceDoor:
             spool = Spool(settings.spool_path, settings.spool_bytes_max)
             stack.push_async_callback(spool.close)
             await require_current(spool, self.database, ReplicaId(settings.replica_id))
-            leases = Leases(
+            allotments = Allotments(
                 self.database,
-                Holder(ReplicaId(settings.replica_id), spool.spool_id),
+                Holder(ReplicaId(settings.replica_id), spool.spool_id, new_id("run")),
                 spool.return_lease,
                 share_of_rest=settings.lease_share_of_rest,
                 idle_seconds=settings.lease_idle_seconds,
             )
-            await leases.recover()
-            stack.push_async_callback(_return_all, leases)
-            await stack.enter_async_context(_running(leases))
+            await allotments.recover()
+            quota = Quota(self._limits, allotments)
+            stack.push_async_callback(quota.close)
+            await stack.enter_async_context(_running(quota, settings.lease_idle_seconds))
             backends = Backends(settings)
             await backends.start()
             stack.push_async_callback(backends.close)
@@ -76,7 +78,7 @@ class InferenceDoor:
                 settings,
                 catalogue=self.catalogue,
                 policy=self._policy,
-                quota=Quota(self._limits, leases),
+                quota=quota,
                 metering=Metering(spool),
                 backends=backends,
             )
@@ -126,14 +128,9 @@ async def _snapshot_fresh(state: State) -> bool:
     return True
 
 
-async def _return_all(leases: Leases) -> None:
-    leases.drain(None)
-    await leases.return_unused()
-
-
 @asynccontextmanager
-async def _running(leases: Leases) -> AsyncIterator[None]:
-    task = asyncio.create_task(leases.run(), name="leases")
+async def _running(quota: Quota, idle_seconds: float) -> AsyncIterator[None]:
+    task = asyncio.create_task(quota.run(idle_seconds), name="leases")
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
 from finpool.kernel.ids import LeaseId, RequestId
 from finpool.metering.record_schemas import Intent
+from finpool.quota.schemas import Subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,18 @@ class Admitted:
         """The most the request may use."""
         return TokenUsage(self.input_tokens_bound, 0, self.output_tokens_bound)
 
-    def intent(self, lease_id: LeaseId) -> Intent:
-        """Return the intent: who pays, out of which lease, at the price as it is now."""
+    @property
+    def amount_picos(self) -> int:
+        """The most the request may cost."""
+        return self.model.price.cost(self.bound)
+
+    @property
+    def subject(self) -> Subject:
+        """What the request is counted against."""
+        return Subject(self.actor.tenant, self.actor.project, self.actor.key_id, self.model.id)
+
+    def intent(self, lease_ids: tuple[LeaseId, ...]) -> Intent:
+        """Return the intent: who pays, out of which leases, at the price as it is now."""
         model, price = self.model, self.model.price
         return Intent(
             request_id=self.request_id,
@@ -44,7 +55,7 @@ class Admitted:
             cached_input_picos=price.cached_input_micros_per_million_tokens,
             output_picos=price.output_micros_per_million_tokens,
             policy_version=self.policy_version,
-            lease_id=lease_id,
+            lease_ids=lease_ids,
             streamed=self.streamed,
             started_at=now().isoformat(),
         )

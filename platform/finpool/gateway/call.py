@@ -16,8 +16,8 @@ from finpool.kernel.logs import logger
 from finpool.metering.errors import SpoolUnavailable
 from finpool.metering.meter_service import Metering
 from finpool.metering.record_schemas import Intent, Outcome
-from finpool.quota.schemas import RateStatus, Reservation
-from finpool.quota.service import Quota
+from finpool.quota.schemas import RateStatus
+from finpool.quota.service import Quota, Reservation
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.schemas import EngineChunk
 from finpool.serving.service import Backends
@@ -99,19 +99,19 @@ class Call:
 
     def rates(self) -> dict[str, RateStatus]:
         """Tell what is left of the tenant's rates."""
-        return self._quota.status(self._admitted.actor.tenant)
+        return self._quota.status(self._admitted.subject)
 
     async def _reserve(self) -> Reservation:
         admitted, bound = self._admitted, self._admitted.bound
         return await self._quota.reserve(
-            admitted.actor.tenant,
+            admitted.subject,
             admitted.request_id,
-            amount_picos=admitted.model.price.cost(bound),
+            amount_picos=admitted.amount_picos,
             tokens=bound.input_tokens + bound.output_tokens,
         )
 
     async def _dispatch(self, reservation: Reservation) -> None:
-        self._intent = self._admitted.intent(reservation.lease_id)
+        self._intent = self._admitted.intent(reservation.lease_ids)
         await self._metering.begin(self._intent)
         await self._stack.enter_async_context(self._queue.slot(self._admitted.actor.tenant))
         answer = self._backends.chat(self._admitted.model, self._admitted.engine_body, self._admitted.request_id)

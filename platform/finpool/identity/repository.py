@@ -26,6 +26,12 @@ async def key_for_change(session: AsyncSession, tenant_id: TenantId, key_id: Key
     return (await session.execute(statement.with_for_update())).scalar_one_or_none()
 
 
+async def has_key(session: AsyncSession, tenant_id: TenantId, key_id: KeyId) -> bool:
+    """Tell whether the tenant has this key; the tenant's own role may read a key's id, and never its digest."""
+    statement = select(col(ApiKey.key_id)).where(col(ApiKey.tenant_id) == tenant_id, col(ApiKey.key_id) == key_id)
+    return (await session.execute(statement)).first() is not None
+
+
 async def active_keys_across_tenants(session: AsyncSession, tenant_id: TenantId | None) -> Sequence[ApiKey]:
     """Return the keys that are not revoked, of one tenant or of all for None."""
     statement = select(ApiKey).where(col(ApiKey.status) == CredentialStatus.ACTIVE)

@@ -123,6 +123,11 @@ async def create_key(
     return key, secret
 
 
+async def has_key(session: AsyncSession, tenant_id: TenantId, key_id: KeyId) -> bool:
+    """Tell whether the tenant has this key, revoked or not."""
+    return await repository.has_key(session, tenant_id, key_id)
+
+
 async def list_keys(session: AsyncSession, tenant_id: TenantId, query: PageQuery) -> ListPage[KeyAnswer]:
     """Return a page of the tenant's keys, revoked ones included, the oldest first; raises `TenantNotFound`."""
     await tenancy.get_tenant(session, tenant_id)

@@ -32,7 +32,7 @@ class UsageRecord(SQLModel, table=True):
     estimated: bool
     streamed: bool
     policy_version: int
-    lease_ids: list[str] = Field(sa_type=ARRAY(Text))  # type: ignore[call-overload]
+    lease_ids: list[str] = Field(sa_type=ARRAY(Text))
     replica_id: str = Field(sa_type=Text)
     spool_seq: int = Field(sa_type=BigInteger)
     started_at: datetime = Field(sa_type=DateTime(timezone=True))

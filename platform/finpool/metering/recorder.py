@@ -5,6 +5,7 @@ happened, and its records are skipped, or did not, and they are recorded now.
 """
 
 import sqlite3
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from finpool.kernel.logs import logger
 from finpool.metering import spool_file
 from finpool.metering.models import SpoolPosition, UsageRecord
 from finpool.metering.record_schemas import RecordKind, Settlement, decode_lease_return, decode_settlement
-from finpool.quota import service as quota
+from finpool.quota import account_service as accounts
 
 BATCH_MAX = 500
 _log = logger("metering.recorder")
@@ -83,20 +84,31 @@ class Recorder:
         settlements = [(seq, decode_settlement(body)) for seq, kind, body in rows if kind == RecordKind.SETTLEMENT]
         returned = [decode_lease_return(body) for _, kind, body in rows if kind == RecordKind.LEASE_RETURN]
         tenants = {each.intent.tenant_id for _, each in settlements} | {each.tenant_id for each in returned}
-        await quota.lock_accounts(session, {TenantId(each) for each in tenants})
+        await accounts.lock_accounts(session, {TenantId(each) for each in tenants})
         if settlements:
-            values = [_usage_row(self._replica_id, seq, each) for seq, each in settlements]
-            await session.execute(insert(UsageRecord), values)
-        await audit.append_all(session, [_event(each) for _, each in settlements])
-        spent: dict[tuple[str, str], int] = {}
-        for _, each in settlements:
-            key = (each.intent.tenant_id, each.intent.lease_id)
-            spent[key] = spent.get(key, 0) + each.cost_picos
-        for (tenant_id, lease_id), amount in spent.items():
-            await quota.post(session, TenantId(tenant_id), LeaseId(lease_id), amount)
-        for lease in returned:
-            await quota.close_lease(session, TenantId(lease.tenant_id), LeaseId(lease.lease_id))
+            await self._insert_usage(session, settlements)
+            costs: Counter[tuple[TenantId, tuple[LeaseId, ...]]] = Counter()
+            for _, each in settlements:
+                lease_ids = tuple(LeaseId(lease_id) for lease_id in each.intent.lease_ids)
+                costs[(TenantId(each.intent.tenant_id), lease_ids)] += each.cost_picos
+            await accounts.post(session, costs, f"{self._spool_id}/{settlements[0][0]}-{settlements[-1][0]}")
+        if returned:
+            leases = [(TenantId(each.tenant_id), LeaseId(each.lease_id)) for each in returned]
+            await accounts.close_leases(session, leases)
         return [each for _, each in settlements]
+
+    async def _insert_usage(self, session: AsyncSession, settlements: list[tuple[int, Settlement]]) -> None:
+        """Write usage records, numbered in the order in which they are committed, and the events about them."""
+        counts = Counter(TenantId(each.intent.tenant_id) for _, each in settlements)
+        following = await accounts.number_usage(session, counts)
+        values, at = [], now()
+        for seq, each in settlements:
+            tenant_id = TenantId(each.intent.tenant_id)
+            numbered = {"usage_seq": following[tenant_id], "recorded_at": at}
+            values.append(_usage_row(self._replica_id, seq, each) | numbered)
+            following[tenant_id] += 1
+        await session.execute(insert(UsageRecord), values)
+        await audit.append_all(session, [_event(each) for _, each in settlements])
 
     def _narrow_down(self, rows: list[tuple[int, str, bytes]], error: Exception) -> None:
         """Take one record at a time after a failure, so that one that cannot be recorded holds up as few as possible.
@@ -135,7 +147,8 @@ def _usage_row(replica_id: ReplicaId, seq: int, settlement: Settlement) -> dict[
         "estimated": settlement.estimated,
         "streamed": intent.streamed,
         "policy_version": intent.policy_version,
-        "lease_id": intent.lease_id,
+        "lease_ids": list(intent.lease_ids),
+        "tier": intent.tier,
         "replica_id": replica_id,
         "spool_seq": seq,
         "started_at": datetime.fromisoformat(intent.started_at),

@@ -1,17 +1,17 @@
 """Why a request is over a limit. The status and headers tell the client whether to try again."""
 
-from finpool.kernel.errors import DomainError
+from finpool.kernel.errors import DomainError, NotFound
 
 
 class InsufficientQuota(DomainError):
-    """The budget does not cover what the request may cost; trying again does not help."""
+    """A budget does not cover what the request may cost; trying again does not help."""
 
     status = 429
     code = "insufficient_quota"
     type = "insufficient_quota"
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, headers={"x-should-retry": "false"})
+    def __init__(self, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message, headers={"x-should-retry": "false", **(headers or {})})
 
 
 class RateLimitExceeded(DomainError):
@@ -49,3 +49,12 @@ class QuotaUnavailable(DomainError):
             "The account cannot be reached to cover this request; try again shortly.",
             headers={"retry-after-ms": "1000", "retry-after": "1"},
         )
+
+
+class LimitSubjectNotFound(NotFound):
+    """A limit is about a project, key or model that the tenant does not have."""
+
+    code = "limit_subject_not_found"
+
+    def __init__(self, scope: str, scope_id: str) -> None:
+        super().__init__(f"The tenant has no {scope} '{scope_id}'.", param="scope_id")

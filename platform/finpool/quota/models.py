@@ -20,7 +20,7 @@ class QuotaLimit(SQLModel, table=True):
     budget_day_micros: int | None = Field(default=None, sa_type=BigInteger)
     budget_month_micros: int | None = Field(default=None, sa_type=BigInteger)
     budget_total_micros: int | None = Field(default=None, sa_type=BigInteger)
-    soft_thresholds_percent: list[int] = Field(sa_type=ARRAY(SmallInteger))  # type: ignore[call-overload]
+    soft_thresholds_percent: list[int] = Field(sa_type=ARRAY(SmallInteger))
     requests_per_minute: int | None = Field(default=None, sa_type=BigInteger)
     tokens_per_minute: int | None = Field(default=None, sa_type=BigInteger)
     concurrency: int | None = Field(default=None, sa_type=BigInteger)
@@ -101,6 +101,6 @@ class Transfer(SQLModel, table=True):
     transfer_id: str = Field(primary_key=True, sa_type=Text)
     kind: str = Field(sa_type=Text)
     reference: str = Field(sa_type=Text)
-    accounts: list[str] = Field(sa_type=ARRAY(Text))  # type: ignore[call-overload]
-    amounts_picos: list[int] = Field(sa_type=ARRAY(Numeric))  # type: ignore[call-overload]
+    accounts: list[str] = Field(sa_type=ARRAY(Text))
+    amounts_picos: list[int] = Field(sa_type=ARRAY(Numeric))
     occurred_at: datetime = Field(sa_type=DateTime(timezone=True))

@@ -1,14 +1,14 @@
-"""Rates that hold in every 60 seconds, not only on average."""
+"""Rates that hold in every 60 seconds, not only on average, and concurrency: one replica's part of each."""
 
 import math
 from collections import deque
 
-from finpool.kernel.errors import DomainError
-from finpool.kernel.ids import RequestId, TenantId
-from finpool.quota.errors import RateLimitExceeded, RequestAboveLimit
-from finpool.quota.schemas import Limits, RateStatus
+from finpool.kernel.ids import RequestId
+from finpool.quota.schemas import Rate, RateKey, RateStatus
 
 WINDOW_SECONDS = 60.0
+SHARE_SECONDS = 120.0
+"""A replica stops using a share that it could not renew for so long."""
 
 
 class SlidingWindow:
@@ -54,57 +54,87 @@ class SlidingWindow:
             self._total += amount - int(entry[1])
         entry[1] = amount
 
-    def status(self, limit: int, now: float) -> RateStatus:
-        """Tell what is left under `limit`."""
-        total = self.total(now)
-        reset = (self._entries[-1][0] + WINDOW_SECONDS - now) if self._entries else 0.0
-        return RateStatus(limit=limit, remaining=max(0, limit - total), reset_ms=max(0, int(reset * 1000)))
+    def reset_ms(self, now: float) -> int:
+        """Return milliseconds until the window is empty if nothing more comes."""
+        return max(0, int((self._entries[-1][0] + WINDOW_SECONDS - now) * 1000)) if self._entries else 0
 
 
-class TenantRates:
-    """The rates and the concurrency of one tenant on this replica."""
+class RateShare:
+    """The part of one rate that this replica may use: the parts of all replicas together never pass the limit.
 
-    def __init__(self, tenant_id: TenantId) -> None:
-        self._tenant_id = tenant_id
-        self._requests = SlidingWindow()
-        self._tokens = SlidingWindow()
-        self.under_way = 0
+    `amount` is the part. Whoever counts against it stays within it in any 60 seconds, so all together stay within
+    the limit. `room` is what the account's other replicas had left to this one when it was last asked.
+    """
 
-    def take(self, limits: Limits, request_id: RequestId, tokens: int, now: float) -> None:
-        """Count one request of at most `tokens`, or raise and count nothing."""
-        if limits.concurrency is not None and self.under_way >= limits.concurrency:
-            message = f"Limit of {limits.concurrency} concurrent requests reached for tenant {self._tenant_id}."
-            raise RateLimitExceeded(message, 500) if limits.concurrency else RequestAboveLimit(message)
-        if limits.requests_per_minute is not None:
-            self._check(self._requests, limits.requests_per_minute, 1, "requests", now)
-        if limits.tokens_per_minute is not None:
-            self._check(self._tokens, limits.tokens_per_minute, tokens, "tokens", now)
-        self._requests.add(request_id, 1, now)
-        self._tokens.add(request_id, tokens, now)
-        self.under_way += 1
+    def __init__(self, key: RateKey, limit: int) -> None:
+        self.key = key
+        self.limit = limit
+        self.amount = 0
+        self.room = limit
+        self.valid_until = 0.0
+        self.asked_at = -math.inf
+        self.used_at = -math.inf
+        self.written = 0
+        self._window = None if key.rate is Rate.CONCURRENCY else SlidingWindow()
+        self._under_way = 0
 
-    def give_back(self, request_id: RequestId, *, requests: int, tokens: int, now: float) -> None:
-        """End a request that was taken: it used `tokens` in the end, and counts as `requests` (0 if refused)."""
-        self._requests.correct(request_id, requests, now)
-        self._tokens.correct(request_id, tokens, now)
-        self.under_way -= 1
+    def used(self, now: float) -> int:
+        """Return what counts against the share now."""
+        return self._under_way if self._window is None else self._window.total(now)
 
-    def status(self, limits: Limits, now: float) -> dict[str, RateStatus]:
-        """Tell what is left of each limited rate, by its name in the headers."""
-        found = {}
-        if limits.requests_per_minute is not None:
-            found["requests"] = self._requests.status(limits.requests_per_minute, now)
-        if limits.tokens_per_minute is not None:
-            found["tokens"] = self._tokens.status(limits.tokens_per_minute, now)
-        return found
+    def held(self, now: float) -> int:
+        """Return what may be used in all, which is nothing once the share could not be renewed."""
+        return min(self.amount, self.limit) if now < self.valid_until else 0
 
-    def _check(self, window: SlidingWindow, limit: int, amount: int, unit: str, now: float) -> None:
-        wait_ms = window.wait_ms(limit, amount, now)
-        if wait_ms == 0:
-            return
-        message = (
-            f"Limit of {limit} {unit} per minute reached for tenant {self._tenant_id}: "
-            f"{max(0, limit - window.total(now))} left, {amount} needed."
-        )
-        error: DomainError = RequestAboveLimit(message) if wait_ms is None else RateLimitExceeded(message, wait_ms)
-        raise error
+    def fits(self, amount: int, now: float) -> bool:
+        """Tell whether `amount` more stays within the share."""
+        return self.used(now) + amount <= self.held(now)
+
+    def take(self, request_id: RequestId, amount: int, now: float) -> None:
+        """Count one request of at most `amount`."""
+        self.used_at = now
+        if self._window is None:
+            self._under_way += 1
+        else:
+            self._window.add(request_id, amount, now)
+
+    def give_back(self, request_id: RequestId, amount: int, now: float) -> None:
+        """End a request that was taken: `amount` is what it used in the end."""
+        if self._window is None:
+            self._under_way -= 1
+        else:
+            self._window.correct(request_id, amount, now)
+
+    def wait_ms(self, amount: int, now: float) -> int | None:
+        """Return milliseconds until `amount` more may fit; None if it is above the limit itself."""
+        if amount > self.limit:
+            return None
+        if self._window is None:
+            return 500
+        # What others hold may come back at any time; a second is how often a replica gives back what it does not use.
+        return max(1, self._window.wait_ms(self.room, amount, now) or 1000)
+
+    def status(self, now: float) -> RateStatus:
+        """Tell what is left, as far as this replica knows."""
+        remaining = max(0, min(self.room, self.limit) - self.used(now))
+        return RateStatus(self.limit, remaining, 0 if self._window is None else self._window.reset_ms(now))
+
+    def relimit(self, limit: int) -> None:
+        """Put a new limit in force at once: every replica cuts its part alike, so that the parts fit again."""
+        if limit < self.limit:
+            self.amount = self.amount * limit // self.limit
+        self.room = limit if limit > self.limit else min(self.room, limit)
+        self.limit = limit
+
+    def counted(self, tokens: int) -> int:
+        """Return what one request of at most `tokens` counts as."""
+        return tokens if self.key.rate is Rate.TOKENS else 1
+
+    def amount_worth_keeping(self, now: float, idle_seconds: float) -> int:
+        """Return what the share may be cut to: what is used if nobody asks any more, twice that if far more is held."""
+        used = self.used(now)
+        if now - self.asked_at < idle_seconds:
+            return self.amount
+        if now - self.used_at > idle_seconds:
+            return min(self.amount, used)
+        return 2 * used if self.amount > 4 * used else self.amount

@@ -2,35 +2,56 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Path
 
 from finpool.kernel.actor import Actor
 from finpool.kernel.web import DoorRoute, SectorSession, TenantPath, requires
-from finpool.quota import service
-from finpool.quota.schemas import AccountView, Limits
+from finpool.quota import account_service, limit_service
+from finpool.quota.schemas import (
+    SCOPE_ID_PATTERN,
+    AccountView,
+    LimitKey,
+    LimitList,
+    Limits,
+    LimitView,
+    Scope,
+    SetBy,
+)
 from finpool.tenancy import service as tenancy
 
 router = APIRouter(prefix="/v1/tenants/{tenant_id}", tags=["quota"], route_class=DoorRoute)
 
+ScopeId = Annotated[str, Path(pattern=SCOPE_ID_PATTERN)]
 LimitsWriter = Annotated[Actor, Depends(requires("limits:write"))]
 AccountReader = Annotated[Actor, Depends(requires("account:read"))]
 
 
-@router.put("/limits")
-async def set_limits(tenant_id: TenantPath, body: Limits, actor: LimitsWriter, session: SectorSession) -> Limits:
-    """Set a tenant's limits; they act on the next request, on every replica, within two seconds."""
-    return await service.set_limits(session, actor, tenant_id, body)
+@router.put("/limits/{scope}/{scope_id}")
+async def set_limits(
+    tenant_id: TenantPath,
+    scope: Scope,
+    scope_id: ScopeId,
+    body: Limits,
+    actor: LimitsWriter,
+    session: SectorSession,
+) -> LimitView:
+    """Set the operator's limits on a tenant, or on a project, key or model of it; what is left out is not limited.
+
+    They act on the next request, on every replica, within two seconds, also on what is already leased.
+    """
+    key = LimitKey(SetBy.OPERATOR, scope, scope_id)
+    return await limit_service.set_limits(session, actor, tenant_id, key, body)
 
 
 @router.get("/limits")
-async def get_limits(tenant_id: TenantPath, _: AccountReader, session: SectorSession) -> Limits:
-    """Return the limits in force."""
+async def list_limits(tenant_id: TenantPath, _: AccountReader, session: SectorSession) -> LimitList:
+    """List a tenant's limits, those that its owner set included."""
     await tenancy.get_tenant(session, tenant_id)
-    return await service.limits_of(session, tenant_id)
+    return LimitList(data=await limit_service.list_limits(session, tenant_id))
 
 
 @router.get("/account")
 async def get_account(tenant_id: TenantPath, _: AccountReader, session: SectorSession) -> AccountView:
-    """Return a tenant's account: the limit, what is posted and what is pending, in micros."""
+    """Return a tenant's account and budgets: limits, what is posted and what is pending, in micros."""
     await tenancy.get_tenant(session, tenant_id)
-    return await service.account_view(session, tenant_id)
+    return await account_service.account_view(session, tenant_id)

@@ -1,50 +1,182 @@
 """What goes in and out of the quota domain."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from finpool.kernel.ids import LeaseId, RequestId, TenantId
+from finpool.kernel.ids import TenantId
 
 _LARGEST = 9_000_000_000_000_000
 """Largest limit that may be set: every JSON client reads it exactly."""
 
+Amount = Annotated[int | None, Field(ge=0, le=_LARGEST)]
+
+
+SCOPE_ID_PATTERN = r"^[A-Za-z0-9._-]{1,128}$"
+"""The tenant, project, key or model that limits are about."""
+
+
+class SetBy(StrEnum):
+    """Who set a limit. Neither can loosen the other's: both hold, the tightest wins."""
+
+    OPERATOR = "operator"
+    TENANT = "tenant"
+
+
+class Scope(StrEnum):
+    """What a limit is about; the scope of a whole tenant has the tenant's id."""
+
+    TENANT = "tenant"
+    PROJECT = "project"
+    KEY = "key"
+    MODEL = "model"
+
+
+class Period(StrEnum):
+    """How long a budget lasts, in UTC. `prepaid` is what the tenant has paid in; nobody sets it as a limit."""
+
+    DAY = "day"
+    MONTH = "month"
+    TOTAL = "total"
+    PREPAID = "prepaid"
+
+
+class Rate(StrEnum):
+    """What is limited besides money."""
+
+    REQUESTS = "requests"
+    TOKENS = "tokens"
+    CONCURRENCY = "concurrency"
+
 
 class Limits(BaseModel):
-    """A tenant's limits. A rate of null is not limited; a tenant without limits has no budget."""
+    """The limits of one scope; null is not limited. A tenant without any budget of its own may spend nothing."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    budget_micros: int = Field(ge=0, le=_LARGEST, description="Total that may be spent, in millionths of the currency.")
-    requests_per_minute: int | None = Field(None, ge=0, le=_LARGEST, description="Requests in any 60 seconds.")
-    tokens_per_minute: int | None = Field(
-        None, ge=0, le=_LARGEST, description="Input and output tokens together in any 60 seconds."
+    budget_day_micros: Amount = Field(None, description="May be spent in a day (UTC), in millionths of the currency.")
+    budget_month_micros: Amount = Field(None, description="May be spent in a calendar month (UTC).")
+    budget_total_micros: Amount = Field(None, description="May be spent in all.")
+    soft_thresholds_percent: list[Annotated[int, Field(ge=1, le=100)]] = Field(
+        [], max_length=10, description="Percentages of each budget at which an event is put on record."
     )
-    concurrency: int | None = Field(None, ge=0, le=_LARGEST, description="Requests under way at the same time.")
+    requests_per_minute: Amount = Field(None, description="Requests in any 60 seconds.")
+    tokens_per_minute: Amount = Field(None, description="Input and output tokens together in any 60 seconds.")
+    concurrency: Amount = Field(None, description="Requests under way at the same time.")
+
+    @field_validator("soft_thresholds_percent")
+    @classmethod
+    def _in_order(cls, percents: list[int]) -> list[int]:
+        return sorted(set(percents))
+
+    def budgets(self) -> Iterator[tuple[Period, int]]:
+        """Yield each budget that is limited, in micros."""
+        for period, micros in (
+            (Period.DAY, self.budget_day_micros),
+            (Period.MONTH, self.budget_month_micros),
+            (Period.TOTAL, self.budget_total_micros),
+        ):
+            if micros is not None:
+                yield period, micros
+
+    def rates(self) -> Iterator[tuple[Rate, int]]:
+        """Yield each rate that is limited, the cheapest to check first."""
+        for rate, limit in (
+            (Rate.CONCURRENCY, self.concurrency),
+            (Rate.REQUESTS, self.requests_per_minute),
+            (Rate.TOKENS, self.tokens_per_minute),
+        ):
+            if limit is not None:
+                yield rate, limit
 
 
-class AccountView(BaseModel):
-    """A tenant's account, in micros: what is spent, and what is held by leases for requests to come or under way."""
+class LimitKey(NamedTuple):
+    """What a set of limits is about, and who set it."""
 
-    tenant_id: str
+    set_by: SetBy
+    scope: Scope
+    scope_id: str
+
+    @property
+    def limit_id(self) -> str:
+        """The limit's name in messages, headers and tables: `operator/project/lending`."""
+        return f"{self.set_by}/{self.scope}/{self.scope_id}"
+
+
+class BudgetKey(NamedTuple):
+    """One budget of a limit, in whatever period it is now."""
+
+    limit: LimitKey
+    period: Period
+
+    @property
+    def name(self) -> str:
+        """The budget's name without its period's start: `operator/project/lending/month`."""
+        return f"{self.limit.limit_id}/{self.period}"
+
+
+class RateKey(NamedTuple):
+    """One rate of a limit."""
+
+    limit: LimitKey
+    rate: Rate
+
+
+class Subject(NamedTuple):
+    """What a request is counted against: its tenant, project, key and model."""
+
+    tenant_id: TenantId
+    project_id: str
+    key_id: str
+    model_id: str
+
+
+class LimitView(BaseModel):
+    """The limits of one scope, and who set them."""
+
+    set_by: SetBy
+    scope: Scope
+    scope_id: str
+    limits: Limits
+
+
+class LimitList(BaseModel):
+    """Every limit of a tenant."""
+
+    object: str = "list"
+    data: list[LimitView]
+
+
+class BudgetView(BaseModel):
+    """One budget in its present period, in micros: `pending` is held by leases for requests to come or under way."""
+
+    set_by: SetBy
+    scope: Scope
+    scope_id: str
+    period: Period
     limit_micros: int
     posted_micros: int
     pending_micros: int
+    resets_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """What one request may cost at the most, held until it is settled.
+class AccountView(BaseModel):
+    """A tenant's account, in micros: what it has spent in all, and its budgets.
 
-    `amount_picos` comes out of the lease; `tokens` counts against the tokens per minute.
+    `pending_micros` is the most that leases hold of any of the budgets, periods that are over included: zero when
+    nothing is held. `funded_micros` is what a prepaid tenant has paid in and not used for fees and taxes.
     """
 
-    request_id: RequestId
-    tenant_id: TenantId
-    lease_id: LeaseId
-    amount_picos: int
-    tokens: int
+    tenant_id: str
+    payment: str
+    funded_micros: int | None
+    posted_micros: int
+    pending_micros: int
+    budgets: list[BudgetView]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +194,11 @@ def rate_headers(rates: Mapping[str, RateStatus]) -> dict[str, str]:
     for name, rate in rates.items():
         headers[f"x-ratelimit-limit-{name}"] = str(rate.limit)
         headers[f"x-ratelimit-remaining-{name}"] = str(rate.remaining)
-        headers[f"x-ratelimit-reset-{name}"] = _duration(rate.reset_ms)
+        headers[f"x-ratelimit-reset-{name}"] = duration(rate.reset_ms)
     return headers
 
 
-def _duration(milliseconds: int) -> str:
+def duration(milliseconds: int) -> str:
     """Render as OpenAI does: `12ms`, `1s`, `1m30s`."""
     if milliseconds < 1000:
         return f"{milliseconds}ms"

@@ -1,160 +1,166 @@
-"""Quota: what an operator sets, and what one inference replica reserves and settles against it."""
+"""Reservations of one inference replica: every budget and rate of a request, or none; each resolves exactly once.
 
-from collections.abc import Collection
+A reservation is decided in one step, in memory, out of the leases and shares this replica holds. Only when they do
+not suffice the account is asked; it is also asked ahead, in the background, so that a request seldom waits for it.
+"""
 
-from sqlalchemy.ext.asyncio import AsyncSession
+import asyncio
+import contextlib
 
-from finpool.audit import service as audit
-from finpool.kernel.actor import Actor
 from finpool.kernel.clock import monotonic_seconds
+from finpool.kernel.errors import DomainError
 from finpool.kernel.ids import LeaseId, RequestId, TenantId
-from finpool.kernel.money import to_micros_ceiling
-from finpool.quota import repository
-from finpool.quota.errors import RateLimitExceeded, RequestAboveLimit
-from finpool.quota.leases import Leases
-from finpool.quota.models import Account
-from finpool.quota.rates import TenantRates
-from finpool.quota.schemas import AccountView, Limits, RateStatus, Reservation, rate_headers
-from finpool.tenancy import service as tenancy
+from finpool.kernel.logs import logger
+from finpool.quota import refusals
+from finpool.quota.allotments import Allotments, Shortfall
+from finpool.quota.directory import Applicable, LimitDirectory, TenantLimits
+from finpool.quota.errors import InsufficientQuota, RateLimitExceeded, RequestAboveLimit
+from finpool.quota.leases import HeldLease
+from finpool.quota.rates import RateShare
+from finpool.quota.schemas import Rate, RateStatus, Subject, rate_headers
 
-_NOTHING = Limits(budget_micros=0)
+RETURN_WAIT_SECONDS = 2.0
+RETURN_POLL_SECONDS = 0.05
+_log = logger("quota.service")
 
 
-async def account_view(session: AsyncSession, tenant_id: TenantId) -> AccountView:
-    """Return a tenant's account; zeros while no limits were set.
+class Reservation:
+    """What one request may cost at the most, held until it is settled.
 
-    What is spent is rounded up to whole micros, and posted + pending never shows more than their exact sum rounded up.
+    `amount_picos` comes out of each of its leases; `tokens` count against each tokens per minute.
     """
-    row = await repository.account(session, tenant_id)
-    if row is None:
-        return AccountView(tenant_id=tenant_id, limit_micros=0, posted_micros=0, pending_micros=0)
-    posted = to_micros_ceiling(row.posted_picos)
-    return AccountView(
-        tenant_id=tenant_id,
-        limit_micros=row.budget_micros,
-        posted_micros=posted,
-        pending_micros=to_micros_ceiling(row.posted_picos + row.pending_picos) - posted,
-    )
 
+    __slots__ = ("amount_picos", "lease_ids", "request_id", "shares", "tenant_id", "tokens")
 
-async def limits_of(session: AsyncSession, tenant_id: TenantId) -> Limits:
-    """Return the limits in force; no budget while none were set."""
-    row = await repository.account(session, tenant_id)
-    return _limits(row) if row is not None else _NOTHING
-
-
-async def set_limits(session: AsyncSession, actor: Actor, tenant_id: TenantId, limits: Limits) -> Limits:
-    """Set a tenant's limits; those in force already are no change. Raises `TenantNotFound`."""
-    await tenancy.get_tenant(session, tenant_id)
-    if limits != await limits_of(session, tenant_id):
-        await repository.set_limits(session, tenant_id, limits)
-        await audit.append(session, kind="limits.changed", tenant_id=tenant_id, actor=actor, body=limits.model_dump())
-    return limits
-
-
-def _limits(row: Account) -> Limits:
-    return Limits(
-        budget_micros=row.budget_micros,
-        requests_per_minute=row.requests_per_minute,
-        tokens_per_minute=row.tokens_per_minute,
-        concurrency=row.concurrency,
-    )
-
-
-class LimitDirectory:
-    """Every tenant's limits in memory; a snapshot that follows the database."""
-
-    def __init__(self) -> None:
-        self._limits: dict[TenantId, Limits] = {}
-        self._leases: Leases | None = None
-
-    def watch(self, leases: Leases) -> None:
-        """Drain a tenant's lease whenever its budget changes, so that the new one holds for the next request."""
-        self._leases = leases
-
-    async def load(self, session: AsyncSession, tenant_id: TenantId | None) -> None:
-        """Read one tenant's limits, or all."""
-        loaded = {TenantId(row.tenant_id): _limits(row) for row in await repository.accounts(session, tenant_id)}
-        known = self._limits if tenant_id is None else {k: v for k, v in self._limits.items() if k == tenant_id}
-        changed = [k for k in known.keys() | loaded.keys() if self._budget(k) != loaded.get(k, _NOTHING).budget_micros]
-        self._limits = loaded if tenant_id is None else {**self._limits, **loaded}
-        if self._leases is not None:
-            for each in changed:
-                self._leases.drain(each)
-
-    def of(self, tenant_id: TenantId) -> Limits:
-        """Return a tenant's limits; nothing may be spent while none were set."""
-        return self._limits.get(tenant_id, _NOTHING)
-
-    def _budget(self, tenant_id: TenantId) -> int:
-        return self.of(tenant_id).budget_micros
+    def __init__(
+        self,
+        tenant_id: TenantId,
+        request_id: RequestId,
+        amount_picos: int,
+        tokens: int,
+        lease_ids: tuple[LeaseId, ...],
+        shares: tuple[RateShare, ...],
+    ) -> None:
+        self.tenant_id = tenant_id
+        self.request_id = request_id
+        self.amount_picos = amount_picos
+        self.tokens = tokens
+        self.lease_ids = lease_ids
+        self.shares = shares
 
 
 class Quota:
-    """Reservations of one inference replica: rates first, then money; each resolves exactly once."""
+    """What the gateway reserves from and settles with; one a process."""
 
-    def __init__(self, limits: LimitDirectory, leases: Leases) -> None:
+    def __init__(self, limits: LimitDirectory, allotments: Allotments) -> None:
         self._limits = limits
-        self._leases = leases
-        self._rates: dict[TenantId, TenantRates] = {}
-        limits.watch(leases)
+        self._allotments = allotments
+        limits.watch(self._limits_changed)
 
-    async def reserve(
-        self, tenant_id: TenantId, request_id: RequestId, *, amount_picos: int, tokens: int
-    ) -> Reservation:
-        """Hold what a request may cost at the most.
+    async def reserve(self, subject: Subject, request_id: RequestId, *, amount_picos: int, tokens: int) -> Reservation:
+        """Hold what a request may cost at the most, in every budget and rate that it counts against.
 
-        Raises `RateLimitExceeded`, `RequestAboveLimit` or `InsufficientQuota`, and then holds and counts nothing. An
-        error about a rate tells, as an answer does, what is left of the rates.
+        Raises `RateLimitExceeded`, `RequestAboveLimit`, `InsufficientQuota` or `QuotaUnavailable`, and then holds
+        and counts nothing. An error tells which limit it was, what is left of it and when it resets.
         """
-        rates = self._rates.setdefault(tenant_id, TenantRates(tenant_id))
+        deadline = monotonic_seconds() + RETURN_WAIT_SECONDS
         try:
-            rates.take(self._limits.of(tenant_id), request_id, tokens, monotonic_seconds())
+            while True:
+                applicable = self._limits.applicable(subject)
+                if not applicable.funded:
+                    raise InsufficientQuota(refusals.NO_BUDGET)
+                reserved = self._reserve_now(subject.tenant_id, applicable, request_id, amount_picos, tokens)
+                if reserved is not None:
+                    return reserved
+                await self._make_room(subject.tenant_id, applicable, amount_picos, tokens, deadline)
         except (RateLimitExceeded, RequestAboveLimit) as error:
-            error.headers |= rate_headers(self.status(tenant_id))
+            error.headers |= rate_headers(self.status(subject))
             raise
-        try:
-            lease = await self._leases.take(tenant_id, amount_picos)
-        except BaseException:
-            rates.give_back(request_id, requests=0, tokens=0, now=monotonic_seconds())
-            raise
-        return Reservation(request_id, tenant_id, lease.lease_id, amount_picos, tokens)
 
     def settle(self, reservation: Reservation, *, cost_picos: int, tokens: int) -> None:
         """End a request that was served: it cost `cost_picos` and used `tokens`; the rest is free again."""
-        self._leases.settle(reservation.lease_id, reservation.amount_picos, cost_picos)
+        self._allotments.leases.settle(reservation.lease_ids, reservation.amount_picos, cost_picos)
         self._end(reservation, requests=1, tokens=tokens)
 
     def release(self, reservation: Reservation) -> None:
         """End a request that never reached an engine: nothing was spent, nothing counts."""
-        self._leases.settle(reservation.lease_id, reservation.amount_picos, 0)
+        self._allotments.leases.settle(reservation.lease_ids, reservation.amount_picos, 0)
         self._end(reservation, requests=0, tokens=0)
 
-    def status(self, tenant_id: TenantId) -> dict[str, RateStatus]:
-        """Tell what is left of the tenant's limited rates."""
-        rates = self._rates.get(tenant_id) or TenantRates(tenant_id)
-        return rates.status(self._limits.of(tenant_id), monotonic_seconds())
+    def status(self, subject: Subject) -> dict[str, RateStatus]:
+        """Tell what is left of the subject's tightest limits on requests and tokens, by their names in the headers."""
+        now, found = monotonic_seconds(), dict[str, RateStatus]()
+        for key, limit in self._limits.applicable(subject).rates:
+            if key.rate is not Rate.CONCURRENCY:
+                status = self._allotments.shares.share(subject.tenant_id, key, limit).status(now)
+                if key.rate not in found or status.remaining < found[key.rate].remaining:
+                    found[key.rate.value] = status
+        return found
+
+    def _reserve_now(
+        self, tenant_id: TenantId, applicable: Applicable, request_id: RequestId, amount_picos: int, tokens: int
+    ) -> Reservation | None:
+        """Take everything out of what this replica holds, or nothing; there is no wait in here."""
+        now = monotonic_seconds()
+        allotments = self._allotments
+        shares: list[RateShare] = []
+        for key, limit in applicable.rates:
+            share = allotments.shares.share(tenant_id, key, limit)
+            if not share.fits(share.counted(tokens), now):
+                return None
+            shares.append(share)
+        leases: list[HeldLease] = []
+        for budget in applicable.budgets:
+            lease = allotments.leases.current(tenant_id, budget, now)
+            if lease.free < amount_picos:
+                return None
+            if lease.granted:  # Nothing has to be leased for a request that costs nothing.
+                leases.append(lease)
+        for share in shares:
+            share.take(request_id, share.counted(tokens), now)
+        for lease in leases:
+            lease.reserve(amount_picos, now)
+        allotments.renew_ahead(tenant_id, leases, shares, amount_picos, tokens)
+        lease_ids = tuple(lease.lease_id for lease in leases)
+        return Reservation(tenant_id, request_id, amount_picos, tokens, lease_ids, tuple(shares))
+
+    async def _make_room(
+        self, tenant_id: TenantId, applicable: Applicable, amount_picos: int, tokens: int, deadline: float
+    ) -> None:
+        """Ask the account for what is missing; raises what refuses the request, returns when it is worth trying."""
+        shortfall = await self._allotments.ask(tenant_id, applicable, amount_picos, tokens)
+        if isinstance(shortfall, Shortfall):
+            if not shortfall.may_change or monotonic_seconds() > deadline:
+                raise refusals.of(shortfall, tokens)
+            await asyncio.sleep(RETURN_POLL_SECONDS)
 
     def _end(self, reservation: Reservation, *, requests: int, tokens: int) -> None:
-        rates = self._rates[reservation.tenant_id]
-        rates.give_back(reservation.request_id, requests=requests, tokens=tokens, now=monotonic_seconds())
+        now = monotonic_seconds()
+        for share in reservation.shares:
+            share.give_back(reservation.request_id, tokens if share.key.rate is Rate.TOKENS else requests, now)
 
+    def _limits_changed(self, before: TenantLimits, after: TenantLimits) -> None:
+        """Let a changed limit act at once, also on what is leased already."""
+        old, new = before.budget_limits(), after.budget_limits()
+        changed = [key for key in old.keys() | new.keys() if old.get(key) != new.get(key)]
+        if changed:
+            self._allotments.leases.drain(after.tenant_id, changed)
+        self._allotments.relimit(after.tenant_id, after.rate_limits())
 
-async def lock_accounts(session: AsyncSession, tenant_ids: Collection[TenantId]) -> None:
-    """Lock the accounts that a transaction will post to or close leases of; do so before anything else in it.
+    async def run(self, idle_seconds: float) -> None:
+        """Return unused leases and shares for as long as the process lives."""
+        while True:
+            await asyncio.sleep(idle_seconds / 4)
+            try:
+                await self._allotments.return_unused()
+            except DomainError as error:  # The spool refused; the lease stays held and is tried again.
+                _log.warning("a lease could not be returned yet", error=error.code)
+            except Exception:  # Whatever it was, leases that nobody returns would keep their budget for ever.
+                _log.exception("leases could not be returned; it is tried again")
 
-    A lease that grows locks its account first and then itself. Whoever took the two the other way round, or several
-    accounts in another order, would stop it, and be stopped by it, until Postgres broke one of them off.
-    """
-    await repository.lock_accounts(session, tenant_ids)
-
-
-async def post(session: AsyncSession, tenant_id: TenantId, lease_id: LeaseId, amount_picos: int) -> None:
-    """Post what a settled request cost out of its lease; an unknown lease is a defect and raises."""
-    if not await repository.spend(session, tenant_id, lease_id, amount_picos):
-        raise LookupError(f"there is no lease {lease_id} of tenant {tenant_id} to post a settlement to")
-
-
-async def close_lease(session: AsyncSession, tenant_id: TenantId, lease_id: LeaseId) -> None:
-    """Give what a lease still holds back to the account."""
-    await repository.close(session, tenant_id, lease_id)
+    async def close(self) -> None:
+        """Give back everything that holds no reservation; what cannot be given back now is at the next start."""
+        self._allotments.leases.drain(None)
+        await self._allotments.return_unused()
+        with contextlib.suppress(Exception):  # Shares expire by themselves.
+            await self._allotments.shares.leave()

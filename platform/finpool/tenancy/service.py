@@ -164,6 +164,11 @@ async def require_active_project(session: AsyncSession, tenant_id: TenantId, pro
         raise ProjectNotFound(project_id)
 
 
+async def has_project(session: AsyncSession, tenant_id: TenantId, project_id: ProjectId) -> bool:
+    """Tell whether the tenant has this project, archived or not."""
+    return await repository.project(session, tenant_id, project_id) is not None
+
+
 async def list_projects(session: AsyncSession, tenant_id: TenantId, query: PageQuery) -> ListPage[ProjectAnswer]:
     """Return a page of the tenant's projects, by id; raises `TenantNotFound`."""
     await get_tenant(session, tenant_id)

@@ -182,6 +182,7 @@ GRANT INSERT ON transfer TO finpool_inference;
 
 GRANT SELECT ON quota_limit, budget, transfer, posting, usage_adjustment TO finpool_tenant;
 GRANT INSERT, UPDATE ON quota_limit TO finpool_tenant;
+GRANT SELECT (tenant_id, key_id) ON api_key TO finpool_tenant;
 GRANT INSERT ON audit_outbox TO finpool_tenant;
 
 GRANT SELECT, INSERT, UPDATE ON quota_limit, budget TO finpool_operator;

@@ -20,9 +20,9 @@ from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.database import Database
 from finpool.kernel.ids import TenantId
 from finpool.kernel.settings import Settings
-from finpool.quota.repository import set_limits
+from finpool.quota.account_service import account_view
+from finpool.quota.limit_service import operator_limit, write_limits
 from finpool.quota.schemas import AccountView, Limits
-from finpool.quota.service import account_view
 from finpool.tenancy.schemas import NewProject, NewTenant
 from finpool.tenancy.service import create_project, create_tenant
 
@@ -98,7 +98,8 @@ class Sector:
             await create_project(session, OPERATOR, tenant, NewProject(id="main", name="Main"))
             new = NewKey(project_id="main", name="test", role="owner")
             key, secret = await create_key(session, OPERATOR, tenant, new, pepper=pepper)
-            await set_limits(session, tenant, Limits(budget_micros=budget_micros))
+            limits = Limits(budget_total_micros=budget_micros)
+            await write_limits(session, tenant, operator_limit(tenant), limits)
         return key.key_id, secret
 
     async def account(self, tenant_id: str) -> AccountView:

@@ -20,9 +20,9 @@ from finpool.kernel.database import Database
 from finpool.kernel.ids import ReplicaId, TenantId
 from finpool.kernel.settings import Settings
 from finpool.metering.recorder import Recorder
-from finpool.quota.repository import set_limits
+from finpool.quota.account_service import account_view
+from finpool.quota.limit_service import operator_limit, write_limits
 from finpool.quota.schemas import AccountView, Limits
-from finpool.quota.service import account_view
 from finpool.tenancy.schemas import NewProject, NewTenant
 from finpool.tenancy.service import create_project, create_tenant
 
@@ -56,7 +56,8 @@ class Bank:
             await create_project(session, OPERATOR, tenant, NewProject(id="main", name="Main"))
             new = NewKey(project_id="main", name="test", role="owner")
             _, secret = await create_key(session, OPERATOR, tenant, new, pepper=pepper)
-            await set_limits(session, tenant, Limits(**{"budget_micros": 1_000_000, **limits}))
+            granted = Limits(**{"budget_total_micros": 1_000_000, **limits})
+            await write_limits(session, tenant, operator_limit(tenant), granted)
         await self.wait_until_known(secret)
         return secret
 
@@ -72,7 +73,8 @@ class Bank:
 
     async def change_limits(self, tenant_id: str, **limits: int) -> None:
         async with self.operator.across_tenants() as session:
-            await set_limits(session, TenantId(tenant_id), Limits(**limits))
+            tenant = TenantId(tenant_id)
+            await write_limits(session, tenant, operator_limit(tenant), Limits(**limits))
 
     async def record(self) -> int:
         """Record what the spool holds; returns how many records there were."""
@@ -129,7 +131,7 @@ class Bank:
         """Take the inference role's right to read accounts, until the end of the test."""
         owner = await asyncpg.connect(self.settings.database_url("owner"))
         try:
-            await owner.execute("REVOKE UPDATE (pending_picos) ON account FROM finpool_inference")
+            await owner.execute("REVOKE UPDATE (pending_picos) ON budget FROM finpool_inference")
         finally:
             await owner.close()
 
@@ -162,7 +164,7 @@ async def bank(settings: Settings, engine: Any, engine_port: int, free_port: int
     changed = settings.model_copy(update={"serve_url": f"http://127.0.0.1:{engine_port}", "lease_idle_seconds": 0.2})
     opened = Bank(changed, engine, operator=database("operator"), worker=database("worker"), door_port=free_port)
     owner = await asyncpg.connect(settings.database_url("owner"))
-    await owner.execute("GRANT UPDATE (pending_picos) ON account TO finpool_inference")
+    await owner.execute("GRANT UPDATE (pending_picos) ON budget TO finpool_inference")
     await owner.close()
     async with opened.open_door():
         yield opened

@@ -45,7 +45,7 @@ def intent(request_id, lease_id, tenant_id="bank-a"):
         cached_input_picos=1_000_000,
         output_picos=2_000_000,
         policy_version=1,
-        lease_id=lease_id,
+        lease_ids=(lease_id,),
         streamed=True,
         started_at="2026-01-01T00:00:00+00:00",
     )
@@ -86,8 +86,8 @@ async def test_a_killed_process_leaves_no_lease_behind(bank):
     await bank.settled("bank-a")
     async with owner.transaction():
         await owner.execute("SELECT set_config('finpool.tenant_id', 'bank-a', true)")
-        await owner.execute("UPDATE lease SET closed_at = NULL WHERE lease_id = $1", lease_id)
-        await owner.execute("UPDATE account SET pending_picos = (SELECT granted_picos - spent_picos FROM lease)")
+        await owner.execute("UPDATE lease SET closed_at = NULL, outcome = NULL WHERE lease_id = $1", lease_id)
+        await owner.execute("UPDATE budget SET pending_picos = (SELECT granted_picos - spent_picos FROM lease)")
     await owner.close()
     assert (await bank.account("bank-a")).pending_micros > 0
     await bank.restart()
@@ -167,7 +167,7 @@ async def test_a_full_spool_refuses_new_requests_and_serves_again_once_recorded(
 
 async def test_a_database_that_is_gone_stops_new_leases_but_not_what_is_leased(bank):
     # The lease is a tenth of this, which covers short calls and no long one.
-    key = await bank.add_tenant("bank-a", budget_micros=20_000)
+    key = await bank.add_tenant("bank-a", budget_total_micros=20_000)
     async with bank.client(key) as client:
         await chat(client)
         await bank.leases_fail()

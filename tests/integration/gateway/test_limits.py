@@ -30,7 +30,7 @@ async def is_served(client):
 
 
 async def test_a_budget_too_small_is_refused_and_tells_the_client_not_to_retry(bank):
-    key = await bank.add_tenant("bank-a", budget_micros=10)
+    key = await bank.add_tenant("bank-a", budget_total_micros=10)
     async with bank.client(key) as client:
         with pytest.raises(openai.RateLimitError) as raised:
             await chat(client)
@@ -40,7 +40,7 @@ async def test_a_budget_too_small_is_refused_and_tells_the_client_not_to_retry(b
 
 
 async def test_a_tenant_without_limits_has_no_budget(bank):
-    key = await bank.add_tenant("bank-a", budget_micros=0)
+    key = await bank.add_tenant("bank-a", budget_total_micros=0)
     async with bank.client(key) as client:
         with pytest.raises(openai.RateLimitError):
             await chat(client)
@@ -48,7 +48,7 @@ async def test_a_tenant_without_limits_has_no_budget(bank):
 
 async def test_parallel_calls_never_pass_the_budget(bank):
     # Each call costs 20 micros in the end, but may cost about 400: ten such reservations do not fit into 1,000.
-    key = await bank.add_tenant("bank-a", budget_micros=1_000)
+    key = await bank.add_tenant("bank-a", budget_total_micros=1_000)
     bank.engine.pause_seconds = 0.05
     async with bank.client(key) as client:
         served, refused = await outcomes([chat(client) for _ in range(50)])
@@ -60,7 +60,7 @@ async def test_parallel_calls_never_pass_the_budget(bank):
 
 
 async def test_the_budget_can_be_spent_to_the_last_request_that_fits(bank):
-    key = await bank.add_tenant("bank-a", budget_micros=1_000)
+    key = await bank.add_tenant("bank-a", budget_total_micros=1_000)
     served = 0
     async with bank.client(key) as client:
         while served < 100 and await is_served(client):
@@ -107,7 +107,7 @@ async def test_a_lowered_limit_acts_within_two_seconds_on_what_is_leased(bank):
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
         await chat(client)
-        await bank.change_limits("bank-a", budget_micros=0)
+        await bank.change_limits("bank-a", budget_total_micros=0)
         recording = asyncio.create_task(record_for(bank, 2.0))
         await asyncio.sleep(1.0)
         with pytest.raises(openai.RateLimitError):
@@ -123,11 +123,12 @@ async def record_for(bank, seconds):
 
 
 async def test_a_raised_limit_lets_the_next_request_through(bank):
-    key = await bank.add_tenant("bank-a", budget_micros=1)
+    key = await bank.add_tenant("bank-a", budget_total_micros=1)
     async with bank.client(key) as client:
         with pytest.raises(openai.RateLimitError):
             await chat(client)
-        await bank.change_limits("bank-a", budget_micros=1_000_000)
+        await bank.change_limits("bank-a", budget_total_micros=1_000_000)
+        await asyncio.sleep(0.1)  # A refusal is remembered for a moment; a change acts within two seconds.
         await chat(client)
 
 

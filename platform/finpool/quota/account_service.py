@@ -1,0 +1,102 @@
+"""Accounts: what a tenant has spent and holds, and how the recorder posts to them."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from finpool.kernel.clock import now
+from finpool.kernel.ids import LeaseId, TenantId
+from finpool.kernel.money import PICOS_PER_MICRO, to_micros_ceiling
+from finpool.quota import postings, thresholds
+from finpool.quota.models import Account, Budget, QuotaLimit
+from finpool.quota.periods import budget_id, period_of
+from finpool.quota.schemas import AccountView, BudgetKey, BudgetView, LimitKey, Period, Scope, SetBy
+
+
+async def account_view(session: AsyncSession, tenant_id: TenantId) -> AccountView:
+    """Return a tenant's account; zeros while no limits were set.
+
+    What is spent is rounded up to whole micros, and posted + pending never shows more than their exact sum rounded up.
+    """
+    account = (await session.execute(select(Account).filter_by(tenant_id=tenant_id))).scalar_one_or_none()
+    found = select(Budget).filter_by(tenant_id=tenant_id).order_by(col(Budget.budget_id))
+    budgets = {each.budget_id: each for each in (await session.execute(found)).scalars()}
+    limits = select(QuotaLimit).filter_by(tenant_id=tenant_id)
+    views: list[BudgetView] = []
+    for row in (await session.execute(limits)).scalars():
+        key = LimitKey(SetBy(row.set_by), Scope(row.scope), row.scope_id)
+        for period in (Period.DAY, Period.MONTH, Period.TOTAL):
+            micros = getattr(row, f"budget_{period}_micros")
+            if micros is not None:
+                views.append(_budget_view(BudgetKey(key, period), micros, budgets))
+    prepaid = account is not None and account.payment == "prepaid"
+    if account is not None and prepaid:
+        key = LimitKey(SetBy.OPERATOR, Scope.TENANT, tenant_id)
+        views.append(_budget_view(BudgetKey(key, Period.PREPAID), account.funded_picos // PICOS_PER_MICRO, budgets))
+    held = max((budget.pending_picos for budget in budgets.values()), default=0)
+    posted_picos = account.posted_picos if account is not None else 0
+    posted = to_micros_ceiling(posted_picos)
+    return AccountView(
+        tenant_id=tenant_id,
+        payment=account.payment if account is not None else "postpaid",
+        funded_micros=account.funded_picos // PICOS_PER_MICRO if account is not None and prepaid else None,
+        posted_micros=posted,
+        pending_micros=to_micros_ceiling(posted_picos + held) - posted,
+        budgets=views,
+    )
+
+
+def _budget_view(key: BudgetKey, limit_micros: int, budgets: Mapping[str, Budget]) -> BudgetView:
+    at = now()
+    budget = budgets.get(budget_id(key, at))
+    posted_picos, pending_picos = (budget.posted_picos, budget.pending_picos) if budget is not None else (0, 0)
+    posted = to_micros_ceiling(posted_picos)
+    return BudgetView(
+        set_by=key.limit.set_by,
+        scope=key.limit.scope,
+        scope_id=key.limit.scope_id,
+        period=key.period,
+        limit_micros=limit_micros,
+        posted_micros=posted,
+        pending_micros=to_micros_ceiling(posted_picos + pending_picos) - posted,
+        resets_at=period_of(key.period, at)[1],
+    )
+
+
+async def lock_accounts(session: AsyncSession, tenant_ids: Collection[TenantId]) -> None:
+    """Lock the accounts that a transaction will post to or close leases of; do so before anything else in it.
+
+    A lease that grows locks its account first and then itself. Whoever took the two the other way round, or several
+    accounts in another order, would stop it, and be stopped by it, until Postgres broke one of them off.
+    """
+    await postings.lock_accounts(session, tenant_ids)
+
+
+async def number_usage(session: AsyncSession, counts: Mapping[TenantId, int]) -> dict[TenantId, int]:
+    """Take the next numbers for usage of locked accounts; returns the first of each tenant."""
+    return await postings.number_usage(session, counts)
+
+
+async def post(
+    session: AsyncSession, costs_picos: Mapping[tuple[TenantId, tuple[LeaseId, ...]], int], reference: str
+) -> None:
+    """Post what settled requests cost, out of the leases that paid for them: once to the tenant, once to each budget.
+
+    An unknown lease is a defect and raises `LookupError`. An amount above what a lease still holds is posted in full
+    all the same: money is never cut to fit. The accounts must be locked.
+    """
+    await thresholds.raise_passed(session, await postings.post(session, costs_picos, reference))
+
+
+async def close_leases(session: AsyncSession, leases: Sequence[tuple[TenantId, LeaseId]]) -> None:
+    """Give what leases still hold back to their budgets; closing one again does nothing. Accounts must be locked."""
+    await postings.close_leases(session, leases)
+
+
+async def adjust(
+    session: AsyncSession, tenant_id: TenantId, lease_ids: Sequence[LeaseId], amount_picos: int, reference: str
+) -> None:
+    """Post a signed amount to the budgets that the leases were of: a correction of what was posted. Lock it first."""
+    await postings.adjust(session, tenant_id, lease_ids, amount_picos, reference)

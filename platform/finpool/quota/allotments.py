@@ -1,0 +1,274 @@
+"""What this replica holds of its tenants' budgets and rates: asked for, renewed ahead, and given back."""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from asyncpg import PostgresError
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import col
+
+from finpool.kernel.clock import monotonic_seconds
+from finpool.kernel.database import Database
+from finpool.kernel.ids import LeaseId, TenantId
+from finpool.kernel.logs import logger
+from finpool.quota import grants
+from finpool.quota.directory import Applicable
+from finpool.quota.errors import QuotaUnavailable
+from finpool.quota.grants import BudgetNeed, BudgetRest, Grants, RateNeed
+from finpool.quota.leases import HeldLease, Leases, ReturnLease
+from finpool.quota.models import Lease
+from finpool.quota.rates import SHARE_SECONDS, RateShare
+from finpool.quota.schemas import BudgetKey, RateKey
+from finpool.quota.share_table import Holder, cool_shares
+from finpool.quota.shares import RateShares
+
+ACCOUNT_SECONDS_MAX = 5.0
+AHEAD_SECONDS = 0.25
+REFUSAL_SECONDS = 0.02
+_DATABASE_ERRORS = (SQLAlchemyError, PostgresError, OSError, TimeoutError)
+_log = logger("quota.allotments")
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """What does not cover a request of `amount_picos`. `may_change`: something on its way back may make room."""
+
+    of: BudgetRest | RateShare
+    amount_picos: int
+    may_change: bool
+    at: float
+
+
+class Allotments:
+    """The leases and rate shares of one replica, and its way to the accounts."""
+
+    def __init__(
+        self, database: Database, holder: Holder, give_back: ReturnLease, *, share_of_rest: float, idle_seconds: float
+    ) -> None:
+        self._database = database
+        self._holder = holder
+        self._give_back = give_back
+        self._share_of_rest = share_of_rest
+        self._idle_seconds = idle_seconds
+        self._asking: dict[TenantId, asyncio.Lock] = {}
+        self._ahead: dict[TenantId, float] = {}
+        self._refused: dict[tuple[TenantId, BudgetKey], tuple[float, BudgetRest]] = {}
+        self._tasks: set[asyncio.Future[Any]] = set()
+        self.leases = Leases()
+        self.shares = RateShares(database, holder, idle_seconds)
+
+    def relimit(self, tenant_id: TenantId, limits: dict[RateKey, int]) -> None:
+        """Put changed limits in force at once, and forget what was refused under the old ones."""
+        self.shares.relimit(tenant_id, limits)
+        for refused in [each for each in self._refused if each[0] == tenant_id]:
+            del self._refused[refused]
+
+    async def ask(
+        self, tenant_id: TenantId, applicable: Applicable, amount_picos: int, tokens: int
+    ) -> Shortfall | None:
+        """Ask the account for what a request lacks; returns what cannot be had, if anything.
+
+        Raises `QuotaUnavailable` if the account does not answer in time.
+        """
+        asking = self._asked_once(tenant_id, applicable, amount_picos, tokens, ahead=False)
+        try:
+            # Shielded: a caller that leaves must not tear the account's part of a lease from this replica's.
+            async with asyncio.timeout(ACCOUNT_SECONDS_MAX):
+                return await asyncio.shield(self._start(asking))
+        except _DATABASE_ERRORS as error:
+            _log.warning("the account could not be asked for a lease", error=type(error).__name__)
+            raise QuotaUnavailable from error
+
+    def renew_ahead(
+        self,
+        tenant_id: TenantId,
+        leases: Sequence[HeldLease],
+        shares: Sequence[RateShare],
+        amount_picos: int,
+        tokens: int,
+    ) -> None:
+        """Ask for more in the background when the next requests would have to wait for it."""
+        now = monotonic_seconds()
+        if now < self._ahead.get(tenant_id, 0.0):
+            return
+        low = any(self.leases.runs_low(lease, amount_picos, now) for lease in leases)
+        tight = any(
+            share.amount < min(share.room, share.limit) and not share.fits(2 * share.counted(tokens), now)
+            for share in shares
+        )
+        if low or tight:
+            self._ahead[tenant_id] = now + AHEAD_SECONDS
+            applicable = Applicable(
+                tuple(lease.key for lease in leases), tuple((share.key, share.limit) for share in shares), funded=True
+            )
+            self._start(self._quietly(self._asked_once(tenant_id, applicable, amount_picos, tokens, ahead=True)))
+
+    async def return_unused(self) -> None:
+        """Give back every lease without a reservation that is draining or idle, and shares that are not in use."""
+        now = monotonic_seconds()
+        for lease in self.leases.unused(now - self._idle_seconds, now):
+            self.leases.withdraw(lease)
+            await self._give_back(lease.tenant_id, lease.lease_id)
+            self.leases.forget(lease)
+        for tenant_id in self.shares.tenants():
+            try:
+                async with self._lock(tenant_id), asyncio.timeout(ACCOUNT_SECONDS_MAX):
+                    await self.shares.tend(tenant_id)
+            except _DATABASE_ERRORS as error:  # The account knows of more than is used, which does no harm.
+                _log.warning("rate shares could not be written", error=type(error).__name__)
+
+    async def recover(self) -> None:
+        """Give back what an earlier run of this replica held; its spool already has every settlement.
+
+        Leases recorded by another spool are left alone: that spool was lost, and what was spent with it.
+        """
+        async with self._database.across_tenants() as session:
+            await cool_shares(session, self._holder.replica_id)
+            query = select(Lease).where(
+                col(Lease.replica_id) == self._holder.replica_id, col(Lease.closed_at).is_(None)
+            )
+            left_over = list((await session.execute(query)).scalars())
+        for lease in left_over:
+            if lease.spool_id == self._holder.spool_id:
+                await self._give_back(TenantId(lease.tenant_id), LeaseId(lease.lease_id))
+            else:
+                _log.error(
+                    "lease of a lost spool stays held; decide with `finpool leases charge` or `release`",
+                    tenant_id=lease.tenant_id,
+                    lease_id=lease.lease_id,
+                )
+
+    async def _asked_once(
+        self, tenant_id: TenantId, applicable: Applicable, amount_picos: int, tokens: int, *, ahead: bool
+    ) -> Shortfall | None:
+        async with self._lock(tenant_id):
+            now = monotonic_seconds()
+            leases, budgets = self._budget_needs(tenant_id, applicable, amount_picos, now, ahead=ahead)
+            shares, rates = self._rate_needs(tenant_id, applicable, tokens, now, ahead=ahead)
+            known = self._known_shortfall(tenant_id, budgets, shares, rates, amount_picos, now)
+            if known is not None or not (budgets or rates):
+                return known
+            limits = [share.limit for share in shares]
+            granted = await self._grow(tenant_id, leases, budgets, rates)
+            for share, rest, limit in zip(shares, granted.rates, limits, strict=True):
+                share.room, share.asked_at = rest.room, now
+                if granted.short_budget is None and granted.short_rate is None:
+                    cut = share.limit < limit  # It was lowered while the account answered.
+                    share.amount = rest.amount * share.limit // limit if cut else rest.amount
+                    share.written, share.valid_until = rest.amount, now + SHARE_SECONDS
+            return self._shortfall(tenant_id, granted, shares, amount_picos, now)
+
+    async def _grow(
+        self,
+        tenant_id: TenantId,
+        leases: Sequence[HeldLease],
+        budgets: Sequence[BudgetNeed],
+        rates: Sequence[RateNeed],
+    ) -> Grants:
+        # A lease whose return overtook its growth would be closed when the growth arrives, and hold it for ever.
+        for lease in leases:
+            lease.growing += 1
+        granted: Grants | None = None
+        try:
+            async with (
+                asyncio.timeout(ACCOUNT_SECONDS_MAX),
+                self._database.for_tenant(tenant_id) as session,
+            ):
+                granted = await grants.ask(session, tenant_id, self._holder, budgets, rates, self._share_of_rest)
+        except BaseException:
+            if granted is not None:  # The commit got no answer: what was granted may be real.
+                for lease in leases:
+                    self.leases.withdraw(lease)
+            raise
+        finally:
+            for lease in leases:
+                lease.growing -= 1
+        if granted.short_budget is None and granted.short_rate is None:
+            now = monotonic_seconds()
+            for lease, rest in zip(leases, granted.budgets, strict=True):
+                self.leases.grow(lease, rest, now)
+        return granted
+
+    def _budget_needs(
+        self, tenant_id: TenantId, applicable: Applicable, amount_picos: int, now: float, *, ahead: bool
+    ) -> tuple[list[HeldLease], list[BudgetNeed]]:
+        leases, needs = [], []
+        for key in applicable.budgets:
+            lease = self.leases.current(tenant_id, key, now)
+            need = self.leases.need(lease, amount_picos, now)
+            if ahead and self.leases.runs_low(lease, amount_picos, now):
+                leases.append(lease)
+                needs.append(BudgetNeed(key, lease.lease_id, 0, need.wanted_picos))
+            elif not ahead and need.needed_picos > 0:
+                leases.append(lease)
+                needs.append(need)
+        return leases, needs
+
+    def _rate_needs(
+        self, tenant_id: TenantId, applicable: Applicable, tokens: int, now: float, *, ahead: bool
+    ) -> tuple[list[RateShare], list[RateNeed]]:
+        shares, needs = [], []
+        for key, limit in applicable.rates:
+            share = self.shares.share(tenant_id, key, limit)
+            counted = share.counted(tokens)
+            if not share.fits(2 * counted if ahead else counted, now):
+                needed = share.used(now) + counted
+                wanted = max(2 * needed, int(limit * self._share_of_rest))
+                shares.append(share)
+                needs.append(RateNeed(key, 0 if ahead else needed, max(wanted, share.amount)))
+        return shares, needs
+
+    def _known_shortfall(
+        self,
+        tenant_id: TenantId,
+        budgets: Sequence[BudgetNeed],
+        shares: Sequence[RateShare],
+        rates: Sequence[RateNeed],
+        amount_picos: int,
+        now: float,
+    ) -> Shortfall | None:
+        """Return what cannot be had without asking: above the limit itself, or refused a moment ago."""
+        for share, need in zip(shares, rates, strict=True):
+            full = share.held(now) >= share.limit
+            if need.needed > share.limit or (need.needed and full):
+                return Shortfall(share, amount_picos, may_change=False, at=now)
+            if need.needed > share.room and now - share.asked_at < REFUSAL_SECONDS:
+                return Shortfall(share, amount_picos, may_change=False, at=now)
+        for budget in budgets:
+            until, rest = self._refused.get((tenant_id, budget.key), (0.0, None))
+            if rest is not None and now < until and budget.needed_picos > rest.rest_picos:
+                return Shortfall(rest, amount_picos, may_change=False, at=now)
+        return None
+
+    def _shortfall(
+        self, tenant_id: TenantId, granted: Grants, shares: Sequence[RateShare], amount_picos: int, now: float
+    ) -> Shortfall | None:
+        short = granted.short_budget
+        if short is not None:
+            if not granted.returning:
+                self._refused[(tenant_id, short.need.key)] = (now + REFUSAL_SECONDS, short)
+            return Shortfall(short, amount_picos, granted.returning, now)
+        rate = granted.short_rate
+        if rate is not None:
+            share = next(each for each in shares if each.key == rate.need.key)
+            return Shortfall(share, amount_picos, may_change=False, at=now)
+        return None
+
+    def _lock(self, tenant_id: TenantId) -> asyncio.Lock:
+        """Return what lets this replica ask a tenant's account one thing at a time."""
+        return self._asking.setdefault(tenant_id, asyncio.Lock())
+
+    def _start(self, work: Coroutine[Any, Any, Shortfall | None]) -> "asyncio.Future[Shortfall | None]":
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _quietly(self, asking: Coroutine[Any, Any, Shortfall | None]) -> None:
+        try:
+            await asking
+        except _DATABASE_ERRORS:
+            return

@@ -1,0 +1,198 @@
+"""What a replica gets from a tenant's account in one transaction: parts of budgets (leases) and of rates (shares).
+
+Everything happens under the lock of the account's row, so the parts of all replicas never pass a limit. Periods are
+those of the database's clock: a replica whose own clock is wrong spends from the same day as all others.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from finpool.kernel.clock import now
+from finpool.kernel.ids import LeaseId, TenantId
+from finpool.kernel.money import from_micros
+from finpool.quota import ledger_service as ledger
+from finpool.quota.ledger_schemas import TransferKind, available, leased
+from finpool.quota.models import Account, Budget, Lease, QuotaLimit, RateShare
+from finpool.quota.periods import budget_id, period_of
+from finpool.quota.schemas import BudgetKey, Period, Rate, RateKey
+from finpool.quota.share_table import Holder, write_share
+
+_DATABASE_TIME = text("SELECT clock_timestamp()")
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetNeed:
+    """A lease that has to grow by `needed_picos`, and would rather by `wanted_picos`."""
+
+    key: BudgetKey
+    lease_id: LeaseId
+    needed_picos: int
+    wanted_picos: int
+
+
+@dataclass(frozen=True, slots=True)
+class RateNeed:
+    """A share that has to be `needed` at least, and would rather be `wanted`."""
+
+    key: RateKey
+    needed: int
+    wanted: int
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetRest:
+    """What was left of a budget, and the part of it that was granted. `period_seconds`: until it resets, or None."""
+
+    need: BudgetNeed
+    limit_picos: int
+    rest_picos: int
+    granted_picos: int
+    period_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RateRest:
+    """What the other replicas left of a rate to this one, and the share that this one has now."""
+
+    need: RateNeed
+    room: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """What was granted. `returning`: leases of this replica are on their way back and may still make room."""
+
+    budgets: tuple[BudgetRest, ...]
+    rates: tuple[RateRest, ...]
+    returning: bool = False
+
+    @property
+    def short_budget(self) -> BudgetRest | None:
+        """The budget that does not cover what is needed, if any."""
+        return next((each for each in self.budgets if each.need.needed_picos > each.rest_picos), None)
+
+    @property
+    def short_rate(self) -> RateRest | None:
+        """The rate that does not leave what is needed, if any."""
+        return next((each for each in self.rates if each.need.needed > each.room), None)
+
+
+async def ask(
+    session: AsyncSession,
+    tenant_id: TenantId,
+    holder: Holder,
+    budgets: Sequence[BudgetNeed],
+    rates: Sequence[RateNeed],
+    share_of_rest: float,
+) -> Grants:
+    """Grant all that is needed or, if one need cannot be met, nothing; the account stays locked until the end."""
+    account = (await session.execute(select(Account).filter_by(tenant_id=tenant_id).with_for_update())).scalar_one()
+    at: datetime = (await session.execute(_DATABASE_TIME)).scalar_one()
+    offers = [await _budget_rest(session, account, need, at, share_of_rest) for need in budgets]
+    rooms = [await _rate_room(session, tenant_id, holder, need) for need in rates]
+    grants = Grants(tuple(offers), tuple(rooms))
+    if grants.short_budget is not None:
+        return Grants(grants.budgets, grants.rates, returning=await _returning(session, tenant_id, holder, budgets, at))
+    if grants.short_rate is not None:
+        return grants
+    for offer in offers:
+        await _grant(session, tenant_id, holder, offer.need, budget_id(offer.need.key, at), offer.granted_picos)
+    for room in rooms:
+        await write_share(session, tenant_id, holder, room.need.key, room.amount)
+    return grants
+
+
+async def _budget_rest(
+    session: AsyncSession, account: Account, need: BudgetNeed, at: datetime, share_of_rest: float
+) -> BudgetRest:
+    key = need.key
+    names = {"set_by": key.limit.set_by.value, "scope": key.limit.scope.value, "scope_id": key.limit.scope_id}
+    start, end = period_of(key.period, at)
+    values = {"tenant_id": account.tenant_id, "budget_id": budget_id(key, at), **names, "period": key.period.value}
+    new = insert(Budget).values(**values, period_start=start, posted_picos=0, pending_picos=0, threshold_percent=0)
+    await session.execute(new.on_conflict_do_nothing())
+    known = select(Budget).filter_by(tenant_id=account.tenant_id, budget_id=values["budget_id"])
+    budget = (await session.execute(known.execution_options(populate_existing=True))).scalar_one()
+    if key.period is Period.PREPAID:
+        limit_picos = account.funded_picos
+    else:
+        set_limits = select(QuotaLimit).filter_by(tenant_id=account.tenant_id, **names)
+        row = (await session.execute(set_limits)).scalar_one_or_none()
+        limit_picos = from_micros(getattr(row, f"budget_{key.period}_micros") or 0)
+    rest = max(0, limit_picos - budget.posted_picos - budget.pending_picos)
+    granted = min(rest, max(need.needed_picos, min(need.wanted_picos, int(rest * share_of_rest))))
+    seconds = None if end is None else (end - at).total_seconds()
+    return BudgetRest(need, limit_picos, rest, granted, seconds)
+
+
+async def _rate_room(session: AsyncSession, tenant_id: TenantId, holder: Holder, need: RateNeed) -> RateRest:
+    key = need.key.limit
+    names = {"set_by": key.set_by.value, "scope": key.scope.value, "scope_id": key.scope_id}
+    row = (await session.execute(select(QuotaLimit).filter_by(tenant_id=tenant_id, **names))).scalar_one_or_none()
+    limit = dict(_rates(row)).get(need.key.rate, 0) if row is not None else 0
+    others = select(func.coalesce(func.sum(col(RateShare.amount)), 0)).where(
+        col(RateShare.tenant_id) == tenant_id,
+        col(RateShare.limit_id) == key.limit_id,
+        col(RateShare.rate) == need.key.rate.value,
+        col(RateShare.run_id) != holder.run_id,
+        col(RateShare.expires_at) > func.clock_timestamp(),
+    )
+    room = max(0, limit - int((await session.execute(others)).scalar_one()))
+    return RateRest(need, room, min(room, max(need.needed, need.wanted)))
+
+
+def _rates(row: QuotaLimit) -> list[tuple[Rate, int]]:
+    found = (
+        (Rate.REQUESTS, row.requests_per_minute),
+        (Rate.TOKENS, row.tokens_per_minute),
+        (Rate.CONCURRENCY, row.concurrency),
+    )
+    return [(rate, limit) for rate, limit in found if limit is not None]
+
+
+async def _returning(
+    session: AsyncSession, tenant_id: TenantId, holder: Holder, needs: Sequence[BudgetNeed], at: datetime
+) -> bool:
+    """Tell whether this replica has leases besides those that have to grow: they are on their way back."""
+    query = select(func.count()).where(
+        col(Lease.tenant_id) == tenant_id,
+        col(Lease.replica_id) == holder.replica_id,
+        col(Lease.spool_id) == holder.spool_id,
+        col(Lease.lease_id).not_in([need.lease_id for need in needs]),
+        col(Lease.budget_id).in_([budget_id(need.key, at) for need in needs]),
+        col(Lease.closed_at).is_(None),
+    )
+    return int((await session.execute(query)).scalar_one()) > 0
+
+
+async def _grant(
+    session: AsyncSession, tenant_id: TenantId, holder: Holder, need: BudgetNeed, of_budget: str, amount_picos: int
+) -> None:
+    """Move `amount_picos` from the budget to the lease, opening it if it is new."""
+    if amount_picos == 0:
+        return
+    lease = insert(Lease).values(
+        tenant_id=tenant_id,
+        lease_id=need.lease_id,
+        budget_id=of_budget,
+        replica_id=holder.replica_id,
+        spool_id=holder.spool_id,
+        granted_picos=amount_picos,
+        spent_picos=0,
+        opened_at=now(),
+    )
+    grown = Lease.granted_picos + lease.excluded.granted_picos
+    await session.execute(
+        lease.on_conflict_do_update(index_elements=["tenant_id", "lease_id"], set_={"granted_picos": grown})
+    )
+    mine = update(Budget).where(col(Budget.tenant_id) == tenant_id, col(Budget.budget_id) == of_budget)
+    await session.execute(mine.values(pending_picos=Budget.pending_picos + amount_picos))
+    moved = {available(of_budget): -amount_picos, leased(need.lease_id): amount_picos}
+    await ledger.transfer(session, tenant_id, TransferKind.LEASE_GRANTED, need.lease_id, moved)

@@ -1,0 +1,51 @@
+"""Soft thresholds: an event on record when a budget's spending passes a percentage of it, once in each period."""
+
+from collections.abc import Collection
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from finpool.audit import service as audit
+from finpool.kernel.ids import TenantId
+from finpool.kernel.money import PICOS_PER_MICRO, to_micros_ceiling
+from finpool.quota.models import Budget, QuotaLimit
+
+
+async def raise_passed(session: AsyncSession, posted: Collection[tuple[TenantId, str]]) -> None:
+    """Put on record which thresholds the budgets just posted to have passed; the accounts must be locked."""
+    tenant_ids = {tenant_id for tenant_id, _ in posted}
+    watching = select(QuotaLimit).where(
+        col(QuotaLimit.tenant_id).in_(tenant_ids), col(QuotaLimit.soft_thresholds_percent) != []
+    )
+    for limit in (await session.execute(watching)).scalars().all():
+        mine = select(Budget).filter_by(
+            tenant_id=limit.tenant_id, set_by=limit.set_by, scope=limit.scope, scope_id=limit.scope_id
+        )
+        mine = mine.where(col(Budget.budget_id).in_([of_budget for _, of_budget in posted]))
+        for budget in (await session.execute(mine.execution_options(populate_existing=True))).scalars().all():
+            await _raise(session, limit, budget)
+
+
+async def _raise(session: AsyncSession, limit: QuotaLimit, budget: Budget) -> None:
+    micros = getattr(limit, f"budget_{budget.period}_micros", None)
+    if micros is None:
+        return
+    passed = [
+        percent
+        for percent in limit.soft_thresholds_percent
+        if percent > budget.threshold_percent and budget.posted_picos * 100 >= percent * micros * PICOS_PER_MICRO
+    ]
+    if not passed:
+        return
+    mine = (col(Budget.tenant_id) == budget.tenant_id) & (col(Budget.budget_id) == budget.budget_id)
+    await session.execute(update(Budget).where(mine).values(threshold_percent=max(passed)))
+    body = {
+        "budget_id": budget.budget_id,
+        "threshold_percent": max(passed),
+        "posted_micros": to_micros_ceiling(budget.posted_picos),
+        "limit_micros": micros,
+    }
+    await audit.append(
+        session, kind="budget.threshold_passed", tenant_id=TenantId(budget.tenant_id), actor=None, body=body
+    )
