@@ -48,6 +48,15 @@ class TokenPrice:
             output_picos=price.output_micros_per_million_tokens,
         )
 
+    def declared(self) -> Price:
+        """Return the price as a catalogue would declare it."""
+        return Price(
+            currency=self.currency,
+            input_micros_per_million_tokens=self.input_picos,
+            cached_input_micros_per_million_tokens=self.cached_input_picos,
+            output_micros_per_million_tokens=self.output_picos,
+        )
+
     def discounted(self, basis_points: int) -> "TokenPrice":
         """Return the price less a discount (0 to 10000 basis points), each amount rounded down once, for the bank."""
         if basis_points == 0:

@@ -1,15 +1,19 @@
 """Operators' view of the catalogue."""
 
+from datetime import datetime
 from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 
-from finpool.catalogue.schemas import Model, Price
+from finpool.catalogue import price_service as prices
+from finpool.catalogue.price_schemas import PriceBook, Tier
+from finpool.catalogue.schemas import Model, Price, price_version_name
 from finpool.catalogue.service import Catalogue
 from finpool.kernel.actor import Actor
+from finpool.kernel.clock import now
 from finpool.kernel.ids import ModelId
-from finpool.kernel.web import DoorRoute, requires
+from finpool.kernel.web import DoorRoute, SectorSession, requires
 
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=DoorRoute)
 
@@ -17,7 +21,7 @@ ModelReader = Annotated[Actor, Depends(requires("model:read"))]
 
 
 class ModelAnswer(BaseModel):
-    """A model as operators see it. Prices are in micros of their currency per million tokens."""
+    """A model as operators see it. `price` is the standard price in force, in micros per million tokens."""
 
     object: Literal["model"] = "model"
     id: ModelId
@@ -35,8 +39,8 @@ class ModelAnswer(BaseModel):
     price_version: str
 
     @classmethod
-    def of(cls, model: Model) -> Self:
-        """Return the response for a catalogue entry."""
+    def of(cls, model: Model, price: Price) -> Self:
+        """Return the response for a catalogue entry and its price."""
         return cls(
             id=model.id,
             title=model.title,
@@ -49,8 +53,8 @@ class ModelAnswer(BaseModel):
             filing_number=model.filing_number,
             capabilities=sorted(model.capabilities),
             weights_sha256=model.weights_sha256,
-            price=model.price,
-            price_version=model.price_version,
+            price=price,
+            price_version=price_version_name(model.id, price),
         )
 
 
@@ -62,7 +66,13 @@ class ModelList(BaseModel):
 
 
 @router.get("")
-async def list_models(request: Request, _: ModelReader) -> ModelList:
+async def list_models(request: Request, _: ModelReader, session: SectorSession) -> ModelList:
     """List the catalogue."""
     catalogue: Catalogue = request.app.state.catalogue
-    return ModelList(data=[ModelAnswer.of(model) for model in catalogue.all()])
+    book, at = await prices.book(session), now()
+    return ModelList(data=[ModelAnswer.of(model, _standard_price(model, book, at)) for model in catalogue.all()])
+
+
+def _standard_price(model: Model, book: PriceBook, at: datetime) -> Price:
+    scheduled = book.in_force(model.id, Tier.STANDARD, at)
+    return model.price if scheduled is None or scheduled.price is None else scheduled.price.declared()
