@@ -45,7 +45,8 @@ class InferenceDoor:
         keys = KeyDirectory(settings.secret("key_pepper"), tenants)
         self._limits = LimitDirectory()
         self._policy = Policy([model.id for model in self.catalogue.all()], tenants)
-        snapshots = (tenants, self._policy, keys, self._limits)
+        # Limits before keys: a key that is known has its limits.
+        snapshots = (tenants, self._policy, self._limits, keys)
         self.feed = ChangeFeed(self.database, snapshots, settings.snapshot_age_max_seconds)
         self.gatekeeper = TenantGatekeeper(self.feed, keys, self._policy)
 
