@@ -113,3 +113,12 @@ class AlreadyAnswered(InvalidRequest):
 
     def __init__(self) -> None:
         super().__init__("The dispute was answered before; an answer is never changed.")
+
+
+class NotPrepaid(InvalidRequest):
+    """Only prepaid tenants pay in advance."""
+
+    code = "not_prepaid"
+
+    def __init__(self) -> None:
+        super().__init__("The tenant pays by invoice: change its contract to prepaid first.", param="tenant_id")

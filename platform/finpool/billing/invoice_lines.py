@@ -104,7 +104,7 @@ def tax_of(amount_micros: int, basis_points: int, minor_unit: int) -> int:
 
 
 def usage_charges(sums: Iterable[UsageSum], prices: Mapping[str, UnitPrices]) -> list[Charge]:
-    """Split each sum by token kind at its version's prices; raises `UsageDoesNotAddUp` unless that is its exact cost."""
+    """Split each sum by token kind at its version's prices; raises `UsageDoesNotAddUp` unless that is its cost."""
     charges: list[Charge] = []
     for each in sums:
         price = prices.get(each.price_version)
@@ -166,6 +166,33 @@ def invoice_line(charge: Charge, *, tenant_id: str, invoice_id: str, line_no: in
         tax_basis_points=terms.tax_basis_points,
         tax_micros=tax_of(amount_micros, terms.tax_basis_points, unit),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Charged:
+    """What issued invoices charged for one month, in picos."""
+
+    usage_picos: int = 0
+    commitment_picos: int = 0
+    membership_picos: int = 0
+
+
+def commitment_charge(
+    month: datetime, commitment_picos: int, before: Charged, usage_picos: int, *, correction: bool
+) -> Charge | None:
+    """Charge what a month's usage is below its minimum, less what was charged of that before; None for nothing.
+
+    `usage_picos` is the usage of the month that is billed now. Late usage takes back what it makes up for.
+    """
+    below = max(0, commitment_picos - before.usage_picos - usage_picos)
+    amount = below - before.commitment_picos
+    return Charge(LineKind.COMMITMENT, month, amount, correction=correction) if amount else None
+
+
+def membership_charge(month: datetime, fee_picos: int, before: Charged, *, correction: bool) -> Charge | None:
+    """Charge a month's share of the pool's cost, less what was charged of it before; None for nothing."""
+    amount = fee_picos - before.membership_picos
+    return Charge(LineKind.MEMBERSHIP, month, amount, correction=correction) if amount else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,223 @@
+"""Banks whose usage a test writes as the recorder does: numbered under the account's lock, with its transfer."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import pytest
+import rfc8785
+from sqlalchemy import insert, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from finpool.billing.invoice_lines import BillingTerms
+from finpool.billing.invoice_schemas import InvoiceView
+from finpool.billing.invoice_service import draft_invoice, issue_invoice
+from finpool.catalogue.models import PriceVersion
+from finpool.kernel.actor import Actor, Audience, Role
+from finpool.kernel.clock import now
+from finpool.kernel.database import Database
+from finpool.kernel.ids import TenantId
+from finpool.metering.models import UsageAdjustment, UsageRecord
+from finpool.quota import ledger_service as ledger
+from finpool.quota.ledger_schemas import Book, TransferKind
+from finpool.quota.models import Account
+from finpool.tenancy.models import Tenant
+
+OPERATOR = Actor(Audience.OPERATOR, "token_test", Role.OPERATOR_BILLING)
+TERMS = BillingTerms(currency="EUR", seller_name="Sector Pool", tax_label="VAT", tax_basis_points=600)
+CREATED = datetime(2025, 12, 15, tzinfo=UTC)
+MODELS = {"model-x": (150_000, 30_000, 600_000), "model-y": (7, 3, 11)}
+"""Prices in picos a token, as input, cached input and output."""
+
+
+def version_of(model: str, prices: tuple[int, int, int]) -> str:
+    """Return the name that the catalogue gives to a price in EUR."""
+    amounts = {
+        "currency": "EUR",
+        "input_micros_per_million_tokens": prices[0],
+        "cached_input_micros_per_million_tokens": prices[1],
+        "output_micros_per_million_tokens": prices[2],
+    }
+    return f"{model}@{hashlib.sha256(rfc8785.dumps(amounts)).hexdigest()[:12]}"
+
+
+VERSIONS = {model: version_of(model, prices) for model, prices in MODELS.items()}
+
+
+@dataclass
+class Use:
+    """One request's usage."""
+
+    settled_at: datetime
+    tokens: tuple[int, int, int] = (100_000_000, 40_000_000, 20_000_000)
+    model: str = "model-x"
+    project: str = "credit"
+    outcome: str = "completed"
+    tier: str = "standard"
+    fields: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def cost_picos(self) -> int:
+        """What it costs, exactly."""
+        if self.outcome == "failed":
+            return 0
+        (fresh, cached, output), (total, of_cache, out) = MODELS[self.model], self.tokens
+        return (total - of_cache) * fresh + of_cache * cached + out * output
+
+
+@dataclass
+class Bank:
+    """One tenant, its usage and its invoices."""
+
+    tenant_id: TenantId
+    open_as: Callable[[str], Database]
+    recorded: int = 0
+
+    def operator(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """Open a transaction as the operators' door does."""
+        return self.open_as("operator").across_tenants()
+
+    async def record(self, uses: Iterable[Use]) -> list[str]:
+        """Record usage in one transaction and return the requests' ids."""
+        uses = list(uses)
+        async with self.open_as("worker").across_tenants() as session:
+            seq = await self._numbered(session, len(uses))
+            rows = [self._row(use, seq + offset) for offset, use in enumerate(uses)]
+            await session.execute(insert(UsageRecord), rows)
+            cost = sum(use.cost_picos for use in uses)
+            moved: dict[str, int] = {Book.UNBILLED: cost, Book.REVENUE: -cost}
+            await ledger.transfer(session, self.tenant_id, TransferKind.USAGE, f"seq/{seq}", moved)
+        return [str(row["request_id"]) for row in rows]
+
+    async def adjust(self, cost_picos: int, **fields: object) -> str:
+        """Record an adjustment and return its id."""
+        async with self.operator() as session:
+            seq = await self._numbered(session, 1)
+            row = {
+                "tenant_id": self.tenant_id,
+                "adjustment_id": f"adj_{seq}",
+                "kind": "lease_charge",
+                "currency": "EUR",
+                "input_tokens": 0,
+                "cached_input_tokens": 0,
+                "output_tokens": 0,
+                "cost_picos": cost_picos,
+                "reason": "test",
+                "made_by": "test",
+                "usage_seq": seq,
+                "recorded_at": now(),
+            }
+            await session.execute(insert(UsageAdjustment).values({**row, **fields}))
+            moved: dict[str, int] = {Book.UNBILLED: cost_picos, Book.REVENUE: -cost_picos}
+            await ledger.transfer(session, self.tenant_id, TransferKind.ADJUSTMENT, f"adj_{seq}", moved)
+        return f"adj_{seq}"
+
+    async def draft(self, month: str, terms: BillingTerms = TERMS) -> InvoiceView:
+        """Draft an invoice."""
+        async with self.operator() as session:
+            return await draft_invoice(session, OPERATOR, self.tenant_id, month, terms)
+
+    async def issue(self, invoice_id: str) -> InvoiceView:
+        """Issue an invoice."""
+        async with self.operator() as session:
+            return await issue_invoice(session, OPERATOR, self.tenant_id, invoice_id)
+
+    async def issued(self, month: str, terms: BillingTerms = TERMS) -> InvoiceView:
+        """Draft and issue an invoice."""
+        return await self.issue((await self.draft(month, terms)).id)
+
+    async def balances(self) -> dict[str, int]:
+        """Return the balance of each book that is not zero, in picos."""
+        async with self.operator() as session:
+            rows = await session.execute(
+                text("SELECT account, sum(amount_picos) AS sum FROM posting WHERE tenant_id = :id GROUP BY account"),
+                {"id": self.tenant_id},
+            )
+            return {row.account: int(row.sum) for row in rows if row.sum}
+
+    async def _numbered(self, session: AsyncSession, count: int) -> int:
+        taken = "UPDATE account SET usage_seq = usage_seq + :count WHERE tenant_id = :id RETURNING usage_seq"
+        last = (await session.execute(text(taken), {"count": count, "id": self.tenant_id})).scalar_one()
+        return int(last) - count + 1
+
+    def _row(self, use: Use, seq: int) -> dict[str, object]:
+        self.recorded += 1
+        return {
+            "tenant_id": self.tenant_id,
+            "request_id": f"req_{self.recorded}",
+            "project_id": use.project,
+            "key_id": "key_1",
+            "model_id": use.model,
+            "weights_sha256": "0" * 64,
+            "price_version": VERSIONS[use.model],
+            "currency": "EUR",
+            "input_tokens": use.tokens[0],
+            "cached_input_tokens": use.tokens[1],
+            "output_tokens": use.tokens[2],
+            "cost_picos": use.cost_picos,
+            "outcome": use.outcome,
+            "estimated": use.outcome == "crashed",
+            "streamed": False,
+            "policy_version": 1,
+            "lease_ids": [],
+            "replica_id": "local",
+            "spool_seq": seq,
+            "tier": use.tier,
+            "usage_seq": seq,
+            "started_at": use.settled_at,
+            "settled_at": use.settled_at,
+            "recorded_at": now(),
+            **use.fields,
+        }
+
+
+@pytest.fixture
+async def open_bank(database: Callable[[str], Database]) -> Callable[..., object]:
+    """Create a tenant with an account: `await open_bank("bank-a")`."""
+    async with database("operator").across_tenants() as session:
+        for model, (fresh, cached, output) in MODELS.items():
+            session.add(
+                PriceVersion(
+                    price_version=VERSIONS[model],
+                    model_id=model,
+                    currency="EUR",
+                    input_picos=fresh,
+                    cached_input_picos=cached,
+                    output_picos=output,
+                    created_at=CREATED,
+                )
+            )
+
+    async def create(tenant_id: str = "bank-a", created_at: datetime = CREATED, payment: str = "postpaid") -> Bank:
+        async with database("operator").across_tenants() as session:
+            session.add(
+                Tenant(
+                    tenant_id=tenant_id,
+                    name=f"銀行 {tenant_id}",
+                    status="active",
+                    models=["*"],
+                    version=1,
+                    created_at=created_at,
+                )
+            )
+            await session.flush()
+            session.add(Account(tenant_id=tenant_id, payment=payment, updated_at=now()))
+        return Bank(TenantId(tenant_id), database)
+
+    return create
+
+
+@pytest.fixture
+async def bank(open_bank: Callable[..., object]) -> Bank:
+    """One postpaid bank, a tenant since December 2025."""
+    created = await open_bank()  # type: ignore[misc]
+    assert isinstance(created, Bank)
+    return created
+
+
+@pytest.fixture
+def use() -> type[Use]:
+    """Make one request's usage: `use(settled_at, tokens=(input, cached, output))`."""
+    return Use
