@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from finpool.apps import tenant
 from finpool.apps.gatekeeper import TenantGatekeeper
 from finpool.apps.health import database_reachable, health_router
+from finpool.billing.price_directory_service import PriceDirectory
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.gateway.routes import router as gateway_router
 from finpool.gateway.service import Gateway
@@ -44,9 +45,10 @@ class InferenceDoor:
         tenants = TenantDirectory()
         keys = KeyDirectory(settings.secret("key_pepper"), tenants)
         self._limits = LimitDirectory()
+        self._prices = PriceDirectory()
         self._policy = Policy([model.id for model in self.catalogue.all()], tenants)
         # Limits before keys: a key that is known has its limits.
-        snapshots = (tenants, self._policy, self._limits, keys)
+        snapshots = (tenants, self._policy, self._limits, self._prices, keys)
         self.feed = ChangeFeed(self.database, snapshots, settings.snapshot_age_max_seconds)
         self.gatekeeper = TenantGatekeeper(self.feed, keys, self._policy)
 
@@ -79,6 +81,7 @@ class InferenceDoor:
                 settings,
                 catalogue=self.catalogue,
                 policy=self._policy,
+                prices=self._prices,
                 quota=quota,
                 metering=Metering(spool),
                 backends=backends,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from finpool.catalogue.schemas import CurrencyCode, Model, Price, TokenUsage, price_version_name
 from finpool.kernel.money import Picos
@@ -56,6 +56,13 @@ class TokenPrice:
             cached_input_micros_per_million_tokens=self.cached_input_picos,
             output_micros_per_million_tokens=self.output_picos,
         )
+
+    def is_named_rightly(self) -> bool:
+        """Tell whether the version's name is the one that is derived from these amounts."""
+        try:
+            return price_version_name(self.model_id, self.declared()) == self.price_version
+        except ValidationError:
+            return False
 
     def discounted(self, basis_points: int) -> "TokenPrice":
         """Return the price less a discount (0 to 10000 basis points), each amount rounded down once, for the bank."""

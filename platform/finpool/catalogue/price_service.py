@@ -26,9 +26,11 @@ async def book(session: AsyncSession) -> PriceBook:
 async def register(session: AsyncSession, prices: Iterable[TokenPrice]) -> None:
     """Write down what these price versions mean, where it is not written yet.
 
-    Whoever records usage calls this first, in the same transaction, so that every version that usage names is there.
+    Whoever records usage calls this in the same transaction, so that every version that usage names is there. One
+    whose name is not derived from its amounts is left out: its usage is recorded all the same, and no invoice over it
+    is made before somebody has found out why.
     """
-    await repository.add_versions(session, prices)
+    await repository.add_versions(session, [each for each in prices if each.is_named_rightly()])
 
 
 async def price_versions(session: AsyncSession, names: Iterable[str]) -> dict[str, TokenPrice]:

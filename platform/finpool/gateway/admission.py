@@ -1,8 +1,9 @@
 """A request that may be served: what it may use at the most, and what is put on record before it is dispatched."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from finpool.billing.contract_schemas import Quote
 from finpool.catalogue.schemas import Model, TokenUsage
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
@@ -13,11 +14,12 @@ from finpool.quota.schemas import Subject
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A request that policy lets through, and what it may use at the most (tokens)."""
+    """A request that policy lets through, at a pinned price, and what it may use at the most (tokens)."""
 
     request_id: RequestId
     actor: Actor
     model: Model
+    quote: Quote
     policy_version: int
     streamed: bool
     engine_body: dict[str, Any]
@@ -32,7 +34,17 @@ class Admitted:
     @property
     def amount_picos(self) -> int:
         """The most the request may cost."""
-        return self.model.price.cost(self.bound)
+        return self.quote.cost(self.bound)
+
+    @property
+    def tokens(self) -> int:
+        """The most tokens the request may use."""
+        return self.input_tokens_bound + self.output_tokens_bound
+
+    def with_input_tokens(self, input_tokens: int) -> "Admitted":
+        """Return the same request with its prompt's tokens counted: each choice is computed from the whole prompt."""
+        choices = self.engine_body.get("n") or 1
+        return replace(self, input_tokens_bound=input_tokens * choices)
 
     @property
     def subject(self) -> Subject:
@@ -40,8 +52,8 @@ class Admitted:
         return Subject(self.actor.tenant, self.actor.project, self.actor.key_id, self.model.id)
 
     def intent(self, lease_ids: tuple[LeaseId, ...]) -> Intent:
-        """Return the intent: who pays, out of which leases, at the price as it is now."""
-        model, price = self.model, self.model.price
+        """Return the intent: who pays, out of which leases, at the price of its admission."""
+        model, quote = self.model, self.quote
         return Intent(
             request_id=self.request_id,
             tenant_id=self.actor.tenant,
@@ -49,13 +61,14 @@ class Admitted:
             key_id=self.actor.key_id,
             model_id=model.id,
             weights_sha256=model.weights_sha256,
-            price_version=model.price_version,
-            currency=price.currency,
-            input_picos=price.input_micros_per_million_tokens,
-            cached_input_picos=price.cached_input_micros_per_million_tokens,
-            output_picos=price.output_micros_per_million_tokens,
+            price_version=quote.price_version,
+            currency=quote.currency,
+            input_picos=quote.input_picos,
+            cached_input_picos=quote.cached_input_picos,
+            output_picos=quote.output_picos,
             policy_version=self.policy_version,
             lease_ids=lease_ids,
             streamed=self.streamed,
             started_at=now().isoformat(),
+            tier=quote.tier.value,
         )

@@ -16,6 +16,7 @@ from finpool.kernel.logs import logger
 from finpool.metering.errors import SpoolUnavailable
 from finpool.metering.meter_service import Metering
 from finpool.metering.record_schemas import Intent, Outcome
+from finpool.quota.errors import InsufficientQuota, RateLimitExceeded, RequestAboveLimit
 from finpool.quota.schemas import RateStatus
 from finpool.quota.service import Quota, Reservation
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
@@ -102,12 +103,40 @@ class Call:
         return self._quota.status(self._admitted.subject)
 
     async def _reserve(self) -> Reservation:
-        admitted, bound = self._admitted, self._admitted.bound
+        """Reserve the most the request may use; only if that does not fit, its prompt's tokens are counted exactly."""
+        try:
+            return await self._reserve_bound()
+        except (InsufficientQuota, RateLimitExceeded, RequestAboveLimit) as refusal:
+            counted = await self._counted(refusal)
+            if counted is None:
+                raise
+            self._admitted = counted
+        return await self._reserve_bound()
+
+    async def _counted(self, refusal: InsufficientQuota | RateLimitExceeded | RequestAboveLimit) -> Admitted | None:
+        """Return the request with its prompt counted, or None if even the shortest prompt would be refused."""
+        admitted = self._admitted
+        shortest = admitted.with_input_tokens(1)
+        if isinstance(refusal, InsufficientQuota):
+            hopeless = shortest.amount_picos > refusal.left_picos
+        else:
+            hopeless = refusal.left_tokens is None or shortest.tokens > refusal.left_tokens
+        if hopeless:
+            return None
+        try:
+            count = await self._backends.count_input_tokens(admitted.model, admitted.engine_body, admitted.request_id)
+        except (EngineUnavailable, EngineFailed):
+            return None
+        counted = admitted.with_input_tokens(count)
+        return counted if counted.tokens < admitted.tokens else None
+
+    async def _reserve_bound(self) -> Reservation:
+        admitted = self._admitted
         return await self._quota.reserve(
             admitted.subject,
             admitted.request_id,
             amount_picos=admitted.amount_picos,
-            tokens=bound.input_tokens + bound.output_tokens,
+            tokens=admitted.tokens,
         )
 
     async def _dispatch(self, reservation: Reservation) -> None:

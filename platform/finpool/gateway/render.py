@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 
+from finpool.catalogue.price_schemas import Tier
 from finpool.catalogue.schemas import Model, TokenUsage
 from finpool.kernel.errors import DomainError
 
@@ -11,13 +12,14 @@ DONE = b"data: [DONE]\n\n"
 
 
 class Renderer:
-    """Renders one completion; id, time and model are the same in every chunk."""
+    """Renders one completion; id, time, model and tier are the same in every chunk."""
 
-    def __init__(self, request_id: str, model: Model, created: int, *, include_usage: bool) -> None:
+    def __init__(self, request_id: str, model: Model, created: int, tier: Tier, *, include_usage: bool) -> None:
         self._head = {
             "id": f"chatcmpl-{request_id.removeprefix('req_')}",
             "created": created,
             "model": model.id,
+            "service_tier": "flex" if tier is Tier.BATCH else "default",
             "system_fingerprint": f"fp_{model.weights_sha256[:16]}",
         }
         self._include_usage = include_usage

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
+from finpool.billing.contract_schemas import Quote
 from finpool.catalogue.schemas import Model
 from finpool.gateway.errors import IdempotencyUnsupported
 from finpool.gateway.intake import parse_chat_request, require_json
@@ -26,14 +27,16 @@ Reader = Annotated[Actor, Depends(requires("model:read"))]
 async def list_models(request: Request, actor: Reader) -> dict[str, Any]:
     """List the models the key's tenant may use."""
     gateway: Gateway = request.app.state.gateway
-    return {"object": "list", "data": [_model(each, gateway.started_at) for each in gateway.models(actor)]}
+    models = [_model(each, gateway.price(actor, each), gateway.started_at) for each in gateway.models(actor)]
+    return {"object": "list", "data": models}
 
 
 @router.get("/models/{model_id}")
 async def get_model(model_id: str, request: Request, actor: Reader) -> dict[str, Any]:
     """Return one model."""
     gateway: Gateway = request.app.state.gateway
-    return _model(gateway.model(actor, model_id), gateway.started_at)
+    model = gateway.model(actor, model_id)
+    return _model(model, gateway.price(actor, model), gateway.started_at)
 
 
 @router.post("/chat/completions")
@@ -48,13 +51,14 @@ async def create_chat_completion(request: Request, actor: Caller) -> Response:
     admitted = gateway.admit(actor, chat, len(body), RequestId(request.state.request_id))
     include_usage = chat.stream_options is not None and chat.stream_options.include_usage
     created = int(now().timestamp())
-    renderer = Renderer(admitted.request_id, admitted.model, created, include_usage=include_usage)
+    tier = admitted.quote.tier
+    renderer = Renderer(admitted.request_id, admitted.model, created, tier, include_usage=include_usage)
     headers = {"openai-organization": actor.tenant, "openai-version": "2020-10-01"}
     answer = StreamedAnswer if admitted.streamed else WholeAnswer
     return answer(gateway.call(admitted), renderer, headers)
 
 
-def _model(model: Model, created: int) -> dict[str, Any]:
+def _model(model: Model, quote: Quote, created: int) -> dict[str, Any]:
     return {
         "id": model.id,
         "object": "model",
@@ -68,5 +72,5 @@ def _model(model: Model, created: int) -> dict[str, Any]:
         "licence": model.licence,
         "filing_number": model.filing_number,
         "weights_sha256": model.weights_sha256,
-        "price": {"version": model.price_version, **model.price.model_dump()},
+        "price": {"version": quote.price_version, **quote.declared().model_dump()},
     }

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from finpool.catalogue.price_schemas import Tier
 from finpool.gateway.schema_bounds import require_bounded_schema
 
 TOP_LOGPROBS_MAX = 20
@@ -167,7 +168,7 @@ class ChatRequest(Part):
     safety_identifier: str | None = Field(None, max_length=512)
     metadata: Annotated[dict[MetadataName, MetadataValue], Field(max_length=METADATA_PAIRS_MAX)] | None = None
     store: Literal[False] | None = None
-    service_tier: Literal["auto", "default"] | None = None
+    service_tier: Literal["auto", "default", "flex"] | None = None
 
     @field_validator("tool_choice", "parallel_tool_calls")
     @classmethod
@@ -185,6 +186,11 @@ class ChatRequest(Part):
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options needs stream to be true")
         return self
+
+    @property
+    def tier(self) -> Tier:
+        """The service asked for: `flex` is OpenAI's word for what is cheaper because it may wait."""
+        return Tier.BATCH if self.service_tier == "flex" else Tier.STANDARD
 
     @property
     def choices(self) -> int:

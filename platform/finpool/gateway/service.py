@@ -3,7 +3,10 @@
 import asyncio
 import time
 
+from finpool.billing.contract_schemas import Quote
+from finpool.billing.price_directory_service import PriceDirectory
 from finpool.catalogue.errors import ModelNotFound
+from finpool.catalogue.price_schemas import Tier
 from finpool.catalogue.schemas import Model
 from finpool.catalogue.service import Catalogue
 from finpool.gateway.admission import Admitted
@@ -12,6 +15,7 @@ from finpool.gateway.errors import InvalidValue, UnsupportedParameter
 from finpool.gateway.scheduler import FairQueue
 from finpool.gateway.schemas import ChatRequest
 from finpool.kernel.actor import Actor
+from finpool.kernel.clock import now
 from finpool.kernel.ids import ModelId, RequestId
 from finpool.kernel.logs import logger
 from finpool.kernel.settings import Settings
@@ -39,12 +43,14 @@ class Gateway:
         *,
         catalogue: Catalogue,
         policy: Policy,
+        prices: PriceDirectory,
         quota: Quota,
         metering: Metering,
         backends: Backends,
     ) -> None:
         self._catalogue = catalogue
         self._policy = policy
+        self._prices = prices
         self._quota = quota
         self._metering = metering
         self._backends = backends
@@ -70,6 +76,10 @@ class Gateway:
             raise ModelNotFound(model_id)
         return model
 
+    def price(self, actor: Actor, model: Model) -> Quote:
+        """Return what the actor's tenant pays for standard service of a model now."""
+        return self._prices.quote(actor.tenant, model, Tier.STANDARD, now())
+
     def admit(self, actor: Actor, request: ChatRequest, body_bytes: int, request_id: RequestId) -> Admitted:
         """Decide whether the request may be served and bound what it can use; raises the reason if not.
 
@@ -90,6 +100,7 @@ class Gateway:
             request_id=request_id,
             actor=actor,
             model=model,
+            quote=self._prices.quote(actor.tenant, model, request.tier, now()),
             policy_version=self._policy.version(actor.tenant),
             streamed=bool(request.stream),
             engine_body=request.engine_body(output_tokens),

@@ -15,6 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from finpool.audit import service as audit
 from finpool.audit.schemas import Event
+from finpool.catalogue import price_service as prices
+from finpool.catalogue.price_schemas import TokenPrice
 from finpool.kernel import telemetry
 from finpool.kernel.clock import now
 from finpool.kernel.database import Database
@@ -107,6 +109,7 @@ class Recorder:
             numbered = {"usage_seq": following[tenant_id], "recorded_at": at}
             values.append(_usage_row(self._replica_id, seq, each) | numbered)
             following[tenant_id] += 1
+        await prices.register(session, {_price(each) for _, each in settlements})
         await session.execute(insert(UsageRecord), values)
         await audit.append_all(session, [_event(each) for _, each in settlements])
 
@@ -154,6 +157,18 @@ def _usage_row(replica_id: ReplicaId, seq: int, settlement: Settlement) -> dict[
         "started_at": datetime.fromisoformat(intent.started_at),
         "settled_at": datetime.fromisoformat(settlement.settled_at),
     }
+
+
+def _price(settlement: Settlement) -> TokenPrice:
+    intent = settlement.intent
+    return TokenPrice(
+        price_version=intent.price_version,
+        model_id=intent.model_id,
+        currency=intent.currency,
+        input_picos=intent.input_picos,
+        cached_input_picos=intent.cached_input_picos,
+        output_picos=intent.output_picos,
+    )
 
 
 def _event(settlement: Settlement) -> Event:
