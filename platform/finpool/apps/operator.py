@@ -7,7 +7,10 @@ from fastapi import FastAPI
 
 from finpool.apps.gatekeeper import PlatformGatekeeper
 from finpool.apps.health import database_reachable, health_router
+from finpool.billing.invoice_lines import BillingTerms
 from finpool.billing.routes_contracts_operator import router as contracts_router
+from finpool.billing.routes_disputes_operator import router as disputes_router
+from finpool.billing.routes_invoices_operator import router as invoices_router
 from finpool.catalogue.routes_operator import router as catalogue_router
 from finpool.catalogue.routes_prices import router as prices_router
 from finpool.catalogue.service import Catalogue, default_directory
@@ -34,6 +37,8 @@ def create_app(settings: Settings) -> FastAPI:
         catalogue_router,
         prices_router,
         contracts_router,
+        invoices_router,
+        disputes_router,
         metering_router,
     ):
         app.include_router(router)
@@ -47,6 +52,12 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
         pepper = settings.secret("key_pepper")
         database = Database(settings.database_url("operator"), settings.database_pool_connections_max)
         app.state.catalogue = catalogue
+        app.state.billing_terms = BillingTerms(
+            currency=catalogue.currency,
+            seller_name=settings.invoice_seller_name,
+            tax_label=settings.invoice_tax_label,
+            tax_basis_points=settings.invoice_tax_basis_points,
+        )
         app.state.model_ids = frozenset(model.id for model in catalogue.all())
         app.state.key_pepper = pepper
         app.state.database = database

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from finpool.audit.routes_tenant import router as audit_router
 from finpool.billing.routes_contracts_tenant import router as contracts_router
+from finpool.billing.routes_invoices_tenant import router as invoices_router
 from finpool.billing.routes_tenant import router as billing_router
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.kernel.database import Database
@@ -21,7 +22,7 @@ from finpool.metering.routes_tenant import router as metering_router
 def create_app(settings: Settings, gatekeeper: Gatekeeper) -> FastAPI:
     """Return the app; whoever serves it runs its lifespan, which opens and closes its database.
 
-    The database role sees one tenant's rows at a time and can write nothing.
+    The database role sees one tenant's rows at a time; all it can write are disputes and limits of its own.
     """
 
     @asynccontextmanager
@@ -39,5 +40,6 @@ def create_app(settings: Settings, gatekeeper: Gatekeeper) -> FastAPI:
     app.include_router(metering_router)
     app.include_router(billing_router)
     app.include_router(contracts_router)
+    app.include_router(invoices_router)
     app.include_router(audit_router)
     return app
