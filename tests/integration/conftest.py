@@ -31,6 +31,8 @@ class ScriptedEngine:
     prompt_seconds: float = 0.0
     break_after: int | None = None
     refuse_with: int | None = None
+    counts: bool = False
+    counted: int = 0
     bodies: list[dict[str, Any]] = field(default_factory=list)
     under_way: int = 0
     under_way_max: int = 0
@@ -57,6 +59,13 @@ class ScriptedEngine:
             raise
         finally:
             self.under_way -= 1
+
+    async def tokenize(self, request: web.Request) -> web.Response:
+        """Tell how many tokens a prompt is, if this engine counts at all."""
+        if not self.counts:
+            return web.Response(status=404)
+        self.counted += 1
+        return web.json_response({"count": self.input_tokens})
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
@@ -97,6 +106,7 @@ async def engine(engine_port: int) -> AsyncIterator[ScriptedEngine]:
     scripted = ScriptedEngine()
     app = web.Application()
     app.router.add_post(f"/engines/{MODEL}/v1/chat/completions", scripted.chat)
+    app.router.add_post(f"/engines/{MODEL}/tokenize", scripted.tokenize)
     runner = web.AppRunner(app, handler_cancellation=True)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", engine_port).start()

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from finpool.catalogue.schemas import TokenUsage
 from finpool.gateway.admission import Admitted
+from finpool.gateway.open_calls import OpenCalls
 from finpool.gateway.scheduler import FairQueue
 from finpool.kernel import telemetry
 from finpool.kernel.clock import monotonic_seconds
@@ -46,7 +47,7 @@ class Call:
         metering: Metering,
         queue: FairQueue,
         backends: Backends,
-        open_calls: "OpenCalls",
+        open_calls: OpenCalls,
     ) -> None:
         self._admitted = admitted
         self._quota = quota
@@ -234,27 +235,3 @@ class Call:
         if cost_picos > reservation.amount_picos:
             _log.error("a request cost more than was reserved", request_id=intent.request_id, cost_picos=cost_picos)
         self._quota.settle(reservation, cost_picos=cost_picos, tokens=usage.input_tokens + usage.output_tokens)
-
-
-class OpenCalls:
-    """The calls of one process that are not on record yet: the spool may only close when there is none."""
-
-    def __init__(self) -> None:
-        self._calls: set[Call] = set()
-        self._none = asyncio.Event()
-        self._none.set()
-
-    def add(self, call: Call) -> None:
-        """Count a call from before it holds anything."""
-        self._calls.add(call)
-        self._none.clear()
-
-    def discard(self, call: Call) -> None:
-        """Count it no more: it is on record and holds nothing."""
-        self._calls.discard(call)
-        if not self._calls:
-            self._none.set()
-
-    async def wait_until_none(self) -> None:
-        """Wait until every call is on record, those included whose cancellation is still on its way."""
-        await self._none.wait()

@@ -10,8 +10,9 @@ from finpool.catalogue.price_schemas import Tier
 from finpool.catalogue.schemas import Model
 from finpool.catalogue.service import Catalogue
 from finpool.gateway.admission import Admitted
-from finpool.gateway.call import Call, OpenCalls
+from finpool.gateway.call import Call
 from finpool.gateway.errors import InvalidValue, UnsupportedParameter
+from finpool.gateway.open_calls import OpenCalls
 from finpool.gateway.scheduler import FairQueue
 from finpool.gateway.schemas import ChatRequest
 from finpool.kernel.actor import Actor

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from asyncpg import PostgresError
@@ -20,6 +19,7 @@ from finpool.quota.errors import QuotaUnavailable
 from finpool.quota.grants import BudgetNeed, BudgetRest, Grants, RateNeed
 from finpool.quota.leases import HeldLease, Leases, ReturnLease
 from finpool.quota.models import Lease
+from finpool.quota.needs import Shortfall, budget_needs, rate_needs
 from finpool.quota.rates import SHARE_SECONDS, RateShare
 from finpool.quota.schemas import BudgetKey, RateKey
 from finpool.quota.share_table import Holder, cool_shares
@@ -30,16 +30,6 @@ AHEAD_SECONDS = 0.25
 REFUSAL_SECONDS = 0.02
 _DATABASE_ERRORS = (SQLAlchemyError, PostgresError, OSError, TimeoutError)
 _log = logger("quota.allotments")
-
-
-@dataclass(frozen=True, slots=True)
-class Shortfall:
-    """What does not cover a request of `amount_picos`. `may_change`: something on its way back may make room."""
-
-    of: BudgetRest | RateShare
-    amount_picos: int
-    may_change: bool
-    at: float
 
 
 class Allotments:
@@ -146,8 +136,10 @@ class Allotments:
     ) -> Shortfall | None:
         async with self._lock(tenant_id):
             now = monotonic_seconds()
-            leases, budgets = self._budget_needs(tenant_id, applicable, amount_picos, now, ahead=ahead)
-            shares, rates = self._rate_needs(tenant_id, applicable, tokens, now, ahead=ahead)
+            leases, budgets = budget_needs(self.leases, tenant_id, applicable, amount_picos, now, ahead=ahead)
+            shares, rates = rate_needs(
+                self.shares, tenant_id, applicable, tokens, now, ahead=ahead, share_of_rest=self._share_of_rest
+            )
             known = self._known_shortfall(tenant_id, budgets, shares, rates, amount_picos, now)
             if known is not None or not (budgets or rates):
                 return known
@@ -191,35 +183,6 @@ class Allotments:
             for lease, rest in zip(leases, granted.budgets, strict=True):
                 self.leases.grow(lease, rest, now)
         return granted
-
-    def _budget_needs(
-        self, tenant_id: TenantId, applicable: Applicable, amount_picos: int, now: float, *, ahead: bool
-    ) -> tuple[list[HeldLease], list[BudgetNeed]]:
-        leases, needs = [], []
-        for key in applicable.budgets:
-            lease = self.leases.current(tenant_id, key, now)
-            need = self.leases.need(lease, amount_picos, now)
-            if ahead and self.leases.runs_low(lease, amount_picos, now):
-                leases.append(lease)
-                needs.append(BudgetNeed(key, lease.lease_id, 0, need.wanted_picos))
-            elif not ahead and need.needed_picos > 0:
-                leases.append(lease)
-                needs.append(need)
-        return leases, needs
-
-    def _rate_needs(
-        self, tenant_id: TenantId, applicable: Applicable, tokens: int, now: float, *, ahead: bool
-    ) -> tuple[list[RateShare], list[RateNeed]]:
-        shares, needs = [], []
-        for key, limit in applicable.rates:
-            share = self.shares.share(tenant_id, key, limit)
-            counted = share.counted(tokens)
-            if not share.fits(2 * counted if ahead else counted, now):
-                needed = share.used(now) + counted
-                wanted = max(2 * needed, int(limit * self._share_of_rest))
-                shares.append(share)
-                needs.append(RateNeed(key, 0 if ahead else needed, max(wanted, share.amount)))
-        return shares, needs
 
     def _known_shortfall(
         self,

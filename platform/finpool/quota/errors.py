@@ -4,37 +4,46 @@ from finpool.kernel.errors import DomainError, NotFound
 
 
 class InsufficientQuota(DomainError):
-    """A budget does not cover what the request may cost; trying again does not help."""
+    """A budget does not cover what the request may cost; trying again does not help. `left_picos`: what it covers."""
 
     status = 429
     code = "insufficient_quota"
     type = "insufficient_quota"
 
-    def __init__(self, message: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(self, message: str, headers: dict[str, str] | None = None, left_picos: int = 0) -> None:
         super().__init__(message, headers={"x-should-retry": "false", **(headers or {})})
+        self.left_picos = left_picos
 
 
 class RateLimitExceeded(DomainError):
-    """A rate or the concurrency is exhausted; trying again after `retry-after-ms` may help."""
+    """A rate or the concurrency is exhausted; trying again after `retry-after-ms` may help.
+
+    `left_tokens` is what is left if it is tokens that do not suffice.
+    """
 
     status = 429
     code = "rate_limit_exceeded"
     type = "rate_limit_error"
 
-    def __init__(self, message: str, retry_after_ms: int) -> None:
+    def __init__(self, message: str, retry_after_ms: int, left_tokens: int | None = None) -> None:
         seconds = -(-retry_after_ms // 1000)
         super().__init__(message, headers={"retry-after-ms": str(retry_after_ms), "retry-after": str(seconds)})
+        self.left_tokens = left_tokens
 
 
 class RequestAboveLimit(DomainError):
-    """One request alone is above a rate or the concurrency, which may be 0; trying again does not help."""
+    """One request alone is above a rate or the concurrency, which may be 0; trying again does not help.
+
+    `left_tokens` is what is left if it is tokens that do not suffice.
+    """
 
     status = 429
     code = "rate_limit_exceeded"
     type = "rate_limit_error"
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, left_tokens: int | None = None) -> None:
         super().__init__(message, headers={"x-should-retry": "false"})
+        self.left_tokens = left_tokens
 
 
 class QuotaUnavailable(DomainError):

@@ -2,9 +2,9 @@
 
 from finpool.kernel.errors import DomainError
 from finpool.kernel.money import PICOS_PER_MICRO, to_micros_ceiling
-from finpool.quota.allotments import Shortfall
 from finpool.quota.errors import InsufficientQuota, RateLimitExceeded, RequestAboveLimit
 from finpool.quota.grants import BudgetRest
+from finpool.quota.needs import Shortfall
 from finpool.quota.rates import RateShare
 from finpool.quota.schemas import Period, Rate, duration
 
@@ -27,20 +27,21 @@ def of(shortfall: Shortfall, tokens: int) -> DomainError:
 
 def _budget(rest: BudgetRest, amount_picos: int) -> InsufficientQuota:
     key = rest.need.key
-    left_micros = (amount_picos - rest.need.needed_picos + rest.rest_picos) // PICOS_PER_MICRO
+    left_picos = max(0, amount_picos - rest.need.needed_picos + rest.rest_picos)
+    left_micros = left_picos // PICOS_PER_MICRO
     resets = "" if rest.period_seconds is None else f"; it resets in {duration(int(rest.period_seconds * 1000))}"
     message = (
         f"You exceeded your current quota: {_WORDS[key.period]} budget of {key.limit.scope} {key.limit.scope_id}"
         f" (set by the {key.limit.set_by}) does not cover what this request may cost:"
-        f" {max(0, left_micros)} micros left here, {to_micros_ceiling(amount_picos)} needed{resets}."
+        f" {left_micros} micros left here, {to_micros_ceiling(amount_picos)} needed{resets}."
     )
     headers = {
         "x-ratelimit-limit-budget": str(rest.limit_picos // PICOS_PER_MICRO),
-        "x-ratelimit-remaining-budget": str(max(0, left_micros)),
+        "x-ratelimit-remaining-budget": str(left_micros),
     }
     if rest.period_seconds is not None:
         headers["x-ratelimit-reset-budget"] = duration(int(rest.period_seconds * 1000))
-    return InsufficientQuota(message, headers)
+    return InsufficientQuota(message, headers, left_picos)
 
 
 def _rate(share: RateShare, tokens: int, now: float) -> DomainError:
@@ -56,4 +57,7 @@ def _rate(share: RateShare, tokens: int, now: float) -> DomainError:
             f"{share.status(now).remaining} left, {needed} needed."
         )
         wait_ms = share.wait_ms(needed, now)
-    return RequestAboveLimit(message) if wait_ms is None else RateLimitExceeded(message, wait_ms)
+    left_tokens = share.status(now).remaining if share.key.rate is Rate.TOKENS else None
+    if wait_ms is None:
+        return RequestAboveLimit(message, left_tokens)
+    return RateLimitExceeded(message, wait_ms, left_tokens)

@@ -12,10 +12,11 @@ from finpool.kernel.errors import DomainError
 from finpool.kernel.ids import LeaseId, RequestId, TenantId
 from finpool.kernel.logs import logger
 from finpool.quota import refusals
-from finpool.quota.allotments import Allotments, Shortfall
+from finpool.quota.allotments import Allotments
 from finpool.quota.directory import Applicable, LimitDirectory, TenantLimits
 from finpool.quota.errors import InsufficientQuota, RateLimitExceeded, RequestAboveLimit
 from finpool.quota.leases import HeldLease
+from finpool.quota.needs import Shortfall
 from finpool.quota.rates import RateShare
 from finpool.quota.schemas import Rate, RateStatus, Subject, rate_headers
 

@@ -16,6 +16,7 @@ from finpool.kernel.ids import new_id
 from finpool.serving.errors import EngineFailed
 from finpool.serving.llamacpp_answer import Answer
 from finpool.serving.llamacpp_request import llamacpp_request, refusal
+from finpool.serving.llamacpp_tokenizer import Tokenizer
 from finpool.serving.overload import requests_ongoing_max
 from finpool.serving.schemas import Counters
 
@@ -32,7 +33,9 @@ class LlamaCpp:
         """Load the weights and generate one token, which takes seconds; raises `EngineFailed` if that fails."""
         self.model = model
         self.counters = Counters()
-        self._server = xllamacpp.Server(_parameters(model, weights))
+        parameters = _parameters(model, weights)
+        self._server = xllamacpp.Server(parameters)
+        self._tokenizer = Tokenizer(self._server.listening_address, parameters.api_keys[0], refusal({}))
         self._threads = ThreadPoolExecutor(requests_ongoing_max(model), thread_name_prefix="generation")
         self._warm_up()
 
@@ -43,6 +46,10 @@ class LlamaCpp:
         generation = Generation(Answer(self.model.id, new_id("chatcmpl"), refusal(request)), self.counters)
         generation.start(self._server, self._threads, request)
         return generation
+
+    async def count_input_tokens(self, body: Mapping[str, Any]) -> int:
+        """Return exactly how many input tokens a chat completion would have."""
+        return await self._tokenizer.count(llamacpp_request(body, self.model))
 
     async def healthy(self) -> bool:
         """Tell whether the engine gives a token now; it waits for a free slot, as any request does."""
@@ -165,7 +172,7 @@ def _parameters(model: Model, weights: Path) -> xllamacpp.CommonParams:
     parameters.cache_prompt = False
     parameters.cache_ram_mib = 0
     parameters.cache_idle_slots = False
-    # llama.cpp opens a listener of its own on loopback. Nobody uses it, so nobody gets its key.
+    # llama.cpp opens a listener of its own on loopback. Only the tokenizer uses it, so nobody else gets its key.
     parameters.api_keys = [secrets.token_hex(32)]
     parameters.ui = False
     parameters.endpoint_slots = False

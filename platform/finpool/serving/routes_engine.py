@@ -38,6 +38,9 @@ class Engine(Protocol):
     def generate(self, body: Mapping[str, Any]) -> RunningGeneration:
         """Start a chat completion; raise `EngineRefused` for a request that this engine cannot serve."""
 
+    async def count_input_tokens(self, body: Mapping[str, Any]) -> int:
+        """Return exactly how many input tokens a chat completion would have."""
+
     async def healthy(self) -> bool:
         """Tell whether the engine gives a token now."""
 
@@ -52,6 +55,16 @@ def engine_app(engine: Engine, token: bytes) -> FastAPI:
         try:
             body = orjson.loads(await request.body())
             return EventStream(engine.generate(body))
+        except DomainError as error:
+            return _rendered(error)
+        except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError, ValueError):
+            return _rendered(EngineRefused("The request is not a chat completion."))
+
+    @app.post("/tokenize")
+    async def tokenize(request: Request) -> Response:
+        try:
+            body = orjson.loads(await request.body())
+            return JSONResponse({"count": await engine.count_input_tokens(body)})
         except DomainError as error:
             return _rendered(error)
         except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError, ValueError):

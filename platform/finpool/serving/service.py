@@ -63,6 +63,22 @@ class Backends:
         payload = {**body, "model": model.id, "stream": True, "stream_options": STREAM_OPTIONS}
         return self._stream(self._url(model, "/v1/chat/completions"), orjson.dumps(payload), request_id)
 
+    async def count_input_tokens(self, model: Model, body: Mapping[str, Any], request_id: RequestId) -> int:
+        """Return exactly how many input tokens `body` is, by the model's own tokenizer.
+
+        Raises `EngineRefused`, `EngineUnavailable` or `EngineFailed`. Costs the engine some milliseconds.
+        """
+        payload = orjson.dumps({**body, "model": model.id})
+        response = await self._send(self._url(model, "/tokenize"), payload, request_id)
+        try:
+            if response.status != 200:
+                raise await _refusal(response)
+            return int(orjson.loads(await response.read())["count"])
+        except (ValueError, LookupError, TypeError, aiohttp.ClientError) as error:
+            raise EngineFailed("The model could not count the tokens of the request.") from error
+        finally:
+            response.close()
+
     async def ready(self, model: Model) -> bool:
         """Tell whether the engine of `model` generates tokens now; it may take as long as an engine may start."""
         try:

@@ -79,6 +79,24 @@ async def test_the_same_prompt_again_is_computed_again(backends: Backends, model
     assert text_of(first) == text_of(second)
 
 
+@pytest.mark.parametrize(
+    "messages",
+    [
+        QUESTION,
+        [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "贷款利率是多少？ 🏦"}],
+        [{"role": "user", "content": [{"type": "text", "text": "one"}, {"type": "text", "text": "<|im_end|> two"}]}],
+    ],
+)
+async def test_the_tokenizer_counts_what_the_engine_will_report(
+    backends: Backends, model: Model, messages: list[dict[str, Any]]
+) -> None:
+    body = {"messages": messages, "max_tokens": 1}
+    count = await backends.count_input_tokens(model, body, RequestId("req_count"))
+    usage = (await ask(backends, model, messages=messages, max_tokens=1))[-1].usage
+    assert usage is not None
+    assert count == usage.input_tokens
+
+
 async def test_a_caller_that_leaves_stops_the_generation(pool: Any, backends: Backends, model: Model) -> None:
     before = await pool.usage()
     body = {"messages": QUESTION, "max_tokens": 1000, "ignore_eos": True}

@@ -9,8 +9,9 @@ import pytest
 
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.gateway.admission import Admitted
-from finpool.gateway.call import Call, OpenCalls
+from finpool.gateway.call import Call
 from finpool.gateway.errors import QueueRefusal
+from finpool.gateway.open_calls import OpenCalls
 from finpool.gateway.scheduler import FairQueue
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.errors import DomainError

@@ -71,6 +71,28 @@ async def test_the_budget_can_be_spent_to_the_last_request_that_fits(bank):
     assert 1_000 - account.posted_micros < 256 + 200 + 2 * 5
 
 
+async def test_a_prompt_is_counted_exactly_when_its_bound_does_not_fit(bank):
+    # The bound is the body's bytes, about 360 tokens; the prompt is 10 tokens, and the answer costs at most 10 micros.
+    bank.engine.counts = True
+    key = await bank.add_tenant("bank-a", budget_total_micros=60)
+    async with bank.client(key) as client:
+        served = 0
+        while await is_served(client):
+            served += 1
+    assert served == 3
+    assert (await bank.settled("bank-a")).posted_micros == 60
+    # What not even the shortest prompt would fit into is refused without troubling the engine.
+    assert bank.engine.counted == served
+
+
+async def test_tokens_per_minute_count_the_prompt_exactly_when_its_bound_does_not_fit(bank):
+    bank.engine.counts = True
+    key = await bank.add_tenant("bank-a", tokens_per_minute=30)
+    async with bank.client(key) as client:
+        served, refused = await outcomes([chat(client) for _ in range(4)])
+    assert (len(served), len(refused)) == (2, 2)
+
+
 async def test_requests_per_minute_hold_and_say_when_to_come_back(bank):
     key = await bank.add_tenant("bank-a", requests_per_minute=3)
     async with bank.client(key) as client:
