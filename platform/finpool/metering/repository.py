@@ -1,4 +1,4 @@
-"""The one query over usage records: sums, always split by currency, because money of two currencies is never added."""
+"""The one query over usage: sums, always split by currency, because money of two currencies is never added."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -7,19 +7,23 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Integer,
     Select,
     SQLColumnExpression,
+    Subquery,
+    and_,
     cast,
     extract,
     func,
     literal_column,
     select,
+    union_all,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from finpool.kernel.money import Picos
-from finpool.metering.models import UsageRecord
+from finpool.metering.models import UsageAdjustment, UsageRecord
 from finpool.metering.schemas import UsageColumn, UsageFilter, UsageTotals
 
 
@@ -32,60 +36,103 @@ async def totals(
     only: UsageFilter,
     bucket_seconds: int | None = None,
 ) -> list[UsageTotals]:
-    """Sum what was settled in [start, end), split by columns and, if given, by buckets of UTC time.
+    """Sum what was settled or adjusted in [start, end), split by columns and, if given, by buckets of UTC time.
 
     The order is fixed: by bucket, by the columns in their declared order, by currency.
     """
-    split: list[SQLColumnExpression[Any]] = [col(getattr(UsageRecord, name)) for name in UsageColumn if name in columns]
+    counted = _counted(start, end)
+    split: list[SQLColumnExpression[Any]] = [counted.c[name] for name in UsageColumn if name in columns]
     if bucket_seconds is not None:
-        split.insert(0, _bucket(bucket_seconds))
-    split.append(col(UsageRecord.currency))
+        split.insert(0, _bucket(counted.c.counted_at, bucket_seconds))
+    split.append(counted.c.currency)
     query = (
         select(
             *split,
-            func.count().label("requests"),
-            func.sum(col(UsageRecord.input_tokens)).label("input_tokens"),
-            func.sum(col(UsageRecord.cached_input_tokens)).label("cached_input_tokens"),
-            func.sum(col(UsageRecord.output_tokens)).label("output_tokens"),
-            func.sum(col(UsageRecord.cost_picos)).label("cost_picos"),
-            func.count().filter(col(UsageRecord.estimated)).label("estimated_requests"),
+            func.sum(counted.c.requests).label("requests"),
+            func.sum(counted.c.input_tokens).label("input_tokens"),
+            func.sum(counted.c.cached_input_tokens).label("cached_input_tokens"),
+            func.sum(counted.c.output_tokens).label("output_tokens"),
+            func.sum(counted.c.cost_picos).label("cost_picos"),
+            func.sum(counted.c.estimated).label("estimated_requests"),
         )
-        .where(col(UsageRecord.settled_at) >= start, col(UsageRecord.settled_at) < end)
         .group_by(*split)
         .order_by(*split)
     )
-    rows = (await session.execute(_restricted(query, only))).mappings().all()
+    rows = (await session.execute(_restricted(query, counted, only))).mappings().all()
     return [
         UsageTotals(
             **{name: row[name] for name in (*UsageColumn, "bucket") if name in row},
             currency=row["currency"],
-            requests=row["requests"],
+            requests=int(row["requests"]),
             input_tokens=int(row["input_tokens"]),
             cached_input_tokens=int(row["cached_input_tokens"]),
             output_tokens=int(row["output_tokens"]),
             cost_picos=Picos(int(row["cost_picos"])),
-            estimated_requests=row["estimated_requests"],
+            estimated_requests=int(row["estimated_requests"]),
         )
         for row in rows
     ]
 
 
-def _bucket(seconds: int) -> ColumnElement[int]:
+def _counted(start: datetime, end: datetime) -> Subquery:
+    """Return what was settled in [start, end), and what was adjusted then: usage adds up to what the ledger says."""
+    record, adjustment = UsageRecord, UsageAdjustment
+    records = select(
+        col(record.tenant_id),
+        col(record.project_id),
+        col(record.key_id),
+        col(record.model_id),
+        col(record.price_version),
+        col(record.currency),
+        col(record.input_tokens),
+        col(record.cached_input_tokens),
+        col(record.output_tokens),
+        col(record.cost_picos),
+        col(record.settled_at).label("counted_at"),
+        literal_column("1").label("requests"),
+        cast(col(record.estimated), Integer).label("estimated"),
+    ).where(col(record.settled_at) >= start, col(record.settled_at) < end)
+    same_request = and_(
+        col(record.tenant_id) == col(adjustment.tenant_id), col(record.request_id) == col(adjustment.request_id)
+    )
+    adjustments = (
+        select(
+            col(adjustment.tenant_id),
+            col(adjustment.project_id),
+            col(record.key_id),
+            col(adjustment.model_id),
+            col(adjustment.price_version),
+            col(adjustment.currency),
+            col(adjustment.input_tokens),
+            col(adjustment.cached_input_tokens),
+            col(adjustment.output_tokens),
+            col(adjustment.cost_picos),
+            col(adjustment.recorded_at),
+            literal_column("0"),
+            literal_column("0"),
+        )
+        .join_from(adjustment, record, same_request, isouter=True)
+        .where(col(adjustment.recorded_at) >= start, col(adjustment.recorded_at) < end)
+    )
+    return union_all(records, adjustments).subquery("counted")
+
+
+def _bucket(counted_at: ColumnElement[datetime], seconds: int) -> ColumnElement[int]:
     # The width is written into the query: as a parameter it would be two, in SELECT and in GROUP BY, and Postgres
     # could not know that both are the same expression.
     width: ColumnElement[int] = literal_column(str(int(seconds)))
-    return (cast(func.floor(extract("epoch", col(UsageRecord.settled_at)) / width), BigInteger) * width).label("bucket")
+    return (cast(func.floor(extract("epoch", counted_at) / width), BigInteger) * width).label("bucket")
 
 
-def _restricted(query: Select[Any], only: UsageFilter) -> Select[Any]:
+def _restricted(query: Select[Any], counted: Subquery, only: UsageFilter) -> Select[Any]:
     if only.tenant_id is not None:
-        query = query.where(col(UsageRecord.tenant_id) == only.tenant_id)
+        query = query.where(counted.c.tenant_id == only.tenant_id)
     for column, wanted in (
-        (UsageRecord.project_id, only.project_ids),
-        (UsageRecord.key_id, only.key_ids),
-        (UsageRecord.model_id, only.model_ids),
-        (UsageRecord.price_version, only.price_versions),
+        (counted.c.project_id, only.project_ids),
+        (counted.c.key_id, only.key_ids),
+        (counted.c.model_id, only.model_ids),
+        (counted.c.price_version, only.price_versions),
     ):
         if wanted:
-            query = query.where(col(column).in_(wanted))
+            query = query.where(column.in_(wanted))
     return query

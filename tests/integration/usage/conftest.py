@@ -25,11 +25,12 @@ from finpool.kernel.ids import TenantId
 from finpool.kernel.settings import Settings
 from finpool.metering.models import UsageRecord
 from finpool.policy.service import Policy
-from finpool.quota.models import Account, Lease
+from finpool.quota.models import Account, Budget, Lease
 from finpool.tenancy.models import Project, Tenant
 from finpool.tenancy.service import TenantDirectory
 
 BANKS = (TenantId("bank-a"), TenantId("bank-b"))
+GRANTED_PICOS = 10**15
 OPERATOR = Actor(Audience.OPERATOR, "token_test", Role.OPERATOR_ADMIN)
 
 
@@ -72,16 +73,20 @@ async def banks(database: Callable[[str], Database]) -> None:
                 session.add(
                     Project(tenant_id=bank, project_id=project, name=project, status="active", created_at=now())
                 )
-            session.add(Account(tenant_id=bank, budget_micros=10**9, updated_at=now()))
+            session.add(Account(tenant_id=bank, updated_at=now()))
+            await session.flush()
+            budget = {"set_by": "operator", "scope": "tenant", "scope_id": bank, "period": "total"}
+            session.add(Budget(tenant_id=bank, budget_id="total", pending_picos=GRANTED_PICOS, **budget))
     async with database("inference").across_tenants() as session:
         for bank in BANKS:
             session.add(
                 Lease(
                     tenant_id=bank,
                     lease_id="lease_1",
+                    budget_id="total",
                     replica_id="local",
                     spool_id="spool_1",
-                    granted_picos=10**15,
+                    granted_picos=GRANTED_PICOS,
                     opened_at=now(),
                 )
             )
@@ -111,9 +116,11 @@ def used(banks: None, database: Callable[[str], Database]) -> Callable[..., Usag
             "estimated": False,
             "streamed": False,
             "policy_version": 1,
-            "lease_id": "lease_1",
+            "lease_ids": ["lease_1"],
             "replica_id": "local",
             "spool_seq": made,
+            "usage_seq": made,
+            "recorded_at": settled_at,
             "started_at": settled_at,
         }
         return UsageRecord(tenant_id=tenant_id, settled_at=settled_at, **(plain | fields))
