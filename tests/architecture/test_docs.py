@@ -41,7 +41,7 @@ def commands(group: Any, prefix: str = "finpool") -> Iterator[tuple[str, Any]]:
 
 def sections(text: str) -> dict[str, str]:
     """Return the text under each third-level heading that is a command."""
-    parts = re.split(r"^### `(finpool [a-z ]+)`$", text, flags=re.MULTILINE)
+    parts = re.split(r"^### `(finpool [a-z -]+)`$", text, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 

@@ -90,7 +90,9 @@ class Settings(BaseSettings):
     lease_idle_seconds: float = Field(2, gt=0, description="An unused lease goes back to the tenant after this.")
     recorder_interval_seconds: float = Field(0.2, gt=0, description="Pause of the recorder when the spool is empty.")
 
-    invoice_seller_name: str = Field("FinPool", min_length=1, description="Who issues the invoices, as printed on them.")
+    invoice_seller_name: str = Field(
+        "FinPool", min_length=1, description="Who issues the invoices, as printed on them."
+    )
     invoice_tax_label: str = Field("Tax", min_length=1, description="Name of the tax on invoices, such as VAT.")
     invoice_tax_basis_points: int = Field(
         0, ge=0, le=10_000, description="Tax on every invoice line, in hundredths of a percent."

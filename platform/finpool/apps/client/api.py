@@ -40,12 +40,12 @@ class ApiClient:
         given = {name: value for name, value in (query or {}).items() if value is not None}
         return self._call("GET", f"{path}?{urllib.parse.urlencode(given, doseq=True)}" if given else path, None)
 
-    def list(self, path: str) -> list[dict[str, Any]]:
-        """GET a list, page after page, and return all its items."""
+    def list(self, path: str, query: Mapping[str, object] | None = None) -> list[dict[str, Any]]:
+        """GET a list, page after page, and return all its items; parameters that are None are left out."""
         items: list[dict[str, Any]] = []
         after: str | None = None
         while True:
-            page = self.get(path, {"after": after})
+            page = self.get(path, {**(query or {}), "after": after})
             items += page["data"]
             if not page.get("has_more"):
                 return items
