@@ -1,4 +1,4 @@
-"""The tenants' own API: usage, costs and audit trail.
+"""The tenants' own API: account and limits, usage, costs and audit trail.
 
 It is served beside the inference app, which lends it its gatekeeper.
 """
@@ -17,6 +17,7 @@ from finpool.kernel.database import Database
 from finpool.kernel.settings import Settings
 from finpool.kernel.web import Gatekeeper, new_door
 from finpool.metering.routes_tenant import router as metering_router
+from finpool.quota.routes_tenant import router as quota_router
 
 
 def create_app(settings: Settings, gatekeeper: Gatekeeper) -> FastAPI:
@@ -37,6 +38,7 @@ def create_app(settings: Settings, gatekeeper: Gatekeeper) -> FastAPI:
 
     app = new_door("tenant", body_bytes_max=settings.body_bytes_max, lifespan=lifespan, openapi_url=None)
     app.state.gatekeeper = gatekeeper
+    app.include_router(quota_router)
     app.include_router(metering_router)
     app.include_router(billing_router)
     app.include_router(contracts_router)

@@ -7,19 +7,28 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finpool.apps.declared.declaration import Limits, Tenant
-from finpool.apps.declared.plan import NO_LIMITS, Action, Resource, plan, undeclared
+from finpool.apps.declared.declaration import Subject, Tenant
+from finpool.apps.declared.plan import Action, Resource, Undeclared, plan, undeclared
 from finpool.apps.declared.reconcile import apply_changes
+from finpool.quota.schemas import Limits, Scope
 
 ids = st.sampled_from(["a", "b", "c", "d"])
 rates = st.none() | st.integers(0, 3)
+limits = st.builds(
+    Limits,
+    budget_day_micros=rates,
+    budget_month_micros=rates,
+    soft_thresholds_percent=st.lists(st.integers(1, 3), max_size=2),
+    requests_per_minute=rates,
+)
+subjects = st.builds(Subject, st.sampled_from(Scope), ids)
 tenants = st.builds(
     Tenant,
     id=ids,
     name=st.sampled_from(["One", "Two"]),
     models=st.sets(st.sampled_from(["m1", "m2"]), min_size=1).map(lambda models: tuple(sorted(models))),
     projects=st.dictionaries(ids, st.sampled_from(["P", "Q"]), max_size=3),
-    limits=st.builds(Limits, st.integers(0, 3), rates, rates, rates),
+    limits=st.dictionaries(subjects, limits, max_size=3),
 )
 sectors = st.lists(tenants, unique_by=lambda tenant: tenant.id)
 
@@ -35,7 +44,7 @@ class MemoryPlatform:
 
     def create_tenant(self, tenant_id: str, values: Mapping[str, Any]) -> None:
         assert tenant_id not in self.held
-        self.held[tenant_id] = Tenant(tenant_id, values["name"], tuple(values["models"]), {}, NO_LIMITS)
+        self.held[tenant_id] = Tenant(tenant_id, values["name"], tuple(values["models"]), {}, {})
 
     def change_tenant(self, tenant_id: str, values: Mapping[str, Any]) -> None:
         changed = {field: tuple(value) if field == "models" else value for field, value in values.items()}
@@ -49,8 +58,9 @@ class MemoryPlatform:
         assert project_id in self.held[tenant_id].projects
         self._project(tenant_id, project_id, values)
 
-    def set_limits(self, tenant_id: str, limits: Limits) -> None:
-        self.held[tenant_id] = replace(self.held[tenant_id], limits=limits)
+    def set_limits(self, tenant_id: str, subject: Subject, limits: Limits) -> None:
+        held = self.held[tenant_id]
+        self.held[tenant_id] = replace(held, limits={**held.limits, subject: limits})
 
     def _project(self, tenant_id: str, project_id: str, values: Mapping[str, Any]) -> None:
         tenant = self.held[tenant_id]
@@ -92,9 +102,32 @@ def test_what_is_as_declared_needs_no_change(sector: list[Tenant]) -> None:
 
 
 def test_a_change_names_each_field_before_and_after() -> None:
-    before = Tenant("a", "One", ("m1",), {"p": "P"}, Limits(1))
-    after = Tenant("a", "Two", ("m1",), {"p": "P"}, Limits(1, concurrency=2))
-    tenant, limits = plan([after], [before])
+    whole, part = Subject(Scope.TENANT, "a"), Subject(Scope.PROJECT, "p")
+    before = Tenant("a", "One", ("m1",), {"p": "P"}, {whole: Limits(budget_month_micros=1)})
+    after = Tenant(
+        "a",
+        "Two",
+        ("m1",),
+        {"p": "P"},
+        {whole: Limits(budget_month_micros=1, concurrency=2), part: Limits(budget_day_micros=3)},
+    )
+    tenant, limits, scoped = plan([after], [before])
     assert (tenant.action, tenant.resource) == (Action.CHANGE, Resource.TENANT)
     assert [(each.field, each.before, each.after) for each in tenant.fields] == [("name", "One", "Two")]
+    assert limits.subject == whole
     assert [(each.field, each.before, each.after) for each in limits.fields] == [("concurrency", None, 2)]
+    assert (scoped.resource, scoped.subject) == (Resource.LIMITS, part)
+    assert [(each.field, each.before, each.after) for each in scoped.fields] == [("budget_day_micros", None, 3)]
+
+
+def test_limits_are_lifted_by_declaring_none_and_only_reported_when_not_declared() -> None:
+    whole, part = Subject(Scope.TENANT, "a"), Subject(Scope.MODEL, "m1")
+    limited = Tenant("a", "One", ("m1",), {}, {whole: Limits(budget_month_micros=1), part: Limits(concurrency=0)})
+    silent = replace(limited, limits={whole: limited.limits[whole]})
+    lifted = replace(limited, limits={whole: limited.limits[whole], part: Limits()})
+    assert plan([silent], [limited]) == []
+    assert undeclared([silent], [limited]) == [Undeclared(Resource.LIMITS, "a", Scope.MODEL, "m1")]
+    (change,) = plan([lifted], [limited])
+    assert [(each.field, each.before, each.after) for each in change.fields] == [("concurrency", 0, None)]
+    # What is lifted stays known to the platform, as limits that limit nothing: nobody has to declare those.
+    assert undeclared([silent], [lifted]) == []

@@ -10,8 +10,9 @@ from finpool.apps.cli.connection import operator_api
 from finpool.apps.cli.output import JsonOption, show_json, show_lines
 from finpool.apps.client.errors import ExitCode
 from finpool.apps.declared.declaration import load_declarations
-from finpool.apps.declared.plan import Change, Undeclared, plan, undeclared
+from finpool.apps.declared.plan import Change, Resource, Undeclared, plan, undeclared
 from finpool.apps.declared.reconcile import ApiPlatform, apply_changes
+from finpool.quota.schemas import Scope
 
 Directory = Annotated[Path, typer.Argument(metavar="[DIR]", help="Directory of tenants.")]
 
@@ -56,7 +57,7 @@ def apply(directory: Directory = Path("tenants"), json: JsonOption = False) -> N
 
 def describe(change: Change) -> list[str]:
     """Return a change in lines for people: what it is about, then one line for each field."""
-    lines = [f"{change.action} {change.resource} {_name(change.tenant_id, change.project_id)}"]
+    lines = [f"{change.action} {change.resource} {_name(change)}"]
     for field in change.fields:
         before = "" if field.before is None and change.action == "create" else f"{_value(field.before)} -> "
         lines.append(f"    {field.field}: {before}{_value(field.after)}")
@@ -64,17 +65,22 @@ def describe(change: Change) -> list[str]:
 
 
 def _describe_undeclared(each: Undeclared) -> str:
-    return f"not declared, left alone: {each.resource} {_name(each.tenant_id, each.project_id)}"
+    return f"not declared, left alone: {each.resource} {_name(each)}"
 
 
-def _name(tenant_id: str, project_id: str | None) -> str:
-    return tenant_id if project_id is None else f"{tenant_id}/{project_id}"
+def _name(about: Change | Undeclared) -> str:
+    """Return `bank-a`, `bank-a/lending` for a project, and `bank-a, project lending` for limits on it."""
+    if about.scope is Scope.TENANT:
+        return about.tenant_id
+    if about.resource is Resource.PROJECT:
+        return f"{about.tenant_id}/{about.scope_id}"
+    return f"{about.tenant_id}, {about.scope} {about.scope_id}"
 
 
 def _value(value: Any) -> str:
     if value is None:
-        return "not limited"
-    return ", ".join(value) if isinstance(value, list) else str(value)
+        return "not set"
+    return (", ".join(map(str, value)) or "none") if isinstance(value, list) else str(value)
 
 
 def _document(change: Change) -> dict[str, Any]:

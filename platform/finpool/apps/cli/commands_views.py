@@ -1,69 +1,22 @@
-"""`finpool limits`, `finpool model` and `finpool usage`: what operators set and see."""
+"""`finpool model` and `finpool usage`: what operators see."""
 
 from typing import Annotated, Any
 
 import typer
 
 from finpool.apps.cli.connection import operator_api
-from finpool.apps.cli.output import JsonOption, show_fields, show_json, show_lines, show_table
-from finpool.apps.client.api import segment
+from finpool.apps.cli.output import JsonOption, show_json, show_lines, show_table
 from finpool.apps.client.errors import CliError, ExitCode
-from finpool.apps.declared.declaration import LIMIT_FIELDS
 from finpool.apps.local.home import local_settings
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.catalogue.weights_service import ensure_weights
 from finpool.metering.schemas import UsageDimension
 
-limits_app = typer.Typer(no_args_is_help=True, help="Budgets and rates of a tenant.")
 model_app = typer.Typer(no_args_is_help=True, help="Models of the catalogue.")
 usage_app = typer.Typer(no_args_is_help=True, help="What was used.")
 
-NOT_LIMITED = "none"
-
-TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="Tenant id.")]
-RateOption = Annotated[str | None, typer.Option(help=f"A whole number, or '{NOT_LIMITED}' for no limit.")]
-
 _MODEL_COLUMNS = ("id", "title", "kind", "engine", "context_tokens", "licence", "price_version")
 _COUNT_COLUMNS = ("requests", "input_tokens", "cached_input_tokens", "output_tokens", "cost_micros", "currency")
-
-
-@limits_app.command("show")
-def show_limits(tenant: TenantArgument, json: JsonOption = False) -> None:
-    """Show a tenant's limits, and its account: what is spent and what is pending, in micros."""
-    api, path = operator_api(), f"/v1/tenants/{segment(tenant)}"
-    shown = {**api.get(f"{path}/limits"), **api.get(f"{path}/account")}
-    if json:
-        show_json(shown)
-    else:
-        show_fields({field: "not limited" if value is None else value for field, value in shown.items()})
-
-
-@limits_app.command("set")
-def set_limits(
-    tenant: TenantArgument,
-    budget_micros: Annotated[int | None, typer.Option(min=0, help="Total budget in micros of the currency.")] = None,
-    requests_per_minute: RateOption = None,
-    tokens_per_minute: RateOption = None,
-    concurrency: RateOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Set the given limits and keep the others; they hold from the next request on."""
-    given: dict[str, str | None] = {
-        "budget_micros": None if budget_micros is None else str(budget_micros),
-        "requests_per_minute": requests_per_minute,
-        "tokens_per_minute": tokens_per_minute,
-        "concurrency": concurrency,
-    }
-    changed = {field: _limit(field, value) for field, value in given.items() if value is not None}
-    if not changed:
-        raise CliError("nothing to set: give at least one limit", code="usage", exit_code=ExitCode.USAGE)
-    api, path = operator_api(), f"/v1/tenants/{segment(tenant)}/limits"
-    current = api.get(path)
-    limits = api.put(path, {field: changed.get(field, current.get(field)) for field in LIMIT_FIELDS})
-    if json:
-        show_json(limits)
-    else:
-        show_fields({field: "not limited" if value is None else value for field, value in limits.items()})
 
 
 @model_app.command("list")
@@ -128,19 +81,6 @@ def _dimensions(given: list[str]) -> list[UsageDimension]:
             f"--group-by takes {', '.join(UsageDimension)}, not {unknown[0]!r}", code="usage", exit_code=ExitCode.USAGE
         )
     return [UsageDimension(name) for name in names]
-
-
-def _limit(field: str, value: str) -> int | None:
-    if value == NOT_LIMITED:
-        return None
-    if not value.isascii() or not value.isdigit():
-        option = f"--{field.replace('_', '-')}"
-        raise CliError(
-            f"{option} must be a whole number or '{NOT_LIMITED}', not {value!r}",
-            code="usage",
-            exit_code=ExitCode.USAGE,
-        )
-    return int(value)
 
 
 def _silent(_: str) -> None:

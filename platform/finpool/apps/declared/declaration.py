@@ -1,57 +1,44 @@
 """Tenants as code: one folder for each tenant, with a `tenant.yaml` that a JSON Schema describes."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple
 
 import yaml
 from jsonschema import Draft202012Validator
 
 from finpool.apps.client.errors import DeclarationsInvalid
 from finpool.kernel.strict_yaml import load_yaml
+from finpool.quota.schemas import Limits, Scope
 
 FILE_NAME = "tenant.yaml"
 SCHEMA_PATH = Path("_schema") / "tenant.schema.json"
 
-LIMIT_FIELDS = ("budget_micros", "requests_per_minute", "tokens_per_minute", "concurrency")
+BUDGET_FIELDS = ("budget_day_micros", "budget_month_micros", "budget_total_micros")
+"""Budgets of a tenant, of which a declaration gives one at least: a tenant without any may spend nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """A tenant's limits; a rate of None is not limited."""
+class Subject(NamedTuple):
+    """What limits are about: the tenant itself, or a project, key or model of it."""
 
-    budget_micros: int
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    concurrency: int | None = None
-
-    @classmethod
-    def of(cls, source: Mapping[str, Any]) -> Self:
-        """Read the four fields out of a declaration or an API's answer."""
-
-        def rate(field: str) -> int | None:
-            # JSON Schema takes 1.0 for an integer; the platform's API does not.
-            return None if source.get(field) is None else int(source[field])
-
-        return cls(
-            budget_micros=int(source["budget_micros"]),
-            requests_per_minute=rate("requests_per_minute"),
-            tokens_per_minute=rate("tokens_per_minute"),
-            concurrency=rate("concurrency"),
-        )
+    scope: Scope
+    scope_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A tenant as it is declared, or as the platform has it. `models` is sorted; `projects` are names by id."""
+    """A tenant as it is declared, or as the platform has it.
+
+    `models` is sorted; `projects` are names by id; `limits` are the operator's, with those of the whole tenant first.
+    """
 
     id: str
     name: str
     models: tuple[str, ...]
     projects: Mapping[str, str]
-    limits: Limits
+    limits: Mapping[Subject, Limits]
 
 
 def load_declarations(directory: Path) -> list[Tenant]:
@@ -108,14 +95,45 @@ def _faults(file: Path, document: Any, validator: Draft202012Validator) -> list[
     faults += [f"{file}: projects: {each!r} is declared twice" for each in sorted({i for i in ids if ids.count(i) > 1})]
     if "*" in document["models"] and len(document["models"]) > 1:
         faults.append(f"{file}: models: '*' stands for every model and must stand alone")
-    return faults
+    return faults + [f"{file}: {fault}" for fault in _faults_of_limits(document, ids)]
+
+
+def _faults_of_limits(document: Mapping[str, Any], projects: list[str]) -> Iterator[str]:
+    if all(document["limits"].get(field) is None for field in BUDGET_FIELDS):
+        yield f"limits: one of {', '.join(BUDGET_FIELDS)} must be given, or the tenant may spend nothing"
+    seen: set[Subject] = set()
+    for number, each in enumerate(document.get("scoped_limits", [])):
+        about = Subject(Scope(each["scope"]), each["id"])
+        where = f"scoped_limits[{number}]"
+        if about in seen:
+            yield f"{where}: {about.scope} {about.scope_id!r} is declared twice"
+        if about.scope is Scope.PROJECT and about.scope_id not in projects:
+            yield f"{where}.id: {about.scope_id!r} is not among the declared projects"
+        if about.scope is Scope.MODEL and "*" not in document["models"] and about.scope_id not in document["models"]:
+            yield f"{where}.id: {about.scope_id!r} is not among the declared models"
+        seen.add(about)
 
 
 def _tenant(document: Mapping[str, Any]) -> Tenant:
+    limits = {Subject(Scope.TENANT, document["id"]): _limits(document["limits"])}
+    for each in document.get("scoped_limits", []):
+        limits[Subject(Scope(each["scope"]), each["id"])] = _limits(each)
     return Tenant(
         id=document["id"],
         name=document["name"],
         models=tuple(sorted(document["models"])),
         projects={project["id"]: project["name"] for project in document["projects"]},
-        limits=Limits.of(document["limits"]),
+        limits=limits,
     )
+
+
+def _limits(declared: Mapping[str, Any]) -> Limits:
+    """Read limits that the schema has accepted; to JSON Schema 1.0 is an integer, to the platform's API it is not."""
+    fields: dict[str, Any] = {}
+    for field in Limits.model_fields:
+        value = declared.get(field)
+        if isinstance(value, list):
+            fields[field] = [int(each) for each in value]
+        elif value is not None:
+            fields[field] = int(value)
+    return Limits(**fields)

@@ -1,14 +1,15 @@
 """The difference between what is declared and what the platform has: pure, so that it can be shown before it acts."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from finpool.apps.declared.declaration import Limits, Tenant
+from finpool.apps.declared.declaration import Subject, Tenant
+from finpool.quota.schemas import Limits, Scope
 
-NO_LIMITS = Limits(budget_micros=0)
-"""What a tenant has before anyone sets its limits: no budget, so nothing is served."""
+NO_LIMITS = Limits()
+"""What is in force where nobody set limits: nothing is limited, and no budget given."""
 
 
 class Action(StrEnum):
@@ -37,13 +38,19 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One step. `project_id` is set for projects only."""
+    """One step. `scope` and `scope_id` name the tenant itself, a project of it, or what limits are about."""
 
     action: Action
     resource: Resource
     tenant_id: str
-    project_id: str | None
+    scope: Scope
+    scope_id: str
     fields: tuple[FieldChange, ...]
+
+    @property
+    def subject(self) -> Subject:
+        """What the change is about."""
+        return Subject(self.scope, self.scope_id)
 
     @property
     def values(self) -> dict[str, Any]:
@@ -57,7 +64,8 @@ class Undeclared:
 
     resource: Resource
     tenant_id: str
-    project_id: str | None
+    scope: Scope
+    scope_id: str
 
 
 def plan(desired: Iterable[Tenant], actual: Iterable[Tenant]) -> list[Change]:
@@ -74,11 +82,16 @@ def undeclared(desired: Iterable[Tenant], actual: Iterable[Tenant]) -> list[Unde
     declared = {tenant.id: tenant for tenant in desired}
     found: list[Undeclared] = []
     for tenant in sorted(actual, key=lambda each: each.id):
-        if tenant.id not in declared:
-            found.append(Undeclared(Resource.TENANT, tenant.id, None))
+        known = declared.get(tenant.id)
+        if known is None:
+            found.append(Undeclared(Resource.TENANT, tenant.id, Scope.TENANT, tenant.id))
             continue
-        extra = sorted(tenant.projects.keys() - declared[tenant.id].projects.keys())
-        found += [Undeclared(Resource.PROJECT, tenant.id, project_id) for project_id in extra]
+        projects = sorted(tenant.projects.keys() - known.projects.keys())
+        found += [Undeclared(Resource.PROJECT, tenant.id, Scope.PROJECT, project_id) for project_id in projects]
+        limited = sorted(
+            subject for subject, limits in tenant.limits.items() if subject not in known.limits and limits != NO_LIMITS
+        )
+        found += [Undeclared(Resource.LIMITS, tenant.id, *subject) for subject in limited]
     return found
 
 
@@ -87,7 +100,7 @@ def _tenant_changes(tenant: Tenant, existing: Tenant | None) -> list[Change]:
         _change(
             Resource.TENANT,
             tenant.id,
-            None,
+            Subject(Scope.TENANT, tenant.id),
             None if existing is None else {"name": existing.name, "models": list(existing.models)},
             {"name": tenant.name, "models": list(tenant.models)},
         )
@@ -96,21 +109,28 @@ def _tenant_changes(tenant: Tenant, existing: Tenant | None) -> list[Change]:
         before = None if existing is None or project_id not in existing.projects else existing.projects[project_id]
         changes.append(
             _change(
-                Resource.PROJECT, tenant.id, project_id, None if before is None else {"name": before}, {"name": name}
+                Resource.PROJECT,
+                tenant.id,
+                Subject(Scope.PROJECT, project_id),
+                None if before is None else {"name": before},
+                {"name": name},
             )
         )
-    # A new tenant has limits that grant nothing, so setting them is a change and never a creation.
-    limits = asdict(NO_LIMITS if existing is None else existing.limits)
-    changes.append(_change(Resource.LIMITS, tenant.id, None, limits, asdict(tenant.limits)))
+    # Where nobody set limits nothing is limited, so setting the first is a change and never a creation.
+    in_force: Mapping[Subject, Limits] = {} if existing is None else existing.limits
+    for subject, limits in tenant.limits.items():
+        held = in_force.get(subject, NO_LIMITS)
+        changes.append(_change(Resource.LIMITS, tenant.id, subject, held.model_dump(), limits.model_dump()))
     return [change for change in changes if change.fields or change.action == Action.CREATE]
 
 
 def _change(
-    resource: Resource, tenant_id: str, project_id: str | None, before: dict[str, Any] | None, after: dict[str, Any]
+    resource: Resource, tenant_id: str, subject: Subject, before: dict[str, Any] | None, after: dict[str, Any]
 ) -> Change:
     changed = tuple(
         FieldChange(field, None if before is None else before[field], value)
         for field, value in after.items()
         if before is None or before[field] != value
     )
-    return Change(Action.CREATE if before is None else Action.CHANGE, resource, tenant_id, project_id, changed)
+    action = Action.CREATE if before is None else Action.CHANGE
+    return Change(action, resource, tenant_id, subject.scope, subject.scope_id, changed)

@@ -1,13 +1,13 @@
 """Makes the platform what the declarations say, over the operator API; `finpool apply` and `finpool up` share it."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
 from finpool.apps.client.api import ApiClient, segment
-from finpool.apps.declared.declaration import Limits, Tenant, load_declarations
+from finpool.apps.declared.declaration import Subject, Tenant, load_declarations
 from finpool.apps.declared.plan import Action, Change, Resource, plan
+from finpool.quota.schemas import Limits, Scope, SetBy
 
 
 class Platform(Protocol):
@@ -28,8 +28,8 @@ class Platform(Protocol):
     def change_project(self, tenant_id: str, project_id: str, values: Mapping[str, Any]) -> None:
         """Change the given fields."""
 
-    def set_limits(self, tenant_id: str, limits: Limits) -> None:
-        """Replace a tenant's limits."""
+    def set_limits(self, tenant_id: str, subject: Subject, limits: Limits) -> None:
+        """Replace the operator's limits on a tenant, or on a part of it."""
 
 
 class ApiPlatform:
@@ -46,7 +46,7 @@ class ApiPlatform:
                 name=tenant["name"],
                 models=tuple(sorted(tenant["models"])),
                 projects={each["id"]: each["name"] for each in self._api.list(f"{_path(tenant['id'])}/projects")},
-                limits=Limits.of(self._api.get(f"{_path(tenant['id'])}/limits")),
+                limits=self._operator_limits(tenant["id"]),
             )
             for tenant in self._api.list("/v1/tenants")
         ]
@@ -67,9 +67,18 @@ class ApiPlatform:
         """Change a project's name."""
         self._api.patch(f"{_path(tenant_id)}/projects/{segment(project_id)}", values)
 
-    def set_limits(self, tenant_id: str, limits: Limits) -> None:
-        """Replace a tenant's limits."""
-        self._api.put(f"{_path(tenant_id)}/limits", asdict(limits))
+    def set_limits(self, tenant_id: str, subject: Subject, limits: Limits) -> None:
+        """Replace the operator's limits on a tenant, or on a part of it."""
+        path = f"{_path(tenant_id)}/limits/{subject.scope}/{segment(subject.scope_id)}"
+        self._api.put(path, limits.model_dump())
+
+    def _operator_limits(self, tenant_id: str) -> dict[Subject, Limits]:
+        """Return what an operator set; limits that a tenant set itself are its own matter."""
+        return {
+            Subject(Scope(each["scope"]), each["scope_id"]): Limits.model_validate(each["limits"])
+            for each in self._api.list(f"{_path(tenant_id)}/limits")
+            if each["set_by"] == SetBy.OPERATOR
+        }
 
 
 def apply_changes(
@@ -90,18 +99,18 @@ def reconcile(platform: Platform, directory: Path, done: Callable[[Change], None
     return changes
 
 
-def _carry_out(platform: Platform, change: Change, limits: Limits) -> None:
+def _carry_out(platform: Platform, change: Change, limits: Mapping[Subject, Limits]) -> None:
     match change.resource, change.action:
         case Resource.TENANT, Action.CREATE:
             platform.create_tenant(change.tenant_id, change.values)
         case Resource.TENANT, Action.CHANGE:
             platform.change_tenant(change.tenant_id, change.values)
         case Resource.PROJECT, Action.CREATE:
-            platform.create_project(change.tenant_id, str(change.project_id), change.values)
+            platform.create_project(change.tenant_id, change.scope_id, change.values)
         case Resource.PROJECT, Action.CHANGE:
-            platform.change_project(change.tenant_id, str(change.project_id), change.values)
+            platform.change_project(change.tenant_id, change.scope_id, change.values)
         case Resource.LIMITS, _:
-            platform.set_limits(change.tenant_id, limits)
+            platform.set_limits(change.tenant_id, change.subject, limits[change.subject])
 
 
 def _path(tenant_id: str) -> str:
