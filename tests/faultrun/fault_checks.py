@@ -4,7 +4,7 @@ Nothing of the product's code is used here: prices are multiplied and balances a
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,10 @@ _TABLES = {
     "budgets": "SELECT * FROM budget",
     "leases": "SELECT * FROM lease",
     "transfers": "SELECT * FROM transfer",
-    "logged": "SELECT tenant_id, body ->> 'request_id' AS request_id FROM audit_entry WHERE kind = 'usage.recorded'",
+    "logged": (
+        "SELECT tenant_id, entry::json -> 'body' ->> 'request_id' AS request_id FROM audit_entry"
+        " WHERE entry::json ->> 'kind' = 'usage.recorded'"
+    ),
 }
 
 
@@ -94,15 +97,23 @@ def _lost(books: Books, engine: TruthEngine, told: Told) -> Iterator[Difference]
             yield Difference(LOST, f"{request_id} was computed ({dispatch.ended}) and is not recorded")
 
 
-def crash_marks_missed(books: Books, told: Told, margin_seconds: float) -> list[Difference]:
-    """Return requests settled after a crash at less than what their clients had seen `margin_seconds` before it."""
+def crash_marks_missed(
+    books: Books, told: Told, margin_seconds: float, unwritten: Sequence[tuple[float, float]]
+) -> list[Difference]:
+    """Return requests settled after a crash at less than what their clients had seen `margin_seconds` before it.
+
+    `unwritten` names the times in which a full disk kept marks from being written.
+    """
     found = []
     for row in books.usage:
         seen = told.requests.get(row["request_id"])
-        if row["outcome"] == "crashed" and seen is not None and seen.lost_at is not None:
-            known = sum(at < seen.lost_at - margin_seconds for at in seen.tokens_at)
-            if row["output_tokens"] < known:
-                found.append(Difference(LOST, f"{row['request_id']} crashed after {known} tokens, got {_tokens(row)}"))
+        if row["outcome"] != "crashed" or seen is None or seen.lost_at is None or not seen.tokens_at:
+            continue
+        if any(began < seen.lost_at and ended > seen.tokens_at[0] for began, ended in unwritten):
+            continue
+        known = sum(at < seen.lost_at - margin_seconds for at in seen.tokens_at)
+        if row["output_tokens"] < known:
+            found.append(Difference(LOST, f"{row['request_id']} crashed after {known} tokens, got {_tokens(row)}"))
     return found
 
 
@@ -160,6 +171,10 @@ def _account_differences(account: Row, books: Books, balances: dict[tuple[str, s
     ):
         if amount != spent:
             yield f"{tenant_id} used {spent} picos, {name} is {amount}"
+    for row in books.transfers:
+        beyond = [account for account in row["accounts"] if account.startswith("available:")]
+        if row["tenant_id"] == tenant_id and row["kind"] == "usage" and beyond:
+            yield f"transfer {row['transfer_id']} spends what no lease held: {beyond}"
     numbers = sorted(row["usage_seq"] for row in rows)
     if numbers != list(range(1, int(account["usage_seq"]) + 1)):
         yield f"the usage of {tenant_id} is not numbered from 1 to {account['usage_seq']} without a gap"

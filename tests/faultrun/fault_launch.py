@@ -35,6 +35,16 @@ def skew_clock(path: str) -> None:
     vars(clock)["datetime"] = SkewedDatetime
 
 
+def serve_process(component: str) -> int:
+    """Serve as `finpool serve` does; returns the exit code."""
+    serve = importlib.import_module("finpool.apps.cli.serve")
+    settings = importlib.import_module("finpool.kernel.settings").Settings()
+    if component == "worker":
+        return int(serve.run_process(component, settings))
+    serve.serve_door(component, settings, settings.port, serve.DRAIN_SECONDS)
+    return 0
+
+
 def run(order: dict[str, Any]) -> None:
     """Become the process that was ordered; never returns."""
     log = os.open(order["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -48,10 +58,9 @@ def run(order: dict[str, Any]) -> None:
     if order["plant"]:
         planted = importlib.import_module("planted_bugs")
         getattr(planted, order["plant"])()
-    main = importlib.import_module("finpool.apps.cli.main")
     code = 1
     try:
-        code = main.run(["serve", order["component"]])
+        code = serve_process(order["component"])
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -60,7 +69,7 @@ def run(order: dict[str, Any]) -> None:
 
 def main() -> None:
     """Fork a process for each order until the input ends; then kill whatever still runs."""
-    for module in ("inference", "worker", "cli.main", "cli.serve", "http_limits"):
+    for module in ("inference", "worker", "cli.serve", "http_limits"):
         importlib.import_module(f"finpool.apps.{module}")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     started = []

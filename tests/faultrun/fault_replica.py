@@ -54,8 +54,10 @@ class Launcher:
     def close(self) -> None:
         """End it and all that it started."""
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(30)
+        self._process.stdout.close()
 
 
 @dataclass

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fault_proxy import TO_CLIENT, TO_SERVER, FaultProxy
 from fault_replica import Replica
-from fault_sector import Sector, crash_postgres, start_postgres_again
+from fault_sector import Limit, Sector, crash_postgres, start_postgres_again
 from truth_engine import ALWAYS_WORKS, TruthEngine
 
 from finpool.apps.local.components import INFERENCE, WORKER
@@ -22,16 +22,16 @@ FAILING_ENGINE = {"answer": 10.0, "broken": 2.0, "refused": 1.0, "unavailable": 
 
 @dataclass
 class World:
-    """Everything that faults can be done to."""
+    """Everything that faults can be done to. `marks_unwritten`: from and until when some spool could not be written."""
 
     home: Path
     sector: Sector
     engine: TruthEngine
     replicas: list[Replica]
-    budgets: dict[tuple[str, str], int]
+    budgets: dict[Limit, int]
     chance: random.Random
     counts: Counter[str] = field(default_factory=Counter)
-    disk_full_until: dict[int, float] = field(default_factory=dict)
+    marks_unwritten: list[tuple[float, float]] = field(default_factory=list)
     database_restarting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def pause(self, at_least: float, at_most: float) -> Awaitable[None]:
@@ -62,10 +62,11 @@ async def freeze(world: World, replica: Replica) -> None:
 
 async def fill_disk(world: World, replica: Replica) -> None:
     """Let no file of the replica grow."""
+    began_at = time.monotonic()
     replica.fill_disk(world.chance)
     await world.pause(0.5, 2.0)
     replica.free_disk()
-    world.disk_full_until[replica.port] = time.monotonic()
+    world.marks_unwritten.append((began_at, time.monotonic()))
 
 
 async def skew_clock(world: World, replica: Replica) -> None:
@@ -122,9 +123,12 @@ async def restart_postgres(world: World, replica: Replica) -> None:
 async def raise_limit(world: World, replica: Replica) -> None:
     """Give a tenant some more to spend, so that the edge of its budget is reached again and again."""
     async with world.database_restarting:
-        tenant_id, period = world.chance.choice(sorted(world.budgets))
-        world.budgets[tenant_id, period] += world.chance.randint(500, 4000)
-        await world.sector.limit(tenant_id, period, world.budgets[tenant_id, period])
+        tenant_id = world.chance.choice(sorted({limit[0] for limit in world.budgets}))
+        more_micros = world.chance.randint(1_000, 20_000)
+        for limit in world.budgets:
+            if limit[0] == tenant_id:
+                world.budgets[limit] += more_micros
+                await world.sector.limit(limit, world.budgets[limit])
 
 
 Fault = Callable[[World, Replica], Awaitable[None]]

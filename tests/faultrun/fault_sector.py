@@ -33,9 +33,12 @@ PEPPER = "p" * 64
 _START = (
     "import sys, pathlib; from finpool.apps.local.postgres import start_postgres as s; s(pathlib.Path(sys.argv[1]))"
 )
+Limit = tuple[str, str, str, str]
+"""A tenant, a scope, its id, and the column of the limit."""
+
 _SET_LIMIT = """
     INSERT INTO quota_limit (tenant_id, set_by, scope, scope_id, {column}, soft_thresholds_percent, updated_at)
-    VALUES ($1, $2, $3, $4, $5, '{{}}', now())
+    VALUES ($1, 'operator', $2, $3, $4, '{{}}', now())
     ON CONFLICT (tenant_id, set_by, scope, scope_id) DO UPDATE SET {column} = excluded.{column}
 """
 _HELD = """
@@ -43,6 +46,14 @@ _HELD = """
         CASE b.period WHEN 'day' THEN l.budget_day_micros WHEN 'month' THEN l.budget_month_micros
         ELSE l.budget_total_micros END AS limit_micros
     FROM budget b JOIN quota_limit l USING (tenant_id, set_by, scope, scope_id)
+"""
+_SHARED = """
+    SELECT s.tenant_id, s.limit_id, s.rate, sum(s.amount) AS amount, min(CASE s.rate
+        WHEN 'requests' THEN l.requests_per_minute WHEN 'tokens' THEN l.tokens_per_minute ELSE l.concurrency
+        END) AS limit_amount
+    FROM rate_share s JOIN quota_limit l ON l.tenant_id = s.tenant_id
+        AND s.limit_id = l.set_by || '/' || l.scope || '/' || l.scope_id
+    WHERE s.expires_at > clock_timestamp() GROUP BY 1, 2, 3
 """
 
 
@@ -101,19 +112,15 @@ class Sector:
             await database.close()
         return key.key_id, secret
 
-    async def limit(self, tenant_id: str, period: str, micros: int, scope: tuple[str, str] | None = None) -> None:
-        """Set one budget of a tenant: in all, or on a (scope, id) within it."""
-        name, scope_id = scope or ("tenant", tenant_id)
+    async def limit(self, limit: Limit, amount: int) -> None:
+        """Set one limit, as an operator does."""
+        tenant_id, scope, scope_id, column = limit
         connection = await self.connect()
         try:
             async with connection.transaction():
-                await connection.execute(
-                    "INSERT INTO account (tenant_id, posted_picos, updated_at) VALUES ($1, 0, now())"
-                    " ON CONFLICT DO NOTHING",
-                    tenant_id,
-                )
-                statement = _SET_LIMIT.format(column=f"budget_{period}_micros")
-                await connection.execute(statement, tenant_id, "operator", name, scope_id, micros)
+                account = "INSERT INTO account (tenant_id, posted_picos, updated_at) VALUES ($1, 0, now())"
+                await connection.execute(f"{account} ON CONFLICT DO NOTHING", tenant_id)
+                await connection.execute(_SET_LIMIT.format(column=column), tenant_id, scope, scope_id, amount)
         finally:
             await connection.close()
 
@@ -132,11 +139,14 @@ class Sector:
                 await asyncio.sleep(0.1)
 
     async def look(self, connection: asyncpg.Connection) -> None:
-        """Note each budget that holds and has spent more than its limit."""
+        """Note each budget that has spent and holds more than its limit, and each rate of which more is shared out."""
         self.samples += 1
         for row in await connection.fetch(_HELD):
             if row["limit_micros"] is not None and row["held_picos"] > row["limit_micros"] * MICROS:
                 self.over.append(f"{row['tenant_id']}: {row['budget_id']} {row['held_picos']} > {row['limit_micros']}")
+        for row in await connection.fetch(_SHARED):
+            if row["limit_amount"] is not None and row["amount"] > row["limit_amount"]:
+                self.over.append(f"{row['tenant_id']}: shares of {row['limit_id']} {row['rate']} are {row['amount']}")
 
     async def at_rest(self, seconds_max: float) -> bool:
         """Wait until no lease is open; tells whether that was so in time."""

@@ -1,0 +1,254 @@
+"""Bugs that gateways have had, planted into the product's own processes as they start; the checks must name each.
+
+Each function is one bug. It replaces a piece of the product in the process that calls it, and raises if that piece is
+no longer there: a bug that cannot be planted any more would be found by nobody.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from finpool.gateway.call import Call
+from finpool.metering import record_schemas
+from finpool.metering import recorder as recorder_module
+from finpool.metering.record_schemas import Outcome, Settlement
+from finpool.metering.recorder import Recorder
+from finpool.metering.spool import Spool
+from finpool.quota import account_service, grants, ledger_service
+from finpool.quota.allotments import Allotments
+from finpool.quota.leases import Leases
+from finpool.serving.service import Backends
+
+PRICE_MICROS = 1_000_000
+
+
+def _put(owner: Any, name: str, bug: Any) -> Any:
+    """Put the bug in place of what is there; returns what was."""
+    original = getattr(owner, name)
+    setattr(owner, name, bug)
+    return original
+
+
+def _cost(bug: Callable[[Settlement, int], int]) -> None:
+    """Let a settlement cost what the bug makes of its true cost."""
+    true_cost = record_schemas.Settlement.cost_picos.fget  # type: ignore[attr-defined]
+    _put(Settlement, "cost_picos", property(lambda settlement: bug(settlement, true_cost(settlement))))
+
+
+def idempotency_check_skipped() -> None:
+    """The recorder takes no note of how far it came: what is recorded is recorded again."""
+
+    async def not_moved(self: Recorder, *_: Any) -> None:
+        return
+
+    _put(Recorder, "_move_position", not_moved)
+    _put(Recorder, "_trim", lambda self, seq: None)
+
+
+def posted_twice() -> None:
+    """The usage is written once and charged twice."""
+
+    async def twice(*args: Any) -> None:
+        await post(*args)
+        await post(*args)
+
+    post = _put(account_service, "post", twice)
+
+
+def record_skipped() -> None:
+    """The recorder drops the last record of each batch that holds several."""
+
+    async def without_last(self: Recorder, session: Any, rows: Any) -> Any:
+        return await record(self, session, rows[:-1] if len(rows) > 1 else rows)
+
+    record = _put(Recorder, "_record", without_last)
+
+
+def spooled_twice() -> None:
+    """A settlement goes into the spool twice, the second time under another id: nothing in the database objects."""
+
+    async def twice(self: Spool, settlement: Settlement) -> None:
+        await settle(self, settlement)
+        await settle(self, replace(settlement, intent=replace(settlement.intent, request_id=_other_id(settlement))))
+
+    settle = _put(Spool, "settle", twice)
+
+
+def _other_id(settlement: Settlement) -> str:
+    return settlement.intent.request_id[:-1] + "_"
+
+
+def released_on_crash() -> None:
+    """A start forgets what an earlier run had dispatched."""
+
+    def forget(self: Spool) -> None:
+        self._connection.execute("DELETE FROM intent")
+
+    _put(Spool, "_recover", forget)
+
+
+def marks_ignored() -> None:
+    """A crash settles at zero, however far the answer had come."""
+    _put(Spool, "mark", lambda self, *_: None)
+
+
+def intent_not_written() -> None:
+    """A request is dispatched before it is on record."""
+
+    async def nothing(self: Spool, intent: Any) -> None:
+        return
+
+    _put(Spool, "intend", nothing)
+
+
+def lease_beyond_the_rest() -> None:
+    """What other replicas hold is not counted when a lease is granted."""
+
+    async def without_pending(*args: Any) -> Any:
+        rest = await budget_rest(*args)
+        granted = max(rest.granted_picos, min(rest.need.wanted_picos, rest.limit_picos // 2))
+        return replace(rest, rest_picos=rest.limit_picos, granted_picos=granted)
+
+    budget_rest = _put(grants, "_budget_rest", without_pending)
+
+
+def lease_without_the_lock() -> None:
+    """The rest is read by two replicas at once, and granted to both."""
+
+    class Unlocked:
+        def __init__(self, session: Any) -> None:
+            self._session = session
+
+        async def execute(self, statement: Any, *args: Any) -> Any:
+            if getattr(statement, "_for_update_arg", None) is not None:
+                statement = statement.with_for_update(read=True, key_share=True)
+            return await self._session.execute(statement, *args)
+
+    async def slowly(session: Any, *args: Any) -> Any:
+        rest = await budget_rest(session, *args)
+        await asyncio.sleep(0.2)
+        return rest
+
+    async def unlocked(session: Any, *args: Any) -> Any:
+        return await ask(Unlocked(session), *args)
+
+    budget_rest = _put(grants, "_budget_rest", slowly)
+    ask = _put(grants, "ask", unlocked)
+
+
+def lease_returned_early() -> None:
+    """A lease goes back while requests are still paid out of it."""
+
+    def all_of_them(self: Leases, *_: Any) -> list[Any]:
+        return list(self._by_id.values())
+
+    _put(Leases, "unused", all_of_them)
+    _put(Leases, "forget", lambda self, lease: None)
+
+
+def lease_never_returned() -> None:
+    """What a lease still holds when it is not used any more stays held."""
+
+    async def nothing(self: Allotments) -> None:
+        return
+
+    _put(Allotments, "return_unused", nothing)
+    _put(Allotments, "recover", nothing)
+
+
+def share_handed_out_twice() -> None:
+    """What other replicas may use of a rate is not counted when a share is granted."""
+
+    async def whole_limit(session: Any, tenant_id: Any, holder: Any, need: Any) -> Any:
+        rest = await rate_room(session, tenant_id, holder, need)
+        return replace(rest, room=max(rest.room, need.wanted), amount=need.wanted)
+
+    rate_room = _put(grants, "_rate_room", whole_limit)
+
+
+def failure_charged() -> None:
+    """What an engine had computed before it failed is charged."""
+
+    def charge(settlement: Settlement, cost: int) -> int:
+        return cost or settlement.intent.cost_picos(
+            settlement.input_tokens, settlement.cached_input_tokens, settlement.output_tokens
+        )
+
+    _cost(charge)
+
+
+def cost_cut_to_the_reservation() -> None:
+    """A cost above some bound is cut to it."""
+    _cost(lambda settlement, cost: min(cost, 40 * PRICE_MICROS))
+
+
+def cached_tokens_at_the_full_price() -> None:
+    """Tokens out of the cache cost as much as those that were computed."""
+
+    def full_price(settlement: Settlement, cost: int) -> int:
+        if settlement.outcome is Outcome.FAILED:
+            return cost
+        return settlement.intent.cost_picos(settlement.input_tokens, 0, settlement.output_tokens)
+
+    _cost(full_price)
+
+
+def usage_of_another_tenant() -> None:
+    """What one bank used is recorded for the other."""
+
+    def crossed(settlement: Settlement) -> Settlement:
+        other = {"bank-a": "bank-b", "bank-b": "bank-a"}[settlement.intent.tenant_id]
+        return replace(settlement, intent=replace(settlement.intent, tenant_id=other, lease_ids=()))
+
+    decode = _put(recorder_module, "decode_settlement", lambda body: crossed(decode(body)))
+
+
+def transfer_out_of_balance() -> None:
+    """A transfer loses one of its accounts: the database refuses it, and nothing can be recorded."""
+
+    async def one_sided(session: Any, tenant_id: Any, kind: Any, reference: Any, amounts: Any) -> None:
+        kept = dict(list(amounts.items())[1:])
+        await session.execute(
+            ledger_service.insert(ledger_service.Transfer).values(
+                tenant_id=tenant_id,
+                transfer_id=ledger_service.new_id("transfer"),
+                kind=kind.value,
+                reference=reference,
+                accounts=list(kept),
+                amounts_picos=list(kept.values()),
+                occurred_at=ledger_service.now(),
+            )
+        )
+
+    _put(ledger_service, "transfer", one_sided)
+
+
+def abort_costs_nothing() -> None:
+    """A client that leaves in the middle of an answer has had what it read for nothing."""
+
+    async def forgiving(self: Call, outcome: Outcome | None) -> None:
+        await finish(self, None if outcome is Outcome.ABORTED else outcome)
+
+    finish = _put(Call, "_finish", forgiving)
+
+
+def abort_billed_one_token() -> None:
+    """A client that leaves in the middle of an answer is charged one token of it."""
+
+    async def one_token(self: Spool, settlement: Settlement) -> None:
+        cut = settlement.outcome is Outcome.ABORTED and settlement.output_tokens > 1
+        await settle(self, replace(settlement, output_tokens=1) if cut else settlement)
+
+    settle = _put(Spool, "settle", one_token)
+
+
+def dispatched_twice() -> None:
+    """A request is sent to the engine again without being asked to."""
+
+    async def again(self: Backends, *args: Any) -> Any:
+        response = await send(self, *args)
+        (await send(self, *args)).close()
+        return response
+
+    send = _put(Backends, "_send", again)
