@@ -7,12 +7,17 @@ from collections.abc import Sequence
 import typer
 
 from finpool.apps.cli.commands_audit import audit_app
+from finpool.apps.cli.commands_billing import dispute_app, invoice_app, top_up
+from finpool.apps.cli.commands_contracts import contract_app, pool_app
+from finpool.apps.cli.commands_corrections import correct_usage, list_estimated
 from finpool.apps.cli.commands_declared import apply, show_plan
+from finpool.apps.cli.commands_limits import limits_app, show_account
 from finpool.apps.cli.commands_local import doctor, down, migrate, status, up
+from finpool.apps.cli.commands_prices import price_app
 from finpool.apps.cli.commands_spool import spool_app
 from finpool.apps.cli.commands_tenancy import key_app, project_app, tenant_app
 from finpool.apps.cli.commands_token import token_app
-from finpool.apps.cli.commands_views import limits_app, model_app, usage_app
+from finpool.apps.cli.commands_views import model_app, usage_app
 from finpool.apps.cli.output import show_error
 from finpool.apps.cli.serve import serve
 from finpool.apps.client.errors import CliError, ExitCode, as_cli_error
@@ -36,8 +41,17 @@ app.add_typer(project_app, name="project")
 app.add_typer(key_app, name="key")
 app.add_typer(token_app, name="token")
 app.add_typer(limits_app, name="limits")
+app.command("account")(show_account)
 app.add_typer(model_app, name="model")
+usage_app.command("estimated")(list_estimated)
+usage_app.command("correct")(correct_usage)
 app.add_typer(usage_app, name="usage")
+app.add_typer(price_app, name="price")
+app.add_typer(contract_app, name="contract")
+app.add_typer(pool_app, name="pool")
+app.add_typer(invoice_app, name="invoice")
+app.add_typer(dispute_app, name="dispute")
+app.command("top-up")(top_up)
 app.add_typer(audit_app, name="audit")
 app.add_typer(spool_app, name="spool")
 
