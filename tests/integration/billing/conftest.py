@@ -27,7 +27,7 @@ from finpool.tenancy.models import Tenant
 
 OPERATOR = Actor(Audience.OPERATOR, "token_test", Role.OPERATOR_BILLING)
 TERMS = BillingTerms(currency="EUR", seller_name="Sector Pool", tax_label="VAT", tax_basis_points=600)
-CREATED = datetime(2025, 12, 15, tzinfo=UTC)
+CREATED = datetime(2024, 12, 15, tzinfo=UTC)
 MODELS = {"model-x": (150_000, 30_000, 600_000), "model-y": (7, 3, 11)}
 """Prices in picos a token, as input, cached input and output."""
 
@@ -211,10 +211,20 @@ async def open_bank(database: Callable[[str], Database]) -> Callable[..., object
 
 @pytest.fixture
 async def bank(open_bank: Callable[..., object]) -> Bank:
-    """One postpaid bank, a tenant since December 2025."""
+    """One postpaid bank, a tenant since December 2024."""
     created = await open_bank()  # type: ignore[misc]
     assert isinstance(created, Bank)
     return created
+
+
+@pytest.fixture
+def at() -> Callable[..., datetime]:
+    """Return noon of a day in 2025: `at(1, 20)`."""
+
+    def moment(month: int, day: int = 10) -> datetime:
+        return datetime(2025, month, day, 12, tzinfo=UTC)
+
+    return moment
 
 
 @pytest.fixture
