@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from finpool.audit import service as audit
+from finpool.billing import contract_service as contracts
 from finpool.billing import service as billing
 from finpool.billing.schemas import CostsQuery
 from finpool.identity import service as identity
@@ -22,7 +23,7 @@ from finpool.kernel.ids import KeyId, ProjectId, TenantId
 from finpool.kernel.paging import PageQuery
 from finpool.metering import service as metering
 from finpool.metering.schemas import CompletionsQuery
-from finpool.quota import service as quota
+from finpool.quota import account_service as accounts
 from finpool.tenancy import service as tenancy
 from finpool.tenancy.errors import ProjectNotFound
 from finpool.tenancy.schemas import ProjectChange
@@ -35,14 +36,39 @@ ROWS = {
     "project": "(tenant_id, project_id, name, status, created_at) VALUES ($1, 'p-' || $1, $1, 'active', now())",
     "api_key": """(tenant_id, key_id, project_id, name, role, digest, hint, status, created_at)
         VALUES ($1, 'key_' || $1, 'p-' || $1, $1, 'tenant.owner', sha256($1::bytea), 'hint', 'active', now())""",
-    "account": "(tenant_id, budget_micros, updated_at) VALUES ($1, 1000, now())",
-    "lease": """(tenant_id, lease_id, replica_id, spool_id, granted_picos, opened_at)
-        VALUES ($1, 'lease-' || $1, 'replica', 'spool', 10, now())""",
+    "account": "(tenant_id, updated_at) VALUES ($1, now())",
+    "quota_limit": """(tenant_id, set_by, scope, scope_id, soft_thresholds_percent, updated_at)
+        VALUES ($1, 'operator', 'tenant', $1, '{}', now())""",
+    "budget": """(tenant_id, budget_id, set_by, scope, scope_id, period, posted_picos, pending_picos, threshold_percent)
+        VALUES ($1, 'budget-' || $1, 'operator', 'tenant', $1, 'total', 0, 10, 0)""",
+    "lease": """(tenant_id, lease_id, budget_id, replica_id, spool_id, granted_picos, opened_at)
+        VALUES ($1, 'lease-' || $1, 'budget-' || $1, 'replica', 'spool', 10, now())""",
+    "rate_share": """(tenant_id, limit_id, rate, run_id, replica_id, amount, expires_at)
+        VALUES ($1, 'limit', 'requests', 'run', 'replica', 1, now())""",
+    "transfer": """(tenant_id, transfer_id, kind, reference, accounts, amounts_picos, occurred_at)
+        VALUES ($1, 'transfer-' || $1, 'usage', 'r', '{unbilled}' || '{revenue}'::text[], '{1,-1}', now())""",
+    "contract": """(tenant_id, version, valid_from, discount_basis_points, commitment_micros, pool_weight, created_at,
+        created_by) VALUES ($1, 1, now(), 0, 0, ascii(right($1, 1)), now(), 'token')""",
     "usage_record": """(tenant_id, request_id, project_id, key_id, model_id, weights_sha256, price_version, currency,
         input_tokens, cached_input_tokens, output_tokens, cost_picos, outcome, estimated, streamed, policy_version,
-        lease_id, replica_id, spool_seq, started_at, settled_at)
+        lease_ids, usage_seq, recorded_at, replica_id, spool_seq, started_at, settled_at)
         VALUES ($1, 'r-' || $1, 'p-' || $1, 'key_' || $1, 'm', 'w', 'v', 'USD', 1, 0, 1, 1, 'completed', false, false,
-        1, 'lease-' || $1, 'replica', 1, now(), now())""",
+        1, ARRAY['lease-' || $1], 1, now(), 'replica', 1, now(), now())""",
+    "usage_adjustment": """(tenant_id, adjustment_id, kind, currency, input_tokens, cached_input_tokens, output_tokens,
+        cost_picos, reason, made_by, usage_seq, recorded_at)
+        VALUES ($1, 'adjustment-' || $1, 'dispute', 'USD', 0, 0, 0, 0, 'reason', 'token', 2, now())""",
+    "invoice": """(tenant_id, invoice_id, kind, status, prepaid, currency, seller_name, buyer_name, tax_label,
+        period_start, period_end, previous_cut_seq, cut_seq, net_micros, tax_micros, total_micros, created_by,
+        created_at)
+        VALUES ($1, 'invoice-' || $1, 'invoice', 'draft', false, 'USD', 'Pool', $1, 'VAT', '2026-01-01', '2026-02-01',
+        0, 0, 0, 0, 0, 'token', now())""",
+    "invoice_line": """(tenant_id, invoice_id, line_no, kind, correction, charge_start, charge_end, amount_picos,
+        amount_micros, tax_basis_points, tax_micros)
+        VALUES ($1, 'invoice-' || $1, 1, 'membership', false, '2026-01-01', '2026-02-01', 0, 0, 0, 0)""",
+    "payment": """(tenant_id, payment_id, reference, amount_micros, created_by, created_at)
+        VALUES ($1, 'payment-' || $1, 'reference', 1, 'token', now())""",
+    "dispute": """(tenant_id, dispute_id, request_id, reason, status, opened_by, opened_at)
+        VALUES ($1, 'dispute-' || $1, 'r-' || $1, 'reason', 'open', 'key', now())""",
     "audit_outbox": "(tenant_id, occurred_at, kind, body) VALUES ($1, now(), 'k', '{}')",
     "audit_entry": """(seq, tenant_id, entry, previous, hash)
         VALUES (ascii(right($1, 1)), $1, '{}', sha256('0'), sha256($1::bytea))""",
@@ -63,6 +89,8 @@ async def owner(database: OpenDatabase) -> AsyncIterator["asyncpg.Connection[asy
             for table, row in ROWS.items():
                 # Parameters are typed by their first use, which differs from table to table.
                 await connection.execute(f"INSERT INTO {table} " + row.replace("$1", f"'{tenant_id}'"))
+            # A tenant sees no draft of an invoice.
+            await connection.execute("UPDATE invoice SET status = 'issued', number = invoice_id, issued_at = now()")
         yield connection
     finally:
         await connection.close()
@@ -82,7 +110,8 @@ async def without_row_level_security(owner: "asyncpg.Connection[asyncpg.Record]"
 
 async def test_every_tenant_table_takes_part(owner: "asyncpg.Connection[asyncpg.Record]") -> None:
     tables = await owner.fetch(
-        "SELECT table_name FROM information_schema.columns WHERE table_schema = 'public' AND column_name = 'tenant_id'"
+        "SELECT table_name FROM information_schema.columns JOIN information_schema.tables USING (table_name)"
+        " WHERE tables.table_schema = 'public' AND table_type = 'BASE TABLE' AND column_name = 'tenant_id'"
     )
     assert {row["table_name"] for row in tables} == set(ROWS)
 
@@ -99,9 +128,10 @@ async def test_a_tenants_session_sees_only_its_own_rows_whatever_the_query_forge
     assert readable
     for tenant_id in (BANK_A, BANK_B):
         async with database(role).for_tenant(tenant_id) as session:
-            for table in readable:
+            for table in [*readable, "posting"] if role != "inference" else readable:
                 rows = (await session.execute(text(f"SELECT tenant_id FROM {table}"))).scalars().all()
-                assert rows == [tenant_id], table
+                assert set(rows) == {tenant_id}, table
+                assert len(rows) == (2 if table == "posting" else 1), table
 
 
 async def test_a_tenants_session_cannot_write_into_another_tenant(
@@ -120,7 +150,7 @@ async def test_the_tenants_database_role_cannot_opt_into_the_sector(
     database: OpenDatabase, owner: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     async with database("tenant").across_tenants() as session:
-        for table in ("tenant", "project", "account", "usage_record", "audit_entry"):
+        for table in ("tenant", "project", "account", "usage_record", "audit_entry", "contract", "invoice", "transfer"):
             assert (await session.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one() == 0, table
 
 
@@ -148,13 +178,15 @@ async def test_without_row_level_security_usage_costs_and_audit_are_still_one_te
         foreign = CompletionsQuery.model_validate({**seconds, "project_ids": [f"p-{BANK_B}"]})
         nothing = await metering.completions(session, foreign, BANK_A)
         entries = await audit.entries(session, after=None, limit=10, tenant_id=BANK_A)
-        account = await quota.account_view(session, BANK_A)
+        account = await accounts.account_view(session, BANK_A)
+        contract = await contracts.own_contract(session, BANK_A)
     assert [group.requests for group in usage] == [1]
     assert sum(result.num_model_requests for bucket in completions.data for result in bucket.results) == 1
     assert sum(result.amount.value for bucket in costs.data for result in bucket.results) == Decimal("0.000001")
     assert [result for bucket in nothing.data for result in bucket.results] == []
     assert [entry.seq for entry in entries.entries] == [ord("a")]
     assert account.tenant_id == BANK_A
+    assert contract.pool_weight == ord("a")
 
 
 @pytest.mark.usefixtures("without_row_level_security")
