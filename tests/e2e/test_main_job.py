@@ -177,7 +177,7 @@ def test_bank_a_sees_nothing_of_bank_b_by_any_route(platform: Platform) -> None:
 def test_a_budget_too_small_is_refused_for_good_and_a_new_one_holds_at_once(
     platform: Platform, installation: Any
 ) -> None:
-    installation.json("limits", "set", "bank-b", "--budget-micros", "10")
+    installation.json("limits", "set", "bank-b", "--budget-month-micros", "10")
     refused: openai.RateLimitError | None = None
     with platform.bank("B") as client:
         for _ in range(40):

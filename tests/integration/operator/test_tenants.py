@@ -109,18 +109,6 @@ async def test_a_model_that_the_catalogue_does_not_hold_cannot_be_granted(admin:
     assert (await admin.get("/v1/tenants/bank-b")).status_code == 404
 
 
-async def test_limits_that_are_in_force_already_leave_no_trace(
-    admin: Client, create_bank: Any, settings: Settings
-) -> None:
-    await create_bank()
-    limits = {"budget_micros": 5, "requests_per_minute": None, "tokens_per_minute": 7, "concurrency": None}
-    for wanted in (limits, limits, limits | {"concurrency": 0}, limits | {"concurrency": 0}):
-        assert (await admin.put("/v1/tenants/bank-a/limits", json=wanted)).json() == wanted
-    assert (await admin.get("/v1/tenants/bank-a/limits")).json() == limits | {"concurrency": 0}
-    assert [kind for kind, _ in await audited(settings)].count("limits.changed") == 2
-    assert (await admin.put("/v1/tenants/bank-z/limits", json=limits)).status_code == 404
-
-
 async def pages(admin: Client, path: str, **query: Any) -> list[list[str]]:
     """Return the ids of a list, page by page."""
     found: list[list[str]] = []
