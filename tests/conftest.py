@@ -1,5 +1,6 @@
 """Fixtures that every test may use: a real Postgres, migrated, with one URL for each database role."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -94,3 +95,9 @@ def settings(clean_postgres: EmbeddedPostgres, tmp_path: Path) -> Settings:
     (secrets_dir / "engine_token").write_text("t" * 64)
     urls = {f"{role}_database_url": url for role, url in clean_postgres.urls.items()}
     return Settings(home=tmp_path, **urls)
+
+
+@pytest.fixture
+def seed() -> int:
+    """What a random test runs with: FINPOOL_TEST_SEED, or always the same."""
+    return int(os.environ.get("FINPOOL_TEST_SEED", "20260101"))

@@ -1,7 +1,6 @@
 """Real processes that a test may kill, on real Postgres, before the scripted engine."""
 
 import asyncio
-import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable
@@ -157,9 +156,3 @@ async def add_replica(
     for replica in started:
         for component in (INFERENCE, WORKER):
             replica.end(component, signal.SIGKILL)
-
-
-@pytest.fixture
-def seed() -> int:
-    """What a random test runs with: FINPOOL_TEST_SEED, or always the same."""
-    return int(os.environ.get("FINPOOL_TEST_SEED", "20260101"))

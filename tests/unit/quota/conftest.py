@@ -1,0 +1,176 @@
+"""One bank's account behind the functions of `grants`, without a database, that a test can hold up or break."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from finpool.kernel.ids import LeaseId, ReplicaId, RequestId, TenantId, new_id
+from finpool.quota import grants
+from finpool.quota.allotments import Allotments
+from finpool.quota.directory import LimitDirectory, TenantLimits
+from finpool.quota.grants import BudgetNeed, BudgetRest, Grants, RateNeed, RateRest
+from finpool.quota.schemas import LimitKey, Limits, Scope, SetBy, Subject
+from finpool.quota.service import Quota, Reservation
+from finpool.quota.share_table import Holder
+
+BANK = TenantId("bank-a")
+KEY = LimitKey(SetBy.OPERATOR, Scope.TENANT, BANK)
+SUBJECT = Subject(BANK, "main", "key_1", "model")
+
+
+@dataclass
+class FakeAccount:
+    """The account of one tenant with one budget, by the rules of the tables, in picos; and a spool."""
+
+    limit: int = 1_000
+    posted: int = 0
+    pending: int = 0
+    granted: dict[str, int] = field(default_factory=dict)
+    spent: dict[str, int] = field(default_factory=dict)
+    closed: set[str] = field(default_factory=set)
+    spool: list[tuple[str, int | None]] = field(default_factory=list)
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
+    answer_is_lost: bool = False
+    asked: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.answers.set()
+        self._locked = asyncio.Lock()
+
+    @asynccontextmanager
+    async def for_tenant(self, tenant_id: TenantId) -> AsyncIterator[Self]:
+        await self.answers.wait()
+        async with self._locked:
+            yield self
+            await asyncio.sleep(0)
+        if self.answer_is_lost:
+            raise OperationalError("COMMIT", {}, ConnectionError("gone"))
+
+    async def ask(
+        self,
+        session: object,
+        tenant_id: TenantId,
+        holder: Holder,
+        budgets: Sequence[BudgetNeed],
+        rates: Sequence[RateNeed],
+        share_of_rest: float,
+    ) -> Grants:
+        """Stand in for `grants.ask`: rates are given as wanted, this account has one replica."""
+        await asyncio.sleep(0)
+        shares = tuple(RateRest(need, 1_000, max(need.needed, need.wanted)) for need in rates)
+        if not budgets:
+            return Grants((), shares)
+        (need,) = budgets
+        self.asked.append(need.needed_picos)
+        rest = max(0, self.limit - self.posted - self.pending)
+        amount = min(rest, max(need.needed_picos, min(need.wanted_picos, int(rest * share_of_rest))))
+        if need.needed_picos > rest:
+            returning = bool(self.granted.keys() - self.closed - {need.lease_id})
+            return Grants((BudgetRest(need, self.limit, rest, 0, None),), shares, returning=returning)
+        if amount:
+            self.granted[need.lease_id] = self.granted.get(need.lease_id, 0) + amount
+            self.pending += amount
+        return Grants((BudgetRest(need, self.limit, rest, amount, None),), shares)
+
+    async def give_back(self, tenant_id: TenantId, lease_id: LeaseId) -> None:
+        await asyncio.sleep(0)
+        self.spool.append((lease_id, None))
+
+    async def record(self) -> None:
+        """Apply what the spool holds, as the recorder does: post a cost, or close a lease that is open."""
+        async with self._locked:
+            while self.spool:
+                lease_id, cost = self.spool.pop(0)
+                held = max(0, self.granted.get(lease_id, 0) - self.spent.get(lease_id, 0))
+                if cost is not None:
+                    assert lease_id not in self.closed
+                    self.spent[lease_id] = self.spent.get(lease_id, 0) + cost
+                    self.posted += cost
+                    self.pending -= min(held, cost)
+                elif lease_id in self.granted and lease_id not in self.closed:
+                    self.closed.add(lease_id)
+                    self.pending -= held
+
+
+class FixedLimits(LimitDirectory):
+    """One bank's limits, whatever a database says."""
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__()
+        self._only = TenantLimits(BANK, {KEY: limits}, prepaid=False)
+
+    def of(self, tenant_id: TenantId) -> TenantLimits:
+        return self._only
+
+
+class Replica:
+    """What one inference replica holds of the account, and its spool in the account's memory."""
+
+    def __init__(self, account: FakeAccount, *, share_of_rest: float = 0.1, **rates: int) -> None:
+        holder = Holder(ReplicaId("one"), "spool", "run")
+        database: Any = account
+        self.account = account
+        self.allotments = Allotments(database, holder, account.give_back, share_of_rest=share_of_rest, idle_seconds=0.0)
+        self.quota = Quota(FixedLimits(Limits(budget_total_micros=1, **rates)), self.allotments)
+
+    async def reserve(self, amount: int, tokens: int = 1) -> Reservation:
+        return await self.quota.reserve(SUBJECT, RequestId(new_id("req")), amount_picos=amount, tokens=tokens)
+
+    def settle(self, reservation: Reservation, cost: int) -> None:
+        """Settle as the gateway does: what it cost is in the spool before the reservation ends."""
+        for lease_id in reservation.lease_ids:
+            self.account.spool.append((lease_id, cost))
+        self.quota.settle(reservation, cost_picos=cost, tokens=reservation.tokens)
+
+    async def renewed(self) -> None:
+        """Wait for what is asked for in the background."""
+        while tasks := list(self.allotments._tasks):
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def return_everything(self) -> None:
+        await self.renewed()
+        self.allotments.leases.drain(None)
+        await self.allotments.return_unused()
+        await self.account.record()
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> FakeAccount:
+    fake = FakeAccount()
+    monkeypatch.setattr(grants, "ask", fake.ask)
+    monkeypatch.setattr("finpool.quota.shares.write_share", _written)
+    return fake
+
+
+async def _written(*_: object) -> None:
+    await asyncio.sleep(0)
+
+
+@pytest.fixture
+def replica_of(account: FakeAccount) -> Callable[..., Replica]:
+    """Open another replica on the account: `replica_of(share_of_rest=1.0, concurrency=2)`."""
+
+    def opened(**options: Any) -> Replica:
+        return Replica(account, **options)
+
+    return opened
+
+
+@pytest.fixture
+def replica(replica_of: Callable[..., Replica]) -> Replica:
+    """The one replica of most tests; it is given a tenth of what is left at a time."""
+    return replica_of()
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing wait for a lease on its way back, and remember no refusal."""
+    monkeypatch.setattr("finpool.quota.service.RETURN_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr("finpool.quota.service.RETURN_POLL_SECONDS", 0.001)
+    monkeypatch.setattr("finpool.quota.allotments.REFUSAL_SECONDS", 0.0)
+    monkeypatch.setattr("finpool.quota.allotments.AHEAD_SECONDS", 0.0)
