@@ -99,8 +99,10 @@ class Allotments:
     async def return_unused(self) -> None:
         """Give back every lease without a reservation that is draining or idle, and shares that are not in use."""
         now = monotonic_seconds()
-        for lease in self.leases.unused(now - self._idle_seconds, now):
+        unused = self.leases.unused(now - self._idle_seconds, now)
+        for lease in unused:  # All before the first wait: while one is written, a request could reserve from the next.
             self.leases.withdraw(lease)
+        for lease in unused:
             await self._give_back(lease.tenant_id, lease.lease_id)
             self.leases.forget(lease)
         for tenant_id in self.shares.tenants():
@@ -145,6 +147,8 @@ class Allotments:
                 return known
             limits = [share.limit for share in shares]
             granted = await self._grow(tenant_id, leases, budgets, rates)
+            if granted.outlived:
+                return None  # Their places are free for new leases: the request tries again at once.
             for share, rest, limit in zip(shares, granted.rates, limits, strict=True):
                 share.room, share.asked_at = rest.room, now
                 if granted.short_budget is None and granted.short_rate is None:
@@ -178,7 +182,10 @@ class Allotments:
         finally:
             for lease in leases:
                 lease.growing -= 1
-        if granted.short_budget is None and granted.short_rate is None:
+        for lease in leases:
+            if lease.lease_id in granted.outlived:
+                self.leases.withdraw(lease)
+        if not granted.outlived and granted.short_budget is None and granted.short_rate is None:
             now = monotonic_seconds()
             for lease, rest in zip(leases, granted.budgets, strict=True):
                 self.leases.grow(lease, rest, now)

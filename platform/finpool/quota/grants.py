@@ -67,11 +67,16 @@ class RateRest:
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """What was granted. `returning`: leases of this replica are on their way back and may still make room."""
+    """What was granted. `returning`: leases of this replica are on their way back and may still make room.
+
+    `outlived`: leases that cannot grow any more, because their budget's period is over or because an operator closed
+    them; if there are any, nothing was granted.
+    """
 
     budgets: tuple[BudgetRest, ...]
     rates: tuple[RateRest, ...]
     returning: bool = False
+    outlived: frozenset[LeaseId] = frozenset()
 
     @property
     def short_budget(self) -> BudgetRest | None:
@@ -95,6 +100,8 @@ async def ask(
     """Grant all that is needed or, if one need cannot be met, nothing; the account stays locked until the end."""
     account = (await session.execute(select(Account).filter_by(tenant_id=tenant_id).with_for_update())).scalar_one()
     at: datetime = (await session.execute(_DATABASE_TIME)).scalar_one()
+    if outlived := await _outlived(session, tenant_id, budgets, at):
+        return Grants((), (), outlived=outlived)
     offers = [await _budget_rest(session, account, need, at, share_of_rest) for need in budgets]
     rooms = [await _rate_room(session, tenant_id, holder, need) for need in rates]
     grants = Grants(tuple(offers), tuple(rooms))
@@ -107,6 +114,20 @@ async def ask(
     for room in rooms:
         await write_share(session, tenant_id, holder, room.need.key, room.amount)
     return grants
+
+
+async def _outlived(
+    session: AsyncSession, tenant_id: TenantId, needs: Sequence[BudgetNeed], at: datetime
+) -> frozenset[LeaseId]:
+    """Return which leases would take from today's budget what they give back to yesterday's."""
+    query = select(col(Lease.lease_id), col(Lease.budget_id), col(Lease.closed_at)).where(
+        col(Lease.tenant_id) == tenant_id, col(Lease.lease_id).in_([need.lease_id for need in needs])
+    )
+    budgets = {need.lease_id: budget_id(need.key, at) for need in needs}
+    rows = (await session.execute(query)).all()
+    return frozenset(
+        LeaseId(row.lease_id) for row in rows if row.closed_at is not None or row.budget_id != budgets[row.lease_id]
+    )
 
 
 async def _budget_rest(

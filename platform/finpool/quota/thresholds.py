@@ -40,12 +40,13 @@ async def _raise(session: AsyncSession, limit: QuotaLimit, budget: Budget) -> No
         return
     mine = (col(Budget.tenant_id) == budget.tenant_id) & (col(Budget.budget_id) == budget.budget_id)
     await session.execute(update(Budget).where(mine).values(threshold_percent=max(passed)))
-    body = {
-        "budget_id": budget.budget_id,
-        "threshold_percent": max(passed),
-        "posted_micros": to_micros_ceiling(budget.posted_picos),
-        "limit_micros": micros,
-    }
-    await audit.append(
-        session, kind="budget.threshold_passed", tenant_id=TenantId(budget.tenant_id), actor=None, body=body
-    )
+    for percent in passed:
+        body = {
+            "budget_id": budget.budget_id,
+            "threshold_percent": percent,
+            "posted_micros": to_micros_ceiling(budget.posted_picos),
+            "limit_micros": micros,
+        }
+        await audit.append(
+            session, kind="budget.threshold_passed", tenant_id=TenantId(budget.tenant_id), actor=None, body=body
+        )
