@@ -47,6 +47,27 @@ def test_the_worker_shares_the_spool_and_stops_after_the_inference_app(render: R
         assert {"name": "spool", "mountPath": "/var/lib/finpool"} in container["volumeMounts"]
 
 
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_each_inference_replica_has_a_name_and_a_spool_of_its_own(render: Render, replicas: int) -> None:
+    spec = one(render({"inference": {"replicas": replicas}}), "StatefulSet", "-inference")["spec"]
+    assert spec["replicas"] == replicas
+    # A claim from a template is made for each pod; a volume of the pod's own specification would be shared by all.
+    assert [claim["metadata"]["name"] for claim in spec["volumeClaimTemplates"]] == ["spool"]
+    assert not [volume for volume in spec["template"]["spec"]["volumes"] if volume["name"] == "spool"]
+    for container in (*spec["template"]["spec"]["initContainers"], *spec["template"]["spec"]["containers"]):
+        assert environment(container)["FINPOOL_REPLICA_ID"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+    # One after the other, so that an upgrade leaves the others to serve.
+    assert spec.get("updateStrategy", {"type": "RollingUpdate"})["type"] == "RollingUpdate"
+
+
+def test_the_bank_door_survives_an_upgrade_unless_it_is_asked_to_run_alone(render: Render) -> None:
+    spec = one(render(), "StatefulSet", "-inference")["spec"]
+    assert spec["replicas"] >= 2
+    (spread,) = spec["template"]["spec"]["topologySpreadConstraints"]
+    assert spread["topologyKey"] == "kubernetes.io/hostname"
+    assert spread["labelSelector"]["matchLabels"] == spec["selector"]["matchLabels"]
+
+
 def test_a_spool_has_one_writer_and_outlives_the_release(render: Render) -> None:
     spec = one(render(), "StatefulSet", "-inference")["spec"]
     (claim,) = spec["volumeClaimTemplates"]
