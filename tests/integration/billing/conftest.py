@@ -8,12 +8,16 @@ from datetime import UTC, datetime
 
 import pytest
 import rfc8785
-from sqlalchemy import insert, text
+from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from finpool.billing.contract_models import Contract
+from finpool.billing.credit_service import credit_invoice
 from finpool.billing.invoice_lines import BillingTerms
 from finpool.billing.invoice_schemas import InvoiceView
-from finpool.billing.invoice_service import draft_invoice, issue_invoice
+from finpool.billing.invoice_service import draft_invoice, get_invoice, issue_invoice
+from finpool.billing.payment_schemas import CreditBody, LineCredit, PaymentBody, PaymentView
+from finpool.billing.payment_service import pay_invoice, top_up
 from finpool.catalogue.models import PriceVersion
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.clock import now
@@ -87,6 +91,10 @@ class Bank:
             rows = [self._row(use, seq + offset) for offset, use in enumerate(uses)]
             await session.execute(insert(UsageRecord), rows)
             cost = sum(use.cost_picos for use in uses)
+            posted = (
+                "UPDATE account SET posted_picos = posted_picos + CAST(:cost AS text)::numeric WHERE tenant_id = :id"
+            )
+            await session.execute(text(posted), {"cost": str(cost), "id": self.tenant_id})
             moved: dict[str, int] = {Book.UNBILLED: cost, Book.REVENUE: -cost}
             await ledger.transfer(session, self.tenant_id, TransferKind.USAGE, f"seq/{seq}", moved)
         return [str(row["request_id"]) for row in rows]
@@ -127,6 +135,52 @@ class Bank:
     async def issued(self, month: str, terms: BillingTerms = TERMS) -> InvoiceView:
         """Draft and issue an invoice."""
         return await self.issue((await self.draft(month, terms)).id)
+
+    async def contract(self, valid_from: datetime, **terms: int) -> None:
+        """Agree terms that hold from a moment in the past on, which no operator could."""
+        async with self.operator() as session:
+            plain = {"discount_basis_points": 0, "commitment_micros": 0, "pool_weight": 0}
+            versions = await session.execute(select(Contract).filter_by(tenant_id=self.tenant_id))
+            row = Contract(
+                tenant_id=self.tenant_id,
+                version=len(versions.all()) + 1,
+                valid_from=valid_from,
+                created_at=valid_from,
+                created_by="test",
+                **(plain | terms),
+            )
+            session.add(row)
+
+    async def pay(self, invoice_id: str, amount_micros: int, reference: str = "transfer 1") -> PaymentView:
+        """Pay an invoice, in whole or in part."""
+        body = PaymentBody(amount_micros=amount_micros, reference=reference)
+        async with self.operator() as session:
+            return await pay_invoice(session, OPERATOR, self.tenant_id, invoice_id, body)
+
+    async def top_up(self, amount_micros: int, reference: str = "transfer 1") -> PaymentView:
+        """Pay in advance."""
+        body = PaymentBody(amount_micros=amount_micros, reference=reference)
+        async with self.operator() as session:
+            return await top_up(session, OPERATOR, self.tenant_id, body, "EUR")
+
+    async def credit(self, invoice_id: str, *lines: tuple[int, int | None], reference: str = "case 1") -> InvoiceView:
+        """Credit lines, each by number and amount, or without any the whole invoice."""
+        chosen = tuple(LineCredit(line_no=number, amount_micros=amount) for number, amount in lines)
+        body = CreditBody(reference=reference, reason="agreed", lines=chosen or None)
+        async with self.operator() as session:
+            return await credit_invoice(session, OPERATOR, self.tenant_id, invoice_id, body)
+
+    async def status_of(self, invoice_id: str) -> str:
+        """Return an invoice's status."""
+        async with self.operator() as session:
+            return str((await get_invoice(session, self.tenant_id, invoice_id, drafts=True)).status)
+
+    async def account(self) -> dict[str, int]:
+        """Return what the account has spent and was paid in, in picos."""
+        async with self.operator() as session:
+            query = text("SELECT posted_picos, funded_picos FROM account WHERE tenant_id = :id")
+            row = (await session.execute(query, {"id": self.tenant_id})).one()
+            return {"posted": int(row.posted_picos), "funded": int(row.funded_picos)}
 
     async def balances(self) -> dict[str, int]:
         """Return the balance of each book that is not zero, in picos."""
