@@ -29,7 +29,7 @@ async def test_a_stranger_is_told_nothing_about_a_body(stranger: Client, body: b
     for path in ("/v1/tenants", "/v1/tenants/bank-a/projects", "/v1/tenants/bank-a/keys"):
         refused = await stranger.post(path, content=body, headers=JSON)
         assert error(refused) == (401, "invalid_api_key", None)
-    assert error(await stranger.put("/v1/tenants/bank-a/limits", content=body, headers=JSON))[0] == 401
+    assert error(await stranger.put("/v1/tenants/bank-a/limits/tenant/bank-a", content=body, headers=JSON))[0] == 401
 
 
 async def test_a_body_is_read_only_once_it_is_known_who_sent_it(stranger: Client) -> None:

@@ -2,14 +2,21 @@
 
 import asyncio
 
+from sqlalchemy import select
+
 from finpool.kernel.ids import LeaseId, ReplicaId, TenantId
 from finpool.metering.record_schemas import Intent, Outcome, Settlement
 from finpool.metering.recorder import Recorder
 from finpool.metering.spool import Spool
-from finpool.quota import repository
-from finpool.quota.repository import Holder
+from finpool.quota import grants
+from finpool.quota.grants import BudgetNeed
+from finpool.quota.limit_service import operator_limit
+from finpool.quota.models import Account
+from finpool.quota.schemas import BudgetKey, Period
+from finpool.quota.share_table import Holder
 
 BANK, LEASE = TenantId("bank-a"), LeaseId("lease_one")
+BUDGET = BudgetKey(operator_limit(BANK), Period.TOTAL)
 
 
 def settlement():
@@ -26,33 +33,37 @@ def settlement():
         cached_input_picos=1_000_000,
         output_picos=1_000_000,
         policy_version=1,
-        lease_id=LEASE,
+        lease_ids=(LEASE,),
         streamed=False,
         started_at="2026-01-01T00:00:00+00:00",
     )
     return Settlement(intent, Outcome.COMPLETED, 10, 0, 5, estimated=False, settled_at="2026-01-01T00:00:01+00:00")
 
 
-async def grant(session, holder, amount_picos):
-    await repository.rest_picos(session, BANK)
-    await asyncio.sleep(0.3)
-    await repository.grant(session, BANK, LEASE, holder, amount_picos)
+async def grow(database, holder, amount_picos, locked=None):
+    """Let the lease grow; for a test that waits in between, `locked` is set once the account is locked."""
+    need = BudgetNeed(BUDGET, LEASE, amount_picos, amount_picos)
+    async with database("inference").for_tenant(BANK) as session:
+        if locked is not None:
+            await session.execute(select(Account).filter_by(tenant_id=BANK).with_for_update())
+            locked.set()
+            await asyncio.sleep(0.3)
+        await grants.ask(session, BANK, holder, [need], [], share_of_rest=0.01)
 
 
 async def test_a_lease_grows_while_what_was_spent_of_it_is_recorded(sector, database, tmp_path):
     await sector.add_tenant(BANK, 1_000)
     spool = Spool(tmp_path, 10**9)
-    holder = Holder(ReplicaId("one"), spool.spool_id)
-    async with database("inference").for_tenant(BANK) as session:
-        await grant(session, holder, 100_000_000)
+    holder = Holder(ReplicaId("one"), spool.spool_id, "run_one")
+    await grow(database, holder, 100_000_000)
     await spool.settle(settlement())
     recorder = Recorder(database("worker"), tmp_path, ReplicaId("one"))
     try:
-        async with database("inference").for_tenant(BANK) as session:
-            growing = asyncio.create_task(grant(session, holder, 50_000_000))
-            await asyncio.sleep(0.1)
-            recording = asyncio.create_task(recorder.run_once())
-            await growing
+        locked = asyncio.Event()
+        growing = asyncio.create_task(grow(database, holder, 50_000_000, locked))
+        await locked.wait()
+        recording = asyncio.create_task(recorder.run_once())
+        await growing
         assert await recording == 1
         await spool.return_lease(BANK, LEASE)
         await recorder.run_once()
