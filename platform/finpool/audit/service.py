@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-import rfc8785
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -25,11 +24,21 @@ from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
 from finpool.kernel.ids import TenantId
 
+_AROUND_BYTES_MAX = 1024
+"""More than an entry ever takes besides its body."""
+
+_ORJSON_STRICTLY = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+"""What is no JSON is refused, as the canonical form refuses it."""
+
 # Plain SQL: the ORM would ask for the new row's id with RETURNING, and writers may not read the outbox.
-_INSERT = text(
-    "INSERT INTO audit_outbox (tenant_id, occurred_at, kind, body)"
-    " VALUES (:tenant_id, :occurred_at, :kind, CAST(:body AS jsonb))"
-)
+_INSERT = text("""
+    INSERT INTO audit_outbox (tenant_id, occurred_at, kind, body)
+    SELECT tenant_id, occurred_at, kind, CAST(body AS jsonb)
+    FROM unnest(
+        CAST(:tenant_ids AS text[]), CAST(:times AS timestamptz[]), CAST(:kinds AS text[]), CAST(:bodies AS text[])
+    ) WITH ORDINALITY AS event (tenant_id, occurred_at, kind, body, number)
+    ORDER BY number
+""")
 
 
 async def append(
@@ -45,8 +54,16 @@ async def append(
 
 async def append_all(session: AsyncSession, events: Sequence[Event]) -> None:
     """Hand many events to the log, in order, in one round trip; otherwise as `append`."""
-    if events:
-        await session.execute(_INSERT, [_row(event, now()) for event in events])
+    if not events:
+        return
+    at = now()
+    values = {
+        "tenant_ids": [event.tenant_id for event in events],
+        "times": [at] * len(events),
+        "kinds": [event.kind for event in events],
+        "bodies": [_body(event, at) for event in events],
+    }
+    await session.execute(_INSERT, values)
 
 
 async def entries(
@@ -81,29 +98,44 @@ def _trail_entry(row: AuditEntry) -> TrailEntry:
     )
 
 
-def _row(event: Event, occurred_at: datetime) -> dict[str, Any]:
+def _body(event: Event, occurred_at: datetime) -> str:
+    """Return the body as JSON; raise for one that no entry can hold."""
     if "actor" in event.body:
         raise ValueError("an audit body names its actor through the argument, or it could claim another one")
-    _refuse_fractions(event.body)
+    _refuse_what_no_entry_holds(event.body)
     content = dict(event.body) if event.actor is None else {**event.body, "actor": _described(event.actor)}
-    body = rfc8785.dumps(content)
-    around = canonical_entry(seq=SEQ_MAX, occurred_at=occurred_at, kind=event.kind, tenant_id=event.tenant_id, body={})
-    length = len(around) - len(b"{}") + len(body)
-    if length > ENTRY_BYTES_MAX:
-        raise AuditEntryTooLarge(
-            f"The audit entry for this would take {length} bytes; at most {ENTRY_BYTES_MAX} are possible."
-        )
-    return {"tenant_id": event.tenant_id, "occurred_at": occurred_at, "kind": event.kind, "body": body.decode()}
+    try:
+        # As long as the canonical JSON that the sequencer will make of it, and made in a tenth of the time.
+        body = orjson.dumps(content, option=_ORJSON_STRICTLY)
+    except orjson.JSONEncodeError as error:
+        raise ValueError(f"no audit entry can hold this: {error}") from error
+    if len(body) + _AROUND_BYTES_MAX > ENTRY_BYTES_MAX:
+        _refuse_too_long(event, occurred_at, len(body))
+    return body.decode()
 
 
 def _described(actor: Actor) -> dict[str, str]:
     return {"audience": actor.audience, "role": actor.role, "credential_id": actor.credential_id}
 
 
-def _refuse_fractions(value: object) -> None:
+def _refuse_too_long(event: Event, occurred_at: datetime, body_bytes: int) -> None:
+    around = canonical_entry(seq=SEQ_MAX, occurred_at=occurred_at, kind=event.kind, tenant_id=event.tenant_id, body={})
+    length = len(around) - len(b"{}") + body_bytes
+    if length > ENTRY_BYTES_MAX:
+        raise AuditEntryTooLarge(
+            f"The audit entry for this would take {length} bytes; at most {ENTRY_BYTES_MAX} are possible."
+        )
+
+
+def _refuse_what_no_entry_holds(value: object) -> None:
     """Postgres turns 1e20 into a whole number that canonical JSON cannot hold, which would stop the sequencer."""
+    kind = type(value)
+    if kind is str:
+        return
     if isinstance(value, float):
         raise ValueError("an audit body holds integers only: amounts are micros or picos, never fractions")
+    if kind is int and not -SEQ_MAX <= value <= SEQ_MAX:  # type: ignore[operator]
+        raise ValueError("an audit body holds no larger integers than canonical JSON does: write them as text")
     children = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
     for child in children:
-        _refuse_fractions(child)
+        _refuse_what_no_entry_holds(child)

@@ -28,6 +28,13 @@ class SpoolNotFound(Exception):
 class RecordDamaged(Exception):
     """One record of the spool cannot be decoded; it holds up those behind it until an operator decides."""
 
+    def __init__(self, seq: int, fault: str) -> None:
+        super().__init__(
+            f"record {seq} of the spool cannot be decoded ({fault}): `finpool spool export` gives it as it is,"
+            " `finpool spool repair` leaves it behind"
+        )
+        self.seq = seq
+
 
 class UsageNotFound(NotFound):
     """The tenant has no usage record of that request."""

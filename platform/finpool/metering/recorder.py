@@ -6,30 +6,48 @@ happened, and its records are skipped, or did not, and they are recorded now.
 
 import sqlite3
 from collections import Counter
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from finpool.audit import service as audit
-from finpool.audit.schemas import Event
 from finpool.catalogue import price_service as prices
-from finpool.catalogue.price_schemas import TokenPrice
 from finpool.kernel import telemetry
 from finpool.kernel.clock import now
 from finpool.kernel.database import Database
 from finpool.kernel.ids import LeaseId, ReplicaId, TenantId
 from finpool.kernel.logs import logger
 from finpool.metering import spool_file
-from finpool.metering.models import SpoolPosition, UsageRecord
-from finpool.metering.record_schemas import RecordKind, Settlement, decode_lease_return, decode_settlement
+from finpool.metering.errors import RecordDamaged, SpoolCorrupt, SpoolUnusable
+from finpool.metering.models import SpoolPosition
+from finpool.metering.record_schemas import (
+    LeaseReturn,
+    RecordKind,
+    Settlement,
+    decode_lease_return,
+    decode_settlement,
+)
+from finpool.metering.usage_rows import Numbered, event_of, insert_usage, price_of
 from finpool.quota import account_service as accounts
 
-BATCH_MAX = 500
+BATCH_MAX = 1000
 _log = logger("metering.recorder")
 _READ = "SELECT seq, kind, body FROM record WHERE seq > ? ORDER BY seq LIMIT ?"
+_Row = tuple[int, str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """The spool as this recorder has it open; which file that is tells when another has taken its place."""
+
+    connection: sqlite3.Connection
+    lock: IO[bytes]
+    spool_id: str
+    identity: tuple[int, int] | None
 
 
 class Recorder:
@@ -37,23 +55,32 @@ class Recorder:
 
     def __init__(self, database: Database, directory: Path, replica_id: ReplicaId) -> None:
         self._database = database
+        self._directory = directory
         self._replica_id = replica_id
-        self._connection = spool_file.connect(directory)
-        self._spool_id = spool_file.spool_id(self._connection)
+        self._open: _Open | None = None
+        self._refused: tuple[object, SpoolCorrupt] | None = None
         self._batch_max = BATCH_MAX
 
     def close(self) -> None:
         """Close the spool's file."""
-        self._connection.close()
+        if self._open is not None:
+            self._open.connection.close()
+            self._open.lock.close()
+            self._open = None
 
     async def run_once(self) -> int:
-        """Record the next batch; returns how many records it held, 0 if there was none."""
+        """Record the next batch; returns how many records it held, 0 if there was none.
+
+        Raises `SpoolUnusable` or `SpoolCorrupt` for a file that cannot be read, and `RecordDamaged` for a record that
+        cannot be decoded: it is named and never skipped, and an operator decides.
+        """
+        spool = self._spool()
         settlements: list[Settlement] = []
-        rows: list[tuple[int, str, bytes]] = []
+        rows: list[_Row] = []
         try:
             async with self._database.across_tenants() as session:
                 position = await self._lock_position(session)
-                rows = self._connection.execute(_READ, (position, self._batch_max)).fetchall()
+                rows = self._read(spool, position)
                 if rows:
                     settlements = await self._record(session, rows)
                     await self._move_position(session, rows[-1][0])
@@ -63,135 +90,142 @@ class Recorder:
         self._batch_max = min(BATCH_MAX, self._batch_max * 2)
         for each in settlements:
             _count(each)
-        recorded_up_to = rows[-1][0] if rows else position
-        self._trim(recorded_up_to)
+        self._trim(rows[-1][0] if rows else position)
+        if not rows and spool_file.identity(self._directory) != spool.identity:
+            _log.error("the spool was deleted or replaced; what could still be read of it is recorded")
+            self.close()
         return len(rows)
 
-    def lag(self) -> int:
-        """Return how many records wait in the spool."""
-        return int(self._connection.execute("SELECT count(*) FROM record").fetchone()[0])
+    def _spool(self) -> _Open:
+        """Return the spool, opened if it is not; a file that was refused is not read again until it has changed."""
+        if self._open is None:
+            stamp = _stamp(self._directory)
+            if self._refused is not None and self._refused[0] == stamp:
+                raise self._refused[1]
+            try:
+                self._open = _opened(self._directory)
+            except SpoolCorrupt as error:
+                self._refused = (stamp, error)
+                raise
+            self._refused = None
+        return self._open
+
+    def _read(self, spool: _Open, position: int) -> list[_Row]:
+        try:
+            with spool_file.translated(self._directory / spool_file.FILE_NAME):
+                return spool.connection.execute(_READ, (position, self._batch_max)).fetchall()
+        except SpoolUnusable:
+            # Closed, so that an operator can repair it, and opened again once that is done.
+            self.close()
+            raise
 
     async def _lock_position(self, session: AsyncSession) -> int:
-        key = {"replica_id": self._replica_id, "spool_id": self._spool_id}
+        key = self._key()
         await session.execute(insert(SpoolPosition).values(**key, seq=0, updated_at=now()).on_conflict_do_nothing())
         row = (await session.execute(select(SpoolPosition).filter_by(**key).with_for_update())).scalar_one()
         return row.seq
 
     async def _move_position(self, session: AsyncSession, seq: int) -> None:
-        moved = update(SpoolPosition).filter_by(replica_id=self._replica_id, spool_id=self._spool_id)
+        moved = update(SpoolPosition).filter_by(**self._key())
         await session.execute(moved.values(seq=seq, updated_at=now()))
 
-    async def _record(self, session: AsyncSession, rows: list[tuple[int, str, bytes]]) -> list[Settlement]:
+    def _key(self) -> dict[str, str]:
+        return {"replica_id": self._replica_id, "spool_id": self._spool().spool_id}
+
+    async def _record(self, session: AsyncSession, rows: list[_Row]) -> list[Settlement]:
         """Apply one batch; returns its settlements."""
-        settlements = [(seq, decode_settlement(body)) for seq, kind, body in rows if kind == RecordKind.SETTLEMENT]
-        returned = [decode_lease_return(body) for _, kind, body in rows if kind == RecordKind.LEASE_RETURN]
-        tenants = {each.intent.tenant_id for _, each in settlements} | {each.tenant_id for each in returned}
-        await accounts.lock_accounts(session, {TenantId(each) for each in tenants})
+        decoded = [(row[0], _decoded(row)) for row in rows]
+        settlements = [(seq, each) for seq, each in decoded if isinstance(each, Settlement)]
+        returned = [
+            (TenantId(each.tenant_id), LeaseId(each.lease_id)) for _, each in decoded if isinstance(each, LeaseReturn)
+        ]
+        tenants = {TenantId(each.intent.tenant_id) for _, each in settlements} | {
+            tenant_id for tenant_id, _ in returned
+        }
+        await accounts.lock_accounts(session, tenants)
         if settlements:
             await self._insert_usage(session, settlements)
             costs: Counter[tuple[TenantId, tuple[LeaseId, ...]]] = Counter()
             for _, each in settlements:
                 lease_ids = tuple(LeaseId(lease_id) for lease_id in each.intent.lease_ids)
                 costs[(TenantId(each.intent.tenant_id), lease_ids)] += each.cost_picos
-            await accounts.post(session, costs, f"{self._spool_id}/{settlements[0][0]}-{settlements[-1][0]}")
+            await accounts.post(session, costs, f"{self._spool().spool_id}/{settlements[0][0]}-{settlements[-1][0]}")
         if returned:
-            leases = [(TenantId(each.tenant_id), LeaseId(each.lease_id)) for each in returned]
-            await accounts.close_leases(session, leases)
+            await accounts.close_leases(session, returned)
         return [each for _, each in settlements]
 
     async def _insert_usage(self, session: AsyncSession, settlements: list[tuple[int, Settlement]]) -> None:
         """Write usage records, numbered in the order in which they are committed, and the events about them."""
         counts = Counter(TenantId(each.intent.tenant_id) for _, each in settlements)
         following = await accounts.number_usage(session, counts)
-        values, at = [], now()
+        usage: list[Numbered] = []
         for seq, each in settlements:
             tenant_id = TenantId(each.intent.tenant_id)
-            numbered = {"usage_seq": following[tenant_id], "recorded_at": at}
-            values.append(_usage_row(self._replica_id, seq, each) | numbered)
+            usage.append(Numbered(seq, following[tenant_id], each))
             following[tenant_id] += 1
-        await prices.register(session, {_price(each) for _, each in settlements})
-        await session.execute(insert(UsageRecord), values)
-        await audit.append_all(session, [_event(each) for _, each in settlements])
+        await prices.register(session, {price_of(each) for _, each in settlements})
+        await insert_usage(session, self._replica_id, usage, now())
+        await audit.append_all(session, [event_of(each) for _, each in settlements])
 
-    def _narrow_down(self, rows: list[tuple[int, str, bytes]], error: Exception) -> None:
-        """Take one record at a time after a failure, so that one that cannot be recorded holds up as few as possible.
+    def _narrow_down(self, rows: list[_Row], error: Exception) -> None:
+        """After a failure, take what is ahead of a damaged record, or one record at a time.
 
-        It is never skipped: it is named, and an operator decides.
+        So one that cannot be recorded holds up as few as possible. It is never skipped: an operator decides.
         """
+        if isinstance(error, RecordDamaged) and (ahead := sum(row[0] < error.seq for row in rows)):
+            self._batch_max = ahead
+            return
         self._batch_max = 1
         if len(rows) == 1:
             seq, kind, _ = rows[0]
-            _log.error("a record cannot be recorded", seq=seq, kind=kind, error=type(error).__name__)
+            _log.error(
+                "a record cannot be recorded",
+                seq=seq,
+                kind=kind,
+                error=type(error).__name__,
+                commands=spool_file.COMMANDS,
+            )
 
     def _trim(self, seq: int) -> None:
         """Delete what is recorded; if the replica is writing just now, the next time will do."""
         try:
-            self._connection.execute("DELETE FROM record WHERE seq <= ?", (seq,))
+            self._spool().connection.execute("DELETE FROM record WHERE seq <= ?", (seq,))
         except sqlite3.OperationalError:
             return
+        except sqlite3.DatabaseError:
+            # Damaged: closed, so that the next run says so and an operator can repair it.
+            self.close()
 
 
-def _usage_row(replica_id: ReplicaId, seq: int, settlement: Settlement) -> dict[str, object]:
-    intent = settlement.intent
-    return {
-        "tenant_id": intent.tenant_id,
-        "request_id": intent.request_id,
-        "project_id": intent.project_id,
-        "key_id": intent.key_id,
-        "model_id": intent.model_id,
-        "weights_sha256": intent.weights_sha256,
-        "price_version": intent.price_version,
-        "currency": intent.currency,
-        "input_tokens": settlement.input_tokens,
-        "cached_input_tokens": settlement.cached_input_tokens,
-        "output_tokens": settlement.output_tokens,
-        "cost_picos": settlement.cost_picos,
-        "outcome": settlement.outcome.value,
-        "estimated": settlement.estimated,
-        "streamed": intent.streamed,
-        "policy_version": intent.policy_version,
-        "lease_ids": list(intent.lease_ids),
-        "tier": intent.tier,
-        "replica_id": replica_id,
-        "spool_seq": seq,
-        "started_at": datetime.fromisoformat(intent.started_at),
-        "settled_at": datetime.fromisoformat(settlement.settled_at),
-    }
+def _opened(directory: Path) -> _Open:
+    connection = spool_file.connect(directory)
+    try:
+        lock = spool_file.lock_reading(directory)
+    except BaseException:
+        connection.close()
+        raise
+    return _Open(connection, lock, spool_file.spool_id(connection), spool_file.identity(directory))
 
 
-def _price(settlement: Settlement) -> TokenPrice:
-    intent = settlement.intent
-    return TokenPrice(
-        price_version=intent.price_version,
-        model_id=intent.model_id,
-        currency=intent.currency,
-        input_picos=intent.input_picos,
-        cached_input_picos=intent.cached_input_picos,
-        output_picos=intent.output_picos,
-    )
+def _decoded(row: _Row) -> Settlement | LeaseReturn:
+    seq, kind, body = row
+    try:
+        if kind == RecordKind.SETTLEMENT:
+            return decode_settlement(body)
+        if kind == RecordKind.LEASE_RETURN:
+            return decode_lease_return(body)
+    except (ValueError, LookupError, TypeError) as error:
+        raise RecordDamaged(seq, str(error)) from error
+    raise RecordDamaged(seq, f"its kind {kind!r} is not known")
 
 
-def _event(settlement: Settlement) -> Event:
-    intent = settlement.intent
-    body = {
-        "request_id": intent.request_id,
-        "project_id": intent.project_id,
-        "key_id": intent.key_id,
-        "model_id": intent.model_id,
-        "weights_sha256": intent.weights_sha256,
-        "price_version": intent.price_version,
-        "policy_version": intent.policy_version,
-        "input_tokens": settlement.input_tokens,
-        "cached_input_tokens": settlement.cached_input_tokens,
-        "output_tokens": settlement.output_tokens,
-        "cost_picos": str(settlement.cost_picos),
-        "currency": intent.currency,
-        "outcome": settlement.outcome.value,
-        "estimated": settlement.estimated,
-        "started_at": intent.started_at,
-        "settled_at": settlement.settled_at,
-    }
-    return Event(kind="usage.recorded", tenant_id=TenantId(intent.tenant_id), actor=None, body=body)
+def _stamp(directory: Path) -> object:
+    """Return what changes whenever the spool's file does."""
+    try:
+        found = (directory / spool_file.FILE_NAME).stat()
+    except OSError as error:
+        return error.errno
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _count(settlement: Settlement) -> None:
