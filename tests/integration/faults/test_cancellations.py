@@ -7,6 +7,8 @@ from contextlib import suppress
 
 import pytest
 
+from finpool.billing.contract_schemas import Quote
+from finpool.catalogue.price_schemas import Tier
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.gateway.admission import Admitted
 from finpool.gateway.call import Call
@@ -21,14 +23,18 @@ from finpool.metering.meter_service import Metering
 from finpool.metering.recorder import Recorder
 from finpool.metering.spool import Spool
 from finpool.metering.spool_file import FILE_NAME
-from finpool.quota.leases import Leases
-from finpool.quota.repository import Holder
-from finpool.quota.service import LimitDirectory, Quota
+from finpool.quota.allotments import Allotments
+from finpool.quota.directory import LimitDirectory
+from finpool.quota.limit_service import operator_limit, write_limits
+from finpool.quota.schemas import Limits, Rate
+from finpool.quota.service import Quota
+from finpool.quota.share_table import Holder
 from finpool.serving.service import Backends
 
 MODEL = ModelId("smollm2-135m-instruct")
 BANK = TenantId("bank-a")
 RUNS = 200
+QUOTE = Quote("v1", MODEL, "CNY", 1_000_000, 500_000, 2_000_000, Tier.STANDARD)
 
 
 class Path:
@@ -40,9 +46,11 @@ class Path:
         self.directory = directory
         self.recorder = Recorder(database("worker"), directory, ReplicaId("one"))
         self.limits = LimitDirectory()
-        holder = Holder(ReplicaId("one"), spool.spool_id)
-        self.leases = Leases(database("inference"), holder, spool.return_lease, share_of_rest=0.01, idle_seconds=0.001)
-        self.quota = Quota(self.limits, self.leases)
+        holder = Holder(ReplicaId("one"), spool.spool_id, "run_one")
+        self.allotments = Allotments(
+            database("inference"), holder, spool.return_lease, share_of_rest=0.01, idle_seconds=0.001
+        )
+        self.quota = Quota(self.limits, self.allotments)
         self.queue = FairQueue(2, waiting_max=6, wait_seconds_max=0.2)
         self.backends = Backends(settings)
         self.calls = OpenCalls()
@@ -53,6 +61,7 @@ class Path:
             request_id=RequestId(new_id("req")),
             actor=actor,
             model=self.model,
+            quote=QUOTE,
             policy_version=1,
             streamed=True,
             engine_body={"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5},
@@ -75,9 +84,16 @@ class Path:
         finally:
             connection.close()
 
+    def under_way(self):
+        """Count the calls that hold a place of the limited concurrency."""
+        shares = self.allotments.shares._shares.get(BANK, {}).values()
+        return sum(share.used(0.0) for share in shares if share.key.rate is Rate.CONCURRENCY)
+
     async def return_everything(self):
-        self.leases.drain(None)
-        await self.leases.return_unused()
+        while tasks := list(self.allotments._tasks):
+            await asyncio.gather(*tasks)
+        self.allotments.leases.drain(None)
+        await self.allotments.return_unused()
         while await self.recorder.run_once():
             pass
 
@@ -96,6 +112,17 @@ async def path(database, settings, sector, engine, engine_port, tmp_path):
     await spool.close()
 
 
+async def known_bank(path, sector, database):
+    """Create a bank whose budget suffices and whose concurrency is counted; returns the id of its key."""
+    key_id, _ = await sector.add_tenant(BANK, 1_000_000)
+    async with database("operator").across_tenants() as session:
+        limits = Limits(budget_total_micros=1_000_000, concurrency=RUNS)
+        await write_limits(session, BANK, operator_limit(BANK), limits)
+    async with database("inference").across_tenants() as session:
+        await path.limits.load(session, None)
+    return key_id
+
+
 async def serve(path, key_id, completed):
     call = path.call(key_id)
     async with call:
@@ -108,7 +135,7 @@ async def serve(path, key_id, completed):
 async def require_nothing_held(path, sector):
     assert path.queue._in_flight == 0
     assert path.queue._waiting == {}
-    assert path.quota._rates[BANK].under_way == 0
+    assert path.under_way() == 0
     assert path.intents() == []
     await path.return_everything()
     account = await sector.account(BANK)
@@ -121,9 +148,7 @@ async def require_nothing_held(path, sector):
 async def test_calls_cancelled_at_random_moments_leave_nothing_held(path, sector, database, engine, seed):
     chance = random.Random(seed)
     engine.pause_seconds = 0.001
-    key_id, _ = await sector.add_tenant(BANK, 1_000_000)
-    async with database("operator").across_tenants() as session:
-        await path.limits.load(session, None)
+    key_id = await known_bank(path, sector, database)
     completed, tasks = [], []
     for _ in range(RUNS):
         task = asyncio.create_task(serve(path, key_id, completed))
@@ -132,8 +157,8 @@ async def test_calls_cancelled_at_random_moments_leave_nothing_held(path, sector
             asyncio.get_running_loop().call_later(chance.uniform(0, 0.04), task.cancel)
         await asyncio.sleep(chance.uniform(0, 0.008))
         if chance.random() < 0.1:
-            path.leases.drain(BANK)
-            await path.leases.return_unused()
+            path.allotments.leases.drain(BANK)
+            await path.allotments.return_unused()
     results = await asyncio.gather(*tasks, return_exceptions=True)
     await path.calls.wait_until_none()
     unexpected = [each for each in results if not isinstance(each, type(None) | asyncio.CancelledError | QueueRefusal)]
@@ -147,11 +172,9 @@ async def test_calls_cancelled_at_random_moments_leave_nothing_held(path, sector
 
 async def test_a_spool_that_fails_for_a_while_keeps_no_reservation(path, sector, database, engine, monkeypatch):
     monkeypatch.setattr("finpool.gateway.call.RETRY_SECONDS", 0.05)
-    key_id, _ = await sector.add_tenant(BANK, 1_000_000)
-    async with database("operator").across_tenants() as session:
-        await path.limits.load(session, None)
+    key_id = await known_bank(path, sector, database)
     call = path.call(key_id)
-    write_group = path.spool._write_group
+    write_group = path.spool._writer._write_group
 
     def disk_full(writes):
         raise sqlite3.OperationalError("database or disk is full")
@@ -160,14 +183,14 @@ async def test_a_spool_that_fails_for_a_while_keeps_no_reservation(path, sector,
         async with call:
             async for _ in call.chunks():
                 pass
-            monkeypatch.setattr(path.spool, "_write_group", disk_full)
+            monkeypatch.setattr(path.spool._writer, "_write_group", disk_full)
             await call.complete()
 
     with pytest.raises(SpoolUnavailable):
         await serve_until_the_disk_is_full()
     assert path.intents()
-    assert path.quota._rates[BANK].under_way == 1
-    monkeypatch.setattr(path.spool, "_write_group", write_group)
+    assert path.under_way() == 1
+    monkeypatch.setattr(path.spool._writer, "_write_group", write_group)
     async with asyncio.timeout(10):
         await path.calls.wait_until_none()
     (record,) = await require_nothing_held(path, sector)
@@ -177,9 +200,7 @@ async def test_a_spool_that_fails_for_a_while_keeps_no_reservation(path, sector,
 
 async def test_the_end_of_the_process_waits_for_calls_that_are_just_being_cancelled(path, sector, database, engine):
     engine.pause_seconds = 1.0
-    key_id, _ = await sector.add_tenant(BANK, 1_000_000)
-    async with database("operator").across_tenants() as session:
-        await path.limits.load(session, None)
+    key_id = await known_bank(path, sector, database)
     task = asyncio.create_task(serve(path, key_id, []))
     for _ in range(500):
         if engine.under_way:

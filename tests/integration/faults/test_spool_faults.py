@@ -88,5 +88,5 @@ async def test_what_is_committed_is_never_reported_as_failed(spool, monkeypatch)
     def unreadable():
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(spool, "_bytes_used", unreadable)
+    monkeypatch.setattr(spool._writer, "_bytes_used", unreadable)
     await spool.intend(INTENT)
