@@ -12,8 +12,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from finpool.apps import tenant
 from finpool.apps.gatekeeper import TenantGatekeeper
 from finpool.apps.health import database_reachable, health_router
+from finpool.apps.opening import opened_when_usable, spool_takes_work
 from finpool.billing.price_directory_service import PriceDirectory
 from finpool.catalogue.service import Catalogue, default_directory
+from finpool.gateway.routes import direct_router
 from finpool.gateway.routes import router as gateway_router
 from finpool.gateway.service import Gateway
 from finpool.identity.service import KeyDirectory
@@ -54,12 +56,27 @@ class InferenceDoor:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Gateway]:
-        """Start everything, yield the gateway, and stop in reverse: calls end, leases go back, the spool closes."""
-        settings = self.settings
+        """Start everything, yield the gateway, and stop in reverse."""
+        async with self.follow(), self.serve() as (gateway, _):
+            yield gateway
+
+    @asynccontextmanager
+    async def follow(self) -> AsyncIterator[None]:
+        """Keep keys, policy, limits and prices up to date."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.database.close)
             await self.feed.start()
             stack.push_async_callback(self.feed.close)
+            yield
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator[tuple[Gateway, Spool]]:
+        """Open what serves requests, and stop it in reverse: calls end, leases go back, the spool closes.
+
+        Raises `SpoolUnusable` for a spool whose file cannot be used.
+        """
+        settings = self.settings
+        async with AsyncExitStack() as stack:
             spool = Spool(settings.spool_path, settings.spool_bytes_max)
             stack.push_async_callback(spool.close)
             await require_current(spool, self.database, ReplicaId(settings.replica_id))
@@ -87,7 +104,7 @@ class InferenceDoor:
                 backends=backends,
             )
             stack.push_async_callback(gateway.close)
-            yield gateway
+            yield gateway, spool
 
 
 class TenantDispatch:
@@ -110,8 +127,11 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with tenant_app.router.lifespan_context(tenant_app), door.open() as gateway:
-            app.state.gateway = gateway
+        async with (
+            tenant_app.router.lifespan_context(tenant_app),
+            door.follow(),
+            opened_when_usable(door.serve, settings.spool_path, app.state),
+        ):
             yield
 
     app = new_door("inference", body_bytes_max=settings.body_bytes_max, lifespan=lifespan)
@@ -119,7 +139,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.feed = door.feed
     app.state.gatekeeper = door.gatekeeper
     app.add_middleware(TenantDispatch, tenant_app=tenant_app)
-    app.include_router(health_router({"database": database_reachable, "snapshot": _snapshot_fresh}))
+    checks = {"database": database_reachable, "snapshot": _snapshot_fresh, "spool": spool_takes_work}
+    app.include_router(health_router(checks))
+    app.include_router(direct_router)
     app.include_router(gateway_router)
     return app
 

@@ -39,8 +39,8 @@ class TokenUsage:
     output_tokens: int
 
     def __post_init__(self) -> None:
-        counts = (self.input_tokens, self.cached_input_tokens, self.output_tokens)
-        if not all(0 <= count <= TOKENS_MAX for count in counts) or self.cached_input_tokens > self.input_tokens:
+        in_order = 0 <= self.cached_input_tokens <= self.input_tokens <= TOKENS_MAX
+        if not in_order or not 0 <= self.output_tokens <= TOKENS_MAX:
             raise ValueError(f"impossible token usage: {self}")
 
 

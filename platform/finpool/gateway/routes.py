@@ -11,6 +11,7 @@ from finpool.gateway.errors import IdempotencyUnsupported
 from finpool.gateway.intake import parse_chat_request, require_json
 from finpool.gateway.render import Renderer
 from finpool.gateway.routes_answers import StreamedAnswer, WholeAnswer
+from finpool.gateway.routes_direct import DirectRoute
 from finpool.gateway.service import Gateway
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
@@ -18,6 +19,7 @@ from finpool.kernel.ids import RequestId
 from finpool.kernel.web import DoorRoute, requires
 
 router = APIRouter(prefix="/v1", tags=["inference"], route_class=DoorRoute)
+direct_router = APIRouter(prefix="/v1", tags=["inference"], route_class=DirectRoute)
 
 Caller = Annotated[Actor, Depends(requires("inference:call"))]
 Reader = Annotated[Actor, Depends(requires("model:read"))]
@@ -39,7 +41,7 @@ async def get_model(model_id: str, request: Request, actor: Reader) -> dict[str,
     return _model(model, gateway.price(actor, model), gateway.started_at)
 
 
-@router.post("/chat/completions")
+@direct_router.post("/chat/completions")
 async def create_chat_completion(request: Request, actor: Caller) -> Response:
     """Complete a chat, whole or streamed."""
     gateway: Gateway = request.app.state.gateway

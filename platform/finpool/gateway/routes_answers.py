@@ -28,11 +28,13 @@ class Answer(Response, ABC):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve until the answer is sent or the client is gone; a client that goes cancels the call."""
-        serving = asyncio.ensure_future(self._serve(_to_a_reader(send)))
+        reader = Reader(send)
+        serving = reader.watched = asyncio.ensure_future(self._serve(reader.send))
         leaving = asyncio.ensure_future(_disconnected(receive))
         try:
             await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            reader.leave()
             leaving.cancel()
             if not serving.done():
                 serving.cancel()
@@ -92,17 +94,36 @@ class StreamedAnswer(Answer):
             await send({"type": "http.response.body", "body": last})
 
 
-def _to_a_reader(send: Send) -> Send:
-    """Give up a client that does not read: it counts as gone, and holds no slot of the engine any longer."""
+class Reader:
+    """A client, given up when it does not read: it counts as gone, and holds no slot of the engine any longer.
 
-    async def send_in_time(message: Message) -> None:
-        try:
-            async with asyncio.timeout(CLIENT_READ_SECONDS_MAX):
-                await send(message)
-        except TimeoutError:
-            raise asyncio.CancelledError("the client stopped reading") from None
+    One timer watches the whole answer: one for each part would cost more than sending it.
+    """
 
-    return send_in_time
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._loop = asyncio.get_running_loop()
+        self._waits_since: float | None = None
+        self._timer = self._loop.call_later(CLIENT_READ_SECONDS_MAX, self._look)
+        self.watched: asyncio.Future[None] | None = None
+
+    async def send(self, message: Message) -> None:
+        """Send a part; it waits for as long as the client reads more slowly than it is sent to."""
+        self._waits_since = self._loop.time()
+        await self._send(message)
+        self._waits_since = None
+
+    def leave(self) -> None:
+        """Watch no longer."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        since = self._loop.time() if self._waits_since is None else self._waits_since
+        waits_seconds = since + CLIENT_READ_SECONDS_MAX - self._loop.time()
+        if waits_seconds <= 0 and self.watched is not None:
+            self.watched.cancel("the client stopped reading")
+        else:
+            self._timer = self._loop.call_later(max(waits_seconds, 0.01), self._look)
 
 
 async def _send_part(send: Send, part: bytes) -> None:

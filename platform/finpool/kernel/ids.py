@@ -1,7 +1,8 @@
 """Typed identifiers and how new ones are made."""
 
 import re
-import secrets
+from base64 import b32encode
+from os import urandom
 from typing import NewType
 
 from finpool.kernel.errors import InvalidRequest
@@ -19,12 +20,13 @@ SLUG_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 
 _SLUG = re.compile(SLUG_PATTERN)
 _CLIENT_REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
-_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+_RANDOM_BYTES = 15
 
 
 def new_id(prefix: str) -> str:
-    """Return `prefix` + `_` + 24 random characters (124 bits), unique for all practical purposes."""
-    return f"{prefix}_" + "".join(secrets.choice(_ALPHABET) for _ in range(24))
+    """Return `prefix` + `_` + 24 random characters (120 bits), unique for all practical purposes."""
+    # One system call for all: every request gets an id, and a character at a time took a tenth of a millisecond.
+    return f"{prefix}_{b32encode(urandom(_RANDOM_BYTES)).decode().lower()}"
 
 
 def slug(value: str, *, param: str) -> str:

@@ -115,7 +115,7 @@ class DoorRoute(APIRoute):
         handler = super().get_route_handler()
         if self.body_field is None:
             return handler
-        guards = _guards(self.dependant)
+        guards = guards_of(self.dependant)
 
         async def guarded(request: Request) -> Response:
             for guard in guards:
@@ -125,9 +125,10 @@ class DoorRoute(APIRoute):
         return guarded
 
 
-def _guards(dependant: Dependant) -> list[Callable[[Request], Awaitable[Actor]]]:
+def guards_of(dependant: Dependant) -> list[Callable[[Request], Awaitable[Actor]]]:
+    """Return the guards (`requires`) that a route declares."""
     own = [dependant.call] if dependant.call is not None and hasattr(dependant.call, "permission") else []
-    return own + [guard for each in dependant.dependencies for guard in _guards(each)]
+    return own + [guard for each in dependant.dependencies for guard in guards_of(each)]
 
 
 def _require_own_organization(request: Request, actor: Actor) -> None:

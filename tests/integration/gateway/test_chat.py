@@ -4,6 +4,7 @@ import asyncio
 
 import aiohttp
 import openai
+import orjson
 import pytest
 
 MODEL = "smollm2-135m-instruct"
@@ -167,3 +168,22 @@ async def test_few_requests_are_in_flight_however_many_come(bank):
         await asyncio.gather(*calls)
     assert bank.engine.under_way_max == 4
     assert len(await bank.usage("bank-a")) == 12
+
+
+async def test_a_client_that_does_not_read_is_given_up_and_pays_what_was_generated(bank, monkeypatch):
+    monkeypatch.setattr("finpool.gateway.routes_answers.CLIENT_READ_SECONDS_MAX", 0.3)
+    bank.engine.output_tokens = 10**6
+    key = await bank.add_tenant("bank-a", budget_total_micros=10**9)
+    body = orjson.dumps({"model": MODEL, "messages": HELLO, "stream": True, "max_tokens": 1000})
+    _, writer = await asyncio.open_connection("127.0.0.1", bank.door_port, limit=1024)
+    writer.write(
+        f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+    )
+    async with asyncio.timeout(30):
+        while not bank.engine.aborted:
+            await asyncio.sleep(0.05)
+    (record,) = await bank.usage("bank-a")
+    assert record["outcome"] == "aborted"
+    assert 0 < record["output_tokens"] < 10**6
+    writer.close()

@@ -60,6 +60,7 @@ def serve_door(name: str, settings: Settings, port: int, drain_seconds: int) -> 
         lifespan="on",
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         log_config=None,
         timeout_graceful_shutdown=drain_seconds,
     )
