@@ -23,6 +23,8 @@ from finpool.billing.contract_schemas import (
     UpcomingContract,
     shares,
 )
+from finpool.billing.errors import NotAWholeAmount
+from finpool.billing.invoice_lines import minor_unit_micros
 from finpool.billing.price_directory_service import PriceDirectory, QuoteHeld, terms_at
 from finpool.catalogue.price_schemas import FOR_EVER, Tier
 from finpool.catalogue.price_service import beginning
@@ -133,7 +135,10 @@ async def membership_fee_micros(session: AsyncSession, tenant_id: TenantId, mont
 async def set_pool_cost(
     session: AsyncSession, actor: Actor, month: date, currency: str, body: NewPoolCost
 ) -> PoolMonth:
-    """Set what the pool costs in a month; what is set already is no change."""
+    """Set what the pool costs in a month; what is set already is no change. Raises `NotAWholeAmount`."""
+    unit = minor_unit_micros(currency)
+    if body.amount_micros % unit:
+        raise NotAWholeAmount(unit)
     held = await repository.pool_cost(session, month)
     if held is None or _cost(held) != body:
         version = held.version + 1 if held is not None else 1
@@ -156,7 +161,8 @@ async def pool_month(session: AsyncSession, month: date) -> PoolMonth:
     """Return a month's cost and its members' fees; raises `PoolCostNotSet`.
 
     Members are the tenants with a weight in the contract that holds as the month ends. Contracts do not begin in the
-    past, so the fees of a month that is over do not change unless its cost is set again.
+    past, so the fees of a month that is over do not change unless its cost is set again. Fees are whole minor units of
+    the currency, so that invoices need not round them and together bill the cost to the last cent.
     """
     month = month_start(month).date()
     cost = await repository.pool_cost(session, month)
@@ -168,8 +174,9 @@ async def pool_month(session: AsyncSession, month: date) -> PoolMonth:
         if contract.valid_from <= last:
             weights[TenantId(contract.tenant_id)] = contract.pool_weight
     weights = {tenant_id: weight for tenant_id, weight in weights.items() if weight > 0}
-    fees = shares(cost.amount_micros, cost.equal_share_basis_points, weights)
-    listed = [Fee(tenant_id=each, pool_weight=weights[each], fee_micros=fees[each]) for each in sorted(fees)]
+    unit = minor_unit_micros(cost.currency)
+    units = shares(cost.amount_micros // unit, cost.equal_share_basis_points, weights)
+    listed = [Fee(tenant_id=each, pool_weight=weights[each], fee_micros=units[each] * unit) for each in sorted(units)]
     return PoolMonth(**{**cost.model_dump(), "fees": listed})
 
 

@@ -123,19 +123,19 @@ async def test_not_even_the_owner_of_the_schema_changes_a_contract(admin, create
         await owner.close()
 
 
-async def test_the_pools_cost_is_shared_to_the_micro_among_members(admin, create_bank, database):
+async def test_the_pools_cost_is_shared_to_the_cent_among_members(admin, create_bank, database):
     for bank, weight in (("bank-a", 600), ("bank-b", 300), ("bank-c", 0)):
         await create_bank(bank)
         await admin.post(f"/v1/tenants/{bank}/contracts", json=terms(weight=weight))
     missing = await admin.get(f"/v1/pool-costs/{MONTH}")
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "pool_cost_not_set")
-    cost = {"amount_micros": 1_000_001, "equal_share_basis_points": 4_000}
+    cost = {"amount_micros": 10_010_000, "equal_share_basis_points": 4_000}
     answer = (await admin.put(f"/v1/pool-costs/{MONTH}", json=cost)).json()
     fees = {each["tenant_id"]: each["fee_micros"] for each in answer["fees"]}
-    assert fees == {"bank-a": 600_001, "bank-b": 400_000}
+    assert fees == {"bank-a": 6_010_000, "bank-b": 4_000_000}
     assert (answer["currency"], answer["version"]) == ("CNY", 1)
     async with database("operator").across_tenants() as session:
-        for bank, fee in (("bank-a", 600_001), ("bank-c", 0)):
+        for bank, fee in (("bank-a", 6_010_000), ("bank-c", 0)):
             month = now().date()
             assert await contract_service.membership_fee_micros(session, TenantId(bank), month) == fee
 
@@ -146,7 +146,7 @@ async def test_a_members_weight_in_a_month_is_that_of_its_end(admin, create_bank
     await admin.post(PATH, json=terms(weight=1))
     await admin.post(PATH, json=terms(weight=0, valid_from=later(days=40)))
     await admin.post("/v1/tenants/bank-b/contracts", json=terms(weight=1, valid_from=later(days=40)))
-    cost = {"amount_micros": 10, "equal_share_basis_points": 0}
+    cost = {"amount_micros": 10_000, "equal_share_basis_points": 0}
     this_month, after = MONTH, (now() + timedelta(days=75)).strftime("%Y-%m")
     for month, members in ((this_month, ["bank-a"]), (after, ["bank-b"])):
         answer = (await admin.put(f"/v1/pool-costs/{month}", json=cost)).json()
@@ -154,15 +154,24 @@ async def test_a_members_weight_in_a_month_is_that_of_its_end(admin, create_bank
 
 
 async def test_a_months_cost_set_again_is_a_new_version_and_the_old_one_stays(admin, clean_postgres):
-    for amount in (10, 20, 20):
+    for amount in (10_000, 20_000, 20_000):
         body = {"amount_micros": amount, "equal_share_basis_points": 0}
         answer = (await admin.put("/v1/pool-costs/2026-11", json=body)).json()
-    assert (answer["version"], answer["amount_micros"], answer["fees"]) == (2, 20, [])
+    assert (answer["version"], answer["amount_micros"], answer["fees"]) == (2, 20_000, [])
     owner = await asyncpg.connect(clean_postgres.urls["owner"])
     try:
-        assert await owner.fetchval("SELECT array_agg(amount_micros ORDER BY version) FROM pool_cost") == [10, 20]
+        assert await owner.fetchval("SELECT array_agg(amount_micros ORDER BY version) FROM pool_cost") == [
+            10_000,
+            20_000,
+        ]
     finally:
         await owner.close()
+
+
+async def test_a_months_cost_is_a_whole_number_of_the_smallest_coin(admin):
+    body = {"amount_micros": 10_001, "equal_share_basis_points": 0}
+    refused = await admin.put("/v1/pool-costs/2026-11", json=body)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "not_a_whole_amount")
 
 
 @pytest.mark.parametrize("month", ["2026-13", "2026-1", "1999-01", "november"])
@@ -186,7 +195,7 @@ async def test_a_commitment_holds_for_whole_months_only(admin, create_bank, data
 async def test_who_agreed_what_is_on_record(admin, create_bank, database):
     await create_bank()
     await admin.post(PATH, json=terms(500, 10, 20, payment="prepaid"))
-    await admin.put(f"/v1/pool-costs/{MONTH}", json={"amount_micros": 1, "equal_share_basis_points": 2})
+    await admin.put(f"/v1/pool-costs/{MONTH}", json={"amount_micros": 10_000, "equal_share_basis_points": 2})
     async with database("worker").across_tenants() as session:
         connection = await session.connection()
         rows = await connection.exec_driver_sql(

@@ -1,4 +1,4 @@
-"""The sector shares what the pool costs: to the last micro, and no bank pays less for weighing more."""
+"""The sector shares what the pool costs: to the last unit, and no bank pays less for weighing more."""
 
 from random import Random
 
@@ -43,7 +43,7 @@ def test_a_bank_that_grows_alone_pays_no_less(
 
 
 @given(amounts, basis_points, members)
-def test_each_share_is_within_one_micro_of_the_formula(amount: int, points: int, weights: dict[TenantId, int]) -> None:
+def test_each_share_is_within_one_unit_of_the_formula(amount: int, points: int, weights: dict[TenantId, int]) -> None:
     count, total = len(weights), sum(weights.values())
     for member, part in shares(amount, points, weights).items():
         exact = amount * (points * total + (10_000 - points) * count * weights[member])
@@ -59,7 +59,7 @@ def test_the_order_in_which_banks_are_named_changes_nothing(
     assert shares(amount, points, dict(shuffled)) == shares(amount, points, weights)
 
 
-def test_a_third_each_gives_the_last_micro_to_the_first_by_name() -> None:
+def test_a_third_each_gives_the_last_unit_to_the_first_by_name() -> None:
     assert shares(100, 10_000, {bank("c"): 1, bank("a"): 1, bank("b"): 1}) == {"a": 34, "b": 33, "c": 33}
 
 
