@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
+import psutil
 import uvloop
 from hot_path_load import Load, ask, request_bytes
 from hot_path_servers import STREAM_CHUNKS
@@ -55,6 +56,22 @@ KINDS = (
 )
 
 
+@dataclass(frozen=True)
+class Place:
+    """Whom the load is put on."""
+
+    port: int
+    process: psutil.Process
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One measurement: the load's own figures, and the processor time that an answer took."""
+
+    load: Load
+    cpu_micros: float
+
+
 def unused_port() -> int:
     """Return a port that is free now."""
     with socket.socket() as probe:
@@ -63,13 +80,15 @@ def unused_port() -> int:
 
 
 @contextmanager
-def running(command: list[str], port: int, core: int, environment: dict[str, str] | None = None) -> Iterator[None]:
-    """Run a server on one core until the block ends; enter once it listens."""
+def running(
+    command: list[str], port: int, core: int, environment: dict[str, str] | None = None
+) -> Iterator[psutil.Process]:
+    """Run a server on one core until the block ends; yield its process once it listens."""
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     try:
         os.sched_setaffinity(process.pid, {core})
         asyncio.run(_listening(process, port))
-        yield
+        yield psutil.Process(process.pid)
     finally:
         process.terminate()
         process.wait(60)
@@ -97,8 +116,8 @@ def embedded_postgres(home: Path) -> Iterator[EmbeddedPostgres]:
 
 
 @contextmanager
-def places(home: Path) -> Iterator[tuple[dict[str, int], str]]:
-    """Start everything; yield the port of each place and the tenant's key."""
+def places(home: Path) -> Iterator[tuple[dict[str, Place], str]]:
+    """Start everything; yield each place and the tenant's key."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         raise SystemExit("two cores are needed: one for the app, one for the engine and the load")
@@ -114,48 +133,62 @@ def places(home: Path) -> Iterator[tuple[dict[str, int], str]]:
         key = asyncio.run(create_tenant_with_key(settings))
         os.sched_setaffinity(0, {cores[1]})
         python = [sys.executable, str(SERVERS)]
-        stack.enter_context(running([*python, "engine", str(ports["engine"]), MODEL], ports["engine"], cores[-1]))
-        path = f"{engine_url}/v1/chat/completions"
-        stack.enter_context(running([*python, "bare", str(ports["bare"]), path], ports["bare"], cores[0]))
+        found = {}
+        command = [*python, "engine", str(ports["engine"]), MODEL]
+        found["engine"] = stack.enter_context(running(command, ports["engine"], cores[-1]))
+        command = [*python, "bare", str(ports["bare"]), f"{engine_url}/v1/chat/completions"]
+        found["bare"] = stack.enter_context(running(command, ports["bare"], cores[0]))
         environment = {**component_environment(INFERENCE, settings, server.urls), "FINPOOL_SERVE_URL": engine_url}
         environment["FINPOOL_LOG_LEVEL"] = "WARNING"
-        stack.enter_context(running(INFERENCE.command(), ports["finpool"], cores[0], environment))
-        yield ports, key
+        command = INFERENCE.command()
+        found["finpool"] = stack.enter_context(running(command, ports["finpool"], cores[0], environment))
+        yield {name: Place(ports[name], process) for name, process in found.items()}, key
 
 
-def measure(ports: dict[str, int], key: str, seconds: float, rounds: int) -> Iterator[list[str]]:
+def measure(places: dict[str, Place], key: str, seconds: float, rounds: int) -> Iterator[list[str]]:
     """Yield the table's rows. Each figure is the median over the rounds."""
     for kind in KINDS:
         for connections in CONNECTIONS:
-            loads: dict[str, list[Load]] = {place: [] for place in PLACES}
+            measured: dict[str, list[Measured]] = {name: [] for name in PLACES}
             for _ in range(rounds):
-                for place in PLACES:
-                    request = request_bytes(ports[place], key, kind.body)
-                    load = uvloop.run(
-                        ask(ports[place], request, kind.ending[place], connections=connections, seconds=seconds)
-                    )
-                    if load.wrong:
-                        raise SystemExit(f"{place} answered {len(load.wrong)} requests wrongly, as {load.wrong[0]!r}")
-                    loads[place].append(load)
-            yield _row(kind.name, connections, loads)
+                for name in PLACES:
+                    measured[name].append(_measure(places[name], name, key, kind, connections, seconds))
+            yield _row(kind.name, connections, measured)
 
 
-def _row(kind: str, connections: int, loads: dict[str, list[Load]]) -> list[str]:
-    rate = {place: statistics.median(each.per_second for each in loads[place]) for place in PLACES}
-    ratio = statistics.median(
-        app.per_second / bare.per_second for app, bare in zip(loads["finpool"], loads["bare"], strict=True)
-    )
-    row = [kind, str(connections), *(f"{rate[place]:,.0f}" for place in PLACES), f"{ratio:.2f}"]
+def _measure(place: Place, name: str, key: str, kind: Kind, connections: int, seconds: float) -> Measured:
+    before = sum(place.process.cpu_times()[:2])
+    request = request_bytes(place.port, key, kind.body)
+    load = uvloop.run(ask(place.port, request, kind.ending[name], connections=connections, seconds=seconds))
+    cpu_seconds = sum(place.process.cpu_times()[:2]) - before
+    if load.wrong:
+        raise SystemExit(f"{name} answered {len(load.wrong)} requests wrongly, as {load.wrong[0]!r}")
+    return Measured(load, cpu_seconds * 1e6 / load.answers)
+
+
+def _row(kind: str, connections: int, measured: dict[str, list[Measured]]) -> list[str]:
+    rate = {name: statistics.median(each.load.per_second for each in measured[name]) for name in PLACES}
+    cpu = {name: statistics.median(each.cpu_micros for each in measured[name]) for name in PLACES}
+    pairs = list(zip(measured["finpool"], measured["bare"], strict=True))
+    ratio = statistics.median(app.load.per_second / bare.load.per_second for app, bare in pairs)
+    cpu_ratio = statistics.median(bare.cpu_micros / app.cpu_micros for app, bare in pairs)
+    row = [kind, str(connections), *(f"{rate[name]:,.0f}" for name in PLACES), f"{ratio:.2f}"]
+    row += [f"{cpu['bare']:,.0f}", f"{cpu['finpool']:,.0f}", f"{cpu_ratio:.2f}"]
     for share in (0.5, 0.99):
-        at = {place: statistics.median(each.quantile_ms(share) for each in loads[place]) for place in PLACES}
+        at = {name: statistics.median(each.load.quantile_ms(share) for each in measured[name]) for name in PLACES}
         row += [f"{at['bare'] - at['engine']:.2f}", f"{at['finpool'] - at['engine']:.2f}"]
     return row
 
 
-HEAD = ("", "conns", "engine/s", "bare/s", "finpool/s", "ratio", "bare p50+", "p50+ ms", "bare p99+", "p99+ ms")
+HEAD = (
+    *("", "conns", "engine/s", "bare/s", "finpool/s", "ratio", "bare us", "finpool us", "ratio"),
+    *("bare p50+", "p50+ ms", "bare p99+", "p99+ ms"),
+)
 NOTE = """\
-p50+ and p99+: milliseconds that finpool (or bare) adds to asking the engine itself. ratio: finpool/s to bare/s.
-engine/s is what the load generator and the engine reach together, on the core they share: no place can show more.
+p50+ and p99+: milliseconds that finpool (or bare) adds to asking the engine itself. ratio: of finpool/s to bare/s.
+us: microseconds of processor time a request takes, in all threads, and bare's to finpool's as a ratio: what else the
+machine does changes the first ratio more than this one. engine/s is what the load generator and the engine reach
+together, on the core they share: no place can show more.
 """
 
 
@@ -173,11 +206,11 @@ def main() -> None:
     options = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="finpool-bench-"))
     try:
-        with places(home) as (ports, key):
+        with places(home) as (found, key):
             show(NOTE)
-            show("  ".join(f"{each:>12}" for each in HEAD))
-            for row in measure(ports, key, options.seconds, options.rounds):
-                show("  ".join(f"{each:>12}" for each in row))
+            show(" ".join(f"{each:>12}" for each in HEAD))
+            for row in measure(found, key, options.seconds, options.rounds):
+                show(" ".join(f"{each:>12}" for each in row))
     finally:
         shutil.rmtree(home, ignore_errors=True)
 

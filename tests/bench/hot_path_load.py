@@ -8,9 +8,10 @@ from typing import cast
 
 @dataclass
 class Load:
-    """What was asked of one place by some connections for a while."""
+    """What was asked of one place by some connections for a while. `answers` counts those of the warm-up too."""
 
     seconds: float = 0.0
+    answers: int = 0
     latencies_ms: list[float] = field(default_factory=list)
     wrong: list[bytes] = field(default_factory=list)
 
@@ -96,6 +97,7 @@ async def ask(port: int, request: bytes, ending: bytes, *, connections: int, sec
     for asker in askers:
         await loop.create_connection(lambda asker=asker: asker, "127.0.0.1", port)
     await asyncio.sleep(seconds / 5)
+    load.answers = len(load.latencies_ms)
     load.latencies_ms.clear()
     started = time.perf_counter()
     await asyncio.sleep(seconds)
@@ -103,5 +105,6 @@ async def ask(port: int, request: bytes, ending: bytes, *, connections: int, sec
         asker.stopping = True
     load.seconds, counted = time.perf_counter() - started, len(load.latencies_ms)
     await asyncio.wait_for(asyncio.gather(*ends), 30)
+    load.answers += len(load.latencies_ms)
     del load.latencies_ms[counted:]
     return load

@@ -9,7 +9,7 @@ from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.database import Database
 from finpool.kernel.ids import TenantId
 from finpool.kernel.settings import Settings
-from finpool.quota.repository import set_limits
+from finpool.quota.limit_service import operator_limit, set_limits
 from finpool.quota.schemas import Limits
 from finpool.tenancy.schemas import NewProject, NewTenant
 from finpool.tenancy.service import create_project, create_tenant
@@ -30,9 +30,12 @@ async def create_tenant_with_key(settings: Settings) -> str:
             new = NewKey(project_id="main", name="bench", role="owner")
             _, secret = await create_key(session, _OPERATOR, tenant, new, pepper=PEPPER.encode())
             limits = Limits(
-                budget_micros=BUDGET_MICROS, requests_per_minute=10**9, tokens_per_minute=10**12, concurrency=10**6
+                budget_month_micros=BUDGET_MICROS,
+                requests_per_minute=10**9,
+                tokens_per_minute=10**12,
+                concurrency=10**6,
             )
-            await set_limits(session, tenant, limits)
+            await set_limits(session, _OPERATOR, tenant, operator_limit(tenant), limits)
     finally:
         await database.close()
     return secret
