@@ -10,6 +10,7 @@ from finpool.apps.health import database_reachable, health_router
 from finpool.billing.invoice_lines import BillingTerms
 from finpool.billing.routes_contracts_operator import router as contracts_router
 from finpool.billing.routes_disputes_operator import router as disputes_router
+from finpool.billing.routes_files_operator import router as files_router
 from finpool.billing.routes_invoices_operator import router as invoices_router
 from finpool.catalogue.routes_operator import router as catalogue_router
 from finpool.catalogue.routes_prices import router as prices_router
@@ -39,6 +40,7 @@ def create_app(settings: Settings) -> FastAPI:
         contracts_router,
         invoices_router,
         disputes_router,
+        files_router,
         metering_router,
     ):
         app.include_router(router)

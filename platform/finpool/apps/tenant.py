@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from finpool.audit.routes_tenant import router as audit_router
 from finpool.billing.routes_contracts_tenant import router as contracts_router
+from finpool.billing.routes_files_tenant import router as files_router
 from finpool.billing.routes_invoices_tenant import router as invoices_router
 from finpool.billing.routes_tenant import router as billing_router
 from finpool.catalogue.service import Catalogue, default_directory
@@ -43,5 +44,6 @@ def create_app(settings: Settings, gatekeeper: Gatekeeper) -> FastAPI:
     app.include_router(billing_router)
     app.include_router(contracts_router)
     app.include_router(invoices_router)
+    app.include_router(files_router)
     app.include_router(audit_router)
     return app

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
-from finpool.billing.focus_files import focus_csv
+from finpool.billing.focus_csv import focus_csv
 from finpool.billing.focus_rows import decimal_of_micros, focus_rows
 from finpool.billing.invoice_lines import Charge, minor_unit_micros, rounded, tax_of
 from finpool.billing.invoice_schemas import InvoiceLineView, InvoiceView, LineKind

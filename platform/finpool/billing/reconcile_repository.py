@@ -51,8 +51,6 @@ _BY_MODEL = text("""
     FROM usage_record WHERE settled_at >= :start AND settled_at < :end GROUP BY model_id
 """)
 
-_PROJECT_NAMES = text("SELECT project_id, name FROM project WHERE tenant_id = :tenant_id")
-
 
 @asynccontextmanager
 async def one_moment(database: Database) -> AsyncIterator[AsyncSession]:
@@ -110,9 +108,3 @@ async def documents(
     ordered = query.order_by(col(Invoice.tenant_id), col(Invoice.period_end), col(Invoice.number))
     for row in (await session.execute(ordered)).scalars().all():
         yield view(row, await invoice_repository.lines(session, TenantId(row.tenant_id), row.invoice_id))
-
-
-async def project_names(session: AsyncSession, tenant_id: str) -> dict[str, str]:
-    """Return the names of a tenant's projects by their ids."""
-    rows = await session.execute(_PROJECT_NAMES, {"tenant_id": tenant_id})
-    return {row.project_id: row.name for row in rows}

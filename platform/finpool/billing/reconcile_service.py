@@ -13,6 +13,7 @@ from finpool.billing.errors import UsageDoesNotAddUp
 from finpool.billing.invoice_lines import usage_charges
 from finpool.billing.invoice_schemas import InvoiceKind, InvoiceView
 from finpool.billing.reconcile_schemas import Difference, EngineCounts, Reconciliation, Stage, TenantTotals
+from finpool.billing.render_service import project_names
 from finpool.billing.usage_repository import Cut
 from finpool.kernel.database import Database
 from finpool.kernel.ids import TenantId
@@ -37,7 +38,7 @@ async def reconcile(
             found += _engines_and_usage(engines, await repository.counts_by_model(session, start, end))
         documents_of: defaultdict[str, list[tuple[InvoiceView, int]]] = defaultdict(list)
         async for each in repository.documents(session, start, end, tenant_id):
-            exported = documents.export_of(each, await repository.project_names(session, each.tenant_id))
+            exported = documents.export_of(each, await project_names(session, each.tenant_id))
             found += documents.lines_and_total(each) + documents.invoice_and_export(each, exported)
             found += await _usage_and_invoice(session, each)
             documents_of[each.tenant_id].append((each, documents.exported_micros(each, exported)))

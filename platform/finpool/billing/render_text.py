@@ -65,11 +65,6 @@ def title(invoice: InvoiceSummary) -> str:
     )
 
 
-def file_name(invoice: InvoiceSummary, ending: str) -> str:
-    """Return the name that a document is saved under."""
-    return f"{invoice.number or invoice.id}.{ending}"
-
-
 def line_title(line: InvoiceLineView) -> str:
     """Return what a line charges."""
     return _TOKENS[line.token_kind] if line.token_kind is not None else _KINDS[line.kind]

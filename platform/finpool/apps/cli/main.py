@@ -11,6 +11,7 @@ from finpool.apps.cli.commands_billing import dispute_app, invoice_app, top_up
 from finpool.apps.cli.commands_contracts import contract_app, pool_app
 from finpool.apps.cli.commands_corrections import correct_usage, list_estimated
 from finpool.apps.cli.commands_declared import apply, show_plan
+from finpool.apps.cli.commands_ledger import ledger_app, save_invoice
 from finpool.apps.cli.commands_limits import limits_app, show_account
 from finpool.apps.cli.commands_local import doctor, down, migrate, status, up
 from finpool.apps.cli.commands_prices import price_app
@@ -49,9 +50,11 @@ app.add_typer(usage_app, name="usage")
 app.add_typer(price_app, name="price")
 app.add_typer(contract_app, name="contract")
 app.add_typer(pool_app, name="pool")
+invoice_app.command("save")(save_invoice)
 app.add_typer(invoice_app, name="invoice")
 app.add_typer(dispute_app, name="dispute")
 app.command("top-up")(top_up)
+app.add_typer(ledger_app, name="ledger")
 app.add_typer(audit_app, name="audit")
 app.add_typer(spool_app, name="spool")
 

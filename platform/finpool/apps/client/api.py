@@ -67,7 +67,19 @@ class ApiClient:
         """DELETE."""
         return self._call("DELETE", path, None)
 
+    def download(self, path: str, query: Mapping[str, object]) -> bytes:
+        """GET a file, whatever its format."""
+        return self._send("GET", f"{path}?{urllib.parse.urlencode(query)}", None)
+
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
+        content = self._send(method, path, body)
+        try:
+            answer: dict[str, Any] = json.loads(content or b"{}")
+        except ValueError as error:
+            raise CliError(f"{self.base_url} answered with something that is not JSON", code="bad_answer") from error
+        return answer
+
+    def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> bytes:
         headers = {"Authorization": f"Bearer {self._credential}", "Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -79,8 +91,8 @@ class ApiClient:
         )
         try:
             with self._opener.open(request, timeout=self._timeout_seconds) as response:
-                answer: dict[str, Any] = json.loads(response.read() or b"{}")
-                return answer
+                content: bytes = response.read()
+                return content
         except urllib.error.HTTPError as error:
             with error:
                 raise _refusal(error.code, error.read()) from None
@@ -88,8 +100,6 @@ class ApiClient:
             raise Unreachable(self.base_url, str(error.reason)) from error
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(self.base_url, str(error) or type(error).__name__) from error
-        except ValueError as error:
-            raise CliError(f"{self.base_url} answered with something that is not JSON", code="bad_answer") from error
 
 
 def segment(value: str) -> str:
