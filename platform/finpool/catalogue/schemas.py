@@ -10,7 +10,6 @@ import rfc8785
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
 
 from finpool.kernel.ids import ModelId
-from finpool.kernel.money import Picos
 
 MODEL_ID_PATTERN = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"
 """Model ids stand in URLs, file names and Serve's application names, so they need no escaping anywhere."""
@@ -63,15 +62,6 @@ class Price(Declaration):
         if self.cached_input_micros_per_million_tokens > self.input_micros_per_million_tokens:
             raise ValueError("cached_input_micros_per_million_tokens is above input_micros_per_million_tokens")
         return self
-
-    def cost(self, usage: TokenUsage) -> Picos:
-        """Return the exact cost in picos of the currency."""
-        uncached_input_tokens = usage.input_tokens - usage.cached_input_tokens
-        return Picos(
-            uncached_input_tokens * self.input_micros_per_million_tokens
-            + usage.cached_input_tokens * self.cached_input_micros_per_million_tokens
-            + usage.output_tokens * self.output_micros_per_million_tokens
-        )
 
 
 class PypiWeights(Declaration):

@@ -139,6 +139,23 @@ async def test_not_even_the_owner_of_the_schema_changes_a_price(admin, owner, ta
             await owner.execute(statement)
 
 
+async def test_the_database_takes_no_price_or_contract_that_begins_before_it_was_written(admin, create_bank, owner):
+    await create_bank()
+    await admin.post(PATH, json={"tier": "standard", "price": amounts()})
+    past = "now() - interval '1 second', now(), 'token'"
+    with pytest.raises(asyncpg.CheckViolationError):
+        await owner.execute(
+            "INSERT INTO price_schedule (model_id, tier, price_version, valid_from, created_at, created_by)"
+            f" SELECT model_id, 'standard', price_version, {past} FROM price_version"
+        )
+    await owner.execute("SELECT set_config('finpool.tenant_id', 'bank-a', false)")
+    with pytest.raises(asyncpg.CheckViolationError):
+        await owner.execute(
+            "INSERT INTO contract (tenant_id, version, discount_basis_points, commitment_micros, pool_weight,"
+            f" valid_from, created_at, created_by) SELECT 'bank-a', 1, 0, 0, 0, {past}"
+        )
+
+
 async def test_the_database_takes_no_version_whose_name_is_not_derived_from_its_amounts(owner, database):
     right = TokenPrice(f"{MODEL}@c88b782db8ee", MODEL, "CNY", 1_000_000, 1_000_000, 2_000_000)
     async with database("worker").across_tenants() as session:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finpool.catalogue.errors import CatalogueInvalid, ModelNotFound
+from finpool.catalogue.price_schemas import TokenPrice
 from finpool.catalogue.schemas import Price, TokenUsage
 from finpool.catalogue.service import Catalogue, default_directory
 
@@ -160,7 +161,7 @@ def test_cost_is_exact_for_any_number_of_tokens(uncached: int, cached: int, outp
         output_micros_per_million_tokens=11,
     )
     usage = TokenUsage(input_tokens=uncached + cached, cached_input_tokens=cached, output_tokens=output)
-    assert price.cost(usage) == 7 * uncached + 3 * cached + 11 * output
+    assert TokenPrice.of("small", price).cost(usage) == 7 * uncached + 3 * cached + 11 * output
 
 
 @pytest.mark.parametrize("counts", [(-1, 0, 0), (1, 2, 0), (1, -1, 0), (1, 0, -1)])
