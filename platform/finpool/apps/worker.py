@@ -3,14 +3,17 @@
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from finpool.audit.sequencer import Sequencer
+from finpool.kernel import telemetry
 from finpool.kernel.database import Database
 from finpool.kernel.ids import ReplicaId
 from finpool.kernel.logs import configure_logs, logger
 from finpool.kernel.settings import Settings
-from finpool.kernel.telemetry import configure_telemetry
+from finpool.metering.errors import SpoolUnusable
 from finpool.metering.recorder import Recorder
+from finpool.metering.spool_lag import read_lag
 
 # Usage names tenants in a foreign key, which SQLAlchemy resolves only to tables that this process has imported.
 from finpool.tenancy import models  # noqa: F401
@@ -22,7 +25,7 @@ _RETRY_SECONDS = 1.0
 def main(settings: Settings) -> None:
     """Run until told to stop (SIGTERM, SIGINT); what the spool still holds is recorded before."""
     configure_logs(settings.log_level, "worker")
-    configure_telemetry("worker", settings.otlp_endpoint)
+    telemetry.configure_telemetry("worker", settings.otlp_endpoint)
     asyncio.run(_run(settings))
 
 
@@ -33,7 +36,8 @@ async def _run(settings: Settings) -> None:
     database = Database(settings.database_url("worker"), settings.database_pool_connections_max)
     recorder = Recorder(database, settings.spool_path, ReplicaId(settings.replica_id))
     sequencer = Sequencer(database)
-    _log.info("worker started", spool_lag=recorder.lag())
+    telemetry.observe_lag(lambda: lag_of(settings.spool_path))
+    _log.info("worker started")
     try:
         await asyncio.gather(
             _repeat(recorder.run_once, settings.recorder_interval_seconds, stop),
@@ -44,6 +48,15 @@ async def _run(settings: Settings) -> None:
     finally:
         recorder.close()
         await database.close()
+
+
+def lag_of(spool_directory: Path) -> tuple[int, float] | None:
+    """Return how many records wait and for how many seconds the oldest; None for a spool that cannot be read."""
+    try:
+        lag = read_lag(spool_directory)
+    except SpoolUnusable:
+        return None
+    return None if lag is None else (lag.records, lag.oldest_age_seconds or 0.0)
 
 
 async def _repeat(once: Callable[[], Awaitable[int]], pause_seconds: float, stop: asyncio.Event) -> None:

@@ -1,5 +1,7 @@
 """OpenTelemetry set-up, and every name that is exported: the GenAI conventions still move, so they move here only."""
 
+from collections.abc import Callable, Iterable
+
 from opentelemetry import metrics, trace
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -41,6 +43,28 @@ def configure_telemetry(service: str, otlp_endpoint: str | None) -> None:
     trace.set_tracer_provider(tracing)
     reader = PeriodicExportingMetricReader(OTLPMetricExporter(endpoint=f"{otlp_endpoint}/v1/metrics"))
     metrics.set_meter_provider(MeterProvider(resource=resource, metric_readers=[reader]))
+
+
+def observe_lag(read: Callable[[], tuple[int, float] | None], meter: metrics.Meter = _meter) -> None:
+    """Export how far the recorder is behind, read whenever metrics are collected: records, and the oldest's age (s).
+
+    `read` is called in the exporter's thread; None exports nothing.
+    """
+
+    def records(_: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
+        lag = read()
+        return [] if lag is None else [metrics.Observation(lag[0])]
+
+    def age(_: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
+        lag = read()
+        return [] if lag is None else [metrics.Observation(lag[1])]
+
+    meter.create_observable_gauge(
+        "finpool_spool_records_waiting", [records], unit="{record}", description="Records that wait to be recorded."
+    )
+    meter.create_observable_gauge(
+        "finpool_spool_oldest_record_age_seconds", [age], unit="s", description="How long the oldest has waited."
+    )
 
 
 def start_chat_span(model_id: str, tenant_id: str) -> Span:

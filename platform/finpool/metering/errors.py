@@ -46,3 +46,12 @@ class CorrectionRefused(InvalidRequest):
     """The record is not one that a correction can be made of."""
 
     code = "correction_refused"
+
+
+class SpoolAlive(InvalidRequest):
+    """A spool that an operator gives up is still being recorded: its replica returns its leases itself."""
+
+    code = "spool_alive"
+
+    def __init__(self, spool_id: str) -> None:
+        super().__init__(f"The spool {spool_id} was recorded from within the last minute; it is not lost.")

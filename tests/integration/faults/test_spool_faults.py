@@ -8,9 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from finpool.metering.errors import SpoolUnavailable
-from finpool.metering.record_schemas import Intent
+from finpool.metering import spool_file
+from finpool.metering.errors import SpoolUnavailable, SpoolUnusable
+from finpool.metering.record_schemas import Intent, encode
 from finpool.metering.spool import Spool
+from finpool.metering.spool_file import FILE_NAME
 
 LARGEST_SQLITE_INTEGER = 2**63 - 1
 INTENT = Intent(
@@ -68,7 +70,7 @@ async def test_a_log_that_cannot_be_written_does_not_stop_the_spool(spool, monke
     def disk_full(*_args, **_event):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("finpool.metering.spool._log.error", disk_full)
+    monkeypatch.setattr("finpool.metering.spool_writer._log.error", disk_full)
     await spool.intend(INTENT)
     async with asyncio.timeout(10):
         with pytest.raises(SpoolUnavailable):
@@ -90,3 +92,110 @@ async def test_what_is_committed_is_never_reported_as_failed(spool, monkeypatch)
 
     monkeypatch.setattr(spool._writer, "_bytes_used", unreadable)
     await spool.intend(INTENT)
+
+
+async def test_a_spool_whose_file_was_deleted_takes_nothing_any_more(spool, tmp_path):
+    await spool.intend(INTENT)
+    (tmp_path / FILE_NAME).unlink()
+    for _ in range(2):
+        with pytest.raises(SpoolUnavailable):
+            await spool.intend(replace(INTENT, request_id="req_2"))
+        with pytest.raises(SpoolUnavailable, match="taken away"):
+            await spool.require_open()
+    assert not (tmp_path / FILE_NAME).exists()
+
+
+async def test_a_spool_whose_file_was_replaced_takes_nothing_any_more(spool, tmp_path):
+    await spool.intend(INTENT)
+    (tmp_path / FILE_NAME).rename(tmp_path / "elsewhere.sqlite3")
+    spool_file.connect(tmp_path).close()
+    with pytest.raises(SpoolUnavailable):
+        await spool.discard("req_1")
+
+
+async def test_a_spool_that_became_read_only_refuses_and_works_again_when_it_is_not(spool):
+    spool._connection.execute("PRAGMA query_only = ON")
+    with pytest.raises(SpoolUnavailable):
+        await spool.intend(INTENT)
+    with pytest.raises(SpoolUnavailable):
+        await spool.require_open()
+    spool._connection.execute("PRAGMA query_only = OFF")
+    await spool.require_open()
+    await spool.intend(INTENT)
+
+
+async def test_a_page_that_cannot_be_read_any_more_ends_new_work_until_a_repair(spool, monkeypatch):
+    def malformed(_):
+        error = sqlite3.DatabaseError("database disk image is malformed")
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
+
+    with pytest.raises(SpoolUnavailable):
+        await spool._writer.write(malformed)
+    with pytest.raises(SpoolUnavailable, match="repaired"):
+        await spool.intend(INTENT)
+
+
+async def test_a_full_spool_takes_work_again_once_it_is_recorded_although_nobody_else_writes(tmp_path):
+    spool = Spool(tmp_path, 65_536)
+    for number in range(1000):
+        await spool.return_lease("bank-a", f"lease_{number}")
+    with pytest.raises(SpoolUnavailable, match="full"):
+        await spool.intend(INTENT)
+    recorder = sqlite3.connect(tmp_path / FILE_NAME)
+    recorder.execute("DELETE FROM record")
+    recorder.commit()
+    recorder.close()
+    await spool.require_open()
+    await spool.intend(INTENT)
+    await spool.close()
+
+
+def test_a_spool_that_cannot_be_opened_says_so(tmp_path):
+    (tmp_path / "file").write_text("no directory")
+    with pytest.raises(SpoolUnusable, match="cannot be opened"):
+        Spool(tmp_path / "file" / "spool", 10**9)
+
+
+FULL_DISK = """
+import asyncio, pathlib, resource, sys
+from finpool.metering.errors import SpoolUnavailable
+from finpool.metering.record_schemas import decode_intent
+from finpool.metering.spool import Spool
+
+async def attempt(name, writing):
+    try:
+        await writing
+    except SpoolUnavailable:
+        sys.stderr.write(f"{name} refused\\n")
+    else:
+        sys.stderr.write(f"{name} done\\n")
+
+async def main():
+    spool = Spool(pathlib.Path(sys.argv[1]), 10**9)
+    intent = decode_intent(sys.argv[2].encode())
+    await attempt("before", spool.intend(intent))
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    await attempt("while full", spool.discard(intent.request_id))
+    await attempt("asked while full", spool.require_open())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    await attempt("asked after", spool.require_open())
+    await attempt("after", spool.discard(intent.request_id))
+    await spool.close()
+
+asyncio.run(main())
+"""
+
+
+def test_a_disk_that_takes_nothing_refuses_work_and_loses_nothing(tmp_path):
+    # A limit on the size of files is what a test can do without a disk of its own; the process must be its own, too.
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path), encode(INTENT).decode()]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stderr.splitlines() == [
+        "before done",
+        "while full refused",
+        "asked while full refused",
+        "asked after done",
+        "after done",
+    ]
