@@ -182,9 +182,11 @@ def commitment_charge(
 ) -> Charge | None:
     """Charge what a month's usage is below its minimum, less what was charged of that before; None for nothing.
 
-    `usage_picos` is the usage of the month that is billed now. Late usage takes back what it makes up for.
+    `usage_picos` is the usage of the month that is billed now. Late usage takes back what it makes up for. A month
+    whose corrections outweigh its usage is charged the commitment and no more, or it would take the corrections back.
     """
-    below = max(0, commitment_picos - before.usage_picos - usage_picos)
+    used = max(0, before.usage_picos + usage_picos)
+    below = max(0, commitment_picos - used)
     amount = below - before.commitment_picos
     return Charge(LineKind.COMMITMENT, month, amount, correction=correction) if amount else None
 

@@ -109,14 +109,16 @@ def test_usage_at_a_price_that_nobody_knows_is_refused() -> None:
         usage_charges([used(price_version="m@2")], PRICES)
 
 
-@given(st.lists(st.integers(0, 10**15), min_size=1, max_size=8), st.integers(0, 10**15))
-def test_however_late_usage_comes_a_month_costs_its_usage_or_its_commitment(parts: list[int], committed: int) -> None:
+@given(st.lists(st.integers(-(10**14), 10**15), min_size=1, max_size=8), st.integers(0, 10**15))
+def test_however_late_usage_comes_a_month_is_charged_what_it_is_below_its_commitment(
+    parts: list[int], committed: int
+) -> None:
     before = Charged()
     for number, part in enumerate(parts):
         charge = commitment_charge(MONTH, committed, before, part, correction=number > 0)
         added = charge.amount_picos if charge else 0
         before = Charged(before.usage_picos + part, before.commitment_picos + added)
-        assert before.usage_picos + before.commitment_picos == max(before.usage_picos, committed)
+        assert before.commitment_picos == min(committed, max(0, committed - before.usage_picos))
 
 
 def test_a_fee_is_charged_once_and_then_only_what_changed_of_it() -> None:
