@@ -76,6 +76,10 @@ lock: $(VENV)/bootstrap.stamp ## Resolve pyproject.toml again into requirements/
 		--output-file requirements/bootstrap.txt requirements/bootstrap.in
 	@$(UV) pip compile --quiet --upgrade --no-header --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--output-file requirements/build.txt requirements/build.in
+	@$(UV) pip compile --quiet --upgrade --no-header --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--python-version 3.12 --output-file requirements/focus.txt requirements/focus.in
+	@$(UV) pip compile --quiet --upgrade --no-header --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--python-version 3.12 --output-file requirements/focus-build.txt requirements/focus-build.in
 
 define check_python
 @if [ -z "$(PYTHON)" ]; then \
