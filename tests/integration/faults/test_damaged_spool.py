@@ -1,0 +1,91 @@
+"""A replica whose spool is damaged: it starts, refuses with 503, keeps the file, and serves again once repaired."""
+
+import asyncio
+import signal
+
+import openai
+import pytest
+from aiohttp import ClientConnectionError, ClientSession
+
+from finpool.apps.local.components import INFERENCE, WORKER
+from finpool.metering.spool_file import FILE_NAME
+from finpool.metering.spool_repair import repair
+
+MODEL = "smollm2-135m-instruct"
+HELLO = [{"role": "user", "content": "Hello"}]
+PAGE_BYTES = 4096
+
+
+async def chat(client):
+    return await client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=5)
+
+
+async def answer_of(replica, path, key=None):
+    """Wait until the door answers; return the status and the body."""
+    headers = {} if key is None else {"authorization": f"Bearer {key}"}
+    async with asyncio.timeout(60), ClientSession(headers=headers) as session:
+        while True:
+            assert replica.running[INFERENCE.name].poll() is None, replica.log()
+            try:
+                async with session.get(f"{replica.url}{path}") as response:
+                    return response.status, await response.text()
+            except ClientConnectionError:
+                await asyncio.sleep(0.05)
+
+
+def damage(path):
+    """Overwrite the page of the records; returns what the file is then."""
+    content = bytearray(path.read_bytes())
+    at = content.index(b'"outcome"') // PAGE_BYTES * PAGE_BYTES
+    content[at : at + PAGE_BYTES] = b"\xff" * PAGE_BYTES
+    path.write_bytes(content)
+    return bytes(content)
+
+
+async def test_a_replica_with_a_damaged_spool_refuses_keeps_it_and_serves_again_once_repaired(
+    sector, add_replica, engine
+):
+    _, key = await sector.add_tenant("bank-a", 10_000_000)
+    replica = add_replica("one")
+    await replica.ready()
+    path = replica.settings.spool_path / FILE_NAME
+    async with replica.client(key) as client:
+        await chat(client)
+        await sector.settled("bank-a")
+        # Not recorded any more: what is damaged below is what only the spool holds.
+        replica.end(WORKER, signal.SIGTERM)
+        await chat(client)
+        replica.end(INFERENCE, signal.SIGTERM)
+        damaged = damage(path)
+        replica.start(INFERENCE)
+        replica.start(WORKER)
+
+        assert (await answer_of(replica, "/healthz"))[0] == 200
+        status, told = await answer_of(replica, "/readyz")
+        assert (status, "Not ready: spool." in told) == (503, True)
+        with pytest.raises(openai.InternalServerError) as refused:
+            await chat(client)
+        assert (refused.value.status_code, refused.value.code) == (503, "spool_unavailable")
+        usage = "/v1/organization/usage/completions?start_time=1767225600"
+        assert (await answer_of(replica, usage, key))[0] == 200
+        assert path.read_bytes() == damaged
+        log = replica.log()
+        assert "finpool spool check, export and repair" in log
+
+        made = await asyncio.to_thread(repair, replica.settings.spool_path)
+        assert made is not None
+        assert made.found.faults
+        await replica.ready()
+        await chat(client)
+    records = await recorded(sector, 2)
+    assert [each["outcome"] for each in records] == ["completed", "completed"]
+    assert [each["usage_seq"] for each in records] == [1, 2]
+
+
+async def recorded(sector, count):
+    """Wait until as many requests are recorded."""
+    for _ in range(600):
+        if len(records := await sector.usage("bank-a")) >= count:
+            return records
+        await asyncio.sleep(0.05)
+    raise AssertionError("not everything was recorded")
