@@ -1,9 +1,11 @@
 """The operators' door: tenants, projects, keys, limits, accounts, models and usage."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
 
 from finpool.apps.gatekeeper import PlatformGatekeeper
 from finpool.apps.health import database_reachable, health_router
@@ -12,19 +14,27 @@ from finpool.billing.routes_contracts_operator import router as contracts_router
 from finpool.billing.routes_disputes_operator import router as disputes_router
 from finpool.billing.routes_files_operator import router as files_router
 from finpool.billing.routes_invoices_operator import router as invoices_router
+from finpool.catalogue import price_service as prices
+from finpool.catalogue.price_schemas import TokenPrice
 from finpool.catalogue.routes_operator import router as catalogue_router
 from finpool.catalogue.routes_prices import router as prices_router
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.identity.routes_operator import router as identity_router
 from finpool.kernel.actor import Audience
 from finpool.kernel.database import Database
+from finpool.kernel.logs import logger
 from finpool.kernel.settings import Settings
 from finpool.kernel.web import new_door
+from finpool.metering.routes_lost_spools import router as lost_spools_router
 from finpool.metering.routes_operator import router as metering_router
 from finpool.policy.service import Policy
+from finpool.quota.routes_operator import leases_router
 from finpool.quota.routes_operator import router as quota_router
 from finpool.tenancy.routes_operator import router as tenancy_router
 from finpool.tenancy.service import TenantDirectory
+
+_REGISTER_SECONDS_MAX = 5.0
+_log = logger("apps.operator")
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -42,6 +52,8 @@ def create_app(settings: Settings) -> FastAPI:
         disputes_router,
         files_router,
         metering_router,
+        leases_router,
+        lost_spools_router,
     ):
         app.include_router(router)
     return app
@@ -65,8 +77,19 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
         app.state.database = database
         app.state.gatekeeper = PlatformGatekeeper(database, Audience.OPERATOR, pepper, Policy((), TenantDirectory()))
         try:
+            await _register_declared_prices(database, catalogue)
             yield
         finally:
             await database.close()
 
     return lifespan
+
+
+async def _register_declared_prices(database: Database, catalogue: Catalogue) -> None:
+    """Write down what the declared prices mean: usage from before versions were kept names them, too."""
+    try:
+        async with asyncio.timeout(_REGISTER_SECONDS_MAX), database.across_tenants() as session:
+            await prices.register(session, [TokenPrice.of(model.id, model.price) for model in catalogue.all()])
+    except (OSError, SQLAlchemyError) as error:
+        # The door opens without its database; the recorder writes down every version that is used from now on.
+        _log.warning("declared prices were not written down; the next start does", error=type(error).__name__)

@@ -128,7 +128,7 @@ class Allotments:
                 await self._give_back(TenantId(lease.tenant_id), LeaseId(lease.lease_id))
             else:
                 _log.error(
-                    "lease of a lost spool stays held; decide with `finpool leases charge` or `release`",
+                    "lease of a lost spool stays held; decide with `finpool lease charge` or `finpool lease release`",
                     tenant_id=lease.tenant_id,
                     lease_id=lease.lease_id,
                 )

@@ -13,8 +13,9 @@ from finpool.kernel.clock import now
 from finpool.kernel.ids import LeaseId, TenantId
 from finpool.kernel.money import PicosColumn
 from finpool.quota import ledger_service as ledger
+from finpool.quota.lease_schemas import LeaseOutcome
 from finpool.quota.ledger_schemas import Book, TransferKind, available, leased, spent
-from finpool.quota.models import Account, Lease
+from finpool.quota.models import Account
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +113,7 @@ async def post(
         moved: dict[str, int] = {Book.UNBILLED: total, Book.REVENUE: -total}
         for part in parts:
             if part.tenant_id == tenant_id:
-                _add(moved, leased(part.lease_id), -part.covered)
-                _add(moved, available(part.budget_id), part.covered - part.amount)
-                _add(moved, spent(part.budget_id), part.amount)
+                _move(moved, part)
         await ledger.transfer(session, tenant_id, TransferKind.USAGE, reference, moved)
     return {(part.tenant_id, part.budget_id) for part in parts}
 
@@ -164,14 +163,14 @@ _CLOSE = text("""
 
 
 async def close_leases(
-    session: AsyncSession, leases: Sequence[tuple[TenantId, LeaseId]], outcome: str = "returned"
+    session: AsyncSession, leases: Sequence[tuple[TenantId, LeaseId]], outcome: LeaseOutcome = LeaseOutcome.RETURNED
 ) -> None:
     """Give what leases still hold back to their budgets; closing one again does nothing."""
     values: dict[str, Any] = {
         "tenants": [tenant_id for tenant_id, _ in leases],
         "leases": [lease_id for _, lease_id in leases],
         "closed_at": now(),
-        "outcome": outcome,
+        "outcome": outcome.value,
     }
     for row in (await session.execute(_CLOSE, values)).mappings().all():
         moved = {leased(row["lease_id"]): -int(row["held"]), available(row["budget_id"]): int(row["held"])}
@@ -203,12 +202,22 @@ async def adjust(
     await ledger.transfer(session, tenant_id, TransferKind.ADJUSTMENT, reference, moved)
 
 
-async def held_of(session: AsyncSession, replica_id: str, spool_id: str) -> list[Lease]:
-    """Return every open lease of a spool."""
-    query = select(Lease).where(
-        col(Lease.replica_id) == replica_id, col(Lease.spool_id) == spool_id, col(Lease.closed_at).is_(None)
-    )
-    return list((await session.execute(query)).scalars())
+async def charge(
+    session: AsyncSession, tenant_id: TenantId, parts_picos: Mapping[LeaseId, int], amount_picos: int, reference: str
+) -> None:
+    """Post an amount to a tenant once, and to each lease its part of it."""
+    parts = await _spend(session, {(tenant_id, lease_id): part for lease_id, part in parts_picos.items()})
+    await session.execute(_POST, {"tenants": [tenant_id], "amounts": [amount_picos]})
+    moved: dict[str, int] = {Book.UNBILLED: amount_picos, Book.REVENUE: -amount_picos}
+    for part in parts:
+        _move(moved, part)
+    await ledger.transfer(session, tenant_id, TransferKind.LEASE_CHARGED, reference, moved)
+
+
+def _move(amounts: dict[str, int], part: Spent) -> None:
+    _add(amounts, leased(part.lease_id), -part.covered)
+    _add(amounts, available(part.budget_id), part.covered - part.amount)
+    _add(amounts, spent(part.budget_id), part.amount)
 
 
 def _add(amounts: dict[str, int], account: str, amount: int) -> None:

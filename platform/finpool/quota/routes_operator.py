@@ -2,11 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Path, Query
 
 from finpool.kernel.actor import Actor
+from finpool.kernel.ids import SLUG_PATTERN, TenantId
 from finpool.kernel.web import DoorRoute, SectorSession, TenantPath, requires
-from finpool.quota import account_service, limit_service
+from finpool.quota import account_service, lease_service, limit_service
+from finpool.quota.lease_schemas import LeaseList
 from finpool.quota.schemas import (
     SCOPE_ID_PATTERN,
     AccountView,
@@ -20,6 +22,7 @@ from finpool.quota.schemas import (
 from finpool.tenancy import service as tenancy
 
 router = APIRouter(prefix="/v1/tenants/{tenant_id}", tags=["quota"], route_class=DoorRoute)
+leases_router = APIRouter(prefix="/v1/leases", tags=["quota"], route_class=DoorRoute)
 
 ScopeId = Annotated[str, Path(pattern=SCOPE_ID_PATTERN)]
 LimitsWriter = Annotated[Actor, Depends(requires("limits:write"))]
@@ -55,3 +58,11 @@ async def get_account(tenant_id: TenantPath, _: AccountReader, session: SectorSe
     """Return a tenant's account and budgets: limits, what is posted and what is pending, in micros."""
     await tenancy.get_tenant(session, tenant_id)
     return await account_service.account_view(session, tenant_id)
+
+
+@leases_router.get("")
+async def list_leases(
+    _: AccountReader, session: SectorSession, tenant_id: Annotated[TenantId | None, Query(pattern=SLUG_PATTERN)] = None
+) -> LeaseList:
+    """List the leases that are open, the oldest first: what replicas hold of budgets, and in which spool."""
+    return LeaseList(data=await lease_service.open_leases(session, tenant_id))

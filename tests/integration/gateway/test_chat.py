@@ -178,7 +178,8 @@ async def test_a_client_that_does_not_read_is_given_up_and_pays_what_was_generat
     _, writer = await asyncio.open_connection("127.0.0.1", bank.door_port, limit=1024)
     writer.write(
         f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+        + body
     )
     async with asyncio.timeout(30):
         while not bank.engine.aborted:

@@ -94,24 +94,6 @@ async def test_a_killed_process_leaves_no_lease_behind(bank):
     assert (await bank.settled("bank-a")).posted_micros == 20
 
 
-async def test_the_lease_of_a_lost_spool_stays_held_for_an_operator_to_decide(bank):
-    bank.engine.pause_seconds = 0.05
-    key = await bank.add_tenant("bank-a")
-    async with bank.client(key) as client:
-        await chat(client)
-        async with bank.stopped():
-            held = (await bank.account("bank-a")).pending_micros
-            assert held > 0
-            (bank.settings.spool_path / FILE_NAME).unlink()
-        await chat(client)
-    for _ in range(10):
-        await bank.record()
-        await asyncio.sleep(0.05)
-    account = await bank.account("bank-a")
-    assert account.pending_micros == held
-    assert account.posted_micros == 20
-
-
 async def test_two_processes_cannot_serve_with_one_spool(bank):
     with pytest.raises(SpoolLocked):
         Spool(bank.settings.spool_path, bank.settings.spool_bytes_max)

@@ -11,6 +11,7 @@ from finpool.apps.cli.commands_billing import dispute_app, invoice_app, top_up
 from finpool.apps.cli.commands_contracts import contract_app, pool_app
 from finpool.apps.cli.commands_corrections import correct_usage, list_estimated
 from finpool.apps.cli.commands_declared import apply, show_plan
+from finpool.apps.cli.commands_leases import lease_app
 from finpool.apps.cli.commands_ledger import ledger_app, save_invoice
 from finpool.apps.cli.commands_limits import limits_app, show_account
 from finpool.apps.cli.commands_local import doctor, down, migrate, status, up
@@ -43,6 +44,7 @@ app.add_typer(key_app, name="key")
 app.add_typer(token_app, name="token")
 app.add_typer(limits_app, name="limits")
 app.command("account")(show_account)
+app.add_typer(lease_app, name="lease")
 app.add_typer(model_app, name="model")
 usage_app.command("estimated")(list_estimated)
 usage_app.command("correct")(correct_usage)
