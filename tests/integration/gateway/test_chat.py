@@ -181,9 +181,10 @@ async def test_a_client_that_does_not_read_is_given_up_and_pays_what_was_generat
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode()
         + body
     )
-    async with asyncio.timeout(30):
-        while not bank.engine.aborted:
-            await asyncio.sleep(0.05)
+    for _ in range(600):
+        if bank.engine.aborted:
+            break
+        await asyncio.sleep(0.05)
     (record,) = await bank.usage("bank-a")
     assert record["outcome"] == "aborted"
     assert 0 < record["output_tokens"] < 10**6
