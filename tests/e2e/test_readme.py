@@ -160,7 +160,9 @@ def test_a_budget_too_small_is_refused_for_good_and_put_back(transcript: Transcr
     assert head.startswith("HTTP/1.1 429 ")
     assert "x-should-retry: false" in head.lower().splitlines()
     assert json.loads(body)["error"]["code"] == "insufficient_quota"
-    assert "budget_micros: 10 -> 50000000" in transcript.output("finpool apply")
+    assert "this month's budget of tenant bank-b" in json.loads(body)["error"]["message"]
+    assert "x-ratelimit-limit-budget: 10" in head.lower().splitlines()
+    assert "budget_month_micros: 10 -> 50000000" in transcript.output("finpool apply")
 
 
 def test_bank_operator_and_regulator_see_the_same_numbers(transcript: Transcript) -> None:

@@ -107,12 +107,15 @@ def test_limits_that_are_set_keep_what_an_operator_set_before(
 
 
 def test_limits_are_listed_with_who_set_them(api: RecordingApi, capsys: pytest.CaptureFixture[str]) -> None:
-    listed = [limit("operator", "tenant", "bank-a"), limit("tenant", "key", "key_1", concurrency=3)]
+    listed = [limit("operator", "tenant", "bank-a"), limit("tenant", "key", "key_1", concurrency=0)]
+    listed[1]["limits"]["soft_thresholds_percent"] = []
     api.answers["GET", "/v1/tenants/bank-a/limits"] = {"data": listed}
     assert run(["limits", "list", "bank-a"]) == 0
-    _, first, second = capsys.readouterr().out.splitlines()
-    assert first.split() == ["operator", "tenant", "bank-a", "-", "100", "-", "80", "60", "-", "-"]
-    assert second.split() == ["tenant", "key", "key_1", "-", "100", "-", "80", "60", "-", "3"]
+    heads, first, second = capsys.readouterr().out.splitlines()
+    limited = ["budget_month_micros", "soft_thresholds_percent", "requests_per_minute", "concurrency"]
+    assert heads.split() == ["set_by", "scope", "scope_id", *limited]
+    assert first.split() == ["operator", "tenant", "bank-a", "100", "80", "60", "-"]
+    assert second.split() == ["tenant", "key", "key_1", "100", "-", "60", "0"]
 
 
 def test_an_account_is_shown_with_each_of_its_budgets(api: RecordingApi, capsys: pytest.CaptureFixture[str]) -> None:

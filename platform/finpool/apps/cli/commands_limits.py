@@ -38,8 +38,10 @@ def list_limits(tenant: TenantArgument, json: JsonOption = False) -> None:
     if json:
         show_json(limits)
     else:
-        rows = ({**each, **each["limits"]} for each in limits)
-        show_table(_LIMIT_COLUMNS, ([row[column] for column in _LIMIT_COLUMNS] for row in rows), empty="No limits.")
+        # Lines that name every limit would be too long for most windows: what none of them limits is left out.
+        rows = [{**each, **each["limits"]} for each in limits]
+        columns = [column for column in _LIMIT_COLUMNS if any(row[column] not in (None, []) for row in rows)]
+        show_table(columns, ([_shown(row[column]) for column in columns] for row in rows), empty="No limits.")
 
 
 @limits_app.command("set")
@@ -94,6 +96,10 @@ def show_account(tenant: TenantArgument, json: JsonOption = False) -> None:
     show_fields(account)
     rows = ([budget[column] for column in _BUDGET_COLUMNS] for budget in budgets)
     show_table(_BUDGET_COLUMNS, rows, empty="No budget was set: nothing may be spent.")
+
+
+def _shown(value: object) -> object:
+    return None if value == [] else value
 
 
 def _in_force(api: ApiClient, tenant: str, scope: Scope, scope_id: str) -> dict[str, Any]:
