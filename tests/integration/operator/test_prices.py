@@ -86,7 +86,13 @@ async def test_the_same_amounts_come_into_force_again_under_the_same_name(admin,
         assert (await admin.post(PATH, json=body)).status_code == 201
     names = [each["price_version"] for each in (await admin.get(PATH)).json()["data"]]
     assert names[0] == names[2] != names[1]
-    assert await owner.fetchval("SELECT count(*) FROM price_version") == 2
+    declared = (await admin.get(PATH)).json()["declared_price_version"]
+    kept = await owner.fetch("SELECT price_version FROM price_version")
+    assert {row["price_version"] for row in kept} == {names[0], names[1], declared}
+
+
+async def test_what_the_declared_prices_mean_is_written_down_as_the_door_opens(client, owner):
+    assert await owner.fetchval("SELECT output_picos FROM price_version WHERE model_id = $1", MODEL) == 2_000_000
 
 
 async def test_batch_can_be_ended_and_standard_cannot(admin):
