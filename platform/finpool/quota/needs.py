@@ -53,8 +53,9 @@ def rate_needs(
         share = shares_held.share(tenant_id, key, limit)
         counted = share.counted(tokens)
         if not share.fits(2 * counted if ahead else counted, now):
-            needed = share.used(now) + counted
-            wanted = max(2 * needed, int(limit * share_of_rest))
+            used = share.used(now)
+            wanted = max(2 * (used + counted), int(limit * share_of_rest))
             shares.append(share)
-            needs.append(RateNeed(key, 0 if ahead else needed, max(wanted, share.amount)))
+            # What was let through stays claimed whatever becomes of the limit: others could let as much through again.
+            needs.append(RateNeed(key, used if ahead else used + counted, max(wanted, share.amount)))
     return shares, needs

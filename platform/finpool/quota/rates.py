@@ -86,6 +86,10 @@ class RateShare:
         """Return what may be used in all, which is nothing once the share could not be renewed."""
         return min(self.amount, self.limit) if now < self.valid_until else 0
 
+    def claimed(self, now: float) -> int:
+        """Return what the account has to know of: the part, or what was let through while the part was larger."""
+        return max(self.amount, self.used(now))
+
     def fits(self, amount: int, now: float) -> bool:
         """Tell whether `amount` more stays within the share."""
         return self.used(now) + amount <= self.held(now)

@@ -46,22 +46,23 @@ class RateShares:
         """Write what changed, and renew what is held; cut in memory first, so that the account never knows of less."""
         now = monotonic_seconds()
         shares = self._shares[tenant_id]
-        due: list[RateShare] = []
+        due: list[tuple[RateShare, int]] = []
         for key, share in list(shares.items()):
             if now >= share.valid_until:
                 share.amount = share.written = 0
             share.amount = share.amount_worth_keeping(now, self._idle_seconds)
+            claimed = share.claimed(now)
             expiring = now > share.valid_until - _RENEWED_BEFORE_SECONDS
-            if share.amount != share.written or (share.amount and expiring):
-                due.append(share)
-            elif not share.amount and not share.used(now):
+            if claimed != share.written or (claimed and expiring):
+                due.append((share, claimed))
+            elif not claimed:
                 del shares[key]
         if not due:
             return
         async with self._database.for_tenant(tenant_id) as session:
             await self._write(session, tenant_id, due)
-        for share in due:
-            share.written, share.valid_until = share.amount, now + SHARE_SECONDS
+        for share, claimed in due:
+            share.written, share.valid_until = claimed, now + SHARE_SECONDS
 
     async def leave(self) -> None:
         """Cut every share to what is in use; that counts for one more window after this replica is gone."""
@@ -70,10 +71,10 @@ class RateShares:
             for share in shares.values():
                 share.amount = min(share.amount, share.used(now))
             async with self._database.for_tenant(tenant_id) as session:
-                await self._write(session, tenant_id, list(shares.values()))
+                await self._write(session, tenant_id, [(share, share.claimed(now)) for share in shares.values()])
         async with self._database.across_tenants() as session:
             await cool_shares(session, self._holder.replica_id)
 
-    async def _write(self, session: AsyncSession, tenant_id: TenantId, shares: list[RateShare]) -> None:
-        for share in shares:
-            await write_share(session, tenant_id, self._holder, share.key, share.amount)
+    async def _write(self, session: AsyncSession, tenant_id: TenantId, shares: list[tuple[RateShare, int]]) -> None:
+        for share, claimed in shares:
+            await write_share(session, tenant_id, self._holder, share.key, claimed)

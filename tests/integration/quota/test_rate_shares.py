@@ -1,0 +1,198 @@
+"""Rates over several replicas: their shares never pass the limit together, and none of it is lost."""
+
+import asyncio
+import random
+
+import pytest
+
+from finpool.kernel.errors import DomainError
+from finpool.kernel.ids import TenantId
+from finpool.quota.errors import RateLimitExceeded, RequestAboveLimit
+from finpool.quota.limit_service import operator_limit
+
+BANK = TenantId("bank-a")
+WINDOW_SECONDS = 60.0
+
+
+class Watch:
+    """What was admitted, over all replicas, counted apart from the product."""
+
+    def __init__(self, *, requests, tokens, concurrency):
+        self.limits = (requests, tokens, concurrency)
+        self.admitted = []
+        self.most = [0, 0, 0]
+
+    def admit(self, at, replica, reservation):
+        self.admitted.append([at, reservation.tokens, replica, reservation])
+        window = [each for each in self.admitted if each[0] > at - WINDOW_SECONDS]
+        counts = (len(window), sum(each[1] for each in window), len(self.under_way()))
+        self.most = [max(pair) for pair in zip(self.most, counts, strict=True)]
+        assert all(count <= limit for count, limit in zip(counts, self.limits, strict=True)), counts
+
+    def under_way(self, replica=None):
+        return [each for each in self.admitted if each[3] is not None and replica in (None, each[2])]
+
+    def end(self, each, tokens):
+        each[1], each[3] = tokens, None
+
+
+async def one_request(pool_clock, watch, replica, tokens):
+    try:
+        reservation = await replica.reserve(tokens=tokens)
+    except (RateLimitExceeded, RequestAboveLimit):
+        return False
+    watch.admit(pool_clock.seconds, replica, reservation)
+    return True
+
+
+@pytest.mark.parametrize(("replicas", "turn"), [(2, 0), (3, 1), (3, 2)])
+async def test_no_interleaving_of_replicas_admits_more_than_the_limit_in_any_minute(pool, clock, seed, replicas, turn):
+    """A limit of X over N replicas admits X and not N times X, whatever is killed, restarted or idle meanwhile."""
+    chance = random.Random(f"{seed}/{turn}")
+    watch = Watch(requests=12, tokens=300, concurrency=4)
+    await pool.add_bank(requests_per_minute=12, tokens_per_minute=300, concurrency=4)
+    running = [await pool.add_replica(f"replica-{number}") for number in range(replicas)]
+    for _ in range(90):
+        match chance.choice(("ask", "ask", "ask", "burst", "end", "end", "wait", "wait", "tend", "kill")):
+            case "ask":
+                await one_request(clock, watch, chance.choice(running), chance.randint(0, 90))
+            case "burst":
+                asked = [(chance.choice(running), chance.randint(0, 60)) for _ in range(5)]
+                await asyncio.gather(*(one_request(clock, watch, *each) for each in asked))
+            case "end" if watch.under_way():
+                ended = chance.choice(watch.under_way())
+                used = chance.randint(0, ended[1])
+                ended[2].settle(ended[3], tokens=used)
+                watch.end(ended, used)
+            case "wait":
+                await clock.advance(chance.choice((0.1, 1.0, 7.0, 30.0)))
+            case "tend":
+                await chance.choice(running).allotments.return_unused()
+            case "kill" if chance.random() < 0.3:
+                number = chance.randrange(replicas)
+                await running[number].renewed()
+                for each in watch.under_way(running[number]):
+                    watch.end(each, each[1])
+                running[number] = await pool.add_replica(f"replica-{number}")
+    for replica in running:
+        await replica.renewed()
+    assert watch.most[0] >= 6  # It was a test of limits that are reached.
+
+
+async def admitted(replica, times, tokens=1):
+    """Return how many of so many requests are let through; those let through end at once, and count."""
+    served = 0
+    for _ in range(times):
+        try:
+            reservation = await replica.reserve(tokens=tokens)
+        except DomainError:
+            continue
+        replica.settle(reservation, tokens=tokens)
+        served += 1
+    return served
+
+
+async def test_a_replica_that_died_keeps_its_share_until_it_expires_and_no_longer(pool, clock):
+    await pool.add_bank(requests_per_minute=10)
+    dead, alive = await pool.add_replica("dead"), await pool.add_replica("alive")
+    assert await admitted(dead, 10) == 10
+    await dead.renewed()
+    # Nobody can know that it let nothing through since: its share stays taken.
+    await clock.advance(61)
+    assert await admitted(alive, 10) == 0
+    await clock.advance(118)
+    assert await admitted(alive, 10) == 0
+    await clock.advance(2)
+    assert await admitted(alive, 10) == 10
+
+
+async def test_a_restarted_replica_does_not_forget_its_window(pool, clock):
+    await pool.add_bank(requests_per_minute=10)
+    assert await admitted(await pool.add_replica("one"), 12) == 10
+    again = await pool.add_replica("one")
+    assert await admitted(again, 10) == 0
+    await clock.advance(59)
+    assert await admitted(again, 10) == 0
+    await clock.advance(2)
+    assert await admitted(again, 12) == 10
+
+
+async def test_a_killed_replica_comes_back_with_all_of_its_concurrency(pool, clock):
+    await pool.add_bank(concurrency=3)
+    killed = await pool.add_replica("one")
+    for _ in range(3):
+        await killed.reserve()
+    assert await admitted(killed, 1) == 0
+    assert await admitted(await pool.add_replica("one"), 3) == 3
+
+
+async def test_shares_that_are_not_used_come_back_so_that_one_replica_can_use_the_whole_limit(pool, clock):
+    await pool.add_bank(requests_per_minute=100, tokens_per_minute=1_000, concurrency=10)
+    one, two = await pool.add_replica("one"), await pool.add_replica("two")
+    assert await admitted(one, 60, tokens=1) == 60
+    for _ in range(14):
+        await clock.advance(5)
+        await one.allotments.return_unused()
+    assert await admitted(two, 120, tokens=1) == 100
+    held = await asyncio.gather(*(two.reserve(tokens=0) for _ in range(2)), return_exceptions=True)
+    assert {type(each) for each in held} == {RateLimitExceeded}
+
+
+async def test_a_stopped_replica_leaves_its_share_to_the_others_a_window_later(pool, clock):
+    await pool.add_bank(requests_per_minute=10)
+    one, two = await pool.add_replica("one"), await pool.add_replica("two")
+    assert await admitted(one, 4) == 4
+    await one.renewed()
+    await one.quota.close()
+    assert await admitted(two, 10) == 6
+    await clock.advance(30)
+    assert await admitted(two, 10) == 0
+    await clock.advance(31)
+    assert await admitted(two, 12) == 10
+
+
+async def test_a_share_that_could_not_be_renewed_is_not_used_by_two(pool, clock):
+    """A replica cut off from the database stops before the account gives its share to another."""
+    await pool.add_bank(requests_per_minute=10)
+    cut_off, other = await pool.add_replica("cut-off"), await pool.add_replica("other")
+    share_of = cut_off.allotments.shares
+    assert await admitted(cut_off, 1) == 1
+    await cut_off.renewed()
+    (key, limit), *_ = cut_off.limits.of(BANK).rate_limits().items()
+    assert share_of.share(BANK, key, limit).fits(1, clock.seconds + 119)
+    await clock.advance(121)
+    assert not share_of.share(BANK, key, limit).fits(1, clock.seconds)
+    await clock.advance(60)
+    assert await admitted(other, 12) == 10
+
+
+async def lower(pool, tokens):
+    await pool.set_limits(operator_limit(BANK), budget_total_micros=10**15, tokens_per_minute=tokens)
+
+
+async def test_a_lowered_limit_is_never_exceeded_by_the_sum_of_the_cut_shares(pool, clock):
+    await pool.add_bank(tokens_per_minute=1_000)
+    running = [await pool.add_replica(name) for name in ("one", "two", "three")]
+    await asyncio.gather(*(each.reserve(tokens=50) for each in running))
+    for each in running:
+        await each.renewed()
+    await clock.advance(61)  # What was used before counts no more; the shares are still held.
+    await lower(pool, 100)
+    served = await asyncio.gather(*(admitted(each, 20, tokens=10) for each in running))
+    assert 0 < sum(served) <= 10
+
+
+async def test_what_was_used_before_a_limit_was_lowered_counts_against_the_lower_one(pool, clock):
+    await pool.add_bank(tokens_per_minute=1_000)
+    running = [await pool.add_replica(name) for name in ("one", "two", "three")]
+    assert [await admitted(each, 1, tokens=50) for each in running] == [1, 1, 1]
+    await lower(pool, 100)
+    for _ in range(3):
+        for each in running:
+            await each.allotments.return_unused()
+            assert await admitted(each, 1, tokens=10) == 0
+        await clock.advance(19)
+    await clock.advance(4)
+    for each in running:
+        await each.allotments.return_unused()
+    assert sum([await admitted(each, 20, tokens=10) for each in running]) == 10
