@@ -11,6 +11,8 @@ import pytest
 
 from finpool.apps.local.postgres import EmbeddedPostgres
 from finpool.audit.sequencer import Sequencer
+from finpool.billing import render_service
+from finpool.billing.contract_models import Contract, PoolCost
 from finpool.billing.credit_service import credit_invoice
 from finpool.billing.invoice_lines import BillingTerms
 from finpool.billing.invoice_schemas import InvoiceView
@@ -18,6 +20,7 @@ from finpool.billing.invoice_service import draft_invoice, issue_invoice
 from finpool.billing.payment_schemas import CreditBody
 from finpool.billing.reconcile_schemas import EngineCounts, Reconciliation
 from finpool.billing.reconcile_service import reconcile
+from finpool.billing.render_schemas import FocusFormat, FocusQuery
 from finpool.catalogue.price_schemas import TokenPrice
 from finpool.catalogue.schemas import Price
 from finpool.kernel.actor import Actor, Audience, Role
@@ -51,6 +54,8 @@ PRICE = TokenPrice.of(
 THIS_MONTH = now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 TAMPERED = ("account", "budget", "lease", "usage_record", "transfer", "invoice", "invoice_line", "payment")
 LAST_MONTH = (THIS_MONTH - timedelta(days=1)).replace(day=1)
+EARLIER = (LAST_MONTH - timedelta(days=1)).replace(day=1)
+LONG_AGO = EARLIER - timedelta(days=90)
 
 
 @dataclass
@@ -121,12 +126,56 @@ class World:
             body = CreditBody(reference="complaint 7", reason="wrong project", lines=None)
             return await credit_invoice(session, OPERATOR, TenantId(invoice.tenant_id), invoice.id, body)
 
+    async def agree(self, tenant_id: TenantId = BANK) -> None:
+        """Agree on a minimum and on a share of the pool's cost, long ago."""
+        async with self.open_as("operator").across_tenants() as session:
+            session.add(
+                Contract(
+                    tenant_id=tenant_id,
+                    version=1,
+                    valid_from=LONG_AGO,
+                    discount_basis_points=0,
+                    commitment_micros=50_000_000,
+                    pool_weight=1,
+                    created_at=LONG_AGO,
+                    created_by="test",
+                )
+            )
+            for month in (EARLIER, LAST_MONTH):
+                session.add(
+                    PoolCost(
+                        month=month.date(),
+                        version=1,
+                        currency="CNY",
+                        amount_micros=7_000_000,
+                        equal_share_basis_points=0,
+                        created_at=LONG_AGO,
+                        created_by="test",
+                    )
+                )
+
+    async def bill_everything(self) -> list[InvoiceView]:
+        """Issue documents with every kind of line: usage, a correction, a minimum, a fee, tax, a credit note."""
+        await self.agree()
+        await self.serve([(1_234_567, 1_000, 765_432), (777, 777, 0)], EARLIER + timedelta(days=9))
+        first = await self.invoice(EARLIER)
+        await self.serve([(2_000_000, 0, 300_000)], EARLIER + timedelta(days=20), project="treasury")
+        await self.serve([(5_000_000, 0, 2_000_000)])
+        return [first, await self.invoice(), await self.credit(first)]
+
+    async def file(self, form: FocusFormat, tenant_id: TenantId = BANK) -> bytes:
+        """Return the FOCUS file of all that was issued."""
+        months = {"from": f"{EARLIER:%Y-%m}", "to": f"{LAST_MONTH:%Y-%m}"}
+        async with self.open_as("operator").across_tenants() as session:
+            query = FocusQuery.model_validate({**months, "format": form})
+            return (await render_service.focus_file(session, tenant_id, query)).content
+
     async def reconcile(
         self, engines: dict[str, EngineCounts] | None = None, tenant_id: TenantId | None = None
     ) -> Reconciliation:
-        """Reconcile last month and this one."""
+        """Reconcile all that there is."""
         end = now() + timedelta(minutes=1)
-        return await reconcile(self.open_as("operator"), LAST_MONTH, end, tenant_id, engines)
+        return await reconcile(self.open_as("operator"), EARLIER, end, tenant_id, engines)
 
     @asynccontextmanager
     async def tamper(self) -> AsyncIterator[asyncpg.Connection]:
