@@ -1,23 +1,21 @@
 """Banks whose usage a test writes as the recorder does: numbered under the account's lock, with its transfer."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pytest
 import rfc8785
-from sqlalchemy import insert, select, text
+from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from finpool.billing.contract_models import Contract
-from finpool.billing.credit_service import credit_invoice
 from finpool.billing.invoice_lines import BillingTerms
 from finpool.billing.invoice_schemas import InvoiceView
-from finpool.billing.invoice_service import draft_invoice, get_invoice, issue_invoice
-from finpool.billing.payment_schemas import CreditBody, LineCredit, PaymentBody, PaymentView
-from finpool.billing.payment_service import pay_invoice, top_up
+from finpool.billing.invoice_service import draft_invoice, issue_invoice
+from finpool.billing.payment_schemas import PaymentBody, PaymentView
+from finpool.billing.payment_service import pay_invoice
 from finpool.catalogue.models import PriceVersion
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.clock import now
@@ -136,44 +134,11 @@ class Bank:
         """Draft and issue an invoice."""
         return await self.issue((await self.draft(month, terms)).id)
 
-    async def contract(self, valid_from: datetime, **terms: int) -> None:
-        """Agree terms that hold from a moment in the past on, which no operator could."""
-        async with self.operator() as session:
-            plain = {"discount_basis_points": 0, "commitment_micros": 0, "pool_weight": 0}
-            versions = await session.execute(select(Contract).filter_by(tenant_id=self.tenant_id))
-            row = Contract(
-                tenant_id=self.tenant_id,
-                version=len(versions.all()) + 1,
-                valid_from=valid_from,
-                created_at=valid_from,
-                created_by="test",
-                **(plain | terms),
-            )
-            session.add(row)
-
     async def pay(self, invoice_id: str, amount_micros: int, reference: str = "transfer 1") -> PaymentView:
         """Pay an invoice, in whole or in part."""
         body = PaymentBody(amount_micros=amount_micros, reference=reference)
         async with self.operator() as session:
             return await pay_invoice(session, OPERATOR, self.tenant_id, invoice_id, body)
-
-    async def top_up(self, amount_micros: int, reference: str = "transfer 1") -> PaymentView:
-        """Pay in advance."""
-        body = PaymentBody(amount_micros=amount_micros, reference=reference)
-        async with self.operator() as session:
-            return await top_up(session, OPERATOR, self.tenant_id, body, "EUR")
-
-    async def credit(self, invoice_id: str, *lines: tuple[int, int | None], reference: str = "case 1") -> InvoiceView:
-        """Credit lines, each by number and amount, or without any the whole invoice."""
-        chosen = tuple(LineCredit(line_no=number, amount_micros=amount) for number, amount in lines)
-        body = CreditBody(reference=reference, reason="agreed", lines=chosen or None)
-        async with self.operator() as session:
-            return await credit_invoice(session, OPERATOR, self.tenant_id, invoice_id, body)
-
-    async def status_of(self, invoice_id: str) -> str:
-        """Return an invoice's status."""
-        async with self.operator() as session:
-            return str((await get_invoice(session, self.tenant_id, invoice_id, drafts=True)).status)
 
     async def account(self) -> dict[str, int]:
         """Return what the account has spent and was paid in, in picos."""
@@ -228,7 +193,7 @@ class Bank:
 
 
 @pytest.fixture
-async def open_bank(database: Callable[[str], Database]) -> Callable[..., object]:
+async def open_bank(database: Callable[[str], Database]) -> Callable[..., Awaitable[Bank]]:
     """Create a tenant with an account: `await open_bank("bank-a")`."""
     async with database("operator").across_tenants() as session:
         for model, (fresh, cached, output) in MODELS.items():
@@ -264,11 +229,9 @@ async def open_bank(database: Callable[[str], Database]) -> Callable[..., object
 
 
 @pytest.fixture
-async def bank(open_bank: Callable[..., object]) -> Bank:
+async def bank(open_bank: Callable[..., Awaitable[Bank]]) -> Bank:
     """One postpaid bank, a tenant since December 2024."""
-    created = await open_bank()  # type: ignore[misc]
-    assert isinstance(created, Bank)
-    return created
+    return await open_bank()
 
 
 @pytest.fixture
