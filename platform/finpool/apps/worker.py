@@ -19,7 +19,9 @@ from finpool.metering.spool_lag import read_lag
 from finpool.tenancy import models  # noqa: F401
 
 _log = logger("apps.worker")
-_RETRY_SECONDS = 1.0
+_RETRY_SECONDS = 0.5
+_RETRY_FACTOR_MAX = 8
+_DRAIN_SECONDS_MAX = 10.0
 
 
 def main(settings: Settings) -> None:
@@ -43,8 +45,8 @@ async def _run(settings: Settings) -> None:
             _repeat(recorder.run_once, settings.recorder_interval_seconds, stop),
             _repeat(sequencer.run_once, settings.recorder_interval_seconds, stop),
         )
-        async with asyncio.timeout(_RETRY_SECONDS * 10):
-            await _drain(recorder, sequencer)
+        await _drain(recorder.run_once)
+        await _drain(sequencer.run_once)
     finally:
         recorder.close()
         await database.close()
@@ -60,13 +62,22 @@ def lag_of(spool_directory: Path) -> tuple[int, float] | None:
 
 
 async def _repeat(once: Callable[[], Awaitable[int]], pause_seconds: float, stop: asyncio.Event) -> None:
-    """Call `once` until stopped: again at once while it finds work, after a pause when it does not or fails."""
+    """Call `once` until stopped: again at once while it finds work, after a pause when it does not or fails.
+
+    A database may be away for hours: pauses grow, and the same failure is told in full once.
+    """
+    failures, told = 0, ""
     while not stop.is_set():
         try:
-            worked, pause = await once(), pause_seconds
-        except Exception:
-            _log.exception("recording failed; nothing is lost, it is tried again")
-            worked, pause = 0, _RETRY_SECONDS
+            worked, pause, failures, told = await once(), pause_seconds, 0, ""
+        except Exception as error:
+            worked, pause = 0, _RETRY_SECONDS * min(2**failures, _RETRY_FACTOR_MAX)
+            failures = min(failures + 1, _RETRY_FACTOR_MAX)
+            if told == repr(error):
+                _log.warning("recording still fails", error=type(error).__name__)
+            else:
+                _log.exception("recording failed; nothing is lost, it is tried again")
+            told = repr(error)
         if worked == 0:
             await _wait(stop, pause)
 
@@ -79,8 +90,11 @@ async def _wait(stop: asyncio.Event, seconds: float) -> None:
         return
 
 
-async def _drain(recorder: Recorder, sequencer: Sequencer) -> None:
-    while await recorder.run_once():
-        pass
-    while await sequencer.run_once():
-        pass
+async def _drain(once: Callable[[], Awaitable[int]]) -> None:
+    """Do what is left; what cannot be done now is done after the next start."""
+    try:
+        async with asyncio.timeout(_DRAIN_SECONDS_MAX):
+            while await once():
+                pass
+    except Exception:
+        _log.exception("not everything could be recorded before the end; it is kept")
