@@ -158,4 +158,4 @@ async def test_the_validator_finds_planted_faults(world: Any, judge: Judge) -> N
     exported = (await world.file(FocusFormat.CSV)).decode()
     wrong = exported.replace("Usage,", "Usge,", 1).replace("Input Tokens,", ",", 1).replace("CNY", "yuan")
     failed = set(judge(wrong.encode(), FocusFormat.CSV))
-    assert {"ChargeCategory-C-000-M", "BillingCurrency-C-000-M", "SkuMeter-C-005-C"} <= failed, failed
+    assert {"ConsumedQuantity-C-004-C", "BillingCurrency-C-003-M", "SkuMeter-C-005-C"} <= failed, failed
