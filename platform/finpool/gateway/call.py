@@ -21,7 +21,7 @@ from finpool.quota.errors import InsufficientQuota, RateLimitExceeded, RequestAb
 from finpool.quota.schemas import RateStatus
 from finpool.quota.service import Quota, Reservation
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
-from finpool.serving.schemas import EngineChunk
+from finpool.serving.schemas import EngineStream
 from finpool.serving.service import Backends
 
 MARK_TOKENS = 64
@@ -58,7 +58,7 @@ class Call:
         self._stack = AsyncExitStack()
         self._reservation: Reservation | None = None
         self._intent: Intent | None = None
-        self._opening: asyncio.Future[AsyncIterator[EngineChunk]] | None = None
+        self._opening: asyncio.Future[EngineStream] | None = None
         self._resolved = False
         self._resolving: asyncio.Future[None] | None = None
         self._marked_at = monotonic_seconds()
@@ -90,6 +90,11 @@ class Call:
                 self._count(chunk.usage)
             if chunk.data.get("choices"):
                 yield chunk.data["choices"]
+
+    @property
+    def more_is_here(self) -> bool:
+        """Tell whether the next part has arrived already, so that both may be sent at once."""
+        return self._opening is not None and self._opening.result().more_is_here
 
     async def complete(self) -> None:
         """Settle an answer that is whole; durable when this returns, so call it before the last byte is sent."""

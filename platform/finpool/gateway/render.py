@@ -23,13 +23,14 @@ class Renderer:
             "system_fingerprint": f"fp_{model.weights_sha256[:16]}",
         }
         self._include_usage = include_usage
+        # The same in every chunk, so it is written once.
+        opening = orjson.dumps({**self._head, "object": "chat.completion.chunk"})[:-1]
+        self._chunk_start = b"data: " + opening + b',"choices":'
+        self._chunk_end = (b',"usage":null' if include_usage else b"") + b"}\n\n"
 
     def chunk(self, choices: list[dict[str, Any]]) -> bytes:
         """Return one server-sent event."""
-        body = {**self._head, "object": "chat.completion.chunk", "choices": choices}
-        if self._include_usage:
-            body["usage"] = None
-        return event(body)
+        return self._chunk_start + orjson.dumps(choices) + self._chunk_end
 
     def usage_chunk(self, usage: TokenUsage) -> bytes:
         """Return the final event with the usage, or nothing if the client did not ask for it."""

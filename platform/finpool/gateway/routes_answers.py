@@ -83,15 +83,19 @@ class StreamedAnswer(Answer):
     async def _serve(self, send: Send) -> None:
         async with self._call as call:
             await self._start(send, "text/event-stream; charset=utf-8")
+            unsent = bytearray()
             try:
                 async for choices in call.chunks():
-                    await _send_part(send, self._renderer.chunk(choices))
+                    unsent += self._renderer.chunk(choices)
+                    if not call.more_is_here:
+                        await _send_part(send, bytes(unsent))
+                        unsent.clear()
                 await call.complete()
-                last = self._renderer.usage_chunk(call.usage) + DONE
+                unsent += self._renderer.usage_chunk(call.usage) + DONE
             except DomainError as error:
-                last = error_event(error)
+                unsent += error_event(error)
                 await call.fail()
-            await send({"type": "http.response.body", "body": last})
+            await send({"type": "http.response.body", "body": bytes(unsent)})
 
 
 class Reader:

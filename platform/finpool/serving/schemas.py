@@ -1,7 +1,8 @@
 """What an engine sends, as its callers get it."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from finpool.catalogue.schemas import TokenUsage
 
@@ -15,6 +16,17 @@ class EngineChunk:
 
     data: dict[str, Any]
     usage: TokenUsage | None
+
+
+class EngineStream(Protocol):
+    """The chunks of one answer; iterating raises `EngineFailed` if the engine breaks it off."""
+
+    def __aiter__(self) -> AsyncIterator[EngineChunk]:
+        """Iterate over the chunks."""
+
+    @property
+    def more_is_here(self) -> bool:
+        """Tell whether the next chunk has arrived already: what arrived together may be passed on together."""
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from finpool.catalogue.schemas import Model
 from finpool.kernel.ids import RequestId
 from finpool.kernel.settings import Settings
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
-from finpool.serving.schemas import EngineChunk
+from finpool.serving.schemas import EngineStream
 from finpool.serving.stream import ChunkStream
 
 CONNECTIONS_MAX = 4096
@@ -53,7 +53,7 @@ class Backends:
 
     def chat(
         self, model: Model, body: Mapping[str, Any], request_id: RequestId
-    ) -> AbstractAsyncContextManager[AsyncIterator[EngineChunk]]:
+    ) -> AbstractAsyncContextManager[EngineStream]:
         """Send a chat completion to the engine of `model` and yield its chunks.
 
         `body` is OpenAI's request, already validated. Entering raises `EngineRefused`, `EngineUnavailable` or
@@ -98,9 +98,7 @@ class Backends:
         return f"{self._base_url}/engines/{model.id}{path}"
 
     @asynccontextmanager
-    async def _stream(
-        self, url: str, payload: bytes, request_id: RequestId
-    ) -> AsyncIterator[AsyncIterator[EngineChunk]]:
+    async def _stream(self, url: str, payload: bytes, request_id: RequestId) -> AsyncIterator[EngineStream]:
         response = await self._send(url, payload, request_id)
         try:
             if response.status != 200:

@@ -31,6 +31,11 @@ class ChunkStream(AsyncIterator[EngineChunk]):
     def __aiter__(self) -> Self:
         return self
 
+    @property
+    def more_is_here(self) -> bool:
+        """Tell whether the next chunk has arrived already: what arrived together may be passed on together."""
+        return bool(self._pending) and self._pending[0] != END_OF_STREAM
+
     async def __anext__(self) -> EngineChunk:
         """Return the next chunk; raise `EngineFailed` for an error event, a pause too long or a broken stream."""
         if self._done:
@@ -78,9 +83,13 @@ def _usage(reported: dict[str, Any]) -> TokenUsage:
     """Read OpenAI's usage object; an engine that reports nonsense is an error, never an estimate."""
     try:
         details = reported.get("prompt_tokens_details") or {}
-        counts = reported["prompt_tokens"], details.get("cached_tokens") or 0, reported["completion_tokens"]
-        if not all(type(count) is int for count in counts):
+        read, cached, written = (
+            reported["prompt_tokens"],
+            details.get("cached_tokens") or 0,
+            reported["completion_tokens"],
+        )
+        if type(read) is not int or type(cached) is not int or type(written) is not int:
             raise TypeError("token counts are whole numbers")
-        return TokenUsage(*counts)
+        return TokenUsage(read, cached, written)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise EngineFailed("The model reported an impossible usage.") from error

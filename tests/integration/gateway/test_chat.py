@@ -91,9 +91,9 @@ async def test_a_plain_request_whose_client_leaves_is_aborted_in_the_engine(bank
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_client_that_leaves_before_the_first_token_pays_its_prompt(bank, stream):
-    bank.engine.output_tokens, bank.engine.pause_seconds, bank.engine.prompt_seconds = 200, 0.02, 0.6
+    bank.engine.output_tokens, bank.engine.pause_seconds, bank.engine.prompt_seconds = 200, 0.02, 2.0
     key = await bank.add_tenant("bank-a")
-    async with bank.client(key, timeout=0.2) as client:
+    async with bank.client(key, timeout=1.0) as client:
         with pytest.raises(openai.APITimeoutError):
             await client.chat.completions.create(model=MODEL, messages=HELLO, stream=stream)
     account = await bank.settled("bank-a")
