@@ -31,7 +31,7 @@ class RecordDamaged(Exception):
     def __init__(self, seq: int, fault: str) -> None:
         super().__init__(
             f"record {seq} of the spool cannot be decoded ({fault}): `finpool spool export` gives it as it is,"
-            " `finpool spool repair` leaves it behind"
+            f" `finpool spool set-aside {seq}` takes it out of the way"
         )
         self.seq = seq
 

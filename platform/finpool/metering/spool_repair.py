@@ -1,9 +1,8 @@
-"""Makes a new spool out of what is readable of a damaged one, and puts the damaged one aside; nothing is deleted."""
+"""Makes a new spool out of what is readable of a damaged one, or sets one record aside; nothing is deleted."""
 
 import contextlib
 import os
 import sqlite3
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,17 +20,17 @@ _ID_CANNOT_BE_READ = (
 )
 _INSERT_INTENT = "INSERT INTO intent VALUES (?, ?, ?, ?, ?)"
 _INSERT_RECORD = "INSERT INTO record (seq, kind, body) VALUES (?, ?, ?)"
+_INSERT_ASIDE = "INSERT INTO aside (seq, kind, body) VALUES (?, ?, ?)"
 
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What a repair made: what it found, what it left out, where the damaged file is now, and the number to go on at.
+    """What a repair made: what it found, where the damaged file is now, and the number to go on at.
 
     `last_seq_known` is false if the numbers went on with a step, because the last one given could not be read.
     """
 
     found: Findings
-    left_out: list[int]
     damaged_file: str
     spool_id: str
     last_seq: int
@@ -46,15 +45,27 @@ def existing(directory: Path) -> Path:
     return path
 
 
-def repair(
-    directory: Path, *, spool_id: str | None = None, last_seq: int | None = None, leave_out: Collection[int] = ()
-) -> Repair | None:
+def set_aside(directory: Path, seq: int) -> None:
+    """Take a record that cannot be recorded out of the way of those behind it, while inference and worker go on.
+
+    It stays in the file, in a table that nobody records. Raises `SpoolNotFound` if no record has that number.
+    """
+    existing(directory)
+    with contextlib.closing(spool_file.connect(directory)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT INTO aside SELECT seq, kind, body FROM record WHERE seq = ?", (seq,))
+        moved = connection.execute("DELETE FROM record WHERE seq = ?", (seq,)).rowcount
+        connection.execute("COMMIT")
+    if not moved:
+        raise SpoolNotFound(f"the spool in {directory} has no record {seq}")
+
+
+def repair(directory: Path, *, spool_id: str | None = None, last_seq: int | None = None) -> Repair | None:
     """Rebuild the spool under `directory` from every intent and record that can be read and decoded.
 
-    The id and the numbers go on, so that nothing is recorded twice or skipped. `leave_out` names records that are to
-    stay behind in the damaged file. Returns None if an earlier repair had been broken off between its two moves and
-    only had to be finished. Raises `SpoolLocked` while a process works with it, `SpoolUnusable` if it must be
-    told the id or the new file does not hold what was read.
+    The id and the numbers go on, so that nothing is recorded twice or skipped. Returns None if an earlier repair had
+    been broken off between its two moves and only had to be finished. Raises `SpoolLocked` while a process works with
+    it, `SpoolUnusable` if it must be told the id or the new file does not hold what was read.
     """
     if not directory.is_dir():
         raise SpoolNotFound(f"there is no spool at {directory / spool_file.FILE_NAME}")
@@ -68,18 +79,16 @@ def repair(
             known_id = spool_id or salvage.findings.spool_id or _kept_id(directory)
             if known_id is None:
                 raise SpoolUnusable(_ID_CANNOT_BE_READ)
-            copied, seq, known = _copy(salvage, new, known_id, last_seq, frozenset(leave_out))
+            copied, seq, known = _copy(salvage, new, known_id, last_seq)
         _require_same(new, copied)
         moved = _put_in_place(directory, new)
-    return Repair(salvage.findings, sorted(set(leave_out)), str(moved), known_id, seq, known)
+    return Repair(salvage.findings, str(moved), known_id, seq, known)
 
 
-def _copy(
-    salvage: Salvage, new: Path, known_id: str, last_seq: int | None, leave_out: frozenset[int]
-) -> tuple[tuple[int, int], int, bool]:
-    """Write the new file; return its counts of intents and records, its last number and whether that was known."""
+def _copy(salvage: Salvage, new: Path, known_id: str, last_seq: int | None) -> tuple[tuple[int, int, int], int, bool]:
+    """Write the new file; return its counts of each table, its last number and whether that was known."""
     _remove(new)
-    intents = records = highest = 0
+    intents = aside = records = highest = 0
     with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as connection:
         spool_file.prepare(connection, known_id)
         connection.execute("BEGIN IMMEDIATE")
@@ -88,9 +97,13 @@ def _copy(
                 marks = (intent.input_tokens, intent.cached_input_tokens, intent.output_tokens)
                 connection.execute(_INSERT_INTENT, (intent.request_id, intent.body, *marks))
                 intents += 1
+        for record in salvage.aside():
+            connection.execute(_INSERT_ASIDE, (record.seq, record.kind, record.body))
+            highest = max(highest, record.seq)
+            aside += 1
         for record in salvage.records():
             highest = max(highest, record.seq)
-            if record.fault is None and record.seq not in leave_out:
+            if record.fault is None:
                 connection.execute(_INSERT_RECORD, (record.seq, record.kind, record.body))
                 records += 1
         given = last_seq if last_seq is not None else salvage.findings.last_seq
@@ -99,14 +112,14 @@ def _copy(
         connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('record', ?)", (seq,))
         connection.execute("COMMIT")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return (intents, records), seq, given is not None
+    return (intents, aside, records), seq, given is not None
 
 
-def _require_same(new: Path, copied: tuple[int, int]) -> None:
+def _require_same(new: Path, copied: tuple[int, int, int]) -> None:
     """Read the new file again from the disk before it takes the other's place."""
     with contextlib.closing(spool_file.connect_to_read(new)) as connection:
         again = Salvage(connection)
-        counted = sum(1 for _ in again.intents()), sum(1 for _ in again.records())
+        counted = sum(1 for _ in again.intents()), sum(1 for _ in again.aside()), sum(1 for _ in again.records())
     if not again.findings.intact or counted != copied:
         raise SpoolUnusable(f"the new file {new} does not hold what was written: nothing was changed")
 

@@ -17,6 +17,7 @@ LOOKUPS_MAX = 1_000_000
 
 _INTENT = "SELECT request_id, body, input_tokens, cached_input_tokens, output_tokens FROM intent"
 _RECORD = "SELECT seq, kind, body FROM record"
+_ASIDE = "SELECT seq, kind, body FROM aside"
 _SHOWN_RANGES_MAX = 100
 
 
@@ -46,8 +47,8 @@ class SavedRecord:
 class Findings:
     """What was found while a spool was read.
 
-    `missing` are numbers between the first readable record and the last one given that no readable record has;
-    `digest` is SHA-256 over all that is readable and can be decoded.
+    `missing` are numbers between the first readable record and the last one given that no readable record has, those
+    apart that an operator has set `aside`; `digest` is SHA-256 over all that is readable and can be decoded.
     """
 
     spool_id: str | None = None
@@ -57,6 +58,7 @@ class Findings:
     first_seq: int | None = None
     damaged_intents: list[str] = field(default_factory=list)
     damaged_records: list[int] = field(default_factory=list)
+    aside: list[int] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     digest: str = ""
@@ -68,7 +70,7 @@ class Findings:
 
 
 class Salvage:
-    """One reading of a spool; `findings` is complete once `intents` and then `records` were read to their end."""
+    """One reading of a spool; `findings` is complete once `intents`, `aside` and `records` were read to their ends."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -100,6 +102,14 @@ class Salvage:
                 str(request_id), _bytes(body), input_tokens, cached_input_tokens, output_tokens, fault=fault
             )
 
+    def aside(self) -> Iterator[SavedRecord]:
+        """Yield every record that an operator has set aside."""
+        if not list(self._try("SELECT 1 FROM sqlite_master WHERE name = 'aside'")):
+            return
+        for seq, kind, body in self._both_ways(_ASIDE, "seq", 0):
+            self.findings.aside.append(seq)
+            yield SavedRecord(seq, str(kind), _bytes(body), _fault_of_record(kind, body))
+
     def records(self) -> Iterator[SavedRecord]:
         """Yield every record that can be read in its order, those that cannot be decoded included."""
         for seq, kind, body in self._both_ways(_RECORD, "seq", 0):
@@ -123,6 +133,12 @@ class Salvage:
         self._seen_seq = seq
 
     def _note_missing(self, first: int, last: int) -> None:
+        for aside in [seq for seq in self.findings.aside if first <= seq <= last]:
+            self._note_range(first, aside - 1)
+            first = aside + 1
+        self._note_range(first, last)
+
+    def _note_range(self, first: int, last: int) -> None:
         if first <= last and len(self.findings.missing) < _SHOWN_RANGES_MAX:
             self.findings.missing.append(str(first) if first == last else f"{first}-{last}")
 
@@ -164,14 +180,14 @@ class Salvage:
                 self.findings.faults.append(str(error))
 
 
-def exported(saved: SavedIntent | SavedRecord) -> dict[str, Any]:
+def exported(saved: SavedIntent | SavedRecord, table: str = "record") -> dict[str, Any]:
     """Return what a line of an export holds; a body that cannot be decoded is given as base64, with what is wrong."""
     line: dict[str, Any]
     if isinstance(saved, SavedIntent):
         marks = {name: getattr(saved, name) for name in ("input_tokens", "cached_input_tokens", "output_tokens")}
         line = {"table": "intent", "request_id": saved.request_id, **marks}
     else:
-        line = {"table": "record", "seq": saved.seq, "kind": saved.kind}
+        line = {"table": table, "seq": saved.seq, "kind": saved.kind}
     if saved.fault is None:
         return {**line, "body": orjson.loads(saved.body)}
     return {**line, "fault": saved.fault, "body_base64": base64.b64encode(saved.body).decode()}

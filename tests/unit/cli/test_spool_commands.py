@@ -1,7 +1,6 @@
 """`finpool spool`: an operator finds out what is damaged, saves what can be read and makes a spool of it."""
 
 import json
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +60,16 @@ def test_an_export_never_overwrites_a_file(spool: Path, tmp_path: Path, capsys: 
     assert taken.read_text() == "mine"
 
 
-def test_a_record_is_left_behind_when_an_operator_says_so(spool: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert answer(capsys, "spool", "repair", "--leave-out", "3")["left_out"] == [3]
-    connection = sqlite3.connect(spool / spool_file.FILE_NAME)
-    assert connection.execute("SELECT seq FROM record").fetchall() == [(1,)]
-    connection.close()
+def test_a_record_is_set_aside_and_still_exported(
+    spool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert answer(capsys, "spool", "set-aside", "2")["set_aside"] == 2
+    assert answer(capsys, "spool", "check")["aside"] == [2]
+    output = tmp_path / "export.jsonl"
+    answer(capsys, "spool", "export", "--output", str(output))
+    tables = [(line["table"], line["seq"]) for line in map(json.loads, output.read_text().splitlines())]
+    assert tables == [("aside", 2), ("record", 1), ("record", 3)]
+    assert run(["spool", "set-aside", "7"]) == 1
 
 
 def test_a_directory_without_a_spool_is_an_error_and_stays_empty(

@@ -11,7 +11,7 @@ from finpool.metering import spool_file
 from finpool.metering.errors import SpoolCorrupt, SpoolLocked, SpoolNotFound, SpoolUnusable
 from finpool.metering.record_schemas import LeaseReturn, Outcome, RecordKind, Settlement, encode
 from finpool.metering.spool import Spool
-from finpool.metering.spool_repair import SEQ_STEP, repair
+from finpool.metering.spool_repair import SEQ_STEP, repair, set_aside
 from finpool.metering.spool_salvage import Salvage, exported
 
 PAGE_BYTES = 4096
@@ -41,7 +41,7 @@ def spool(tmp_path, intent):
 def read(directory, name=spool_file.FILE_NAME):
     with contextlib.closing(spool_file.connect_to_read(directory / name)) as connection:
         salvage = Salvage(connection)
-        return list(salvage.intents()), list(salvage.records()), salvage.findings
+        return list(salvage.intents()), [*salvage.aside(), *salvage.records()], salvage.findings
 
 
 def run(directory, statement, *parameters):
@@ -124,11 +124,19 @@ def test_a_record_that_cannot_be_decoded_is_named_left_behind_and_given_as_it_is
     assert (len(records), findings.missing) == (COUNT - 1, ["200"])
 
 
-def test_an_operator_may_leave_a_record_behind(spool):
-    made = repair(spool, leave_out=[300])
-    assert made is not None
-    assert made.left_out == [300]
-    assert read(spool)[2].missing == ["300"]
+def test_a_record_is_set_aside_beside_a_running_writer_and_stays_in_the_file(spool):
+    writer = spool_file.connect(spool)
+    set_aside(spool, 300)
+    writer.close()
+    for _ in range(2):
+        findings = read(spool)[2]
+        assert (findings.records, findings.aside) == (COUNT - 1, [300])
+        assert (findings.missing, findings.intact) == ([], True)
+        repair(spool)
+    with pytest.raises(SpoolNotFound):
+        set_aside(spool, 300)
+    with pytest.raises(SpoolNotFound):
+        set_aside(spool / "elsewhere", 300)
 
 
 async def test_an_intent_that_cannot_be_decoded_stops_the_start_and_is_named(spool):

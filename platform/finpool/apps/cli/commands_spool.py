@@ -1,5 +1,6 @@
 """`finpool spool`: what an operator does with a spool that is damaged, on the machine or volume where it lies."""
 
+import collections
 import contextlib
 import os
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from finpool.apps.local.home import local_settings
 from finpool.metering import spool_file
 from finpool.metering.spool_repair import existing
 from finpool.metering.spool_repair import repair as rebuild
+from finpool.metering.spool_repair import set_aside as move_aside
 from finpool.metering.spool_salvage import Findings, Salvage, exported
 
 spool_app = typer.Typer(no_args_is_help=True, help="A replica's spool, when it is damaged.")
@@ -30,10 +32,8 @@ def check(directory: DirectoryOption = None, json: JsonOption = False) -> None:
     path = existing(_directory(directory))
     with contextlib.closing(spool_file.connect_to_read(path)) as connection:
         salvage = Salvage(connection)
-        for _ in salvage.intents():
-            pass
-        for _ in salvage.records():
-            pass
+        for each in (salvage.intents(), salvage.aside(), salvage.records()):
+            collections.deque(each, maxlen=0)
     found = salvage.findings
     if json:
         show_json({"file": str(path), "intact": found.intact, **asdict(found)})
@@ -61,6 +61,8 @@ def export(
         salvage = Salvage(connection)
         for intent in salvage.intents():
             file.write(orjson.dumps(exported(intent)) + b"\n")
+        for record in salvage.aside():
+            file.write(orjson.dumps(exported(record, "aside")) + b"\n")
         for record in salvage.records():
             file.write(orjson.dumps(exported(record)) + b"\n")
     written = {"output": str(output), "file": str(path)}
@@ -73,16 +75,13 @@ def export(
 @spool_app.command("repair")
 def repair(
     directory: DirectoryOption = None,
-    leave_out: Annotated[
-        list[int] | None, typer.Option("--leave-out", metavar="SEQ", help="Leave this record behind; repeated, too.")
-    ] = None,
     spool_id: Annotated[str | None, typer.Option(help="The spool's id, if the file has lost it.")] = None,
     last_seq: Annotated[int | None, typer.Option(min=0, help="The last number given, if the file has lost it.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Make a new spool of what is readable and move the damaged one aside; inference and worker must not use it."""
     path = _directory(directory)
-    made = rebuild(path, spool_id=spool_id, last_seq=last_seq, leave_out=leave_out or ())
+    made = rebuild(path, spool_id=spool_id, last_seq=last_seq)
     if made is None:
         if json:
             show_json({"finished": True})
@@ -96,12 +95,26 @@ def repair(
     show_fields(
         {
             **_shown(made.found),
-            "left out": ", ".join(map(str, made.left_out)) or "none",
             "damaged file": made.damaged_file,
             "next number": next_line,
         }
     )
     show_lines(["", "Start inference and worker again; keep the damaged file until its losses are accounted for."])
+
+
+@spool_app.command("set-aside")
+def set_aside(
+    seq: Annotated[int, typer.Argument(metavar="SEQ", help="Number of the record, as the worker's log names it.")],
+    directory: DirectoryOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Take one record that cannot be recorded out of the way of those behind it; inference and worker may go on."""
+    path = _directory(directory)
+    move_aside(path, seq)
+    if json:
+        show_json({"directory": str(path), "set_aside": seq})
+    else:
+        show_lines([f"Record {seq} is set aside; `finpool spool export` still shows it."])
 
 
 def _directory(given: Path | None) -> Path:
@@ -119,6 +132,7 @@ def _shown(found: Findings) -> dict[str, Any]:
         "records": found.records,
         "first number": found.first_seq,
         "last number": found.last_seq,
+        "set aside": ", ".join(map(str, found.aside)) or "none",
         "numbers missing": ", ".join(found.missing) or "none",
         "records that cannot be decoded": ", ".join(map(str, found.damaged_records)) or "none",
         "open requests that cannot be decoded": ", ".join(found.damaged_intents) or "none",
