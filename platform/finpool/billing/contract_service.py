@@ -42,7 +42,7 @@ _INSTANT = timedelta(microseconds=1)
 async def set_contract(session: AsyncSession, actor: Actor, tenant_id: TenantId, body: NewContract) -> ContractAnswer:
     """Set a tenant's contract from a moment on; what holds then already is no change and is returned.
 
-    Raises `TenantNotFound`, `BeginsInThePast` or `PaymentChangesAtOnce`.
+    Raises `TenantNotFound`, `BeginsInThePast`, `BeginsTooLate` or `PaymentChangesAtOnce`.
     """
     await tenancy.get_tenant(session, tenant_id)
     paid = await payments.lock_payment(session, tenant_id)

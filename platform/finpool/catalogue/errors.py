@@ -32,6 +32,15 @@ class TierNotOffered(InvalidRequest):
         super().__init__(f"The model '{model_id}' has no price for service_tier 'flex'.", param="service_tier")
 
 
+class BeginsTooLate(InvalidRequest):
+    """Nothing is agreed for so far ahead; it is a slip of the keyboard."""
+
+    code = "begins_too_late"
+
+    def __init__(self, days_max: int) -> None:
+        super().__init__(f"valid_from is more than {days_max} days ahead.", param="valid_from")
+
+
 class BeginsInThePast(InvalidRequest):
     """Prices and contracts begin now or later: what was served was served at the price of its time."""
 

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from finpool.audit import service as audit
 from finpool.catalogue import price_repository as repository
-from finpool.catalogue.errors import BeginsInThePast
+from finpool.catalogue.errors import BeginsInThePast, BeginsTooLate
 from finpool.catalogue.models import PriceSchedule
 from finpool.catalogue.price_schemas import NewScheduledPrice, PriceBook, ScheduledPrice, TokenPrice
 from finpool.catalogue.schemas import Model, Price
@@ -16,6 +16,9 @@ from finpool.kernel.clock import now
 
 PAST_TOLERANCE = timedelta(minutes=1)
 """A moment this little in the past is taken for now: clocks differ, and typing takes time."""
+
+AHEAD_MAX = timedelta(days=36_500)
+"""Further ahead nothing can be scheduled."""
 
 
 async def book(session: AsyncSession) -> PriceBook:
@@ -41,7 +44,8 @@ async def price_versions(session: AsyncSession, names: Iterable[str]) -> dict[st
 async def schedule_price(session: AsyncSession, actor: Actor, model: Model, body: NewScheduledPrice) -> ScheduledPrice:
     """Schedule a price of one tier; what holds at that moment already is no change and is returned.
 
-    Raises `BeginsInThePast`: a request is priced as it is admitted, and nobody may change that afterwards.
+    Raises `BeginsInThePast` (a request is priced as it is admitted, and nobody may change that afterwards) or
+    `BeginsTooLate`.
     """
     at = now()
     begins = beginning(body.valid_from, at)
@@ -71,9 +75,14 @@ async def schedule_price(session: AsyncSession, actor: Actor, model: Model, body
 
 
 def beginning(asked: datetime | None, at: datetime) -> datetime:
-    """Return when something begins that is written at `at`: never before that; raises `BeginsInThePast`."""
+    """Return when something begins that is written at `at`: never before that.
+
+    Raises `BeginsInThePast` or `BeginsTooLate`.
+    """
     if asked is None:
         return at
     if asked < at - PAST_TOLERANCE:
         raise BeginsInThePast(asked)
+    if asked > at + AHEAD_MAX:
+        raise BeginsTooLate(AHEAD_MAX.days)
     return max(asked.astimezone(UTC), at)

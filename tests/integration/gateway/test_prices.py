@@ -172,3 +172,14 @@ async def test_what_is_reserved_is_at_the_banks_own_price(bank):
         await agree(bank, "bank-a", 9_000)
         await until_shown(client, PICOS // 10)
         await chat(client)
+
+
+async def test_a_bank_that_pays_nothing_is_served_and_its_usage_is_recorded(bank):
+    key = await bank.add_tenant("bank-a")
+    await agree(bank, "bank-a", 10_000)
+    async with bank.client(key) as client:
+        await until_shown(client, 0)
+        await chat(client)
+    usage = (await bank.usage("bank-a"))[0]
+    assert (usage["cost_picos"], usage["input_tokens"], usage["output_tokens"]) == (0, 10, 5)
+    assert (await bank.account("bank-a")).posted_micros == 0

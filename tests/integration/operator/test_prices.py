@@ -71,6 +71,20 @@ async def test_a_price_cannot_begin_in_the_past_but_a_clock_may_differ_a_little(
     assert taken.json()["valid_from"] >= sent.isoformat().replace("+00:00", "Z")
 
 
+@pytest.mark.parametrize(
+    ("moment", "code"),
+    [
+        ("9999-12-31T23:59:59.999999-12:00", "begins_too_late"),
+        ("0001-01-01T00:00:00+14:00", "begins_in_the_past"),
+        (10**18, "invalid_request"),
+        ("soon", "invalid_request"),
+    ],
+)
+async def test_a_moment_that_cannot_be_meant_is_refused(admin, moment, code):
+    refused = await admin.post(PATH, json={"tier": "standard", "price": amounts(), "valid_from": moment})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, code)
+
+
 async def test_scheduling_what_holds_already_changes_nothing(admin, owner):
     body = {"tier": "off_peak", "price": amounts(), "off_peak_from": "22:00", "off_peak_until": "06:30"}
     first, again = (await admin.post(PATH, json=body)).json(), (await admin.post(PATH, json=body)).json()
