@@ -31,6 +31,7 @@ async def credit_invoice(
     `LineNotFound`, `NotAWholeAmount`, `AboveWhatIsLeft` and `ReferenceUsed`.
     """
     await tenancy.get_tenant(session, tenant_id)
+    await repository.lock_invoices(session, tenant_id)
     await payments.lock_payment(session, tenant_id)
     row = await find_issued(session, tenant_id, invoice_id)
     issued = await repository.credit_note(session, tenant_id, invoice_id, body.reference)

@@ -66,6 +66,7 @@ async def answer_dispute(
     `NotAWholeAmount`.
     """
     await tenancy.get_tenant(session, tenant_id)
+    await invoices.lock_invoices(session, tenant_id)
     await payments.lock_payment(session, tenant_id)
     row = await repository.dispute(session, tenant_id, dispute_id, for_change=True)
     if row is None:

@@ -46,7 +46,8 @@ async def draft_invoice(
     `PeriodNotInvoiceable` or `UsageDoesNotAddUp`.
     """
     tenant = await tenancy.get_tenant(session, tenant_id)
-    payment = await payments.lock_payment(session, tenant_id)
+    await repository.lock_invoices(session, tenant_id)
+    payment = await payments.payment_of(session, tenant_id)
     made_at, begins = now(), month_named(month)
     last = await repository.last_issued(session, tenant_id)
     _require_invoiceable(begins, made_at, last)
@@ -100,6 +101,7 @@ async def issue_invoice(session: AsyncSession, actor: Actor, tenant_id: TenantId
     `InvoiceNotReady` for a draft of a period that was not over when it was made.
     """
     await tenancy.get_tenant(session, tenant_id)
+    await repository.lock_invoices(session, tenant_id)
     payment = await payments.lock_payment(session, tenant_id)
     row = await find(session, tenant_id, invoice_id)
     lines = await repository.lines(session, tenant_id, invoice_id)

@@ -35,6 +35,7 @@ async def pay_invoice(
     reference that stands for another amount.
     """
     await tenancy.get_tenant(session, tenant_id)
+    await repository.lock_invoices(session, tenant_id)
     await payments.lock_payment(session, tenant_id)
     row = await find_issued(session, tenant_id, invoice_id)
     booked = await _booked(session, tenant_id, invoice_id, body)
@@ -63,6 +64,7 @@ async def top_up(
     Raises `TenantNotFound`, `NotPrepaid`, `NotAWholeAmount` or `ReferenceUsed`.
     """
     await tenancy.get_tenant(session, tenant_id)
+    await repository.lock_invoices(session, tenant_id)
     paid = await payments.lock_payment(session, tenant_id)
     booked = await _booked(session, tenant_id, None, body)
     if booked is not None:

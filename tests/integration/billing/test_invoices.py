@@ -210,3 +210,17 @@ async def test_corrections_lost_leases_and_credits_are_lines_of_the_month_they_w
         ("credit", None, None, credit, -1_000_000),
     ]
     assert (await bank.balances()).get("unbilled") is None
+
+
+async def test_drafting_does_not_wait_for_the_account_and_leaves_what_is_being_recorded_to_the_next(
+    bank: Any, use: Any, at: Any
+) -> None:
+    await bank.record([use(at(1))])
+    async with bank.operator() as session:
+        # A recorder in the middle of its transaction: the number is taken, nothing is committed.
+        taken = "UPDATE account SET usage_seq = usage_seq + 1 WHERE tenant_id = :id RETURNING usage_seq"
+        seq = (await session.execute(text(taken), {"id": bank.tenant_id})).scalar_one()
+        async with asyncio.timeout(60):
+            draft = await bank.draft("2025-01")
+    assert (draft.cut_seq, seq) == (1, 2)
+    assert exact(draft) == use(at(1)).cost_picos
