@@ -5,6 +5,7 @@ import random
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from fault_checks import LEDGER, LOST, Books, Difference, crash_marks_missed, differences, read_books
 from fault_load import Caller, Told
@@ -14,8 +15,13 @@ from fault_sector import Limit
 from fault_world import PRICES
 
 from finpool.apps.local.components import INFERENCE, WORKER
+from finpool.billing.reconcile_service import reconcile
+from finpool.kernel.clock import now
+from finpool.kernel.database import Database
 
 OVER_LIMIT = "over limit"
+RECONCILE = "reconcile"
+RECONCILED_AROUND = timedelta(days=365)
 
 
 @asynccontextmanager
@@ -85,12 +91,23 @@ async def judge(world: World, told: Told, crash_margin_seconds: float) -> tuple[
         await connection.close()
     found = differences(books, world.engine, told, PRICES)
     found += crash_marks_missed(books, told, crash_margin_seconds, world.marks_unwritten)
+    found += await _reconciled(world.sector.url)
     for replica in world.replicas:
         intents, records = replica.left_in_spool()
         if intents or records:
             found.append(Difference(LOST, f"{replica.settings.home.name} keeps {intents} intents, {records} records"))
     found += [Difference(OVER_LIMIT, text) for text in world.sector.over]
     return books, found
+
+
+async def _reconciled(url: str) -> list[Difference]:
+    """Ask the product's own reconciliation as well; clocks went wrong by weeks, so it looks at a wide period."""
+    database = Database(url, 1)
+    try:
+        reconciliation = await reconcile(database, now() - RECONCILED_AROUND, now() + RECONCILED_AROUND)
+    finally:
+        await database.close()
+    return [Difference(RECONCILE, each.model_dump_json()) for each in reconciliation.differences]
 
 
 def figures(world: World, told: Told, books: Books, found: Sequence[Difference]) -> str:
@@ -107,6 +124,7 @@ def figures(world: World, told: Told, books: Books, found: Sequence[Difference])
         "lost": sum(each.kind == LOST for each in found),
         "double-billed": sum(each.kind == "double-billed" for each in found),
         "over limit": sum(each.kind == OVER_LIMIT for each in found),
+        "reconcile differences": sum(each.kind == RECONCILE for each in found),
         "other differences": sum(each.kind == LEDGER for each in found),
     }
     return ", ".join(f"{name} {count:,}" for name, count in counts.items())
