@@ -66,13 +66,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--marks", type=int, default=0, help="marks of a streamed request")
     options = parser.parse_args()
-    sys.stdout.write("spool: intent and settlement on disk | concurrency | cycles/s | p50 ms | p99 ms" + "\n")
+    sys.stdout.write("spool: intent and settlement on disk | concurrency | cycles/s | p50 ms | p99 ms | CPU us/cycle\n")
     for concurrency in (1, 16, 64):
         with tempfile.TemporaryDirectory(dir=options.directory) as directory:
+            spent = time.process_time()
             took = asyncio.run(measure(Path(directory), concurrency, options.seconds, options.marks))
         cuts = statistics.quantiles(took, n=100)
-        rate = len(took) / options.seconds
-        sys.stdout.write(f"| {concurrency} | {rate:.0f} | {cuts[49] * 1000:.2f} | {cuts[98] * 1000:.2f} |" + "\n")
+        rate, cpu = len(took) / options.seconds, (time.process_time() - spent) / len(took) * 1e6
+        sys.stdout.write(
+            f"| {concurrency} | {rate:.0f} | {cuts[49] * 1000:.2f} | {cuts[98] * 1000:.2f} | {cpu:.0f} |\n"
+        )
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ class SpoolWriter:
         if self._lost is not None:
             raise SpoolUnavailable(self._lost)
         if self._full or self._failing:
-            await self.write(_touch)
+            await self.write(_touch if self._failing else _nothing)
         if self._full:
             raise SpoolUnavailable(_FULL)
 
@@ -149,6 +149,10 @@ class SpoolWriter:
             for name in ("page_count", "freelist_count", "page_size")
         )
         return (pages - free) * size
+
+
+def _nothing(_: sqlite3.Connection) -> None:
+    """Only come round: how full the spool is, is looked up behind each commit."""
 
 
 def _touch(connection: sqlite3.Connection) -> None:
