@@ -1,10 +1,52 @@
-"""The comparisons of invoices, credit notes and payments with the ledger; like those of `reconcile_queries`.
+"""The comparisons of documents, payments and single records with the ledger; like those of `reconcile_queries`.
 
 Documents are in micros, the ledger is in picos, a million of which are a micro.
 """
 
 from finpool.billing.reconcile_queries import Comparison
 from finpool.billing.reconcile_schemas import Stage
+
+# A batch's transfer names the spool and the numbers of the records in it, those of other tenants among them.
+_BATCHES = """
+    WITH begun AS (
+        SELECT tenant_id, max(occurred_at) FILTER (WHERE kind = 'opening') AS moment
+        FROM transfer WHERE $of_tenant GROUP BY 1
+    ), booked AS (
+        SELECT tenant_id, split_part(reference, '/', 1) AS spool_id, reference,
+            substring(reference FROM '/([0-9]+)-')::bigint AS first,
+            -sum(amount_picos) FILTER (WHERE account = 'revenue') AS amount
+        FROM posting WHERE $of_tenant AND kind = 'usage' AND reference ~ '^[^/]+/[0-9]+-[0-9]+' GROUP BY 1, 2, 3
+    ), recorded AS (
+        SELECT u.tenant_id, l.spool_id, u.spool_seq, u.cost_picos
+        FROM usage_record u JOIN lease l ON l.tenant_id = u.tenant_id AND l.lease_id = u.lease_ids[1]
+            JOIN begun ON begun.tenant_id = u.tenant_id
+        WHERE u.cost_picos <> 0 AND (begun.moment IS NULL OR u.recorded_at > begun.moment)
+    ), ordered AS (
+        SELECT tenant_id, spool_id, cost_picos, max(first) OVER (
+            PARTITION BY tenant_id, spool_id ORDER BY seq, first NULLS LAST ROWS UNBOUNDED PRECEDING) AS first
+        FROM (
+            SELECT tenant_id, spool_id, first AS seq, first, 0 AS cost_picos FROM booked
+            UNION ALL SELECT tenant_id, spool_id, spool_seq, NULL, cost_picos FROM recorded
+        ) AS both_kinds
+    ), summed AS (SELECT tenant_id, spool_id, first, sum(cost_picos) AS amount FROM ordered GROUP BY 1, 2, 3)
+    SELECT tenant_id, 'records and transfer of ' || COALESCE(reference, spool_id || ' before the first') AS subject,
+        summed.amount::text AS left_value, COALESCE(booked.amount, 0)::text AS right_value
+    FROM summed LEFT JOIN booked USING (tenant_id, spool_id, first)
+    WHERE summed.amount <> COALESCE(booked.amount, 0)
+"""
+
+_ADJUSTMENTS = """
+    WITH booked AS (
+        SELECT tenant_id, reference, -sum(amount_picos) AS amount FROM posting
+        WHERE $of_tenant AND kind = 'adjustment' AND account = 'revenue' GROUP BY 1, 2
+    ), written AS (
+        SELECT tenant_id, adjustment_id AS reference, cost_picos FROM usage_adjustment
+        WHERE $of_tenant AND kind <> 'lease_charge'
+    )
+    SELECT tenant_id, 'adjustment ' || reference AS subject, COALESCE(cost_picos, 0)::text AS left_value,
+        COALESCE(amount, 0)::text AS right_value
+    FROM written FULL JOIN booked USING (tenant_id, reference) WHERE COALESCE(cost_picos, 0) <> COALESCE(amount, 0)
+"""
 
 _CHAIN = """
     SELECT tenant_id, number || ': begins where the one before ended' AS subject,
@@ -117,6 +159,8 @@ _SERIES = """
 COMPARISONS = tuple(
     Comparison.of(left, right, query)
     for left, right, query in (
+        (Stage.USAGE, Stage.LEDGER, _BATCHES),
+        (Stage.USAGE, Stage.LEDGER, _ADJUSTMENTS),
         (Stage.INVOICE, Stage.INVOICE, _CHAIN),
         (Stage.INVOICE, Stage.INVOICE, _SERIES),
         (Stage.USAGE, Stage.LEDGER, _NOT_INVOICED),

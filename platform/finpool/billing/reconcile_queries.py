@@ -133,11 +133,16 @@ _REVENUE = """
 """
 
 _LEASES_USED = """
-    SELECT tenant_id, 'lease ' || lease_id AS subject, COALESCE(used.cost_picos, 0)::text AS left_value,
+    WITH charged AS (
+        SELECT tenant_id, substr(account, 7) AS lease_id, -sum(amount_picos) AS amount FROM posting
+        WHERE $of_tenant AND kind = 'lease_charged' AND account LIKE 'lease:%' GROUP BY 1, 2
+    )
+    SELECT tenant_id, 'lease ' || lease_id AS subject,
+        (COALESCE(used.cost_picos, 0) + COALESCE(charged.amount, 0))::text AS left_value,
         COALESCE(spent_picos, 0)::text AS right_value
-    FROM (SELECT * FROM lease WHERE $of_tenant) AS held FULL JOIN ($spent_of_lease) AS used
-        USING (tenant_id, lease_id)
-    WHERE COALESCE(used.cost_picos, 0) <> COALESCE(spent_picos, 0) AND outcome IS DISTINCT FROM 'charged'
+    FROM (SELECT * FROM lease WHERE $of_tenant) AS held FULL JOIN ($spent_of_lease) AS used USING (tenant_id, lease_id)
+        FULL JOIN charged USING (tenant_id, lease_id)
+    WHERE COALESCE(used.cost_picos, 0) + COALESCE(charged.amount, 0) <> COALESCE(spent_picos, 0)
 """
 
 _BUDGET_LEASES = """
@@ -147,7 +152,7 @@ _BUDGET_LEASES = """
         FROM lease WHERE $of_tenant GROUP BY 1, 2
     ), adjusted AS (
         SELECT tenant_id, substr(account, 7) AS budget_id, sum(amount_picos) AS amount FROM posting
-        WHERE $of_tenant AND account LIKE 'spent:%' AND kind IN ('adjustment', 'lease_charged') GROUP BY 1, 2
+        WHERE $of_tenant AND account LIKE 'spent:%' AND kind = 'adjustment' GROUP BY 1, 2
     )
     SELECT tenant_id, 'budget ' || budget_id || ': ' || counter AS subject, wanted::text AS left_value,
         found::text AS right_value

@@ -79,7 +79,17 @@ PLANTED = {
     ),
     "a missing transfer of usage": (
         "DELETE FROM transfer WHERE kind = 'usage' AND occurred_at = (SELECT max(occurred_at) FROM transfer)",
-        {("account", "ledger"): "revenue", ("budget", "ledger"): "posted", ("lease", "ledger"): "lease_0"},
+        {
+            ("account", "ledger"): "revenue",
+            ("usage", "ledger"): "records and transfer of spool_",
+            ("budget", "ledger"): "posted",
+            ("lease", "ledger"): "lease_0",
+        },
+    ),
+    "a transfer of usage that is smaller": (
+        "UPDATE transfer SET amounts_picos = ARRAY(SELECT a - sign(a) FROM unnest(amounts_picos) a) "
+        "WHERE kind = 'usage' AND reference LIKE '%/1-3'",
+        {("usage", "ledger"): "/1-3", ("account", "ledger"): "unbilled"},
     ),
     "a transfer that was booked twice": (
         "INSERT INTO transfer SELECT (jsonb_populate_record(transfer, "
