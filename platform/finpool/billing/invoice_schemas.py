@@ -123,4 +123,6 @@ class DraftBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    month: str = Field(pattern=r"^20[0-9]{2}-(0[1-9]|1[0-2])$", description="Last month of the period, such as 2026-10.")
+    month: str = Field(
+        pattern=r"^20[0-9]{2}-(0[1-9]|1[0-2])$", description="Last month of the period, such as 2026-10."
+    )
