@@ -59,7 +59,12 @@ def verify(directory: Path) -> None:
     """
     if (directory / REPAIRED_NAME).exists():
         raise SpoolCorrupt(f"the repair of the spool in {directory} was broken off: run `finpool spool repair` again")
-    path = directory / FILE_NAME
+    path, log = directory / FILE_NAME, directory / f"{FILE_NAME}-wal"
+    if not path.exists() and log.exists() and log.stat().st_size > 0:
+        # A new file would be begun with the log of another, and what only the log holds would be gone.
+        raise SpoolCorrupt(
+            f"the spool {path} is gone and its log is left: put it back, or move {log.name} away as well"
+        )
     if not path.exists() or path.stat().st_size == 0:
         return
     with translated(path), contextlib.closing(connect_to_read(path)) as connection:

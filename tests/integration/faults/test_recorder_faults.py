@@ -128,7 +128,7 @@ async def test_a_record_that_cannot_be_decoded_is_named_and_those_behind_it_wait
     assert [row[1] for row in await recorded(database)] == ["req_0", "req_1", "req_3"]
 
 
-async def test_what_a_deleted_spool_held_is_recorded_and_then_the_new_one_is_read(recorder, database, tmp_path, capsys):
+async def test_what_a_deleted_spool_held_is_recorded_before_a_new_one_is_read(recorder, database, tmp_path, capsys):
     write(tmp_path, body(0))
     await drain(recorder)
     write(tmp_path, body(1), body(2))
@@ -136,6 +136,9 @@ async def test_what_a_deleted_spool_held_is_recorded_and_then_the_new_one_is_rea
     await drain(recorder)
     assert [row[1] for row in await recorded(database)] == ["req_0", "req_1", "req_2"]
     assert "the spool was deleted or replaced" in capsys.readouterr().out
+    with pytest.raises(SpoolCorrupt, match="its log is left"):
+        await recorder.run_once()
+    (tmp_path / f"{spool_file.FILE_NAME}-wal").unlink()
     write(tmp_path, body(3))
     await drain(recorder)
     assert [row[1] for row in await recorded(database)] == ["req_0", "req_3", "req_1", "req_2"]

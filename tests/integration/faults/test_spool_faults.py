@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from finpool.metering import spool_file
-from finpool.metering.errors import SpoolUnavailable, SpoolUnusable
+from finpool.metering.errors import SpoolCorrupt, SpoolUnavailable, SpoolUnusable
 from finpool.metering.record_schemas import Intent, encode
 from finpool.metering.spool import Spool
 from finpool.metering.spool_file import FILE_NAME
@@ -107,10 +107,18 @@ async def test_a_spool_whose_file_was_deleted_takes_nothing_any_more(spool, tmp_
 
 async def test_a_spool_whose_file_was_replaced_takes_nothing_any_more(spool, tmp_path):
     await spool.intend(INTENT)
-    (tmp_path / FILE_NAME).rename(tmp_path / "elsewhere.sqlite3")
-    spool_file.connect(tmp_path).close()
-    with pytest.raises(SpoolUnavailable):
+    spool_file.connect(tmp_path / "other").close()
+    (tmp_path / "other" / FILE_NAME).replace(tmp_path / FILE_NAME)
+    with pytest.raises(SpoolUnavailable, match="taken away"):
         await spool.discard("req_1")
+
+
+async def test_no_new_spool_is_begun_beside_the_log_of_one_that_is_gone(spool, tmp_path):
+    await spool.intend(INTENT)
+    (tmp_path / FILE_NAME).unlink()
+    with pytest.raises(SpoolCorrupt, match="its log is left"):
+        spool_file.connect(tmp_path)
+    assert not (tmp_path / FILE_NAME).exists()
 
 
 async def test_a_spool_that_became_read_only_refuses_and_works_again_when_it_is_not(spool):
