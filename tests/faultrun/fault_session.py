@@ -110,6 +110,16 @@ async def _reconciled(url: str) -> list[Difference]:
     return [Difference(RECONCILE, each.model_dump_json()) for each in reconciliation.differences]
 
 
+def told_as_failed(world: World, told: Told, books: Books) -> list[str]:
+    """Return requests that the engine began to answer, whose clients were told of an error, and that left no record."""
+    recorded = books.by_request()
+    return [
+        request_id
+        for request_id, dispatch in world.engine.dispatches.items()
+        if dispatch.output_tokens and request_id not in recorded
+    ]
+
+
 def figures(world: World, told: Told, books: Books, found: Sequence[Difference]) -> str:
     """Return the run in one line."""
     counts = {
@@ -119,6 +129,7 @@ def figures(world: World, told: Told, books: Books, found: Sequence[Difference])
         "requests": len(world.engine.dispatches),
         "answered whole": len(told.whole()),
         "settled after a crash": sum(row["outcome"] == "crashed" for row in books.usage),
+        "computed but told as failed": len(told_as_failed(world, told, books)),
         "tokens": world.engine.tokens,
         "looks at the limits": world.sector.samples,
         "lost": sum(each.kind == LOST for each in found),
