@@ -43,8 +43,9 @@ _LOGGED = """
         (body ->> 'cost_picos')::numeric AS cost_picos, body ->> 'outcome' AS outcome,
         (body ->> 'settled_at')::timestamptz AS settled_at
     FROM (
-        SELECT tenant_id, entry::jsonb -> 'body' AS body FROM audit_entry
-        WHERE $of_tenant AND entry::jsonb ->> 'kind' = 'usage.recorded'
+        SELECT tenant_id, content -> 'body' AS body
+        FROM (SELECT tenant_id, entry::jsonb AS content FROM audit_entry WHERE $of_tenant OFFSET 0) AS parsed_once
+        WHERE content ->> 'kind' = 'usage.recorded'
         UNION ALL
         SELECT tenant_id, body FROM audit_outbox WHERE $of_tenant AND kind = 'usage.recorded'
     ) AS happened

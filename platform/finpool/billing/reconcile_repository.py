@@ -21,9 +21,13 @@ _ACROSS_TENANTS = text("SELECT set_config('finpool.scope', 'sector', true)")
 
 _TOTALS = text(
     with_parts("""
+    WITH logged AS (
+        SELECT tenant_id, sum(cost_picos) AS amount FROM ($logged) AS every
+        WHERE settled_at >= :start AND settled_at < :end GROUP BY tenant_id
+    )
     SELECT a.tenant_id, used.*, recorded.amount + adjusted.amount AS recorded_picos, a.posted_picos,
-        logged.amount AS logged_picos, -revenue.amount AS ledger_picos, unbilled.amount AS unbilled_picos
-    FROM account a,
+        COALESCE(logged.amount, 0) AS logged_picos, -revenue.amount AS ledger_picos, unbilled.amount AS unbilled_picos
+    FROM account a LEFT JOIN logged ON logged.tenant_id = a.tenant_id,
         LATERAL (SELECT count(*) AS requests, COALESCE(sum(input_tokens), 0) AS input_tokens,
                 COALESCE(sum(output_tokens), 0) AS output_tokens, COALESCE(sum(cost_picos), 0) AS used_picos
             FROM usage_record u WHERE u.tenant_id = a.tenant_id AND settled_at >= :start AND settled_at < :end) AS used,
@@ -31,13 +35,6 @@ _TOTALS = text(
             WHERE u.tenant_id = a.tenant_id) AS recorded,
         LATERAL (SELECT COALESCE(sum(cost_picos), 0) AS amount FROM usage_adjustment d
             WHERE d.tenant_id = a.tenant_id) AS adjusted,
-        LATERAL (SELECT COALESCE(sum((body ->> 'cost_picos')::numeric), 0) AS amount FROM (
-                SELECT entry::jsonb -> 'body' AS body FROM audit_entry e
-                WHERE e.tenant_id = a.tenant_id AND entry::jsonb ->> 'kind' = 'usage.recorded'
-                UNION ALL SELECT body FROM audit_outbox o
-                WHERE o.tenant_id = a.tenant_id AND o.kind = 'usage.recorded'
-            ) AS happened WHERE (body ->> 'settled_at')::timestamptz >= :start
-            AND (body ->> 'settled_at')::timestamptz < :end) AS logged,
         LATERAL (SELECT COALESCE(sum(amount_picos), 0) AS amount FROM posting p WHERE p.tenant_id = a.tenant_id
             AND p.account = 'revenue' AND p.kind IN $usage_kinds) AS revenue,
         LATERAL (SELECT COALESCE(sum(amount_picos), 0) AS amount FROM posting p WHERE p.tenant_id = a.tenant_id
