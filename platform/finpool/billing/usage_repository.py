@@ -47,7 +47,8 @@ _ADJUSTED = """
     SELECT a.recorded_at AS settled_at, a.recorded_at < CAST(:previous_end AS timestamptz) AS late, a.adjustment_id,
         a.kind, a.project_id, a.model_id, a.price_version, COALESCE(u.tier, 'standard') AS tier, a.currency,
         a.input_tokens, a.cached_input_tokens, a.output_tokens, a.cost_picos,
-        a.kind = 'correction' AND num_nulls(a.project_id, a.model_id, a.price_version) = 0 AS by_token
+        a.kind = 'correction' AND num_nulls(a.project_id, a.model_id, a.price_version) = 0
+            AND u.outcome IS DISTINCT FROM 'failed' AS by_token
     FROM usage_adjustment a LEFT JOIN usage_record u USING (tenant_id, request_id)
     WHERE a.tenant_id = :tenant_id AND a.recorded_at < :end AND a.usage_seq <= :seq
         AND (a.recorded_at >= COALESCE(CAST(:previous_end AS timestamptz), '-infinity')

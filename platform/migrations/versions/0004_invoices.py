@@ -137,35 +137,23 @@ CREATE FUNCTION keep_issued_invoice() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     lines record;
 BEGIN
-    IF TG_OP = 'DELETE' THEN
-        IF OLD.status <> 'draft' THEN
-            RAISE EXCEPTION 'invoice % is issued: it is corrected by a credit note', OLD.number;
+    IF TG_OP = 'INSERT' THEN
+        IF NEW.status <> 'draft' THEN
+            RAISE EXCEPTION 'an invoice begins as a draft';
         END IF;
-        RETURN OLD;
-    END IF;
-    IF OLD.status <> 'draft' THEN
-        IF OLD.status <> 'issued' OR NEW.status <> 'paid'
+    ELSIF OLD.status <> 'draft' THEN
+        IF TG_OP = 'DELETE' OR OLD.status <> 'issued' OR NEW.status <> 'paid'
                 OR to_jsonb(NEW) - 'status' - 'paid_at' <> to_jsonb(OLD) - 'status' - 'paid_at' THEN
             RAISE EXCEPTION 'invoice % is issued: it is corrected by a credit note', OLD.number;
         END IF;
-    ELSIF NEW.status <> 'draft' THEN
+    ELSIF TG_OP = 'UPDATE' AND NEW.status <> 'draft' THEN
         SELECT COALESCE(sum(amount_micros), 0) AS net, COALESCE(sum(tax_micros), 0) AS tax INTO lines
             FROM invoice_line WHERE tenant_id = NEW.tenant_id AND invoice_id = NEW.invoice_id;
         IF lines.net <> NEW.net_micros OR lines.tax <> NEW.tax_micros THEN
             RAISE EXCEPTION 'the lines of invoice % do not add up to it', NEW.number;
         END IF;
     END IF;
-    RETURN NEW;
-END $$
-"""
-
-INVOICE_BEGINS_AS_DRAFT = """
-CREATE FUNCTION begin_as_draft() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF NEW.status <> 'draft' THEN
-        RAISE EXCEPTION 'an invoice begins as a draft';
-    END IF;
-    RETURN NEW;
+    RETURN COALESCE(NEW, OLD);
 END $$
 """
 
@@ -201,8 +189,8 @@ END $$
 """
 
 TRIGGERS = """
-CREATE TRIGGER drafted BEFORE INSERT ON invoice FOR EACH ROW EXECUTE FUNCTION begin_as_draft();
-CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON invoice FOR EACH ROW EXECUTE FUNCTION keep_issued_invoice();
+CREATE TRIGGER immutable BEFORE INSERT OR UPDATE OR DELETE ON invoice
+    FOR EACH ROW EXECUTE FUNCTION keep_issued_invoice();
 CREATE TRIGGER immutable BEFORE INSERT OR UPDATE OR DELETE ON invoice_line
     FOR EACH ROW EXECUTE FUNCTION keep_issued_lines();
 CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON payment FOR EACH ROW EXECUTE FUNCTION refuse_change();
@@ -241,7 +229,7 @@ def run(script: str) -> None:
 def upgrade() -> None:
     """Create the tables, what keeps them as they were issued, and their walls."""
     run(TABLES)
-    for function in (INVOICE_KEPT, INVOICE_BEGINS_AS_DRAFT, LINES_KEPT, DISPUTE_KEPT):
+    for function in (INVOICE_KEPT, LINES_KEPT, DISPUTE_KEPT):
         op.execute(function)
     run(TRIGGERS)
     for table, roles in SECTOR_ROLES.items():

@@ -212,6 +212,16 @@ async def test_corrections_lost_leases_and_credits_are_lines_of_the_month_they_w
     assert (await bank.balances()).get("unbilled") is None
 
 
+async def test_tokens_of_a_failed_request_cost_nothing_even_when_they_are_corrected(
+    bank: Any, use: Any, at: Any
+) -> None:
+    failed = use(at(1), outcome="failed")
+    (request,) = await bank.record([failed])
+    named = {"request_id": request, "project_id": "credit", "model_id": "model-x", "price_version": "model-x@any"}
+    await bank.adjust(0, kind="correction", output_tokens=-10, recorded_at=at(1), **named)
+    assert (await bank.draft("2025-01")).lines == ()
+
+
 async def test_drafting_does_not_wait_for_the_account_and_leaves_what_is_being_recorded_to_the_next(
     bank: Any, use: Any, at: Any
 ) -> None:
