@@ -5,12 +5,16 @@ requests of everybody would wait for it.
 """
 
 import asyncio
+import os
 import sys
 
 from finpool.billing.render_schemas import DocumentFormat, FocusFormat, Rendering
 
 RENDER_SECONDS_MAX = 60.0
 PROCESSES_MAX = 2
+KEPT_OF_ENVIRONMENT = ("PATH", "PYTHONPATH", "LANG")
+"""What a renderer is told: no address and no password of a database."""
+
 _running = asyncio.Semaphore(PROCESSES_MAX)
 
 
@@ -23,6 +27,7 @@ async def render(rendering: Rendering) -> bytes:
             "finpool.billing.render_process",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            env={name: os.environ[name] for name in KEPT_OF_ENVIRONMENT if name in os.environ},
         )
         try:
             content, _ = await process.communicate(rendering.model_dump_json().encode())
