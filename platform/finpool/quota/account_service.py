@@ -23,7 +23,8 @@ async def account_view(session: AsyncSession, tenant_id: TenantId) -> AccountVie
     account = (await session.execute(select(Account).filter_by(tenant_id=tenant_id))).scalar_one_or_none()
     found = select(Budget).filter_by(tenant_id=tenant_id).order_by(col(Budget.budget_id))
     budgets = {each.budget_id: each for each in (await session.execute(found)).scalars()}
-    limits = select(QuotaLimit).filter_by(tenant_id=tenant_id)
+    order = (col(QuotaLimit.set_by), col(QuotaLimit.scope), col(QuotaLimit.scope_id))
+    limits = select(QuotaLimit).filter_by(tenant_id=tenant_id).order_by(*order)
     views: list[BudgetView] = []
     for row in (await session.execute(limits)).scalars():
         key = LimitKey(SetBy(row.set_by), Scope(row.scope), row.scope_id)

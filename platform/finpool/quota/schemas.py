@@ -199,8 +199,11 @@ def rate_headers(rates: Mapping[str, RateStatus]) -> dict[str, str]:
 
 
 def duration(milliseconds: int) -> str:
-    """Render as OpenAI does: `12ms`, `1s`, `1m30s`."""
+    """Render as OpenAI does: `12ms`, `1s`, `1m30s`, `2h0m5s`."""
     if milliseconds < 1000:
         return f"{milliseconds}ms"
     minutes, seconds = divmod(-(-milliseconds // 1000), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes}m{seconds}s"
     return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
