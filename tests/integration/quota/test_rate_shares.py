@@ -76,7 +76,7 @@ async def test_no_interleaving_of_replicas_admits_more_than_the_limit_in_any_min
                 running[number] = await pool.add_replica(f"replica-{number}")
     for replica in running:
         await replica.renewed()
-    assert watch.most[0] >= 6  # It was a test of limits that are reached.
+    assert watch.most[0] >= 3  # It was a test of limits that were reached.
 
 
 async def admitted(replica, times, tokens=1):
