@@ -18,6 +18,7 @@ _ID_CANNOT_BE_READ = (
     "the spool's id cannot be read: give it with --spool-id; the database has it,"
     " in spool_position beside the replica's name"
 )
+_CREATE_ASIDE = "CREATE TABLE IF NOT EXISTS aside (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, body BLOB NOT NULL)"
 _INSERT_INTENT = "INSERT INTO intent VALUES (?, ?, ?, ?, ?)"
 _INSERT_RECORD = "INSERT INTO record (seq, kind, body) VALUES (?, ?, ?)"
 _INSERT_ASIDE = "INSERT INTO aside (seq, kind, body) VALUES (?, ?, ?)"
@@ -53,6 +54,7 @@ def set_aside(directory: Path, seq: int) -> None:
     existing(directory)
     with contextlib.closing(spool_file.connect(directory)) as connection:
         connection.execute("BEGIN IMMEDIATE")
+        connection.execute(_CREATE_ASIDE)
         connection.execute("INSERT INTO aside SELECT seq, kind, body FROM record WHERE seq = ?", (seq,))
         moved = connection.execute("DELETE FROM record WHERE seq = ?", (seq,)).rowcount
         connection.execute("COMMIT")
@@ -98,6 +100,7 @@ def _copy(salvage: Salvage, new: Path, known_id: str, last_seq: int | None) -> t
                 connection.execute(_INSERT_INTENT, (intent.request_id, intent.body, *marks))
                 intents += 1
         for record in salvage.aside():
+            connection.execute(_CREATE_ASIDE)
             connection.execute(_INSERT_ASIDE, (record.seq, record.kind, record.body))
             highest = max(highest, record.seq)
             aside += 1
