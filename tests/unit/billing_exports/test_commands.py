@@ -27,8 +27,14 @@ class Operator:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self._differences = differences
 
+    def list(self, path: str) -> list[dict[str, Any]]:
+        return [{"id": "fin-7b"}]
+
     def get(self, path: str, query: dict[str, Any]) -> dict[str, Any]:
         self.asked.append((path, query))
+        if path == "/v1/usage":
+            used = {"model_id": "fin-7b", "input_tokens": 10, "output_tokens": 3}
+            return {"data": [used]}
         period = {"from": "2026-10-01T00:00:00Z", "to": "2026-11-01T00:00:00Z"}
         return {**period, "engines": "log", "tenants": [TOTALS], "differences": self._differences}
 
@@ -66,6 +72,26 @@ def test_reconcile_prints_every_difference_and_ends_with_four(
         assert json.loads(shown)["differences"] == [DIFFERENCE]
     else:
         assert "1 difference\n" in shown
+
+
+@pytest.mark.parametrize(("output_tokens", "exit_code"), [(3, 0), (4, 4)])
+def test_reconcile_compares_what_engines_counted_when_asked_to(
+    operator: Operator,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    output_tokens: int,
+    exit_code: int,
+) -> None:
+    counted = {"fin-7b": {"input_tokens": 10, "output_tokens": output_tokens}}
+    monkeypatch.setattr(commands_ledger, "engine_counts", lambda settings, models: counted)
+    assert run(["ledger", "reconcile", "--engines", "--json"]) == exit_code
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["engines"] == "counters"
+    assert [each["subject"] for each in answer["differences"]] == ["model fin-7b: output_tokens"] * (exit_code // 4)
+
+
+def test_engines_count_for_all_tenants_only(operator: Operator) -> None:
+    assert run(["ledger", "reconcile", "--engines", "--tenant", "bank-a"]) == 2
 
 
 def test_files_are_saved_where_they_are_asked_for(operator: Operator, tmp_path: Path) -> None:

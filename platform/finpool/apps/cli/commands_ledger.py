@@ -8,7 +8,10 @@ import typer
 from finpool.apps.cli.connection import operator_api
 from finpool.apps.cli.output import JsonOption, show_fields, show_json, show_lines, show_table
 from finpool.apps.client.api import segment
-from finpool.apps.client.errors import ExitCode
+from finpool.apps.client.errors import CliError, ExitCode
+from finpool.apps.local.engine_counts import differences as engine_differences
+from finpool.apps.local.engine_counts import engine_counts, usage_by_model
+from finpool.apps.local.home import local_settings
 from finpool.billing.render_schemas import DocumentFormat, FocusFormat
 
 ledger_app = typer.Typer(no_args_is_help=True, help="The books: whether they agree, and as files.")
@@ -28,10 +31,22 @@ def reconcile(
     ] = None,
     end: Annotated[str | None, typer.Option("--to", help="End, not included; now if left out.")] = None,
     tenant: Annotated[str | None, typer.Option("--tenant", help="Only this tenant.")] = None,
+    engines: Annotated[
+        bool, typer.Option("--engines", help="Also what the engines of this machine have counted since they started.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Compare engines, log, usage, accounts, ledger, invoices and exports; exit code 4 if anything differs."""
-    result = operator_api().get("/v1/reconciliation", {"from": start, "to": end, "tenant_id": tenant})
+    if engines and tenant is not None:
+        raise CliError("engines count for all tenants: leave --tenant out", code="usage", exit_code=ExitCode.USAGE)
+    api = operator_api()
+    result = api.get("/v1/reconciliation", {"from": start, "to": end, "tenant_id": tenant})
+    if engines:
+        period = {"from": result["from"], "to": result["to"], "group_by": "model"}
+        used = usage_by_model(api.get("/v1/usage", period)["data"])
+        counted = engine_counts(local_settings(), [model["id"] for model in api.list("/v1/models")])
+        result["engines"] = "counters"
+        result["differences"] += engine_differences(counted, used)
     if json:
         show_json(result)
     else:
