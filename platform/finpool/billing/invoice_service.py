@@ -98,21 +98,17 @@ async def issue_invoice(session: AsyncSession, actor: Actor, tenant_id: TenantId
     """Number a draft and book it; one that is issued is returned as it is.
 
     A prepaid tenant has paid for it already, and so has one that owes nothing. Raises `InvoiceNotFound`, and
-    `InvoiceNotReady` for a draft of a period that was not over when it was made.
+    `InvoiceNotReady` for a draft of a period that was not over when it was made, or of more than was paid in.
     """
     await tenancy.get_tenant(session, tenant_id)
     await repository.lock_invoices(session, tenant_id)
-    payment = await payments.lock_payment(session, tenant_id)
     row = await find(session, tenant_id, invoice_id)
     lines = await repository.lines(session, tenant_id, invoice_id)
     if row.status != InvoiceStatus.DRAFT:
         return view(row, lines)
-    if row.created_at < row.period_end:
-        raise InvoiceNotReady(
-            f"The draft was made before its period ended ({row.period_end:%Y-%m-%d}): draft it again after that."
-        )
-    if row.prepaid != (payment is Payment.PREPAID):
-        raise InvoiceNotReady("How the tenant pays has changed since the draft was made: draft it again.")
+    # Summed before the account is locked: requests would wait for it.
+    spent_picos = await repository.prepaid_less_unbilled(session, row) if row.prepaid else 0
+    await _require_ready(session, row, await payments.lock_payment(session, tenant_id))
     issued_at = now()
     number = await next_number(session, "INV", issued_at)
     settled = row.prepaid or row.total_micros <= 0
@@ -125,6 +121,9 @@ async def issue_invoice(session: AsyncSession, actor: Actor, tenant_id: TenantId
         paid_at=issued_at if settled else None,
     )
     await _book(session, row, lines, number)
+    if row.prepaid:
+        left = from_micros(await repository.paid_in_micros(session, tenant_id))
+        await repository.set_funds(session, tenant_id, spent_picos + left)
     issued = await find(session, tenant_id, invoice_id)
     await record(session, actor, "invoice.issued", issued)
     return view(issued, lines)
@@ -204,11 +203,24 @@ def _require_invoiceable(begins: datetime, at: datetime, last: Invoice | None) -
         raise PeriodNotInvoiceable(f"The month {begins:%Y-%m} is invoiced already, as {last.number}.", param="month")
 
 
-async def _book(session: AsyncSession, row: Invoice, lines: Sequence[InvoiceLine], number: str) -> None:
-    """Turn what was used into what is owed; a prepaid tenant owes nothing, it has less left to spend.
+async def _require_ready(session: AsyncSession, row: Invoice, payment: Payment) -> None:
+    if row.created_at < row.period_end:
+        raise InvoiceNotReady(
+            f"The draft was made before its period ended ({row.period_end:%Y-%m-%d}): draft it again after that."
+        )
+    if row.prepaid != (payment is Payment.PREPAID):
+        raise InvoiceNotReady("How the tenant pays has changed since the draft was made: draft it again.")
+    if row.prepaid:
+        left = await repository.paid_in_micros(session, TenantId(row.tenant_id))
+        if row.total_micros > left:
+            raise InvoiceNotReady(
+                f"The invoice is over {row.total_micros} micros, but only {left} are left of what the tenant paid in:"
+                " book another payment in advance first."
+            )
 
-    Usage was taken from what is prepaid when it was recorded: only fees, tax and rounding still are to be.
-    """
+
+async def _book(session: AsyncSession, row: Invoice, lines: Sequence[InvoiceLine], number: str) -> None:
+    """Turn what was used into what is owed, and for a prepaid tenant take that from what it paid in."""
     tenant_id = TenantId(row.tenant_id)
     fees = sum(line.amount_picos for line in lines if LineKind(line.kind) in FEES)
     used = sum(line.amount_picos for line in lines) - fees
@@ -229,4 +241,3 @@ async def _book(session: AsyncSession, row: Invoice, lines: Sequence[InvoiceLine
     if row.prepaid:
         moved: dict[str, int] = {Book.PREPAID: total, Book.RECEIVABLE: -total}
         await ledger.transfer(session, tenant_id, TransferKind.PAYMENT, number, moved)
-        await repository.fund(session, tenant_id, used - total)

@@ -1,13 +1,11 @@
 """Banks whose usage a test writes as the recorder does: numbered under the account's lock, with its transfer."""
 
-import hashlib
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pytest
-import rfc8785
 from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,6 +15,7 @@ from finpool.billing.invoice_service import draft_invoice, issue_invoice
 from finpool.billing.payment_schemas import PaymentBody, PaymentView
 from finpool.billing.payment_service import pay_invoice
 from finpool.catalogue.models import PriceVersion
+from finpool.catalogue.schemas import Price, price_version_name
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.clock import now
 from finpool.kernel.database import Database
@@ -24,7 +23,7 @@ from finpool.kernel.ids import TenantId
 from finpool.metering.models import UsageAdjustment, UsageRecord
 from finpool.quota import ledger_service as ledger
 from finpool.quota.ledger_schemas import Book, TransferKind
-from finpool.quota.models import Account
+from finpool.quota.models import Account, Budget
 from finpool.tenancy.models import Tenant
 
 OPERATOR = Actor(Audience.OPERATOR, "token_test", Role.OPERATOR_BILLING)
@@ -36,13 +35,9 @@ MODELS = {"model-x": (150_000, 30_000, 600_000), "model-y": (7, 3, 11)}
 
 def version_of(model: str, prices: tuple[int, int, int]) -> str:
     """Return the name that the catalogue gives to a price in EUR."""
-    amounts = {
-        "currency": "EUR",
-        "input_micros_per_million_tokens": prices[0],
-        "cached_input_micros_per_million_tokens": prices[1],
-        "output_micros_per_million_tokens": prices[2],
-    }
-    return f"{model}@{hashlib.sha256(rfc8785.dumps(amounts)).hexdigest()[:12]}"
+    kinds = ("input", "cached_input", "output")
+    amounts = {f"{kind}_micros_per_million_tokens": price for kind, price in zip(kinds, prices, strict=True)}
+    return price_version_name(model, Price(currency="EUR", **amounts))
 
 
 VERSIONS = {model: version_of(model, prices) for model, prices in MODELS.items()}
@@ -89,10 +84,10 @@ class Bank:
             rows = [self._row(use, seq + offset) for offset, use in enumerate(uses)]
             await session.execute(insert(UsageRecord), rows)
             cost = sum(use.cost_picos for use in uses)
-            posted = (
-                "UPDATE account SET posted_picos = posted_picos + CAST(:cost AS text)::numeric WHERE tenant_id = :id"
-            )
-            await session.execute(text(posted), {"cost": str(cost), "id": self.tenant_id})
+            for table in ("account", "budget"):
+                statement = f"UPDATE {table} SET posted_picos = posted_picos + CAST(:cost AS text)::numeric"
+                values = {"cost": str(cost), "id": self.tenant_id}
+                await session.execute(text(f"{statement} WHERE tenant_id = :id"), values)
             moved: dict[str, int] = {Book.UNBILLED: cost, Book.REVENUE: -cost}
             await ledger.transfer(session, self.tenant_id, TransferKind.USAGE, f"seq/{seq}", moved)
         return [str(row["request_id"]) for row in rows]
@@ -223,6 +218,10 @@ async def open_bank(database: Callable[[str], Database]) -> Callable[..., Awaita
             )
             await session.flush()
             session.add(Account(tenant_id=tenant_id, payment=payment, updated_at=now()))
+            await session.flush()
+            if payment == "prepaid":
+                whole = {"set_by": "operator", "scope": "tenant", "scope_id": tenant_id, "period": payment}
+                session.add(Budget(tenant_id=tenant_id, budget_id="prepaid", **whole))
         return Bank(TenantId(tenant_id), database)
 
     return create

@@ -3,11 +3,13 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from finpool.billing import payment_service
 from finpool.billing.credit_service import credit_invoice
 from finpool.billing.errors import (
     AboveWhatIsLeft,
+    InvoiceNotReady,
     LineNotFound,
     NotAWholeAmount,
     NotPrepaid,
@@ -25,8 +27,8 @@ OPERATOR = Actor(Audience.OPERATOR, "token_test", Role.OPERATOR_BILLING)
 CENT = 10_000
 
 
-async def top_up(bank: Any, amount_micros: int) -> PaymentView:
-    body = PaymentBody(amount_micros=amount_micros, reference="transfer 1")
+async def top_up(bank: Any, amount_micros: int, reference: str = "transfer 1") -> PaymentView:
+    body = PaymentBody(amount_micros=amount_micros, reference=reference)
     async with bank.operator() as session:
         return await payment_service.top_up(session, OPERATOR, bank.tenant_id, body, "EUR")
 
@@ -160,3 +162,33 @@ async def test_a_payment_in_advance_sent_twice_is_booked_once(open_bank: Any, ba
     assert await prepaid.balances() == {"cash": 50_000_000 * 10**6, "prepaid": -50_000_000 * 10**6}
     with pytest.raises(NotPrepaid):
         await top_up(bank, 50_000_000)
+
+
+async def test_an_invoice_over_more_than_a_prepaid_tenant_paid_in_waits_for_its_next_payment(
+    open_bank: Any, use: Any, at: Any
+) -> None:
+    bank = await open_bank("bank-p", payment="prepaid")
+    await top_up(bank, 36_000_000)
+    await bank.record([use(at(1), tokens=(80_000_000, 0, 40_000_000))])
+    draft = await bank.draft("2025-01")
+    with pytest.raises(InvoiceNotReady, match="only 36000000 are left"):
+        await bank.issue(draft.id)
+    await top_up(bank, 3_000_000, "transfer 2")
+    assert (await bank.issue(draft.id)).status == "paid"
+    account = await bank.account()
+    assert account["funded"] - account["posted"] == 840_000 * 10**6
+
+
+async def test_what_was_used_before_a_tenant_paid_in_advance_is_not_left_to_be_spent(
+    open_bank: Any, use: Any, at: Any
+) -> None:
+    bank = await open_bank("bank-p", payment="prepaid")
+    once = use(at(1), tokens=(80_000_000, 0, 40_000_000))
+    await bank.record([once, use(at(2), tokens=(80_000_000, 0, 40_000_000))])
+    async with bank.operator() as session:
+        # Both requests were made while it paid after the month: neither was taken from what is prepaid.
+        await session.execute(text("UPDATE budget SET posted_picos = 0"))
+    await top_up(bank, 100_000_000)
+    invoice = await bank.issued("2025-01")
+    left = 100_000_000 - invoice.total_micros
+    assert (await bank.account())["funded"] == left * 10**6 - once.cost_picos
