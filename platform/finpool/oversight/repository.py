@@ -13,13 +13,19 @@ _INSTITUTIONS = text("""
            (SELECT count(*) FROM project WHERE project.tenant_id = tenant.tenant_id) AS projects,
            (SELECT min(settled_at) FROM usage_record WHERE usage_record.tenant_id = tenant.tenant_id) AS first_used_at,
            (SELECT max(settled_at) FROM usage_record WHERE usage_record.tenant_id = tenant.tenant_id) AS last_used_at,
-           recent.requests, recent.input_tokens, recent.output_tokens
+           recent.requests,
+           recent.input_tokens + adjusted.input_tokens AS input_tokens,
+           recent.output_tokens + adjusted.output_tokens AS output_tokens
     FROM tenant, LATERAL (
         SELECT count(*) AS requests,
                coalesce(sum(input_tokens), 0) AS input_tokens,
                coalesce(sum(output_tokens), 0) AS output_tokens
         FROM usage_record WHERE usage_record.tenant_id = tenant.tenant_id AND settled_at >= :since
-    ) AS recent
+    ) AS recent, LATERAL (
+        SELECT coalesce(sum(input_tokens), 0) AS input_tokens,
+               coalesce(sum(output_tokens), 0) AS output_tokens
+        FROM usage_adjustment WHERE usage_adjustment.tenant_id = tenant.tenant_id AND recorded_at >= :since
+    ) AS adjusted
     WHERE tenant.tenant_id > :after
     ORDER BY tenant.tenant_id
     LIMIT :limit

@@ -125,6 +125,9 @@ async def test_everybody_sees_usage_with_its_corrections(doors: Any) -> None:
     (regulators,) = (await doors.regulator.get("/v1/usage", params=PERIOD)).json()["data"]
     assert operators == regulators
     assert (operators["requests"], operators["estimated_requests"], operators["output_tokens"]) == (3, 2, 46)
+    institutions = (await doors.regulator.get("/v1/institutions")).json()["data"]
+    recent = next(each["last_30_days"] for each in institutions if each["id"] == "bank-a")
+    assert (recent["requests"], recent["output_tokens"]) == (0, 37)
     start = int(now().timestamp()) - 3600
     query = {"start_time": start, "group_by": ["project_id", "api_key_id"]}
     page = (await doors.tenant("bank-a/owner").get("/v1/organization/usage/completions", params=query)).json()
