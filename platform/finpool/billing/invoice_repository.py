@@ -50,37 +50,11 @@ _PAID_IN = text("""
         - (SELECT COALESCE(sum(total_micros), 0) FROM invoice
             WHERE tenant_id = :tenant_id AND prepaid AND status <> 'draft')
 """)
-_NOT_BILLED = text("""
-    SELECT (SELECT COALESCE(sum(posted_picos), 0) FROM budget WHERE tenant_id = :tenant_id AND period = 'prepaid')
-        - (SELECT COALESCE(sum(cost_picos), 0) FROM usage_record WHERE tenant_id = :tenant_id AND usage_seq > :cut_seq)
-        - (SELECT COALESCE(sum(cost_picos), 0) FROM usage_record
-            WHERE tenant_id = :tenant_id AND settled_at >= :period_end AND usage_seq <= :cut_seq)
-        - (SELECT COALESCE(sum(cost_picos), 0) FROM usage_adjustment
-            WHERE tenant_id = :tenant_id AND (usage_seq > :cut_seq OR recorded_at >= :period_end))
-""")
-_SET_FUNDS = text("""
-    UPDATE account SET funded_picos = CAST(CAST(:amount AS text) AS numeric), updated_at = now()
-    WHERE tenant_id = :tenant_id
-""")
 
 
 async def paid_in_micros(session: AsyncSession, tenant_id: TenantId) -> int:
     """Return what is left of what the tenant paid in advance, after its invoices and credit notes."""
     return int((await session.execute(_PAID_IN, {"tenant_id": tenant_id})).scalar_one())
-
-
-async def prepaid_less_unbilled(session: AsyncSession, row: Invoice) -> int:
-    """Return what was spent of the prepaid budget less what will not be billed yet once an invoice is issued, in picos.
-
-    Usage of a prepaid tenant moves both alike, so the difference stays while requests are served.
-    """
-    values = {"tenant_id": row.tenant_id, "cut_seq": row.cut_seq, "period_end": row.period_end}
-    return int((await session.execute(_NOT_BILLED, values)).scalar_one())
-
-
-async def set_funds(session: AsyncSession, tenant_id: TenantId, amount_picos: int) -> None:
-    """Set what a prepaid tenant may spend in all; its account must be locked."""
-    await session.execute(_SET_FUNDS, {"tenant_id": tenant_id, "amount": str(amount_picos)})
 
 
 async def next_number(session: AsyncSession, series: str) -> int:

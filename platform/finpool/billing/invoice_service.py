@@ -106,8 +106,6 @@ async def issue_invoice(session: AsyncSession, actor: Actor, tenant_id: TenantId
     lines = await repository.lines(session, tenant_id, invoice_id)
     if row.status != InvoiceStatus.DRAFT:
         return view(row, lines)
-    # Summed before the account is locked: requests would wait for it.
-    spent_picos = await repository.prepaid_less_unbilled(session, row) if row.prepaid else 0
     await _require_ready(session, row, await payments.lock_payment(session, tenant_id))
     issued_at = now()
     number = await next_number(session, "INV", issued_at)
@@ -121,9 +119,6 @@ async def issue_invoice(session: AsyncSession, actor: Actor, tenant_id: TenantId
         paid_at=issued_at if settled else None,
     )
     await _book(session, row, lines, number)
-    if row.prepaid:
-        left = from_micros(await repository.paid_in_micros(session, tenant_id))
-        await repository.set_funds(session, tenant_id, spent_picos + left)
     issued = await find(session, tenant_id, invoice_id)
     await record(session, actor, "invoice.issued", issued)
     return view(issued, lines)
@@ -220,7 +215,10 @@ async def _require_ready(session: AsyncSession, row: Invoice, payment: Payment) 
 
 
 async def _book(session: AsyncSession, row: Invoice, lines: Sequence[InvoiceLine], number: str) -> None:
-    """Turn what was used into what is owed, and for a prepaid tenant take that from what it paid in."""
+    """Turn what was used into what is owed, and for a prepaid tenant take that from what it paid in.
+
+    Its usage was taken from what it may spend when it was recorded: only fees, tax and rounding still are to be.
+    """
     tenant_id = TenantId(row.tenant_id)
     fees = sum(line.amount_picos for line in lines if LineKind(line.kind) in FEES)
     used = sum(line.amount_picos for line in lines) - fees
@@ -241,3 +239,4 @@ async def _book(session: AsyncSession, row: Invoice, lines: Sequence[InvoiceLine
     if row.prepaid:
         moved: dict[str, int] = {Book.PREPAID: total, Book.RECEIVABLE: -total}
         await ledger.transfer(session, tenant_id, TransferKind.PAYMENT, number, moved)
+        await repository.fund(session, tenant_id, used - total)

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
 from finpool.billing import payment_service
 from finpool.billing.credit_service import credit_invoice
@@ -177,18 +176,3 @@ async def test_an_invoice_over_more_than_a_prepaid_tenant_paid_in_waits_for_its_
     assert (await bank.issue(draft.id)).status == "paid"
     account = await bank.account()
     assert account["funded"] - account["posted"] == 840_000 * 10**6
-
-
-async def test_what_was_used_before_a_tenant_paid_in_advance_is_not_left_to_be_spent(
-    open_bank: Any, use: Any, at: Any
-) -> None:
-    bank = await open_bank("bank-p", payment="prepaid")
-    once = use(at(1), tokens=(80_000_000, 0, 40_000_000))
-    await bank.record([once, use(at(2), tokens=(80_000_000, 0, 40_000_000))])
-    async with bank.operator() as session:
-        # Both requests were made while it paid after the month: neither was taken from what is prepaid.
-        await session.execute(text("UPDATE budget SET posted_picos = 0"))
-    await top_up(bank, 100_000_000)
-    invoice = await bank.issued("2025-01")
-    left = 100_000_000 - invoice.total_micros
-    assert (await bank.account())["funded"] == left * 10**6 - once.cost_picos
