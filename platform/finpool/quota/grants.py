@@ -38,9 +38,10 @@ class BudgetNeed:
 
 @dataclass(frozen=True, slots=True)
 class RateNeed:
-    """A share that has to be `needed` at least, and would rather be `wanted`."""
+    """A share of `held` that has to be `needed` at least, and would rather be `wanted`."""
 
     key: RateKey
+    held: int
     needed: int
     wanted: int
 
@@ -103,7 +104,7 @@ async def ask(
     if outlived := await _outlived(session, tenant_id, budgets, at):
         return Grants((), (), outlived=outlived)
     offers = [await _budget_rest(session, account, need, at, share_of_rest) for need in budgets]
-    rooms = [await _rate_room(session, tenant_id, holder, need) for need in rates]
+    rooms = [await _rate_room(session, tenant_id, holder, need, share_of_rest) for need in rates]
     grants = Grants(tuple(offers), tuple(rooms))
     if grants.short_budget is not None:
         return Grants(grants.budgets, grants.rates, returning=await _returning(session, tenant_id, holder, budgets, at))
@@ -153,7 +154,9 @@ async def _budget_rest(
     return BudgetRest(need, limit_picos, rest, granted, seconds)
 
 
-async def _rate_room(session: AsyncSession, tenant_id: TenantId, holder: Holder, need: RateNeed) -> RateRest:
+async def _rate_room(
+    session: AsyncSession, tenant_id: TenantId, holder: Holder, need: RateNeed, share_of_rest: float
+) -> RateRest:
     key = need.key.limit
     names = {"set_by": key.set_by.value, "scope": key.scope.value, "scope_id": key.scope_id}
     row = (await session.execute(select(QuotaLimit).filter_by(tenant_id=tenant_id, **names))).scalar_one_or_none()
@@ -166,7 +169,10 @@ async def _rate_room(session: AsyncSession, tenant_id: TenantId, holder: Holder,
         col(RateShare.expires_at) > func.clock_timestamp(),
     )
     room = max(0, limit - int((await session.execute(others)).scalar_one()))
-    return RateRest(need, room, min(room, max(need.needed, need.wanted)))
+    # As with budgets, what is not needed yet is a share of what is left: whoever comes first must not take it all.
+    # It never shrinks here: requests are let through up to what is held while this is decided.
+    spare = int(max(0, room - need.needed) * share_of_rest)
+    return RateRest(need, room, min(room, max(need.held, need.needed, min(need.wanted, need.needed + spare))))
 
 
 def _rates(row: QuotaLimit) -> list[tuple[Rate, int]]:

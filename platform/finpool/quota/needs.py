@@ -57,5 +57,5 @@ def rate_needs(
             wanted = max(2 * (used + counted), int(limit * share_of_rest))
             shares.append(share)
             # What was let through stays claimed whatever becomes of the limit: others could let as much through again.
-            needs.append(RateNeed(key, used if ahead else used + counted, max(wanted, share.amount)))
+            needs.append(RateNeed(key, share.amount, used if ahead else used + counted, wanted))
     return shares, needs

@@ -1,0 +1,136 @@
+"""The ledger: every transfer sums to zero, nothing in it changes, and its balances are the counters."""
+
+import asyncio
+import random
+
+import asyncpg
+import pytest
+from sqlalchemy.exc import DBAPIError
+
+from finpool.kernel.ids import LeaseId, TenantId
+from finpool.quota import account_service, ledger_service
+from finpool.quota.errors import InsufficientQuota
+from finpool.quota.ledger_schemas import TransferKind
+from finpool.quota.schemas import LimitKey, Scope, SetBy
+
+BANK = TenantId("bank-a")
+MICRO = 10**6
+
+
+async def execute(pool, role, statement):
+    async with pool.database(role).for_tenant(BANK) as session:
+        await (await session.connection()).exec_driver_sql(statement)
+
+
+async def post(pool, costs):
+    async with pool.database("worker").across_tenants() as session:
+        await account_service.lock_accounts(session, [BANK])
+        await account_service.post(session, costs, "x")
+
+
+async def spend(replica, amount, cost):
+    replica.settle(await replica.reserve(amount), cost)
+
+
+async def test_a_transfer_that_does_not_sum_to_zero_is_refused_by_the_code_and_by_the_database(pool):
+    await pool.add_bank()
+    with pytest.raises(ValueError, match="does not sum to zero"):
+        async with pool.database("worker").for_tenant(BANK) as session:
+            await ledger_service.transfer(session, BANK, TransferKind.USAGE, "x", {"unbilled": 5, "revenue": -4})
+    for amounts in ("{5,-4}", "{5}", "{NULL,0}", "{}"):
+        values = f"'bank-a', 'transfer_x', 'usage', 'x', '{{unbilled,revenue}}', '{amounts}', now()"
+        with pytest.raises(DBAPIError, match="check constraint"):
+            await execute(pool, "worker", f"INSERT INTO transfer VALUES ({values})")
+    assert await pool.rows("SELECT * FROM transfer") == []
+
+
+async def test_not_even_the_owner_of_the_schema_changes_or_deletes_a_transfer(pool, clean_postgres):
+    await pool.add_bank()
+    replica = await pool.add_replica()
+    await spend(replica, 10, 7)
+    await replica.record()
+    before = await pool.rows("SELECT * FROM transfer")
+    assert before
+    owner = await asyncpg.connect(clean_postgres.urls["owner"])
+    try:
+        await owner.execute("SELECT set_config('finpool.tenant_id', 'bank-a', false)")
+        for statement in ("UPDATE transfer SET amounts_picos = '{0,0}'", "DELETE FROM transfer"):
+            with pytest.raises(asyncpg.RaiseError, match="is immutable"):
+                await owner.execute(statement)
+    finally:
+        await owner.close()
+    for role in ("inference", "worker", "operator"):
+        for statement in ("UPDATE transfer SET reference = 'x'", "DELETE FROM transfer"):
+            with pytest.raises(DBAPIError, match="permission denied"):
+                await execute(pool, role, statement)
+    assert await pool.rows("SELECT * FROM transfer") == before
+
+
+async def balances(pool):
+    """Return what the ledger says each account holds, in picos; zeros left out."""
+    rows = await pool.rows("SELECT account, sum(amount_picos) AS balance FROM posting GROUP BY account")
+    return {each["account"]: int(each["balance"]) for each in rows if each["balance"]}
+
+
+async def counters(pool):
+    """Return what the counters say the ledger's accounts have to hold, in picos; zeros left out."""
+    expected = {}
+    for each in await pool.rows("SELECT * FROM budget"):
+        expected[f"spent:{each['budget_id']}"] = each["posted_picos"]
+        expected[f"available:{each['budget_id']}"] = -each["posted_picos"] - each["pending_picos"]
+    for each in await pool.rows("SELECT * FROM lease WHERE closed_at IS NULL"):
+        expected[f"lease:{each['lease_id']}"] = max(0, each["granted_picos"] - each["spent_picos"])
+    (account,) = await pool.rows("SELECT posted_picos FROM account")
+    expected |= {"unbilled": account["posted_picos"], "revenue": -account["posted_picos"]}
+    return {name: int(amount) for name, amount in expected.items() if amount}
+
+
+async def test_after_any_operations_every_balance_is_its_counter(pool, seed, monkeypatch):
+    monkeypatch.setattr("finpool.quota.service.RETURN_WAIT_SECONDS", -1.0)
+    chance = random.Random(seed)
+    await pool.add_bank(budget_total_micros=300, budget_month_micros=250)
+    await pool.set_limits(LimitKey(SetBy.TENANT, Scope.MODEL, "model-x"), budget_day_micros=200)
+    replicas = [await pool.add_replica(name, idle_seconds=0.0) for name in ("one", "two")]
+    held = []
+    for _ in range(25):
+        replica = chance.choice(replicas)
+        match chance.choice(("reserve", "reserve", "settle", "settle", "release", "record", "return", "adjust")):
+            case "reserve":
+                amounts = [chance.randint(0, 20 * MICRO) for _ in range(3)]
+                for each in await asyncio.gather(*map(replica.reserve, amounts), return_exceptions=True):
+                    assert not isinstance(each, BaseException) or isinstance(each, InsufficientQuota)
+                    held += [] if isinstance(each, BaseException) else [(replica, each)]
+            case "settle" if held:
+                by, reservation = held.pop(chance.randrange(len(held)))
+                # Now and then one costs more than was reserved: money is posted in full and never cut to fit.
+                by.settle(reservation, chance.randint(0, reservation.amount_picos * 5 // 4))
+            case "release" if held:
+                by, reservation = held.pop(chance.randrange(len(held)))
+                by.quota.release(reservation)
+            case "return":
+                await replica.renewed()
+                await replica.allotments.return_unused()
+            case "record":
+                await replica.record()
+                assert await balances(pool) == await counters(pool)
+            case "adjust":
+                leases = await pool.rows("SELECT lease_id FROM lease WHERE spent_picos > 1000")
+                async with pool.database("operator").for_tenant(BANK) as session:
+                    await account_service.lock_accounts(session, [BANK])
+                    lease_ids = [LeaseId(each["lease_id"]) for each in leases[:3]]
+                    await account_service.adjust(session, BANK, lease_ids, chance.randint(0, 1_000), "a correction")
+    for by, reservation in held:
+        by.quota.release(reservation)
+    for replica in replicas:
+        await replica.return_everything()
+    assert await balances(pool) == await counters(pool)
+    assert (await pool.rows("SELECT sum(pending_picos) AS held FROM budget")) == [{"held": 0}]
+    assert (await pool.rows("SELECT sum(amount_picos) AS total FROM posting")) == [{"total": 0}]
+
+
+async def test_posting_out_of_a_lease_that_was_never_granted_posts_nothing_at_all(pool):
+    await pool.add_bank()
+    costs = {(BANK, (LeaseId("lease_nowhere"),)): 5}
+    with pytest.raises(LookupError, match="no lease lease_nowhere of bank-a"):
+        await post(pool, costs)
+    assert (await balances(pool), (await pool.account()).posted_micros) == ({}, 0)
