@@ -101,7 +101,7 @@ ALTER TABLE usage_record ADD COLUMN recorded_at timestamptz;
 
 SUMS_TO_ZERO = """
 CREATE FUNCTION sums_to_zero(amounts numeric[]) RETURNS boolean LANGUAGE sql IMMUTABLE AS
-$$ SELECT COALESCE(sum(amount) = 0, false) FROM unnest(amounts) AS amount $$
+$$ SELECT COALESCE(sum(amount) = 0 AND count(amount) = count(*), false) FROM unnest(amounts) AS amount $$
 """
 
 IMMUTABLE = """
