@@ -146,6 +146,20 @@ _RECEIVABLE = """
     ) AS compared WHERE wanted <> found
 """
 
+_PREPAID = """
+    SELECT tenant_id, 'prepaid' AS subject, wanted::text AS left_value, found::text AS right_value
+    FROM (
+        SELECT a.tenant_id,
+            (SELECT COALESCE(sum(total_micros), 0)::numeric * 1000000 FROM ($issued) AS i
+                WHERE i.tenant_id = a.tenant_id AND prepaid)
+            - (SELECT COALESCE(sum(amount_micros), 0)::numeric * 1000000 FROM payment p
+                WHERE p.tenant_id = a.tenant_id AND invoice_id IS NULL) AS wanted,
+            (SELECT COALESCE(sum(amount_picos), 0) FROM posting p
+                WHERE p.tenant_id = a.tenant_id AND p.account = 'prepaid') AS found
+        FROM account a WHERE $of_tenant
+    ) AS compared WHERE wanted <> found
+"""
+
 _SERIES = """
     SELECT CAST(NULL AS text) AS tenant_id, 'number ' || wanted AS subject, 'given once' AS left_value,
         count(i.number) || ' documents' AS right_value
@@ -169,5 +183,6 @@ COMPARISONS = tuple(
         (Stage.PAYMENT, Stage.LEDGER, _PAYMENTS),
         (Stage.INVOICE, Stage.PAYMENT, _OPEN),
         (Stage.INVOICE, Stage.LEDGER, _RECEIVABLE),
+        (Stage.PAYMENT, Stage.LEDGER, _PREPAID),
     )
 )

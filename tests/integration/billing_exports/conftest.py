@@ -67,6 +67,7 @@ class World:
     directory: Path
     replica_id: ReplicaId = REPLICA
     leases: dict[TenantId, LeaseId] = field(default_factory=dict)
+    period: Period = Period.TOTAL
     served: int = 0
 
     async def add_bank(self, tenant_id: TenantId = BANK, name: str = "Pujiang Bank") -> None:
@@ -96,7 +97,8 @@ class World:
                 intent = self._intent(f"req_{self.served}", tenant_id, project, lease)
                 await spool.intend(intent)
                 at = settled_at.isoformat()
-                await spool.settle(Settlement(intent, outcome, input_tokens, cached, output_tokens, False, at))
+                estimated = outcome is Outcome.CRASHED
+                await spool.settle(Settlement(intent, outcome, input_tokens, cached, output_tokens, estimated, at))
                 ids.append(intent.request_id)
         finally:
             await spool.close()
@@ -195,7 +197,7 @@ class World:
     async def _lease(self, tenant_id: TenantId, spool_id: str) -> LeaseId:
         if tenant_id not in self.leases:
             self.leases[tenant_id] = LeaseId(f"lease_{len(self.leases)}")
-        key = BudgetKey(operator_limit(tenant_id), Period.TOTAL)
+        key = BudgetKey(operator_limit(tenant_id), self.period)
         need = grants.BudgetNeed(key, self.leases[tenant_id], 10**14, 10**14)
         async with self.open_as("inference").for_tenant(tenant_id) as session:
             await grants.ask(session, tenant_id, Holder(self.replica_id, spool_id, "run"), [need], [], 0.5)

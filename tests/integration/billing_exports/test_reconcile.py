@@ -100,6 +100,10 @@ PLANTED = {
         "DELETE FROM transfer WHERE kind = 'invoice'",
         {("invoice", "ledger"): "receivable", ("usage", "ledger"): "in no invoice"},
     ),
+    "a payment in advance that was never booked": (
+        "INSERT INTO payment VALUES ('bank-a', 'pay_1', NULL, 'wire 1', 1000000, 'test', now())",
+        {("payment", "ledger"): "prepaid"},
+    ),
     "a transfer to an account that does not exist": (
         "UPDATE transfer SET accounts = array_replace(accounts, 'unbilled', 'unbiled') WHERE kind = 'credit_note' OR "
         "kind = 'invoice'",
