@@ -1,0 +1,75 @@
+"""Leases and shares are renewed ahead: under a steady load no request waits for the account."""
+
+from types import SimpleNamespace
+
+import pytest
+
+RATE_PER_SECOND = 500
+ANSWER_EVERY = 50
+"""The account answers what was asked in the background only after so many requests: a tenth of a second."""
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that passes when a test says so."""
+    stopped = SimpleNamespace(seconds=1_000.0)
+    monkeypatch.setattr("finpool.kernel.clock.time", SimpleNamespace(monotonic=lambda: stopped.seconds))
+    return stopped
+
+
+async def load(replica, clock, requests):
+    """Send requests one after the other; the account answers only now and then, to none that waits for it."""
+    for number in range(requests):
+        clock.seconds += 1 / RATE_PER_SECOND
+        replica.settle(await replica.reserve(100), 40)
+        if number % ANSWER_EVERY == 0:
+            replica.account.answers.set()
+            await replica.renewed()
+            replica.account.answers.clear()
+    replica.account.answers.set()
+    await replica.renewed()
+
+
+async def warm(replica, clock):
+    for _ in range(4 * RATE_PER_SECOND):
+        clock.seconds += 1 / RATE_PER_SECOND
+        replica.settle(await replica.reserve(100), 40)
+        await replica.renewed()
+    replica.account.asked.clear()
+
+
+async def test_under_a_steady_load_no_request_waits_for_the_account(account, replica, clock):
+    account.limit = 10**12
+    await warm(replica, clock)
+    await load(replica, clock, 10 * RATE_PER_SECOND)
+    assert account.asked  # It was renewed,
+    assert not any(account.asked)  # and each time ahead: a request that waits says what it needs.
+
+
+async def test_a_lease_follows_the_spending_and_holds_a_few_seconds_of_it(account, replica, clock):
+    account.limit = 10**12
+    await warm(replica, clock)
+    await load(replica, clock, 20 * RATE_PER_SECOND)
+    await account.record()
+    spent_in_a_second = 40 * RATE_PER_SECOND
+    assert spent_in_a_second < account.pending < 30 * spent_in_a_second
+    assert len(account.asked) < 20
+
+
+async def test_rates_are_renewed_ahead_as_well(account, replica_of, clock):
+    account.limit = 10**12
+    replica = replica_of(requests_per_minute=10**6, tokens_per_minute=10**9)
+    await warm(replica, clock)
+    await load(replica, clock, 2 * RATE_PER_SECOND)
+    assert not any(account.asked)
+
+
+async def test_a_replica_without_requests_asks_for_nothing(account, replica, clock):
+    replica.settle(await replica.reserve(10), 4)
+    await replica.renewed()
+    account.asked.clear()
+    for _ in range(20):
+        clock.seconds += 5
+        await replica.allotments.return_unused()
+    await account.record()
+    assert (account.asked, account.pending, account.posted) == ([], 0, 4)
