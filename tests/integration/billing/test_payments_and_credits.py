@@ -1,5 +1,6 @@
 """Payments, credit notes and prepaid accounts: nothing is booked twice, and never more than is left."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -70,6 +71,19 @@ async def test_a_payment_sent_twice_is_booked_once(bank: Any, invoice: Any) -> N
         await bank.pay(invoice.id, CENT)
     with pytest.raises(WrongInvoiceStatus, match="Nothing is open"):
         await bank.pay(invoice.id, CENT, "transfer 2")
+
+
+async def test_operators_who_press_at_the_same_time_do_it_once(bank: Any, use: Any, at: Any) -> None:
+    await bank.record([use(at(1), tokens=(80_000_000, 0, 40_000_000))])
+    drafts = await asyncio.gather(*(bank.draft("2025-01") for _ in range(3)))
+    assert len({draft.id for draft in drafts}) == 1
+    issued = await asyncio.gather(*(bank.issue(drafts[0].id) for _ in range(3)))
+    assert len({each.number for each in issued}) == 1
+    paid = await asyncio.gather(*(bank.pay(issued[0].id, 38_160_000) for _ in range(3)))
+    assert len({each.id for each in paid}) == 1
+    notes = await asyncio.gather(*(credit(bank, issued[0].id, (2, CENT)) for _ in range(3)))
+    assert len({each.number for each in notes}) == 1
+    assert (await bank.balances())["cash"] == 38_160_000 * 10**6
 
 
 async def test_no_payment_is_above_what_is_open_or_below_the_smallest_unit(bank: Any, invoice: Any) -> None:
