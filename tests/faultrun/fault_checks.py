@@ -164,9 +164,16 @@ def _account_differences(account: Row, books: Books, balances: dict[tuple[str, s
     tenant_id = account["tenant_id"]
     rows = [row for row in (*books.usage, *books.adjustments) if row["tenant_id"] == tenant_id]
     spent = sum(int(row["cost_picos"]) for row in rows)
+    invoiced = sum(
+        int(amount)
+        for row in books.transfers
+        if row["tenant_id"] == tenant_id and row["kind"] == "invoice"
+        for name, amount in zip(row["accounts"], row["amounts_picos"], strict=True)
+        if name == "unbilled"
+    )
     for name, amount in (
         ("posted", int(account["posted_picos"])),
-        ("unbilled", balances[tenant_id, "unbilled"]),
+        ("unbilled before invoices", balances[tenant_id, "unbilled"] - invoiced),
         ("revenue", -balances[tenant_id, "revenue"]),
     ):
         if amount != spent:

@@ -15,6 +15,7 @@ from fault_sector import Limit, Sector, crash_postgres, start_postgres_again
 from truth_engine import ALWAYS_WORKS, TruthEngine
 
 from finpool.apps.local.components import INFERENCE, WORKER
+from finpool.kernel.clock import now
 
 HOUR_SECONDS = 3600
 FAILING_ENGINE = {"answer": 10.0, "broken": 2.0, "refused": 1.0, "unavailable": 1.0, "failed": 1.0}
@@ -22,7 +23,10 @@ FAILING_ENGINE = {"answer": 10.0, "broken": 2.0, "refused": 1.0, "unavailable": 
 
 @dataclass
 class World:
-    """Everything that faults can be done to. `marks_unwritten`: from and until when some spool could not be written."""
+    """Everything that faults can be done to. `marks_unwritten`: from and until when some spool could not be written.
+
+    `months`: those not invoiced yet, by tenant; the last of them is invoiced at the end.
+    """
 
     home: Path
     sector: Sector
@@ -30,6 +34,7 @@ class World:
     replicas: list[Replica]
     budgets: dict[Limit, int]
     chance: random.Random
+    months: dict[str, list[str]]
     counts: Counter[str] = field(default_factory=Counter)
     marks_unwritten: list[tuple[float, float]] = field(default_factory=list)
     database_restarting: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -70,9 +75,11 @@ async def fill_disk(world: World, replica: Replica) -> None:
 
 
 async def skew_clock(world: World, replica: Replica) -> None:
-    """Put the replica's clocks forward or back, by seconds or by weeks; they stay wrong."""
-    reach = world.chance.choice((5, HOUR_SECONDS, 26 * HOUR_SECONDS, 24 * 40 * HOUR_SECONDS))
-    replica.skew(world.chance.uniform(-reach, reach))
+    """Put the replica's clocks forward or back: by seconds, by a day, by weeks, or into last month; they stay wrong."""
+    day = 24 * HOUR_SECONDS
+    back_days = now().day + world.chance.uniform(0, 20)
+    reach = world.chance.choice((5.0, 26.0 * HOUR_SECONDS, 40.0 * day))
+    replica.skew(world.chance.choice((world.chance.uniform(-reach, reach), -back_days * day)))
 
 
 async def break_line(world: World, proxy: FaultProxy) -> None:
@@ -131,18 +138,28 @@ async def raise_limit(world: World, replica: Replica) -> None:
                 await world.sector.limit(limit, world.budgets[limit])
 
 
+async def issue_invoice(world: World, replica: Replica) -> None:
+    """Invoice a month that is over while usage of it may still come: from clocks that are behind, and from spools."""
+    async with world.database_restarting:
+        due = [tenant_id for tenant_id, months in world.months.items() if len(months) > 1]
+        if due:
+            tenant_id = world.chance.choice(sorted(due))
+            await world.sector.invoice(tenant_id, world.months[tenant_id].pop(0))
+
+
 Fault = Callable[[World, Replica], Awaitable[None]]
 FAULTS: dict[Fault, float] = {
     kill: 6,
     stop: 1,
     freeze: 1,
     fill_disk: 2,
-    skew_clock: 2,
+    skew_clock: 3,
     break_database_line: 4,
     break_engine_line: 3,
     break_engine: 1,
     restart_postgres: 1,
     raise_limit: 5,
+    issue_invoice: 2,
 }
 
 

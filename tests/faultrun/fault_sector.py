@@ -19,6 +19,8 @@ from truth_engine import MODEL
 
 from finpool.apps.local.postgres import postgres_pid, start_postgres, stop_postgres
 from finpool.apps.migrate import migrate
+from finpool.billing.invoice_lines import BillingTerms
+from finpool.billing.invoice_service import draft_invoice, issue_invoice
 from finpool.identity.schemas import NewKey
 from finpool.identity.service import create_key
 from finpool.kernel.actor import Actor, Audience, Role
@@ -29,6 +31,7 @@ from finpool.tenancy.schemas import NewProject, NewTenant
 from finpool.tenancy.service import create_project, create_tenant
 
 OPERATOR = Actor(Audience.OPERATOR, "token_test", Role.OPERATOR_ADMIN)
+TERMS = BillingTerms(currency="CNY", seller_name="Sector Pool", tax_label="VAT", tax_basis_points=600)
 PEPPER = "p" * 64
 _START = (
     "import sys, pathlib; from finpool.apps.local.postgres import start_postgres as s; s(pathlib.Path(sys.argv[1]))"
@@ -147,6 +150,17 @@ class Sector:
         for row in await connection.fetch(_SHARED):
             if row["limit_amount"] is not None and row["amount"] > row["limit_amount"]:
                 self.over.append(f"{row['tenant_id']}: shares of {row['limit_id']} {row['rate']} are {row['amount']}")
+
+    async def invoice(self, tenant_id: str, month: str) -> None:
+        """Draft the invoice of everything up to the end of a month that is over, and issue it."""
+        database, tenant = Database(self.url, 1), TenantId(tenant_id)
+        try:
+            async with database.across_tenants() as session:
+                draft = await draft_invoice(session, OPERATOR, tenant, month, TERMS)
+            async with database.across_tenants() as session:
+                await issue_invoice(session, OPERATOR, tenant, draft.id)
+        finally:
+            await database.close()
 
     async def at_rest(self, seconds_max: float) -> bool:
         """Wait until no lease is open; tells whether that was so in time."""

@@ -78,6 +78,9 @@ async def _come_to_rest(world: World, seconds_max: float) -> None:
             replica.send(component, signal.SIGCONT)
     await asyncio.gather(*(replica.ready() for replica in world.replicas))
     await world.sector.at_rest(seconds_max)
+    for tenant_id, months in world.months.items():
+        for month in months:
+            await world.sector.invoice(tenant_id, month)
     for component in (INFERENCE, WORKER):
         await asyncio.gather(*(replica.end(component, signal.SIGTERM) for replica in world.replicas))
 
@@ -131,6 +134,7 @@ def figures(world: World, told: Told, books: Books, found: Sequence[Difference])
         "settled after a crash": sum(row["outcome"] == "crashed" for row in books.usage),
         "computed but told as failed": len(told_as_failed(world, told, books)),
         "tokens": world.engine.tokens,
+        "invoices": sum(row["kind"] == "invoice" for row in books.transfers),
         "looks at the limits": world.sector.samples,
         "lost": sum(each.kind == LOST for each in found),
         "double-billed": sum(each.kind == "double-billed" for each in found),

@@ -5,6 +5,7 @@ import random
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -15,7 +16,9 @@ from fault_schedule import World
 from fault_sector import PEPPER, Limit, Sector
 from truth_engine import MODEL, TruthEngine
 
+from finpool.billing.invoice_periods import month_of, months_between
 from finpool.catalogue.service import default_directory
+from finpool.kernel.clock import now
 from finpool.kernel.settings import Settings
 
 PRICES = (1_000_000, 250_000, 2_000_000)
@@ -129,6 +132,13 @@ def launched() -> Iterator[Launcher]:
         launcher.close()
 
 
+def _months_over(limits: Mapping[Limit, int]) -> dict[str, list[str]]:
+    """Return the last three months, by tenant, the oldest first."""
+    this_month = month_of(now())
+    months = months_between(month_of(this_month - timedelta(days=80)), this_month)
+    return {tenant_id: [f"{month:%Y-%m}" for month in months] for tenant_id in sorted({limit[0] for limit in limits})}
+
+
 @asynccontextmanager
 async def world_with(
     chance: random.Random,
@@ -149,4 +159,4 @@ async def world_with(
         for name in names:
             both = await stack.enter_async_context(lines(urls, engine_port))
             replicas.append(new_replica(launcher, home / name, urls, both, options))
-        yield World(home, Sector(urls["operator"]), engine, replicas, dict(limits), chance)
+        yield World(home, Sector(urls["operator"]), engine, replicas, dict(limits), chance, _months_over(limits))

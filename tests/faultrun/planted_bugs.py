@@ -4,8 +4,6 @@ Each function is one bug. It replaces a piece of the product in the process that
 no longer there: a bug that cannot be planted any more would be found by nobody.
 """
 
-import math
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -115,14 +113,13 @@ def lease_beyond_the_rest() -> None:
 
 
 def lease_of_a_remembered_rest() -> None:
-    """The rest of a budget is not read under the account's lock but remembered from a moment ago."""
-    remembered: dict[Any, tuple[float, Any]] = {}
+    """The rest of a budget is not read under the account's lock but remembered from the first time."""
+    remembered: dict[Any, Any] = {}
 
     async def from_memory(session: Any, account: Any, need: Any, *args: Any) -> Any:
-        at, rest = remembered.get(need.key, (-math.inf, None))
-        if time.monotonic() - at > 1.0:
-            rest = await budget_rest(session, account, need, *args)
-            remembered[need.key] = (time.monotonic(), rest)
+        if need.key not in remembered:
+            remembered[need.key] = await budget_rest(session, account, need, *args)
+        rest = remembered[need.key]
         granted = min(rest.rest_picos, max(need.needed_picos, min(need.wanted_picos, rest.rest_picos // 2)))
         return replace(rest, need=need, granted_picos=granted)
 
@@ -152,11 +149,11 @@ def lease_never_returned() -> None:
 def share_handed_out_twice() -> None:
     """What other replicas may use of a rate is not counted when a share is granted."""
 
-    async def whole_limit(session: Any, tenant_id: Any, holder: Any, need: Any) -> Any:
-        rest = await rate_room(session, tenant_id, holder, need)
-        return replace(rest, room=max(rest.room, need.wanted), amount=need.wanted)
+    async def as_wanted(*args: Any) -> Any:
+        rest = await rate_room(*args)
+        return replace(rest, room=max(rest.room, rest.need.wanted), amount=max(rest.amount, rest.need.wanted))
 
-    rate_room = _put(grants, "_rate_room", whole_limit)
+    rate_room = _put(grants, "_rate_room", as_wanted)
 
 
 def failure_charged() -> None:
