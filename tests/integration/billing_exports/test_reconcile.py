@@ -1,5 +1,6 @@
 """A reconciliation finds nothing where nothing is wrong, and names whatever is."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -40,6 +41,26 @@ async def test_failed_requests_and_other_tenants_are_in_it(books: Any) -> None:
     assert (await books.reconcile()).differences == ()
     only_b = await books.reconcile(tenant_id=TenantId("bank-b"))
     assert [each.tenant_id for each in only_b.tenants] == ["bank-b"]
+
+
+async def test_while_usage_is_recorded_and_logged_it_sees_one_moment(books: Any) -> None:
+    async def keep_serving() -> None:
+        while True:
+            await books.serve([(10, 0, 1), (20, 5, 2)])
+            await books.sequence()
+
+    serving = asyncio.create_task(keep_serving())
+    seen = set()
+    try:
+        async with asyncio.timeout(120):
+            while len(seen) < 4:
+                assert not serving.done(), serving.exception()
+                result = await books.reconcile()
+                assert result.differences == ()
+                seen.add(result.tenants[0].requests)
+    finally:
+        serving.cancel()
+        await asyncio.wait([serving])
 
 
 USAGE = ("log", "usage")
