@@ -3,7 +3,16 @@
 import asyncio
 
 import openai
+import pytest
 
+from finpool.identity import service as identity
+from finpool.kernel.actor import Actor, Audience, Role
+from finpool.kernel.ids import KeyId, TenantId
+from finpool.quota.limit_service import write_limits
+from finpool.quota.schemas import LimitKey, Limits, Scope, SetBy
+
+BANK = TenantId("bank-a")
+OPERATOR = Actor(Audience.OPERATOR, "token_test", Role.OPERATOR_ADMIN)
 MODEL = "smollm2-135m-instruct"
 HELLO = [{"role": "user", "content": "Hello"}]
 BUDGET_MICROS = 1_500
@@ -66,3 +75,40 @@ async def test_two_replicas_never_spend_more_than_the_budget_and_leave_less_than
     assert len(await sector.usage("bank-a")) == served
     assert account.posted_micros == served * COST_MICROS <= BUDGET_MICROS
     assert BUDGET_MICROS - account.posted_micros < BOUND_MICROS
+
+
+async def refused_with(code, client):
+    """Call until a call is refused with a code, for two seconds of waiting at the most."""
+    for _ in range(20):
+        try:
+            await client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=5)
+        except openai.APIStatusError as error:
+            if error.code == code:
+                return
+        await asyncio.sleep(0.1)
+    pytest.fail(f"no call was refused with {code}")
+
+
+async def test_a_key_that_is_limited_or_revoked_stops_in_every_replica_within_two_seconds(
+    sector, database, add_replica
+):
+    key_id, secret = await sector.add_tenant(BANK, 10**6)
+    replicas = [add_replica("one"), add_replica("two")]
+    for replica in replicas:
+        await replica.ready()
+    async with replicas[0].client(secret) as one, replicas[1].client(secret) as two:
+        assert [await is_served(one), await is_served(two)] == [True, True]
+        async with database("operator").across_tenants() as session:
+            limit = LimitKey(SetBy.OPERATOR, Scope.KEY, key_id)
+            await write_limits(session, BANK, limit, Limits(requests_per_minute=0))
+        for client in (one, two):
+            await refused_with("rate_limit_exceeded", client)
+        async with database("operator").across_tenants() as session:
+            await write_limits(session, BANK, limit, Limits(requests_per_minute=2))
+        await asyncio.sleep(1)
+        served = [await is_served(client) for client in (one, two) * 3]
+        assert sum(served) == 2  # Two over both replicas, and not two in each.
+        async with database("operator").across_tenants() as session:
+            await identity.revoke_key(session, OPERATOR, BANK, KeyId(key_id))
+        for client in (one, two):
+            await refused_with("invalid_api_key", client)

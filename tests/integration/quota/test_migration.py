@@ -26,8 +26,9 @@ INSERT INTO tenant VALUES ('$', '$', 'active', '{*}', 1, now());
 INSERT INTO account VALUES ('$', 1000, 60, NULL, 4, 700, 250, now());
 INSERT INTO lease VALUES ('$', 'lease_open', 'one', 'spool', 900, 650, now());
 INSERT INTO lease VALUES ('$', 'lease_closed', 'one', 'spool', 50, 50, now(), now());
-INSERT INTO usage_record SELECT '$', 'req_' || number, 'main', 'key_1', 'm', 'w', 'v', 'CNY', 10, 0, 5, 175,
-    'completed', false, false, 1, 'lease_open', 'one', number, now(), timestamptz '2026-01-01' - number * interval '1 hour'
+INSERT INTO usage_record
+    SELECT '$', 'req_' || number, 'main', 'key_1', 'm', 'w', 'v', 'CNY', 10, 0, 5, 175, 'completed', false, false, 1,
+           'lease_open', 'one', number, now(), timestamptz '2026-01-01' - number * interval '1 hour'
     FROM generate_series(1, 4) AS number
 """
 """One bank as it was: 700 picos spent, 250 held by the open lease, four requests on record, the latest first."""
