@@ -53,9 +53,9 @@ async def test_every_writing_role_can_append(database: Callable[[str], Database]
 
 
 @pytest.mark.parametrize("role", ["operator", "regulator"])
-async def test_writers_cannot_read_or_withdraw_what_they_wrote(database: Callable[[str], Database], role: str) -> None:
+async def test_writers_cannot_withdraw_what_they_wrote(database: Callable[[str], Database], role: str) -> None:
     await record(database(role), 1)
-    for statement in ("SELECT * FROM audit_outbox", "DELETE FROM audit_outbox", "UPDATE audit_outbox SET kind = 'x'"):
+    for statement in ("DELETE FROM audit_outbox", "UPDATE audit_outbox SET kind = 'x'"):
         with pytest.raises(DBAPIError, match="permission denied"):
             async with database(role).across_tenants() as session:
                 await session.execute(text(statement))
