@@ -17,6 +17,9 @@ from finpool.billing.invoice_schemas import InvoiceKind, InvoiceLineView, Invoic
 FocusValue = str | Decimal | datetime | None
 FocusRow = dict[str, FocusValue]
 
+ListPicos = Mapping[str, Mapping[TokenKind, int]]
+"""List prices in picos a token, by the price version that was charged, which has a discount taken off."""
+
 AMOUNT_COLUMNS = (
     "BilledCost",
     "EffectiveCost",
@@ -94,11 +97,16 @@ _CHARGES = {
 }
 
 
-def focus_rows(invoice: InvoiceView, project_names: Mapping[str, str]) -> Iterator[FocusRow]:
-    """Yield an invoice's rows in the order of its lines: each line, then the tax on it. A draft has no InvoiceId."""
+def focus_rows(
+    invoice: InvoiceView, project_names: Mapping[str, str], list_picos: ListPicos | None = None
+) -> Iterator[FocusRow]:
+    """Yield an invoice's rows in the order of its lines: each line, then the tax on it. A draft has no InvoiceId.
+
+    A price version that `list_picos` does not name is taken for a list price itself.
+    """
     for line in invoice.lines:
         shared = _of_invoice(invoice) | _of_line(invoice, line, project_names)
-        yield _complete(shared | _costs(line))
+        yield _complete(shared | _costs(line, list_picos or {}))
         if line.tax_micros:
             yield _complete(shared | _tax(invoice, line))
 
@@ -174,7 +182,7 @@ def describe(line: InvoiceLineView) -> str:
     return f"{words[0]}: {' '.join(words[1:])}" if len(words) > 1 else words[0]
 
 
-def _costs(line: InvoiceLineView) -> FocusRow:
+def _costs(line: InvoiceLineView, list_picos: ListPicos) -> FocusRow:
     billed = decimal_of_micros(line.amount_micros)
     row: FocusRow = {"BilledCost": billed, "EffectiveCost": billed, "ListCost": billed, "ContractedCost": billed}
     unit = _CHARGES[line.kind].unit
@@ -182,13 +190,13 @@ def _costs(line: InvoiceLineView) -> FocusRow:
         exact = decimal_of_picos(line.amount_picos)
         # With a digit after the point, so that readers of CSV that guess types take the column for decimals.
         tokens = Decimal(line.quantity_tokens * 10).scaleb(-1)
+        listed = list_picos.get(line.price_version or "", {}).get(line.token_kind, line.unit_picos)
         # Picos a token are micros for a million tokens.
-        price = decimal_of_micros(line.unit_picos)
         row |= {
-            "ListCost": exact,
+            "ListCost": decimal_of_picos(line.quantity_tokens * listed),
             "ContractedCost": exact,
-            "ListUnitPrice": price,
-            "ContractedUnitPrice": price,
+            "ListUnitPrice": decimal_of_micros(listed),
+            "ContractedUnitPrice": decimal_of_micros(line.unit_picos),
             "PricingCategory": "Standard",
             "PricingQuantity": tokens / TOKENS_PER_PRICE,
             "PricingUnit": PRICING_UNIT,

@@ -45,7 +45,11 @@ def rendered(rendering: Rendering) -> bytes:
     if rendering.focus:
         from finpool.billing.focus_rows import focus_rows
 
-        rows = (row for each in rendering.invoices for row in focus_rows(each, rendering.project_names))
+        rows = (
+            row
+            for each in rendering.invoices
+            for row in focus_rows(each, rendering.project_names, rendering.list_picos)
+        )
         if rendering.format == FocusFormat.PARQUET:
             from finpool.billing.focus_parquet import focus_parquet
 

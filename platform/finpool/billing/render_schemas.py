@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from finpool.billing.invoice_schemas import InvoiceView
+from finpool.billing.invoice_schemas import InvoiceView, TokenKind
 
 Month = Annotated[str, Field(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
 
@@ -33,6 +33,7 @@ class Rendering(BaseModel):
     focus: bool
     invoices: tuple[InvoiceView, ...]
     project_names: dict[str, str] = {}
+    list_picos: dict[str, dict[TokenKind, int]] = {}
 
 
 class RenderedFile(BaseModel):

@@ -9,6 +9,7 @@ from finpool.billing.reconcile_schemas import Reconciliation, ReconciliationQuer
 from finpool.billing.reconcile_service import reconcile
 from finpool.billing.render_schemas import DocumentQuery, FocusQuery
 from finpool.billing.routes_files_tenant import sent
+from finpool.catalogue.service import Catalogue
 from finpool.kernel.database import Database
 from finpool.kernel.web import DoorRoute, SectorSession, TenantPath, requires
 
@@ -31,9 +32,12 @@ async def invoice_file(
 
 
 @router.get("/v1/tenants/{tenant_id}/focus", response_class=Response, dependencies=[Depends(requires("invoice:read"))])
-async def focus_file(tenant_id: TenantPath, session: SectorSession, query: Annotated[FocusQuery, Query()]) -> Response:
+async def focus_file(
+    request: Request, tenant_id: TenantPath, session: SectorSession, query: Annotated[FocusQuery, Query()]
+) -> Response:
     """Return what was invoiced for some months in FOCUS 1.3, as CSV or Parquet."""
-    return sent(await render_service.focus_file(session, tenant_id, query))
+    catalogue: Catalogue = request.app.state.catalogue
+    return sent(await render_service.focus_file(session, tenant_id, query, catalogue.all()))
 
 
 @router.get("/v1/reconciliation", dependencies=[Depends(requires("ledger:read"))])

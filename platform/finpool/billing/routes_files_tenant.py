@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from finpool.billing import render_service
 from finpool.billing.render_schemas import DocumentQuery, FocusQuery, RenderedFile
+from finpool.catalogue.service import Catalogue
 from finpool.kernel.actor import Actor
 from finpool.kernel.web import DoorRoute, TenantSession, requires
 
@@ -26,9 +27,12 @@ async def invoice_file(
 
 
 @router.get("/focus", response_class=Response)
-async def focus_file(actor: InvoiceReader, session: TenantSession, query: Annotated[FocusQuery, Query()]) -> Response:
+async def focus_file(
+    request: Request, actor: InvoiceReader, session: TenantSession, query: Annotated[FocusQuery, Query()]
+) -> Response:
     """Return what was invoiced for some months in FOCUS 1.3, as CSV or Parquet."""
-    return sent(await render_service.focus_file(session, actor.tenant, query))
+    catalogue: Catalogue = request.app.state.catalogue
+    return sent(await render_service.focus_file(session, actor.tenant, query, catalogue.all()))
 
 
 def sent(file: RenderedFile) -> Response:

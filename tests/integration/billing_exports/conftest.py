@@ -23,6 +23,7 @@ from finpool.billing.reconcile_service import reconcile
 from finpool.billing.render_schemas import FocusFormat, FocusQuery
 from finpool.catalogue.price_schemas import TokenPrice
 from finpool.catalogue.schemas import Price
+from finpool.catalogue.service import Catalogue, default_directory
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.clock import now
 from finpool.kernel.database import Database
@@ -51,6 +52,7 @@ PRICE = TokenPrice.of(
         output_micros_per_million_tokens=8_000_000,
     ),
 )
+MODELS = Catalogue.load(default_directory()).all()
 THIS_MONTH = now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 TAMPERED = ("account", "budget", "lease", "usage_record", "transfer", "invoice", "invoice_line", "payment")
 LAST_MONTH = (THIS_MONTH - timedelta(days=1)).replace(day=1)
@@ -68,6 +70,7 @@ class World:
     replica_id: ReplicaId = REPLICA
     leases: dict[TenantId, LeaseId] = field(default_factory=dict)
     period: Period = Period.TOTAL
+    price: TokenPrice = PRICE
     served: int = 0
 
     async def add_bank(self, tenant_id: TenantId = BANK, name: str = "Pujiang Bank") -> None:
@@ -128,15 +131,15 @@ class World:
             body = CreditBody(reference="complaint 7", reason="wrong project", lines=None)
             return await credit_invoice(session, OPERATOR, TenantId(invoice.tenant_id), invoice.id, body)
 
-    async def agree(self, tenant_id: TenantId = BANK) -> None:
-        """Agree on a minimum and on a share of the pool's cost, long ago."""
+    async def agree(self, tenant_id: TenantId = BANK, discount_basis_points: int = 0) -> None:
+        """Agree on a minimum, a discount and a share of the pool's cost, long ago."""
         async with self.open_as("operator").across_tenants() as session:
             session.add(
                 Contract(
                     tenant_id=tenant_id,
                     version=1,
                     valid_from=LONG_AGO,
-                    discount_basis_points=0,
+                    discount_basis_points=discount_basis_points,
                     commitment_micros=50_000_000,
                     pool_weight=1,
                     created_at=LONG_AGO,
@@ -170,7 +173,7 @@ class World:
         months = {"from": f"{EARLIER:%Y-%m}", "to": f"{LAST_MONTH:%Y-%m}"}
         async with self.open_as("operator").across_tenants() as session:
             query = FocusQuery.model_validate({**months, "format": form})
-            return (await render_service.focus_file(session, tenant_id, query)).content
+            return (await render_service.focus_file(session, tenant_id, query, MODELS)).content
 
     async def reconcile(
         self, engines: dict[str, EngineCounts] | None = None, tenant_id: TenantId | None = None
@@ -211,11 +214,11 @@ class World:
             key_id="key_1",
             model_id=MODEL,
             weights_sha256="0" * 64,
-            price_version=PRICE.price_version,
-            currency=PRICE.currency,
-            input_picos=PRICE.input_picos,
-            cached_input_picos=PRICE.cached_input_picos,
-            output_picos=PRICE.output_picos,
+            price_version=self.price.price_version,
+            currency=self.price.currency,
+            input_picos=self.price.input_picos,
+            cached_input_picos=self.price.cached_input_picos,
+            output_picos=self.price.output_picos,
             policy_version=1,
             lease_ids=(lease,),
             streamed=False,

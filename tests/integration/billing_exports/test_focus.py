@@ -21,6 +21,9 @@ from pyarrow import parquet
 
 from finpool.billing.focus_rows import AMOUNT_COLUMNS
 from finpool.billing.render_schemas import FocusFormat
+from finpool.catalogue.models import PriceSchedule
+from finpool.catalogue.price_repository import add_schedule, add_versions
+from finpool.kernel.clock import now
 from finpool.kernel.ids import TenantId
 
 ROOT = Path(__file__).parents[3]
@@ -150,6 +153,31 @@ async def test_parquet_says_the_same_as_csv_and_passes_but_for_names_that_are_no
     failed = judge(content, FocusFormat.PARQUET)
     assert set(failed) == {"BillingAccountName-C-000-M", "BillingAccountName-C-002-M"}
     assert "ASCII" in failed["BillingAccountName-C-002-M"]
+
+
+async def test_a_discount_shows_between_the_list_price_and_the_contracted_price(world: Any) -> None:
+    listed = world.price
+    async with world.open_as("operator").across_tenants() as session:
+        await add_versions(session, [listed])
+        moment = now()
+        row = PriceSchedule(
+            model_id=listed.model_id,
+            tier="standard",
+            price_version=listed.price_version,
+            valid_from=moment,
+            created_at=moment,
+            created_by="test",
+        )
+        await add_schedule(session, row)
+    await world.agree(discount_basis_points=1_000)
+    world.price = listed.discounted(1_000)
+    await world.serve([(1_000_000, 0, 0)])
+    await world.invoice()
+    rows = csv.DictReader(io.StringIO((await world.file(FocusFormat.CSV)).decode()))
+    (usage,) = (row for row in rows if row["ChargeCategory"] == "Usage")
+    prices = {name: Decimal(usage[name]) for name in ("ListUnitPrice", "ListCost", "ContractedUnitPrice", "BilledCost")}
+    expected = {"ListUnitPrice": "2", "ListCost": "2", "ContractedUnitPrice": "1.8", "BilledCost": "1.8"}
+    assert prices == {name: Decimal(value) for name, value in expected.items()}
 
 
 async def test_the_validator_finds_planted_faults(world: Any, judge: Judge) -> None:
