@@ -47,10 +47,12 @@ class Pool:
 
     async def settled_usage(self) -> dict[str, int]:
         """Return the engine's counts once it has left every generation: then they cannot move any more."""
-        async with asyncio.timeout(30):
-            while (usage := await self.usage())["running"]:
-                await asyncio.sleep(0.05)
-            return usage
+        for _ in range(600):
+            usage = await self.usage()
+            if not usage["running"]:
+                return usage
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"the engine is still generating: {usage}")
 
     def listeners(self) -> list[tuple[str, int]]:
         """Return the addresses that any process of the pool listens on."""
