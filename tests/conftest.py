@@ -25,7 +25,7 @@ TENANT_TABLES = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that no process is left with it at the end."""
     tests = Path(__file__).parent
-    order = ("e2e", "integration/engine", "integration/faults", "integration")
+    order = ("e2e", "faultrun", "integration/engine", "integration/faults", "integration")
 
     def place(item: pytest.Item) -> int:
         path = item.path.relative_to(tests).as_posix()

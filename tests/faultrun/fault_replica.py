@@ -136,12 +136,15 @@ class Replica:
 
     def free_disk(self) -> None:
         """Let files grow again."""
-        self._limit_files(resource.RLIM_INFINITY)
+        self._limit_files(None)
 
-    def _limit_files(self, size_bytes: int) -> None:
+    def _limit_files(self, size_bytes: int | None) -> None:
+        """Limit the size of each file that the processes write, as the system does it for a process: no root needed."""
         for component in COMPONENTS:
             if self.running(component):
-                resource.prlimit(self.pids[component.name], resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
+                pid = self.pids[component.name]
+                _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, (most if size_bytes is None else size_bytes, most))
 
     async def ready(self) -> None:
         """Wait until the door answers that it is ready."""
