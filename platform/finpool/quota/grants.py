@@ -202,7 +202,10 @@ async def _returning(
 async def _grant(
     session: AsyncSession, tenant_id: TenantId, holder: Holder, need: BudgetNeed, of_budget: str, amount_picos: int
 ) -> None:
-    """Move `amount_picos` from the budget to the lease, opening it if it is new."""
+    """Move `amount_picos` from the budget to the lease, opening it if it is new.
+
+    What was spent beyond a lease went out of its budget directly, so growing over it again moves that much less.
+    """
     if amount_picos == 0:
         return
     lease = insert(Lease).values(
@@ -215,11 +218,13 @@ async def _grant(
         spent_picos=0,
         opened_at=now(),
     )
-    grown = Lease.granted_picos + lease.excluded.granted_picos
-    await session.execute(
-        lease.on_conflict_do_update(index_elements=["tenant_id", "lease_id"], set_={"granted_picos": grown})
-    )
+    grown = lease.on_conflict_do_update(
+        index_elements=["tenant_id", "lease_id"],
+        set_={"granted_picos": Lease.granted_picos + lease.excluded.granted_picos},
+    ).returning(col(Lease.granted_picos), col(Lease.spent_picos))
+    granted, spent = (await session.execute(grown)).one()
+    moved = max(0, granted - spent) - max(0, granted - amount_picos - spent)
     mine = update(Budget).where(col(Budget.tenant_id) == tenant_id, col(Budget.budget_id) == of_budget)
-    await session.execute(mine.values(pending_picos=Budget.pending_picos + amount_picos))
-    moved = {available(of_budget): -amount_picos, leased(need.lease_id): amount_picos}
-    await ledger.transfer(session, tenant_id, TransferKind.LEASE_GRANTED, need.lease_id, moved)
+    await session.execute(mine.values(pending_picos=Budget.pending_picos + moved))
+    amounts = {available(of_budget): -moved, leased(need.lease_id): moved}
+    await ledger.transfer(session, tenant_id, TransferKind.LEASE_GRANTED, need.lease_id, amounts)

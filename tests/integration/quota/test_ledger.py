@@ -134,3 +134,17 @@ async def test_posting_out_of_a_lease_that_was_never_granted_posts_nothing_at_al
     with pytest.raises(LookupError, match="no lease lease_nowhere of bank-a"):
         await post(pool, costs)
     assert (await balances(pool), (await pool.account()).posted_micros) == ({}, 0)
+
+
+async def test_a_cost_above_what_the_lease_held_is_posted_once_and_no_part_of_it_stays_held(pool):
+    await pool.add_bank(budget_total_micros=1_000)
+    replica = await pool.add_replica(share_of_rest=0.000001)
+    await spend(replica, 10 * MICRO, 50 * MICRO)
+    await replica.record()
+    assert await balances(pool) == await counters(pool)
+    await spend(replica, 5 * MICRO, 5 * MICRO)
+    await replica.record()
+    assert await balances(pool) == await counters(pool)
+    await replica.return_everything()
+    account = await pool.account()
+    assert (account.posted_micros, account.pending_micros) == (55, 0)
