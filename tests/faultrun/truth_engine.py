@@ -37,12 +37,17 @@ class TruthEngine:
         """Return the engine as it is reached over HTTP."""
         app = web.Application()
         app.router.add_post(f"/engines/{MODEL}/v1/chat/completions", self.chat)
+        app.router.add_post(f"/engines/{MODEL}/tokenize", self.tokenize)
         return app
 
     @property
     def tokens(self) -> int:
         """All tokens that the engine read and wrote."""
         return sum(each.input_tokens + each.output_tokens for each in self.dispatches.values())
+
+    async def tokenize(self, request: web.Request) -> web.Response:
+        """Tell how many input tokens a request is, exactly."""
+        return web.json_response({"count": _input_tokens(request)})
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """Answer one chat completion, and remember it."""
@@ -52,7 +57,7 @@ class TruthEngine:
         if known is not None:
             known.times += 1
             return web.json_response({}, status=500)
-        input_tokens = self.chance.randint(5, 60)
+        input_tokens = _input_tokens(request)
         dispatch = Dispatch(input_tokens, self.chance.randint(0, input_tokens))
         self.dispatches[request_id] = dispatch
         fate = self.chance.choices(list(self.weights), list(self.weights.values()))[0]
@@ -87,6 +92,11 @@ class TruthEngine:
         dispatch.ended = "whole"
         await response.write(b"data: [DONE]\n\n")
         return response
+
+
+def _input_tokens(request: web.Request) -> int:
+    """Return how long the prompt is: always the same for one request."""
+    return random.Random(request.headers["x-request-id"]).randint(5, 60)
 
 
 async def _send(response: web.StreamResponse, dispatch: Dispatch, choices: list[dict[str, Any]]) -> None:
