@@ -154,3 +154,13 @@ def clock(database: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch) 
     stopped = Clock(database)
     monkeypatch.setattr("finpool.kernel.clock.time", SimpleNamespace(monotonic=stopped.monotonic))
     return stopped
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse at once what a lease on its way back might make room for: nothing is recorded while it would wait."""
+
+    async def nothing_returns(*_: object) -> bool:
+        return False
+
+    monkeypatch.setattr("finpool.quota.grants._returning", nothing_returns)

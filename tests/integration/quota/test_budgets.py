@@ -26,12 +26,6 @@ async def is_served(replica, micros=1):
     return True
 
 
-@pytest.fixture
-def no_waiting(monkeypatch):
-    """A request that finds a lease on its way back is refused at once: nothing is recorded while it would wait."""
-    monkeypatch.setattr("finpool.quota.service.RETURN_WAIT_SECONDS", -1.0)
-
-
 @pytest.mark.usefixtures("no_waiting")
 @pytest.mark.parametrize("replicas", [1, 3])
 async def test_of_50_parallel_calls_against_a_budget_that_holds_10_never_more_than_10_are_served(pool, replicas):

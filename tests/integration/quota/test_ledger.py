@@ -85,8 +85,8 @@ async def counters(pool):
     return {name: int(amount) for name, amount in expected.items() if amount}
 
 
-async def test_after_any_operations_every_balance_is_its_counter(pool, seed, monkeypatch):
-    monkeypatch.setattr("finpool.quota.service.RETURN_WAIT_SECONDS", -1.0)
+@pytest.mark.usefixtures("no_waiting")
+async def test_after_any_operations_every_balance_is_its_counter(pool, seed):
     chance = random.Random(seed)
     await pool.add_bank(budget_total_micros=300, budget_month_micros=250)
     await pool.set_limits(LimitKey(SetBy.TENANT, Scope.MODEL, "model-x"), budget_day_micros=200)

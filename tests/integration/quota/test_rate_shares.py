@@ -178,6 +178,8 @@ async def test_a_lowered_limit_is_never_exceeded_by_the_sum_of_the_cut_shares(po
         await each.renewed()
     await clock.advance(61)  # What was used before counts no more; the shares are still held.
     await lower(pool, 100)
+    for each in running:
+        await each.allotments.return_unused()
     served = await asyncio.gather(*(admitted(each, 20, tokens=10) for each in running))
     assert 0 < sum(served) <= 10
 

@@ -36,6 +36,7 @@ class FakeAccount:
     spool: list[tuple[str, int | None]] = field(default_factory=list)
     answers: asyncio.Event = field(default_factory=asyncio.Event)
     answer_is_lost: bool = False
+    tells_of_returns: bool = True
     asked: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -70,7 +71,8 @@ class FakeAccount:
         rest = max(0, self.limit - self.posted - self.pending)
         amount = min(rest, max(need.needed_picos, min(need.wanted_picos, int(rest * share_of_rest))))
         if need.needed_picos > rest:
-            returning = bool(self.granted.keys() - self.closed - {need.lease_id})
+            others = self.granted.keys() - self.closed - {need.lease_id}
+            returning = self.tells_of_returns and bool(others)
             return Grants((BudgetRest(need, self.limit, rest, 0, None),), shares, returning=returning)
         if amount:
             self.granted[need.lease_id] = self.granted.get(need.lease_id, 0) + amount
@@ -168,9 +170,8 @@ def replica(replica_of: Callable[..., Replica]) -> Replica:
 
 
 @pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def at_once(monkeypatch: pytest.MonkeyPatch, account: FakeAccount) -> None:
     """Let nothing wait for a lease on its way back, and remember no refusal."""
-    monkeypatch.setattr("finpool.quota.service.RETURN_WAIT_SECONDS", 0.0)
-    monkeypatch.setattr("finpool.quota.service.RETURN_POLL_SECONDS", 0.001)
+    account.tells_of_returns = False
     monkeypatch.setattr("finpool.quota.allotments.REFUSAL_SECONDS", 0.0)
     monkeypatch.setattr("finpool.quota.allotments.AHEAD_SECONDS", 0.0)
