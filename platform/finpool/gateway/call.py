@@ -10,6 +10,7 @@ from typing import Any, Self
 from finpool.catalogue.schemas import TokenUsage
 from finpool.gateway.admission import Admitted
 from finpool.gateway.open_calls import OpenCalls
+from finpool.gateway.prompt_counter import PromptCounter
 from finpool.gateway.scheduler import FairQueue
 from finpool.kernel import telemetry
 from finpool.kernel.clock import monotonic_seconds
@@ -47,6 +48,7 @@ class Call:
         metering: Metering,
         queue: FairQueue,
         backends: Backends,
+        counter: PromptCounter,
         open_calls: OpenCalls,
     ) -> None:
         self._admitted = admitted
@@ -54,6 +56,7 @@ class Call:
         self._metering = metering
         self._queue = queue
         self._backends = backends
+        self._counter = counter
         self._open_calls = open_calls
         self._stack = AsyncExitStack()
         self._reservation: Reservation | None = None
@@ -64,7 +67,7 @@ class Call:
         self._marked_at = monotonic_seconds()
         self._marked_tokens = 0
         self._span = telemetry.start_chat_span(admitted.model.id, admitted.actor.tenant)
-        self._estimated = False
+        self._estimated = self._counts_as_request = False
         self.usage = _NOTHING
 
     async def __aenter__(self) -> Self:
@@ -113,41 +116,26 @@ class Call:
         try:
             return await self._reserve_bound()
         except (InsufficientQuota, RateLimitExceeded, RequestAboveLimit) as refusal:
-            counted = await self._counted(refusal)
+            counted = await self._counter.counted(self._admitted, refusal)
             if counted is None:
                 raise
             self._admitted = counted
-        return await self._reserve_bound()
-
-    async def _counted(self, refusal: InsufficientQuota | RateLimitExceeded | RequestAboveLimit) -> Admitted | None:
-        """Return the request with its prompt counted, or None if even the shortest prompt would be refused."""
-        admitted = self._admitted
-        shortest = admitted.with_input_tokens(1)
-        if isinstance(refusal, InsufficientQuota):
-            hopeless = shortest.amount_picos > refusal.left_picos
-        else:
-            hopeless = refusal.left_tokens is None or shortest.tokens > refusal.left_tokens
-        if hopeless:
-            return None
-        try:
-            count = await self._backends.count_input_tokens(admitted.model, admitted.engine_body, admitted.request_id)
-        except (EngineUnavailable, EngineFailed):
-            return None
-        counted = admitted.with_input_tokens(count)
-        return counted if counted.tokens < admitted.tokens else None
+        with self._counter.pause_if_refused(counted.actor.tenant):
+            return await self._reserve_bound()
 
     async def _reserve_bound(self) -> Reservation:
         admitted = self._admitted
         return await self._quota.reserve(
-            admitted.subject,
-            admitted.request_id,
-            amount_picos=admitted.amount_picos,
-            tokens=admitted.tokens,
+            admitted.subject, admitted.request_id, amount_picos=admitted.amount_picos, tokens=admitted.tokens
         )
 
     async def _dispatch(self, reservation: Reservation) -> None:
         self._intent = self._admitted.intent(reservation.lease_ids)
-        await self._metering.begin(self._intent)
+        try:
+            await self._metering.begin(self._intent)
+        except SpoolUnavailable:
+            self._intent = None  # The spool did not take it, so there is nothing to take out of it again.
+            raise
         await self._stack.enter_async_context(self._queue.slot(self._admitted.actor.tenant))
         answer = self._backends.chat(self._admitted.model, self._admitted.engine_body, self._admitted.request_id)
         # Shielded: a client that leaves now has had its prompt computed, and the first chunk will say how long it was.
@@ -168,6 +156,7 @@ class Call:
 
     async def _resolve(self, error: BaseException | None) -> None:
         """Resolve after leaving: what the engine computed is settled, what it never saw is forgotten."""
+        self._counts_as_request = isinstance(error, EngineRefused)
         if self._opening is None or isinstance(error, EngineUnavailable | EngineRefused):
             await self._finish(None)
         elif error is None or isinstance(error, asyncio.CancelledError | GeneratorExit):
@@ -234,9 +223,11 @@ class Call:
         if outcome is None or intent is None:
             if intent is not None:
                 await self._metering.discard(intent)
-            self._quota.release(reservation)
+            self._quota.release(reservation, requests=int(self._counts_as_request))
             return
         cost_picos = await self._metering.settle(intent, outcome, usage, estimated=self._estimated)
         if cost_picos > reservation.amount_picos:
             _log.error("a request cost more than was reserved", request_id=intent.request_id, cost_picos=cost_picos)
-        self._quota.settle(reservation, cost_picos=cost_picos, tokens=usage.input_tokens + usage.output_tokens)
+        # What no engine counted may have been used all the same: it stays in the rate until its minute is over.
+        tokens = reservation.tokens if self._estimated else usage.input_tokens + usage.output_tokens
+        self._quota.settle(reservation, cost_picos=cost_picos, tokens=tokens)

@@ -13,6 +13,7 @@ from finpool.gateway.admission import Admitted
 from finpool.gateway.call import Call
 from finpool.gateway.errors import InvalidValue, UnsupportedParameter
 from finpool.gateway.open_calls import OpenCalls
+from finpool.gateway.prompt_counter import PromptCounter
 from finpool.gateway.scheduler import FairQueue
 from finpool.gateway.schemas import ChatRequest
 from finpool.kernel.actor import Actor
@@ -55,6 +56,7 @@ class Gateway:
         self._quota = quota
         self._metering = metering
         self._backends = backends
+        self._counter = PromptCounter(backends)
         self._queues = {
             model.id: FairQueue(
                 model.engine.slots,
@@ -117,6 +119,7 @@ class Gateway:
             metering=self._metering,
             queue=self._queues[admitted.model.id],
             backends=self._backends,
+            counter=self._counter,
             open_calls=self._open_calls,
         )
 

@@ -49,9 +49,9 @@ class CorrectionRefused(InvalidRequest):
 
 
 class SpoolAlive(InvalidRequest):
-    """A spool that an operator gives up is still being recorded: its replica returns its leases itself."""
+    """A spool that an operator gives up is being served with: its replica returns its leases itself."""
 
     code = "spool_alive"
 
     def __init__(self, spool_id: str) -> None:
-        super().__init__(f"The spool {spool_id} was recorded from within the last minute; it is not lost.")
+        super().__init__(f"The spool {spool_id} was served with within the last two minutes; it is not lost.")

@@ -1,10 +1,7 @@
 """The end of a spool that is lost with its volume: nothing was recorded, so an operator decides, on record."""
 
-from datetime import timedelta
-
-from sqlalchemy import func, insert, select
+from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col
 
 from finpool.audit import service as audit
 from finpool.kernel.actor import Actor
@@ -13,22 +10,21 @@ from finpool.kernel.ids import TenantId, new_id
 from finpool.kernel.money import to_micros_ceiling
 from finpool.metering.errors import SpoolAlive
 from finpool.metering.lost_spool_schemas import ChargedTenant, LostSpool, LostSpoolAnswer
-from finpool.metering.models import SpoolPosition, UsageAdjustment
+from finpool.metering.models import UsageAdjustment
 from finpool.quota import account_service as accounts
 from finpool.quota import lease_service as leases
 from finpool.quota.lease_schemas import LeaseOutcome
 
 KIND = "lease_charge"
-ALIVE_FOR = timedelta(minutes=1)
-"""A spool that was recorded from so lately is not lost; its own replica returns its leases."""
 
 
 async def settle_lost_spool(session: AsyncSession, actor: Actor, lost: LostSpool, currency: str) -> LostSpoolAnswer:
-    """Close the leases of a lost spool; raises `SpoolAlive` for one that was recorded from a moment ago.
+    """Close the leases of a lost spool; raises `SpoolAlive` for one that a replica serves with.
 
     Charged leases become a usage adjustment of each tenant, which its owner may dispute. Doing it again does nothing.
     """
-    await _require_silent(session, lost)
+    if await leases.is_served_with(session, lost.spool_id):
+        raise SpoolAlive(lost.spool_id)
     outcome = LeaseOutcome(lost.decision)
     closed = await leases.close_spool(session, lost.replica_id, lost.spool_id, outcome, lost.spool_id)
     charged = {tenant_id: amount for tenant_id, amount in closed.charged_picos.items() if amount}
@@ -57,15 +53,6 @@ async def settle_lost_spool(session: AsyncSession, actor: Actor, lost: LostSpool
             for tenant_id, amount in charged.items()
         ],
     )
-
-
-async def _require_silent(session: AsyncSession, lost: LostSpool) -> None:
-    query = select(func.clock_timestamp() - col(SpoolPosition.updated_at)).where(
-        col(SpoolPosition.replica_id) == lost.replica_id, col(SpoolPosition.spool_id) == lost.spool_id
-    )
-    silent_for = (await session.execute(query)).scalar_one_or_none()
-    if silent_for is not None and silent_for < ALIVE_FOR:
-        raise SpoolAlive(lost.spool_id)
 
 
 def _row(

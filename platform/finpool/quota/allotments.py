@@ -16,18 +16,18 @@ from finpool.kernel.logs import logger
 from finpool.quota import grants
 from finpool.quota.directory import Applicable
 from finpool.quota.errors import QuotaUnavailable
-from finpool.quota.grants import BudgetNeed, BudgetRest, Grants, RateNeed
+from finpool.quota.grant_schemas import BudgetNeed, Grants, RateNeed
 from finpool.quota.leases import HeldLease, Leases, ReturnLease
 from finpool.quota.models import Lease
-from finpool.quota.needs import Shortfall, budget_needs, rate_needs
+from finpool.quota.needs import REFUSAL_SECONDS, Shortfall, budget_needs, known_shortfall, rate_needs
 from finpool.quota.rates import SHARE_SECONDS, RateShare
+from finpool.quota.runs import Beacon
 from finpool.quota.schemas import BudgetKey, RateKey
 from finpool.quota.share_table import Holder, cool_shares
 from finpool.quota.shares import RateShares
 
 ACCOUNT_SECONDS_MAX = 5.0
 AHEAD_SECONDS = 0.25
-REFUSAL_SECONDS = 0.02
 _DATABASE_ERRORS = (SQLAlchemyError, PostgresError, OSError, TimeoutError)
 _log = logger("quota.allotments")
 
@@ -44,17 +44,24 @@ class Allotments:
         self._share_of_rest = share_of_rest
         self._idle_seconds = idle_seconds
         self._asking: dict[TenantId, asyncio.Lock] = {}
-        self._ahead: dict[TenantId, float] = {}
-        self._refused: dict[tuple[TenantId, BudgetKey], tuple[float, BudgetRest]] = {}
+        self._ahead: dict[tuple[TenantId, BudgetKey | RateKey], float] = {}
+        self._refused: dict[tuple[TenantId, BudgetKey], tuple[float, Shortfall]] = {}
+        self._changes: dict[TenantId, int] = {}
         self._tasks: set[asyncio.Future[Any]] = set()
         self.leases = Leases()
+        self.beacon = Beacon(database, holder)
         self.shares = RateShares(database, holder, idle_seconds)
 
     def relimit(self, tenant_id: TenantId, limits: dict[RateKey, int]) -> None:
         """Put changed limits in force at once, and forget what was refused under the old ones."""
         self.shares.relimit(tenant_id, limits)
-        for refused in [each for each in self._refused if each[0] == tenant_id]:
-            del self._refused[refused]
+        self._refused = {each: known for each, known in self._refused.items() if each[0] != tenant_id}
+        self._ahead = {each: time for each, time in self._ahead.items() if each[0] != tenant_id}
+
+    def drain(self, tenant_id: TenantId, keys: Sequence[BudgetKey]) -> None:
+        """Let no new reservation use the leases of changed budgets, those included that are being granted just now."""
+        self._changes[tenant_id] = self._changes.get(tenant_id, 0) + 1
+        self.leases.drain(tenant_id, keys)
 
     async def ask(
         self, tenant_id: TenantId, applicable: Applicable, amount_picos: int, tokens: int
@@ -82,15 +89,17 @@ class Allotments:
     ) -> None:
         """Ask for more in the background when the next requests would have to wait for it."""
         now = monotonic_seconds()
-        if now < self._ahead.get(tenant_id, 0.0):
-            return
-        low = any(self.leases.runs_low(lease, amount_picos, now) for lease in leases)
-        tight = any(
-            share.amount < min(share.room, share.limit) and not share.fits(2 * share.counted(tokens), now)
+        due: list[BudgetKey | RateKey] = [
+            lease.key for lease in leases if self.leases.runs_low(lease, amount_picos, now)
+        ]
+        due += [
+            share.key
             for share in shares
-        )
-        if low or tight:
-            self._ahead[tenant_id] = now + AHEAD_SECONDS
+            if share.amount < min(share.room, share.limit) and not share.fits(2 * share.counted(tokens), now)
+        ]
+        if any(now >= self._ahead.get((tenant_id, key), 0.0) for key in due):
+            for key in due:
+                self._ahead[(tenant_id, key)] = now + AHEAD_SECONDS
             applicable = Applicable(
                 tuple(lease.key for lease in leases), tuple((share.key, share.limit) for share in shares), funded=True
             )
@@ -102,12 +111,22 @@ class Allotments:
         unused = self.leases.unused(now - self._idle_seconds, now)
         for lease in unused:  # All before the first wait: while one is written, a request could reserve from the next.
             self.leases.withdraw(lease)
-        for lease in unused:
-            await self._give_back(lease.tenant_id, lease.lease_id)
-            self.leases.forget(lease)
+        try:
+            for lease in unused:
+                await self._give_back(lease.tenant_id, lease.lease_id)
+                self.leases.forget(lease)
+        finally:  # A spool that refuses must not let the shares expire.
+            await self._tend_shares()
+
+    async def wait_for_answers(self) -> None:
+        """Wait until the account has answered what was asked: a lease that it grants now could not be given back."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=ACCOUNT_SECONDS_MAX)
+
+    async def _tend_shares(self) -> None:
         for tenant_id in self.shares.tenants():
             try:
-                async with self._lock(tenant_id), asyncio.timeout(ACCOUNT_SECONDS_MAX):
+                async with asyncio.timeout(ACCOUNT_SECONDS_MAX), self._lock(tenant_id):
                     await self.shares.tend(tenant_id)
             except _DATABASE_ERRORS as error:  # The account knows of more than is used, which does no harm.
                 _log.warning("rate shares could not be written", error=type(error).__name__)
@@ -119,6 +138,7 @@ class Allotments:
         """
         async with self._database.across_tenants() as session:
             await cool_shares(session, self._holder.replica_id)
+            await self.beacon.light(session)
             query = select(Lease).where(
                 col(Lease.replica_id) == self._holder.replica_id, col(Lease.closed_at).is_(None)
             )
@@ -136,24 +156,27 @@ class Allotments:
     async def _asked_once(
         self, tenant_id: TenantId, applicable: Applicable, amount_picos: int, tokens: int, *, ahead: bool
     ) -> Shortfall | None:
-        async with self._lock(tenant_id):
+        # The wait for those ahead counts too: whoever asked long ago is refused and must not ask any more.
+        async with asyncio.timeout(ACCOUNT_SECONDS_MAX), self._lock(tenant_id):
             now = monotonic_seconds()
             leases, budgets = budget_needs(self.leases, tenant_id, applicable, amount_picos, now, ahead=ahead)
             shares, rates = rate_needs(
                 self.shares, tenant_id, applicable, tokens, now, ahead=ahead, share_of_rest=self._share_of_rest
             )
-            known = self._known_shortfall(tenant_id, budgets, shares, rates, amount_picos, now)
+            known = known_shortfall(self._refused, tenant_id, budgets, shares, rates, amount_picos, now)
             if known is not None or not (budgets or rates):
                 return known
             limits = [share.limit for share in shares]
-            granted = await self._grow(tenant_id, leases, budgets, rates)
+            granted = await self._grow(tenant_id, leases, budgets, rates, now)
+            if granted.lifted:
+                await asyncio.sleep(REFUSAL_SECONDS)  # The change is on its way to this replica.
+                return None
             if granted.outlived:
                 return None  # Their places are free for new leases: the request tries again at once.
             for share, rest, limit in zip(shares, granted.rates, limits, strict=True):
                 share.room, share.asked_at = rest.room, now
-                if granted.short_budget is None and granted.short_rate is None:
-                    cut = share.limit < limit  # It was lowered while the account answered.
-                    share.amount = rest.amount * share.limit // limit if cut else rest.amount
+                if granted.whole:
+                    share.amount = 0 if share.limit < limit else rest.amount  # 0: it was lowered meanwhile.
                     share.written, share.valid_until = rest.amount, now + SHARE_SECONDS
             return self._shortfall(tenant_id, granted, shares, amount_picos, now)
 
@@ -163,16 +186,15 @@ class Allotments:
         leases: Sequence[HeldLease],
         budgets: Sequence[BudgetNeed],
         rates: Sequence[RateNeed],
+        now: float,
     ) -> Grants:
         # A lease whose return overtook its growth would be closed when the growth arrives, and hold it for ever.
         for lease in leases:
             lease.growing += 1
         granted: Grants | None = None
+        changes = self._changes.get(tenant_id, 0)
         try:
-            async with (
-                asyncio.timeout(ACCOUNT_SECONDS_MAX),
-                self._database.for_tenant(tenant_id) as session,
-            ):
+            async with self._database.for_tenant(tenant_id) as session:
                 granted = await grants.ask(session, tenant_id, self._holder, budgets, rates, self._share_of_rest)
         except BaseException:
             if granted is not None:  # The commit got no answer: what was granted may be real.
@@ -185,42 +207,21 @@ class Allotments:
         for lease in leases:
             if lease.lease_id in granted.outlived:
                 self.leases.withdraw(lease)
-        if not granted.outlived and granted.short_budget is None and granted.short_rate is None:
-            now = monotonic_seconds()
+        if granted.whole:
             for lease, rest in zip(leases, granted.budgets, strict=True):
                 self.leases.grow(lease, rest, now)
+                if self._changes.get(tenant_id, 0) != changes:
+                    self.leases.withdraw(lease)  # It may have been granted under the budget as it was before.
         return granted
-
-    def _known_shortfall(
-        self,
-        tenant_id: TenantId,
-        budgets: Sequence[BudgetNeed],
-        shares: Sequence[RateShare],
-        rates: Sequence[RateNeed],
-        amount_picos: int,
-        now: float,
-    ) -> Shortfall | None:
-        """Return what cannot be had without asking: above the limit itself, or refused a moment ago."""
-        for share, need in zip(shares, rates, strict=True):
-            full = share.held(now) >= share.limit
-            if need.needed > share.limit or (need.needed and full):
-                return Shortfall(share, amount_picos, may_change=False, at=now)
-            if need.needed > share.room and now - share.asked_at < REFUSAL_SECONDS:
-                return Shortfall(share, amount_picos, may_change=False, at=now)
-        for budget in budgets:
-            until, rest = self._refused.get((tenant_id, budget.key), (0.0, None))
-            if rest is not None and now < until and budget.needed_picos > rest.rest_picos:
-                return Shortfall(rest, amount_picos, may_change=False, at=now)
-        return None
 
     def _shortfall(
         self, tenant_id: TenantId, granted: Grants, shares: Sequence[RateShare], amount_picos: int, now: float
     ) -> Shortfall | None:
         short = granted.short_budget
         if short is not None:
-            if not granted.returning:
-                self._refused[(tenant_id, short.need.key)] = (now + REFUSAL_SECONDS, short)
-            return Shortfall(short, amount_picos, granted.returning, now)
+            shortfall = Shortfall(short, amount_picos, granted.returning, now)
+            self._refused[(tenant_id, short.need.key)] = (now + REFUSAL_SECONDS, shortfall)
+            return shortfall
         rate = granted.short_rate
         if rate is not None:
             share = next(each for each in shares if each.key == rate.need.key)
@@ -234,8 +235,13 @@ class Allotments:
     def _start(self, work: Coroutine[Any, Any, Shortfall | None]) -> "asyncio.Future[Shortfall | None]":
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._answered)
         return task
+
+    def _answered(self, task: "asyncio.Future[Shortfall | None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # Whoever asked may have left; nobody else has to hear of it.
 
     async def _quietly(self, asking: Coroutine[Any, Any, Shortfall | None]) -> None:
         try:

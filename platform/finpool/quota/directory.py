@@ -16,11 +16,15 @@ _REMEMBERED_MAX = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Applicable:
-    """What a request of one subject has to fit into. `funded`: it has a budget of the whole tenant to be paid from."""
+    """What a request of one subject has to fit into. `funded`: it has a budget of the whole tenant to be paid from.
+
+    `stopped` is a budget of 0, which stops also what costs nothing.
+    """
 
     budgets: tuple[BudgetKey, ...]
     rates: tuple[tuple[RateKey, int], ...]
     funded: bool
+    stopped: BudgetKey | None = None
 
 
 class TenantLimits:
@@ -41,12 +45,14 @@ class TenantLimits:
         }
         holding = [(key, each) for key, each in self.limits.items() if ids[key.scope] == key.scope_id]
         budgets = [BudgetKey(key, period) for key, each in holding for period, _ in each.budgets()]
+        stopped = [BudgetKey(key, period) for key, each in holding for period, micros in each.budgets() if not micros]
         if self.prepaid:
             budgets.append(BudgetKey(LimitKey(SetBy.OPERATOR, Scope.TENANT, self.tenant_id), Period.PREPAID))
         return Applicable(
             budgets=tuple(budgets),
             rates=tuple((RateKey(key, rate), limit) for key, each in holding for rate, limit in each.rates()),
             funded=any(each.limit.scope is Scope.TENANT and each.limit.set_by is SetBy.OPERATOR for each in budgets),
+            stopped=stopped[0] if stopped else None,
         )
 
     def budget_limits(self) -> dict[BudgetKey, int]:

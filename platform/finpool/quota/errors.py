@@ -1,6 +1,6 @@
 """Why a request is over a limit. The status and headers tell the client whether to try again."""
 
-from finpool.kernel.errors import DomainError, NotFound
+from finpool.kernel.errors import DomainError, InvalidRequest, NotFound
 
 
 class InsufficientQuota(DomainError):
@@ -67,3 +67,12 @@ class LimitSubjectNotFound(NotFound):
 
     def __init__(self, scope: str, scope_id: str) -> None:
         super().__init__(f"The tenant has no {scope} '{scope_id}'.", param="scope_id")
+
+
+class TooManyLimits(InvalidRequest):
+    """A tenant has limits on as many scopes as one party may set."""
+
+    code = "too_many_limits"
+
+    def __init__(self, limits_max: int) -> None:
+        super().__init__(f"Limits are set on {limits_max} scopes of this tenant already; change one of these.")

@@ -5,7 +5,6 @@ those of the database's clock: a replica whose own clock is wrong spends from th
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import func, select, text, update
@@ -17,6 +16,8 @@ from finpool.kernel.clock import now
 from finpool.kernel.ids import LeaseId, TenantId
 from finpool.kernel.money import from_micros
 from finpool.quota import ledger_service as ledger
+from finpool.quota.directory import key_of, limits_of_row
+from finpool.quota.grant_schemas import BudgetNeed, BudgetRest, Grants, RateNeed, RateRest
 from finpool.quota.ledger_schemas import TransferKind, available, leased
 from finpool.quota.models import Account, Budget, Lease, QuotaLimit, RateShare
 from finpool.quota.periods import budget_id, period_of
@@ -24,70 +25,6 @@ from finpool.quota.schemas import BudgetKey, Period, Rate, RateKey
 from finpool.quota.share_table import Holder, write_share
 
 _DATABASE_TIME = text("SELECT clock_timestamp()")
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetNeed:
-    """A lease that has to grow by `needed_picos`, and would rather by `wanted_picos`."""
-
-    key: BudgetKey
-    lease_id: LeaseId
-    needed_picos: int
-    wanted_picos: int
-
-
-@dataclass(frozen=True, slots=True)
-class RateNeed:
-    """A share of `held` that has to be `needed` at least, and would rather be `wanted`."""
-
-    key: RateKey
-    held: int
-    needed: int
-    wanted: int
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetRest:
-    """What was left of a budget, and the part of it that was granted. `period_seconds`: until it resets, or None."""
-
-    need: BudgetNeed
-    limit_picos: int
-    rest_picos: int
-    granted_picos: int
-    period_seconds: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class RateRest:
-    """What the other replicas left of a rate to this one, and the share that this one has now."""
-
-    need: RateNeed
-    room: int
-    amount: int
-
-
-@dataclass(frozen=True, slots=True)
-class Grants:
-    """What was granted. `returning`: leases of this replica are on their way back and may still make room.
-
-    `outlived`: leases that cannot grow any more, because their budget's period is over or because an operator closed
-    them; if there are any, nothing was granted.
-    """
-
-    budgets: tuple[BudgetRest, ...]
-    rates: tuple[RateRest, ...]
-    returning: bool = False
-    outlived: frozenset[LeaseId] = frozenset()
-
-    @property
-    def short_budget(self) -> BudgetRest | None:
-        """The budget that does not cover what is needed, if any."""
-        return next((each for each in self.budgets if each.need.needed_picos > each.rest_picos), None)
-
-    @property
-    def short_rate(self) -> RateRest | None:
-        """The rate that does not leave what is needed, if any."""
-        return next((each for each in self.rates if each.need.needed > each.room), None)
 
 
 async def ask(
@@ -103,6 +40,8 @@ async def ask(
     at: datetime = (await session.execute(_DATABASE_TIME)).scalar_one()
     if outlived := await _outlived(session, tenant_id, budgets, at):
         return Grants((), (), outlived=outlived)
+    if await _lifted(session, account, budgets, rates):
+        return Grants((), (), lifted=True)
     offers = [await _budget_rest(session, account, need, at, share_of_rest) for need in budgets]
     rooms = [await _rate_room(session, tenant_id, holder, need, share_of_rest) for need in rates]
     grants = Grants(tuple(offers), tuple(rooms))
@@ -115,6 +54,21 @@ async def ask(
     for room in rooms:
         await write_share(session, tenant_id, holder, room.need.key, room.amount)
     return grants
+
+
+async def _lifted(
+    session: AsyncSession, account: Account, budgets: Sequence[BudgetNeed], rates: Sequence[RateNeed]
+) -> bool:
+    """Tell whether a limit is asked for that is not in force any more; its replica will hear of that in a moment."""
+    rows = (await session.execute(select(QuotaLimit).filter_by(tenant_id=account.tenant_id))).scalars()
+    set_limits = {key_of(row): limits_of_row(row) for row in rows}
+    found: set[BudgetKey | RateKey] = {
+        BudgetKey(key, each) for key, row in set_limits.items() for each, _ in row.budgets()
+    }
+    found |= {RateKey(key, each) for key, row in set_limits.items() for each, _ in row.rates()}
+    prepaid = account.payment == "prepaid"
+    asked = [need.key for need in budgets if not (need.key.period is Period.PREPAID and prepaid)]
+    return any(key not in found for key in (*asked, *(need.key for need in rates)))
 
 
 async def _outlived(

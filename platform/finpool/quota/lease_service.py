@@ -8,7 +8,7 @@ from sqlmodel import col
 
 from finpool.kernel.ids import LeaseId, TenantId
 from finpool.kernel.money import to_micros_ceiling
-from finpool.quota import postings
+from finpool.quota import postings, runs
 from finpool.quota.lease_schemas import ClosedSpool, LeaseOutcome, LeaseView
 from finpool.quota.models import Budget, Lease
 from finpool.quota.schemas import Scope
@@ -35,6 +35,11 @@ async def open_leases(session: AsyncSession, tenant_id: TenantId | None) -> list
     ]
 
 
+async def is_served_with(session: AsyncSession, spool_id: str) -> bool:
+    """Tell whether a replica was heard of lately that serves with a spool."""
+    return await runs.serves_with(session, spool_id)
+
+
 async def close_spool(
     session: AsyncSession, replica_id: str, spool_id: str, outcome: LeaseOutcome, reference: str
 ) -> ClosedSpool:
@@ -51,21 +56,34 @@ async def close_spool(
     for tenant_id in sorted(tenants):
         mine = [row for row in rows if row.tenant_id == tenant_id]
         if outcome is LeaseOutcome.CHARGED and mine:
-            amount = min(map(_held, await _of_whole_tenant(session, tenant_id, mine) or mine))
-            parts = {LeaseId(row.lease_id): min(_held(row), amount) for row in mine}
+            amount, parts = await _due(session, tenant_id, mine)
             await postings.charge(session, tenant_id, parts, amount, reference)
             charged[tenant_id] = amount
         await postings.close_leases(session, [(tenant_id, LeaseId(row.lease_id)) for row in mine], outcome)
     return ClosedSpool(leases=len(rows), charged_picos=charged)
 
 
-async def _of_whole_tenant(session: AsyncSession, tenant_id: TenantId, leases: Sequence[Lease]) -> list[Lease]:
-    """Return those of the leases that are of a budget of the whole tenant, which pays for every request."""
-    query = select(col(Budget.budget_id)).where(
-        col(Budget.tenant_id) == tenant_id, col(Budget.scope) == Scope.TENANT.value
-    )
-    whole = set((await session.execute(query)).scalars())
-    return [lease for lease in leases if lease.budget_id in whole]
+async def _due(session: AsyncSession, tenant_id: TenantId, leases: Sequence[Lease]) -> tuple[int, dict[LeaseId, int]]:
+    """Return what may be unrecorded, and each lease's part of it.
+
+    One budget may have had several leases, one after the other: what all of them held together may be spent.
+    """
+    ids = {lease.budget_id for lease in leases}
+    query = select(Budget).where(col(Budget.tenant_id) == tenant_id, col(Budget.budget_id).in_(ids))
+    budgets = {row.budget_id: row for row in (await session.execute(query)).scalars()}
+    of_budget: dict[tuple[str, str, str, str], list[Lease]] = {}
+    for lease in leases:
+        row = budgets[lease.budget_id]
+        of_budget.setdefault((row.set_by, row.scope, row.scope_id, row.period), []).append(lease)
+    whole = [mine for key, mine in of_budget.items() if key[1] == Scope.TENANT.value]
+    amount = min(sum(map(_held, mine)) for mine in whole or of_budget.values())
+    parts: dict[LeaseId, int] = {}
+    for mine in of_budget.values():
+        left = amount
+        for lease in mine:
+            parts[LeaseId(lease.lease_id)] = part = min(_held(lease), left)
+            left -= part
+    return amount, parts
 
 
 def _held(lease: Lease) -> int:

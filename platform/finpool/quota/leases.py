@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.ids import LeaseId, TenantId, new_id
-from finpool.quota.grants import BudgetNeed, BudgetRest
+from finpool.quota.grant_schemas import BudgetNeed, BudgetRest
 from finpool.quota.schemas import BudgetKey
 from finpool.quota.spend import SpendMeter
 

@@ -1,6 +1,6 @@
 """Limits as operators and tenants' owners set them; both hold, the tightest wins."""
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -12,10 +12,13 @@ from finpool.kernel.clock import now
 from finpool.kernel.ids import KeyId, ProjectId, TenantId
 from finpool.quota import postings
 from finpool.quota.directory import key_of, limits_of_row
-from finpool.quota.errors import LimitSubjectNotFound
+from finpool.quota.errors import LimitSubjectNotFound, TooManyLimits
 from finpool.quota.models import QuotaLimit
 from finpool.quota.schemas import LimitKey, Limits, LimitView, Scope, SetBy
 from finpool.tenancy import service as tenancy
+
+LIMITS_MAX = 1_000
+"""Scopes of one tenant on which one party may set limits."""
 
 
 async def limits_of(session: AsyncSession, tenant_id: TenantId, key: LimitKey) -> Limits:
@@ -47,6 +50,8 @@ async def set_limits(
     """
     await _require_subject(session, tenant_id, key)
     if limits != await limits_of(session, tenant_id, key):
+        if not await _has_limit(session, tenant_id, key):
+            await _require_place(session, tenant_id, key)
         await write_limits(session, tenant_id, key, limits)
         about = {"set_by": key.set_by.value, "scope": key.scope.value, "scope_id": key.scope_id}
         body = {**about, **limits.model_dump()}
@@ -67,6 +72,20 @@ async def write_limits(session: AsyncSession, tenant_id: TenantId, key: LimitKey
 def operator_limit(tenant_id: TenantId) -> LimitKey:
     """Return the key of what the operator allows a whole tenant: its contract."""
     return LimitKey(SetBy.OPERATOR, Scope.TENANT, tenant_id)
+
+
+async def _has_limit(session: AsyncSession, tenant_id: TenantId, key: LimitKey) -> bool:
+    query = select(col(QuotaLimit.scope_id)).filter_by(
+        tenant_id=tenant_id, set_by=key.set_by.value, scope=key.scope.value, scope_id=key.scope_id
+    )
+    return (await session.execute(query)).first() is not None
+
+
+async def _require_place(session: AsyncSession, tenant_id: TenantId, key: LimitKey) -> None:
+    """Every replica holds every limit in memory, so neither party may set them without bound."""
+    query = select(func.count()).select_from(QuotaLimit).filter_by(tenant_id=tenant_id, set_by=key.set_by.value)
+    if int((await session.execute(query)).scalar_one()) >= LIMITS_MAX:
+        raise TooManyLimits(LIMITS_MAX)
 
 
 async def _require_subject(session: AsyncSession, tenant_id: TenantId, key: LimitKey) -> None:

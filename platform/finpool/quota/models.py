@@ -94,6 +94,17 @@ class RateShare(SQLModel, table=True):
     expires_at: datetime = Field(sa_type=DateTime(timezone=True))
 
 
+class ReplicaRun(SQLModel, table=True):
+    """One run of an inference replica, and when it was last heard of: a spool that is served with is not lost."""
+
+    __tablename__ = "replica_run"
+
+    run_id: str = Field(primary_key=True, sa_type=Text)
+    replica_id: str = Field(sa_type=Text)
+    spool_id: str = Field(sa_type=Text)
+    seen_at: datetime = Field(sa_type=DateTime(timezone=True))
+
+
 class Transfer(SQLModel, table=True):
     """A double entry: amounts by account, which sum to zero. Written once and never changed."""
 

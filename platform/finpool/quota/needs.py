@@ -1,13 +1,17 @@
 """What a request lacks of what this replica holds."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from finpool.kernel.ids import TenantId
 from finpool.quota.directory import Applicable
-from finpool.quota.grants import BudgetNeed, BudgetRest, RateNeed
+from finpool.quota.grant_schemas import BudgetNeed, BudgetRest, RateNeed
 from finpool.quota.leases import HeldLease, Leases
 from finpool.quota.rates import RateShare
+from finpool.quota.schemas import BudgetKey
 from finpool.quota.shares import RateShares
+
+REFUSAL_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +63,28 @@ def rate_needs(
             # What was let through stays claimed whatever becomes of the limit: others could let as much through again.
             needs.append(RateNeed(key, share.amount, used if ahead else used + counted, wanted))
     return shares, needs
+
+
+def known_shortfall(
+    refused: Mapping[tuple[TenantId, BudgetKey], tuple[float, Shortfall]],
+    tenant_id: TenantId,
+    budgets: Sequence[BudgetNeed],
+    shares: Sequence[RateShare],
+    rates: Sequence[RateNeed],
+    amount_picos: int,
+    now: float,
+) -> Shortfall | None:
+    """Return what cannot be had without asking: above the limit itself, or refused a moment ago."""
+    for share, need in zip(shares, rates, strict=True):
+        full = share.held(now) >= share.limit
+        if need.needed > share.limit or (need.needed and full):
+            return Shortfall(share, amount_picos, may_change=False, at=now)
+        if need.needed > share.room and now - share.asked_at < REFUSAL_SECONDS:
+            return Shortfall(share, amount_picos, may_change=False, at=now)
+    for budget in budgets:
+        until, known = refused.get((tenant_id, budget.key), (0.0, None))
+        if known is None or now >= until or not isinstance(known.of, BudgetRest):
+            continue
+        if budget.needed_picos > known.of.rest_picos:
+            return Shortfall(known.of, amount_picos, known.may_change, now)
+    return None

@@ -124,9 +124,9 @@ class RateShare:
         return RateStatus(self.limit, remaining, 0 if self._window is None else self._window.reset_ms(now))
 
     def relimit(self, limit: int) -> None:
-        """Put a new limit in force at once: every replica cuts its part alike, so that the parts fit again."""
+        """Put a new limit in force at once: under a lower one the account is asked again before anything is used."""
         if limit < self.limit:
-            self.amount = self.amount * limit // self.limit
+            self.amount = 0
         self.room = limit if limit > self.limit else min(self.room, limit)
         self.limit = limit
 

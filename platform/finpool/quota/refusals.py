@@ -1,12 +1,13 @@
 """How a request that is over a limit is told: which limit, what is left and when it resets."""
 
 from finpool.kernel.errors import DomainError
+from finpool.kernel.ids import LeaseId
 from finpool.kernel.money import PICOS_PER_MICRO, to_micros_ceiling
 from finpool.quota.errors import InsufficientQuota, RateLimitExceeded, RequestAboveLimit
-from finpool.quota.grants import BudgetRest
+from finpool.quota.grant_schemas import BudgetNeed, BudgetRest
 from finpool.quota.needs import Shortfall
 from finpool.quota.rates import RateShare
-from finpool.quota.schemas import Period, Rate, duration
+from finpool.quota.schemas import BudgetKey, Period, Rate, duration
 
 NO_BUDGET = "You exceeded your current quota: no budget was set for the tenant, so nothing may be spent."
 
@@ -23,6 +24,11 @@ def of(shortfall: Shortfall, tokens: int) -> DomainError:
     if isinstance(shortfall.of, BudgetRest):
         return _budget(shortfall.of, shortfall.amount_picos)
     return _rate(shortfall.of, tokens, shortfall.at)
+
+
+def stopped(key: BudgetKey, amount_picos: int) -> InsufficientQuota:
+    """Return the error for a budget of 0."""
+    return _budget(BudgetRest(BudgetNeed(key, LeaseId(""), amount_picos, 0), 0, 0, 0, None), amount_picos)
 
 
 def _budget(rest: BudgetRest, amount_picos: int) -> InsufficientQuota:

@@ -12,9 +12,9 @@ from finpool.kernel.errors import DomainError
 from finpool.kernel.ids import LeaseId, RequestId, TenantId
 from finpool.kernel.logs import logger
 from finpool.quota import refusals
-from finpool.quota.allotments import Allotments
+from finpool.quota.allotments import ACCOUNT_SECONDS_MAX, Allotments
 from finpool.quota.directory import Applicable, LimitDirectory, TenantLimits
-from finpool.quota.errors import InsufficientQuota, RateLimitExceeded, RequestAboveLimit
+from finpool.quota.errors import InsufficientQuota, QuotaUnavailable, RateLimitExceeded, RequestAboveLimit
 from finpool.quota.leases import HeldLease
 from finpool.quota.needs import Shortfall
 from finpool.quota.rates import RateShare
@@ -70,6 +70,8 @@ class Quota:
                 applicable = self._limits.applicable(subject)
                 if not applicable.funded:
                     raise InsufficientQuota(refusals.NO_BUDGET)
+                if applicable.stopped is not None:
+                    raise refusals.stopped(applicable.stopped, amount_picos)
                 reserved = self._reserve_now(subject.tenant_id, applicable, request_id, amount_picos, tokens)
                 if reserved is not None:
                     return reserved
@@ -83,10 +85,10 @@ class Quota:
         self._allotments.leases.settle(reservation.lease_ids, reservation.amount_picos, cost_picos)
         self._end(reservation, requests=1, tokens=tokens)
 
-    def release(self, reservation: Reservation) -> None:
-        """End a request that never reached an engine: nothing was spent, nothing counts."""
+    def release(self, reservation: Reservation, *, requests: int = 0) -> None:
+        """End a request of which nothing was computed: nothing was spent. One that an engine refused counts as one."""
         self._allotments.leases.settle(reservation.lease_ids, reservation.amount_picos, 0)
-        self._end(reservation, requests=0, tokens=0)
+        self._end(reservation, requests=requests, tokens=0)
 
     def status(self, subject: Subject) -> dict[str, RateStatus]:
         """Tell what is left of the subject's tightest limits on requests and tokens, by their names in the headers."""
@@ -130,10 +132,13 @@ class Quota:
     ) -> None:
         """Ask the account for what is missing; raises what refuses the request, returns when it is worth trying."""
         shortfall = await self._allotments.ask(tenant_id, applicable, amount_picos, tokens)
+        late_by = monotonic_seconds() - deadline
         if isinstance(shortfall, Shortfall):
-            if not shortfall.may_change or monotonic_seconds() > deadline:
+            if not shortfall.may_change or late_by > 0:
                 raise refusals.of(shortfall, tokens)
             await asyncio.sleep(RETURN_POLL_SECONDS)
+        elif late_by > ACCOUNT_SECONDS_MAX:  # The account has changed, and this replica never hears of it.
+            raise QuotaUnavailable
 
     def _end(self, reservation: Reservation, *, requests: int, tokens: int) -> None:
         now = monotonic_seconds()
@@ -145,7 +150,7 @@ class Quota:
         old, new = before.budget_limits(), after.budget_limits()
         changed = [key for key in old.keys() | new.keys() if old.get(key) != new.get(key)]
         if changed:
-            self._allotments.leases.drain(after.tenant_id, changed)
+            self._allotments.drain(after.tenant_id, changed)
         self._allotments.relimit(after.tenant_id, after.rate_limits())
 
     async def run(self, idle_seconds: float) -> None:
@@ -153,6 +158,7 @@ class Quota:
         while True:
             await asyncio.sleep(idle_seconds / 4)
             try:
+                await self._allotments.beacon.show()
                 await self._allotments.return_unused()
             except DomainError as error:  # The spool refused; the lease stays held and is tried again.
                 _log.warning("a lease could not be returned yet", error=error.code)
@@ -161,7 +167,9 @@ class Quota:
 
     async def close(self) -> None:
         """Give back everything that holds no reservation; what cannot be given back now is at the next start."""
+        await self._allotments.wait_for_answers()
         self._allotments.leases.drain(None)
         await self._allotments.return_unused()
         with contextlib.suppress(Exception):  # Shares expire by themselves.
             await self._allotments.shares.leave()
+            await self._allotments.beacon.put_out()

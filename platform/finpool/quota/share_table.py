@@ -37,6 +37,12 @@ async def write_share(session: AsyncSession, tenant_id: TenantId, holder: Holder
     await session.execute(new.on_conflict_do_update(index_elements=list(names), set_=changed))
 
 
+async def delete_share(session: AsyncSession, tenant_id: TenantId, holder: Holder, key: RateKey) -> None:
+    """Give a share up of which nothing is in use."""
+    names = {"tenant_id": tenant_id, "limit_id": key.limit.limit_id, "rate": key.rate.value, "run_id": holder.run_id}
+    await session.execute(delete(RateShare).filter_by(**names))
+
+
 _COOL = text("""
     UPDATE rate_share SET expires_at = LEAST(expires_at, clock_timestamp() + CAST(:window AS interval))
     WHERE replica_id = :replica_id

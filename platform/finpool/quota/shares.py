@@ -7,7 +7,7 @@ from finpool.kernel.database import Database
 from finpool.kernel.ids import TenantId
 from finpool.quota.rates import SHARE_SECONDS, RateShare
 from finpool.quota.schemas import RateKey
-from finpool.quota.share_table import Holder, cool_shares, write_share
+from finpool.quota.share_table import Holder, cool_shares, delete_share, write_share
 
 _RENEWED_BEFORE_SECONDS = SHARE_SECONDS * 3 / 4
 
@@ -77,4 +77,7 @@ class RateShares:
 
     async def _write(self, session: AsyncSession, tenant_id: TenantId, shares: list[tuple[RateShare, int]]) -> None:
         for share, claimed in shares:
-            await write_share(session, tenant_id, self._holder, share.key, claimed)
+            if claimed:
+                await write_share(session, tenant_id, self._holder, share.key, claimed)
+            else:
+                await delete_share(session, tenant_id, self._holder, share.key)

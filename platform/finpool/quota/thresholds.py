@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -10,21 +10,22 @@ from finpool.audit import service as audit
 from finpool.kernel.ids import TenantId
 from finpool.kernel.money import PICOS_PER_MICRO, to_micros_ceiling
 from finpool.quota.models import Budget, QuotaLimit
+from finpool.quota.schemas import LimitKey
 
 
 async def raise_passed(session: AsyncSession, posted: Collection[tuple[TenantId, str]]) -> None:
     """Put on record which thresholds the budgets just posted to have passed; the accounts must be locked."""
-    tenant_ids = {tenant_id for tenant_id, _ in posted}
-    watching = select(QuotaLimit).where(
-        col(QuotaLimit.tenant_id).in_(tenant_ids), col(QuotaLimit.soft_thresholds_percent) != []
-    )
-    for limit in (await session.execute(watching)).scalars().all():
-        mine = select(Budget).filter_by(
-            tenant_id=limit.tenant_id, set_by=limit.set_by, scope=limit.scope, scope_id=limit.scope_id
+    same = [col(getattr(QuotaLimit, name)) == col(getattr(Budget, name)) for name in ("tenant_id", *LimitKey._fields)]
+    watched = (
+        select(QuotaLimit, Budget)
+        .join(Budget, and_(*same))
+        .where(
+            tuple_(col(Budget.tenant_id), col(Budget.budget_id)).in_(posted),
+            col(QuotaLimit.soft_thresholds_percent) != [],
         )
-        mine = mine.where(col(Budget.budget_id).in_([of_budget for _, of_budget in posted]))
-        for budget in (await session.execute(mine.execution_options(populate_existing=True))).scalars().all():
-            await _raise(session, limit, budget)
+    )
+    for limit, budget in (await session.execute(watched.execution_options(populate_existing=True))).all():
+        await _raise(session, limit, budget)
 
 
 async def _raise(session: AsyncSession, limit: QuotaLimit, budget: Budget) -> None:

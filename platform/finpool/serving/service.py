@@ -116,8 +116,10 @@ class Backends:
                 return await self._open_session.post(url, data=payload, headers=headers, allow_redirects=False)
         except TimeoutError as error:
             raise EngineUnavailable("The model did not begin to answer in time.") from error
-        except aiohttp.ClientError as error:
+        except aiohttp.ClientConnectorError as error:
             raise EngineUnavailable("The model cannot be reached at the moment.") from error
+        except aiohttp.ClientError as error:  # It was reached, and may have computed something before it broke.
+            raise EngineFailed("The connection to the model broke.") from error
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> EngineRefused | EngineUnavailable | EngineFailed:

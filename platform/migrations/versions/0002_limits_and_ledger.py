@@ -54,6 +54,12 @@ CREATE TABLE rate_share (
     PRIMARY KEY (tenant_id, limit_id, rate, run_id)
 );
 CREATE INDEX rate_share_by_replica ON rate_share (replica_id);
+CREATE TABLE replica_run (
+    run_id      text PRIMARY KEY,
+    replica_id  text NOT NULL,
+    spool_id    text NOT NULL,
+    seen_at     timestamptz NOT NULL
+);
 CREATE TABLE transfer (
     tenant_id      text NOT NULL CHECK (tenant_id <> '') REFERENCES tenant,
     transfer_id    text NOT NULL CHECK (transfer_id <> ''),
@@ -176,7 +182,7 @@ CREATE VIEW posting WITH (security_invoker = true) AS
 GRANTS = """
 GRANT SELECT ON quota_limit TO finpool_inference;
 GRANT SELECT, INSERT, UPDATE (pending_picos) ON budget TO finpool_inference;
-GRANT SELECT, INSERT, UPDATE, DELETE ON rate_share TO finpool_inference;
+GRANT SELECT, INSERT, UPDATE, DELETE ON rate_share, replica_run TO finpool_inference;
 GRANT UPDATE (updated_at) ON account TO finpool_inference;
 GRANT INSERT ON transfer TO finpool_inference;
 
@@ -186,7 +192,7 @@ GRANT SELECT (tenant_id, key_id) ON api_key TO finpool_tenant;
 GRANT INSERT ON audit_outbox TO finpool_tenant;
 
 GRANT SELECT, INSERT, UPDATE ON quota_limit, budget TO finpool_operator;
-GRANT SELECT ON rate_share, posting, spool_position TO finpool_operator;
+GRANT SELECT ON rate_share, replica_run, posting, spool_position TO finpool_operator;
 GRANT SELECT, INSERT ON transfer, usage_adjustment TO finpool_operator;
 GRANT UPDATE (payment, funded_picos, posted_picos, usage_seq, updated_at) ON account TO finpool_operator;
 GRANT UPDATE (spent_picos, closed_at, outcome) ON lease TO finpool_operator;

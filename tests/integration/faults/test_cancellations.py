@@ -14,6 +14,7 @@ from finpool.gateway.admission import Admitted
 from finpool.gateway.call import Call
 from finpool.gateway.errors import QueueRefusal
 from finpool.gateway.open_calls import OpenCalls
+from finpool.gateway.prompt_counter import PromptCounter
 from finpool.gateway.scheduler import FairQueue
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.errors import DomainError
@@ -74,6 +75,7 @@ class Path:
             metering=Metering(self.spool),
             queue=self.queue,
             backends=self.backends,
+            counter=PromptCounter(self.backends),
             open_calls=self.calls,
         )
 

@@ -90,7 +90,7 @@ async def test_the_leases_of_a_lost_spool_go_back_when_an_operator_releases_them
     assert (account.posted_micros, account.pending_micros) == (20, 0)
 
 
-async def test_the_leases_of_a_spool_that_is_being_recorded_cannot_be_given_up(bank):
+async def test_the_leases_of_a_spool_that_is_served_with_cannot_be_given_up(bank):
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
         await chat(client)
