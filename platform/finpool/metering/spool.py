@@ -17,7 +17,7 @@ from finpool.metering.record_schemas import (
     decode_intent,
     encode,
 )
-from finpool.metering.spool_writer import SpoolWriter
+from finpool.metering.spool_writer import Rows, SpoolWriter
 
 _log = logger("metering.spool")
 _INSERT_RECORD = "INSERT INTO record (kind, body) VALUES (?, ?)"
@@ -62,12 +62,7 @@ class Spool:
         """Put a request on record before it is dispatched; raises `SpoolUnavailable` if that is not possible."""
         if self._writer.suspect:
             await self._writer.require_open()
-        body = encode(intent)
-
-        def write(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT INTO intent (request_id, body) VALUES (?, ?)", (intent.request_id, body))
-
-        await self._writer.write(write)
+        await self._writer.write(Rows(intents=((intent.request_id, encode(intent)),)))
 
     def mark(self, request_id: str, input_tokens: int, cached_input_tokens: int, output_tokens: int) -> None:
         """Note what a request has used so far, soon; a crash settles at the last mark."""
@@ -82,30 +77,17 @@ class Spool:
 
     async def settle(self, settlement: Settlement) -> None:
         """Replace the intent by its settlement; durable when this returns."""
-        body = encode(settlement)
-
-        def write(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM intent WHERE request_id = ?", (settlement.intent.request_id,))
-            connection.execute(_INSERT_RECORD, (RecordKind.SETTLEMENT, body))
-
-        await self._writer.write(write)
+        record = (RecordKind.SETTLEMENT, encode(settlement))
+        await self._writer.write(Rows(forgotten=((settlement.intent.request_id,),), records=(record,)))
 
     async def discard(self, request_id: str) -> None:
         """Forget the intent of a request that was never dispatched."""
-
-        def write(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM intent WHERE request_id = ?", (request_id,))
-
-        await self._writer.write(write)
+        await self._writer.write(Rows(forgotten=((request_id,),)))
 
     async def return_lease(self, tenant_id: str, lease_id: str) -> None:
         """Put the return of a lease behind every settlement that is already here."""
         body = encode(LeaseReturn(tenant_id, lease_id))
-
-        def write(connection: sqlite3.Connection) -> None:
-            connection.execute(_INSERT_RECORD, (RecordKind.LEASE_RETURN, body))
-
-        await self._writer.write(write)
+        await self._writer.write(Rows(records=((RecordKind.LEASE_RETURN, body),)))
 
     def _recover(self) -> None:
         """Settle what an earlier run left open at its last mark, flagged as estimated: it crashed in between."""

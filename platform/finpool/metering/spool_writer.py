@@ -5,7 +5,9 @@ import contextlib
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from finpool.kernel.logs import logger
@@ -18,8 +20,24 @@ _DAMAGED = "This replica's spool is damaged; it takes no new requests until an o
 _REPLACED = "This replica's spool was taken away from it; it takes no new requests until it is started again."
 _FULL = "This replica's spool is full; it takes no new requests until it is recorded."
 
+_ROWS_MAX = 100
+"""Rows of one statement: SQLite of every age takes so many parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What a request writes. All of a group's rows go in by a few statements, however many requests it is of.
+
+    `intents` are ids and bodies, `forgotten` are ids of intents that are over, `records` are kinds and bodies.
+    """
+
+    intents: tuple[tuple[str, bytes], ...] = ()
+    forgotten: tuple[tuple[str], ...] = ()
+    records: tuple[tuple[str, bytes], ...] = ()
+
+
 Write = Callable[[sqlite3.Connection], None]
-_Waiting = tuple[Write, "asyncio.Future[None] | None"]
+_Waiting = tuple[Write | Rows, "asyncio.Future[None] | None"]
 
 
 class SpoolReplaced(Exception):
@@ -62,8 +80,8 @@ class SpoolWriter:
         if self._full:
             raise SpoolUnavailable(_FULL)
 
-    async def write(self, write: Write) -> None:
-        """Run `write` within a commit; durable when this returns. Raises `SpoolUnavailable` if it is not."""
+    async def write(self, write: Write | Rows) -> None:
+        """Write within a commit; durable when this returns. Raises `SpoolUnavailable` if it is not."""
         if self._closed:
             raise SpoolUnavailable("This replica is stopping and takes nothing more on record.")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -105,11 +123,10 @@ class SpoolWriter:
             with contextlib.suppress(Exception):
                 _log.error("the spool could not be written", error=str(error), commands=spool_file.COMMANDS)
 
-    def _write_group(self, writes: list[Write]) -> None:
+    def _write_group(self, writes: list[Write | Rows]) -> None:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            for write in writes:
-                write(self._connection)
+            _write_all(self._connection, writes)
             if spool_file.identity(self._directory) != self._identity:
                 raise SpoolReplaced(
                     f"the spool in {self._directory} was deleted or replaced; while this process lives, what it held"
@@ -149,6 +166,35 @@ class SpoolWriter:
             for name in ("page_count", "freelist_count", "page_size")
         )
         return (pages - free) * size
+
+
+def _write_all(connection: sqlite3.Connection, writes: list[Write | Rows]) -> None:
+    """Write intents, then marks and whatever else, then what is over and its records in the order they came.
+
+    Each statement lets go of Python's lock and has to get it back from a busy event loop, so there are few of them.
+    """
+    rows = [each for each in writes if isinstance(each, Rows)]
+    _insert(connection, "INSERT INTO intent (request_id, body) VALUES ", "(?, ?)", [each.intents for each in rows])
+    for write in writes:
+        if not isinstance(write, Rows):
+            write(connection)
+    for part in _parts([each.forgotten for each in rows]):
+        ids = [request_id for (request_id,) in part]
+        connection.execute(f"DELETE FROM intent WHERE request_id IN ({', '.join('?' * len(ids))})", ids)  # noqa: S608
+    _insert(connection, "INSERT INTO record (kind, body) VALUES ", "(?, ?)", [each.records for each in rows])
+
+
+def _insert(
+    connection: sqlite3.Connection, statement: str, row: str, values: Iterable[Iterable[tuple[str | bytes, ...]]]
+) -> None:
+    for part in _parts(values):
+        connection.execute(statement + ", ".join([row] * len(part)), list(chain.from_iterable(part)))
+
+
+def _parts(values: Iterable[Iterable[tuple[str | bytes, ...]]]) -> Iterator[list[tuple[str | bytes, ...]]]:
+    rows = list(chain.from_iterable(values))
+    for start in range(0, len(rows), _ROWS_MAX):
+        yield rows[start : start + _ROWS_MAX]
 
 
 def _nothing(_: sqlite3.Connection) -> None:
