@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from finpool.apps.cli.connection import operator_api
-from finpool.apps.cli.output import JsonOption, show_fields, show_json, show_lines, show_table
+from finpool.apps.cli.output import JsonOption, show_fields, show_json, show_lines, show_list, show_one, show_table
 from finpool.apps.client.api import segment
 from finpool.apps.client.errors import CliError, ExitCode
 
@@ -46,7 +46,7 @@ class Verdict(StrEnum):
 @invoice_app.command("list")
 def list_invoices(tenant: TenantArgument, json: JsonOption = False) -> None:
     """List a tenant's invoices and credit notes, the newest first; a draft is among them."""
-    _show_list(operator_api().list(_invoices(tenant)), _INVOICE_COLUMNS, json=json, empty="No invoices.")
+    show_list(operator_api().list(_invoices(tenant)), _INVOICE_COLUMNS, as_json=json, empty="No invoices.")
 
 
 @invoice_app.command("show")
@@ -81,7 +81,7 @@ def pay_invoice(
 ) -> None:
     """Book a payment, and show what is left to pay."""
     body = {"amount_micros": amount_micros, "reference": reference}
-    _show_one(operator_api().post(f"{_invoice(tenant, invoice)}/payments", body), json=json)
+    show_one(operator_api().post(f"{_invoice(tenant, invoice)}/payments", body), as_json=json)
 
 
 @invoice_app.command("credit")
@@ -110,7 +110,7 @@ def list_disputes(
 ) -> None:
     """List the disputes of all tenants."""
     disputes = operator_api().list("/v1/disputes", {"status": status})
-    _show_list(disputes, _DISPUTE_COLUMNS, json=json, empty="No disputes.")
+    show_list(disputes, _DISPUTE_COLUMNS, as_json=json, empty="No disputes.")
 
 
 @dispute_app.command("answer")
@@ -129,7 +129,7 @@ def answer_dispute(
     if credit_micros is not None:
         body["credit_micros"] = credit_micros
     path = f"/v1/tenants/{segment(tenant)}/disputes/{segment(dispute)}/answer"
-    _show_one(operator_api().post(path, body), json=json)
+    show_one(operator_api().post(path, body), as_json=json)
 
 
 def top_up(
@@ -137,7 +137,7 @@ def top_up(
 ) -> None:
     """Book what a prepaid tenant paid in; it can be spent from the next request on."""
     body = {"amount_micros": amount_micros, "reference": reference}
-    _show_one(operator_api().post(f"/v1/tenants/{segment(tenant)}/top-ups", body), json=json)
+    show_one(operator_api().post(f"/v1/tenants/{segment(tenant)}/top-ups", body), as_json=json)
 
 
 def _invoices(tenant: str) -> str:
@@ -165,17 +165,3 @@ def _show_invoice(invoice: dict[str, Any], *, json: bool) -> None:
     show_lines([""])
     lines = invoice["lines"]
     show_table(_LINE_COLUMNS, ([line[column] for column in _LINE_COLUMNS] for line in lines), empty="No lines.")
-
-
-def _show_one(thing: dict[str, Any], *, json: bool) -> None:
-    if json:
-        show_json(thing)
-    else:
-        show_fields({field: value for field, value in thing.items() if field != "object"})
-
-
-def _show_list(things: list[dict[str, Any]], columns: tuple[str, ...], *, json: bool, empty: str) -> None:
-    if json:
-        show_json(things)
-    else:
-        show_table(columns, ([thing.get(column) for column in columns] for thing in things), empty=empty)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from finpool.apps.cli.connection import operator_api
-from finpool.apps.cli.output import JsonOption, show_fields, show_json, show_lines, show_table
+from finpool.apps.cli.output import JsonOption, show_lines, show_list, show_one
 from finpool.apps.client.api import segment
 from finpool.apps.client.errors import CliError, ExitCode
 
@@ -54,13 +54,13 @@ class KeyRole(StrEnum):
 @tenant_app.command("list")
 def list_tenants(json: JsonOption = False) -> None:
     """List all tenants."""
-    _show_list(operator_api().list("/v1/tenants"), _TENANT_COLUMNS, json=json, empty="No tenants.")
+    show_list(operator_api().list("/v1/tenants"), _TENANT_COLUMNS, as_json=json, empty="No tenants.")
 
 
 @tenant_app.command("show")
 def show_tenant(tenant: TenantArgument, json: JsonOption = False) -> None:
     """Show one tenant."""
-    _show_one(operator_api().get(_path(tenant)), json=json)
+    show_one(operator_api().get(_path(tenant)), as_json=json)
 
 
 @tenant_app.command("create")
@@ -71,7 +71,7 @@ def create_tenant(
     body: dict[str, Any] = {"id": tenant, "name": name}
     if model:
         body["models"] = model
-    _show_one(operator_api().post("/v1/tenants", body), json=json)
+    show_one(operator_api().post("/v1/tenants", body), as_json=json)
 
 
 @tenant_app.command("change")
@@ -84,14 +84,14 @@ def change_tenant(
 ) -> None:
     """Rename, suspend or reactivate a tenant, or replace the models of its contract."""
     body = _given({"name": name, "status": status, "models": model or None})
-    _show_one(operator_api().patch(_path(tenant), body), json=json)
+    show_one(operator_api().patch(_path(tenant), body), as_json=json)
 
 
 @project_app.command("list")
 def list_projects(tenant: TenantArgument, json: JsonOption = False) -> None:
     """List a tenant's projects."""
     projects = operator_api().list(f"{_path(tenant)}/projects")
-    _show_list(projects, _PROJECT_COLUMNS, json=json, empty="No projects.")
+    show_list(projects, _PROJECT_COLUMNS, as_json=json, empty="No projects.")
 
 
 @project_app.command("create")
@@ -99,7 +99,7 @@ def create_project(
     tenant: TenantArgument, project: ProjectArgument, name: NameOption, json: JsonOption = False
 ) -> None:
     """Create a project."""
-    _show_one(operator_api().post(f"{_path(tenant)}/projects", {"id": project, "name": name}), json=json)
+    show_one(operator_api().post(f"{_path(tenant)}/projects", {"id": project, "name": name}), as_json=json)
 
 
 @project_app.command("change")
@@ -112,13 +112,13 @@ def change_project(
 ) -> None:
     """Rename, archive or reactivate a project."""
     body = _given({"name": name, "status": status})
-    _show_one(operator_api().patch(f"{_path(tenant)}/projects/{segment(project)}", body), json=json)
+    show_one(operator_api().patch(f"{_path(tenant)}/projects/{segment(project)}", body), as_json=json)
 
 
 @key_app.command("list")
 def list_keys(tenant: TenantArgument, json: JsonOption = False) -> None:
     """List a tenant's keys, revoked ones included; secrets are never shown again."""
-    _show_list(operator_api().list(f"{_path(tenant)}/keys"), _KEY_COLUMNS, json=json, empty="No keys.")
+    show_list(operator_api().list(f"{_path(tenant)}/keys"), _KEY_COLUMNS, as_json=json, empty="No keys.")
 
 
 @key_app.command("create")
@@ -132,7 +132,7 @@ def create_key(
     """Create a key and show its secret, once."""
     body = {"project_id": project, "name": name, "role": role}
     key = operator_api().post(f"{_path(tenant)}/keys", body)
-    _show_one(key, json=json)
+    show_one(key, as_json=json)
     if not json:
         show_lines(["The secret is shown this once: keep it in a safe place."])
 
@@ -141,13 +141,13 @@ def create_key(
 def change_key(tenant: TenantArgument, key: KeyArgument, name: NewNameOption = None, json: JsonOption = False) -> None:
     """Rename a key; what it may do stays."""
     body = _given({"name": name})
-    _show_one(operator_api().patch(f"{_path(tenant)}/keys/{segment(key)}", body), json=json)
+    show_one(operator_api().patch(f"{_path(tenant)}/keys/{segment(key)}", body), as_json=json)
 
 
 @key_app.command("revoke")
 def revoke_key(tenant: TenantArgument, key: KeyArgument, json: JsonOption = False) -> None:
     """Revoke a key for good; requests with it are refused within two seconds."""
-    _show_one(operator_api().delete(f"{_path(tenant)}/keys/{segment(key)}"), json=json)
+    show_one(operator_api().delete(f"{_path(tenant)}/keys/{segment(key)}"), as_json=json)
 
 
 def _path(tenant_id: str) -> str:
@@ -160,17 +160,3 @@ def _given(fields: dict[str, Any]) -> dict[str, Any]:
         options = ", ".join(f"--{'model' if field == 'models' else field}" for field in fields)
         raise CliError(f"nothing to change: give one of {options}", code="usage", exit_code=ExitCode.USAGE)
     return body
-
-
-def _show_one(thing: dict[str, Any], *, json: bool) -> None:
-    if json:
-        show_json(thing)
-    else:
-        show_fields({field: value for field, value in thing.items() if field != "object"})
-
-
-def _show_list(things: list[dict[str, Any]], columns: tuple[str, ...], *, json: bool, empty: str) -> None:
-    if json:
-        show_json(things)
-    else:
-        show_table(columns, ([thing.get(column) for column in columns] for thing in things), empty=empty)

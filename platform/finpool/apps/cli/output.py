@@ -45,6 +45,22 @@ def show_fields(fields: dict[str, Any]) -> None:
     show_lines(f"{name:<{width}}  {_cell(value)}" for name, value in fields.items())
 
 
+def show_one(thing: dict[str, Any], *, as_json: bool) -> None:
+    """Print one object of an API."""
+    if as_json:
+        show_json(thing)
+    else:
+        show_fields({field: value for field, value in thing.items() if field != "object"})
+
+
+def show_list(things: Sequence[dict[str, Any]], columns: Sequence[str], *, as_json: bool, empty: str) -> None:
+    """Print a list of an API by some of its columns."""
+    if as_json:
+        show_json(things)
+    else:
+        show_table(columns, ([thing.get(column) for column in columns] for thing in things), empty=empty)
+
+
 def show_error(error: CliError, *, as_json: bool) -> None:
     """Print an error on standard error."""
     if as_json:
