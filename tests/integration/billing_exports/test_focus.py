@@ -53,8 +53,12 @@ Judge = Callable[..., dict[str, str]]
 
 def python_for_the_validator() -> str | None:
     """Return a Python 3.12: the validator takes none before, and its numpy none after."""
+    # Beside this Python is where a version manager keeps the others, whoever's home that is in.
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    found = [shutil.which("python3.12"), sys.executable, *map(str, sorted(pyenv.glob("3.12.*/bin/python3.12")))]
+    beside = [
+        str(each) for place in (pyenv, Path(sys.base_prefix).parent) for each in place.glob("3.12.*/bin/python3.12")
+    ]
+    found = [shutil.which("python3.12"), sys.executable, *sorted(beside)]
     for python in filter(None, found):
         asked = [python, "-c", "import sys; sys.exit(sys.version_info[:2] != (3, 12))"]
         if subprocess.run(asked, capture_output=True, check=False).returncode == 0:
