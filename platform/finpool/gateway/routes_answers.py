@@ -87,6 +87,9 @@ class StreamedAnswer(Answer):
             try:
                 async for choices in call.chunks():
                     unsent += self._renderer.chunk(choices)
+                    if call.more_is_here:
+                        continue
+                    await asyncio.sleep(0)  # The others get their turn, and meanwhile more may arrive.
                     if not call.more_is_here:
                         await _send_part(send, bytes(unsent))
                         unsent.clear()

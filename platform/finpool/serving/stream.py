@@ -34,6 +34,8 @@ class ChunkStream(AsyncIterator[EngineChunk]):
     @property
     def more_is_here(self) -> bool:
         """Tell whether the next chunk has arrived already: what arrived together may be passed on together."""
+        if not self._pending and self._content.exception() is None:
+            self._pending.extend(self._decoder.feed(self._content.read_nowait()))
         return bool(self._pending) and self._pending[0] != END_OF_STREAM
 
     async def __anext__(self) -> EngineChunk:
