@@ -9,8 +9,8 @@ from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.database import Database
 from finpool.kernel.ids import TenantId
 from finpool.kernel.settings import Settings
-from finpool.quota.limit_service import operator_limit, set_limits
-from finpool.quota.schemas import Limits
+from finpool.quota.limit_service import set_limits
+from finpool.quota.schemas import Limits, operator_limit
 from finpool.tenancy.schemas import NewProject, NewTenant
 from finpool.tenancy.service import create_project, create_tenant
 

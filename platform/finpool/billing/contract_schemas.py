@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from finpool.billing.contract_models import Contract
 from finpool.catalogue.price_schemas import BASIS_POINTS, Tier, TokenPrice
 from finpool.kernel.ids import TenantId
-from finpool.quota.payment_service import Payment
+from finpool.quota.schemas import Payment
 
 AMOUNT_MAX = 9_000_000_000_000_000
 """Largest amount or weight that may be set: every JSON client reads it exactly."""

@@ -30,7 +30,7 @@ from finpool.kernel.paging import ListPage, PageQuery, page_of
 from finpool.quota import ledger_service as ledger
 from finpool.quota import payment_service as payments
 from finpool.quota.ledger_schemas import Book, TransferKind
-from finpool.quota.payment_service import Payment
+from finpool.quota.schemas import Payment
 from finpool.tenancy import service as tenancy
 
 FEES = (LineKind.COMMITMENT, LineKind.MEMBERSHIP)

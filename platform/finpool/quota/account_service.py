@@ -1,6 +1,7 @@
 """Accounts: what a tenant has spent and holds, and how the recorder posts to them."""
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -10,9 +11,10 @@ from finpool.kernel.clock import now
 from finpool.kernel.ids import LeaseId, TenantId
 from finpool.kernel.money import PICOS_PER_MICRO, to_micros_ceiling
 from finpool.quota import postings, thresholds
+from finpool.quota.directory import key_of, limits_of_row
 from finpool.quota.models import Account, Budget, QuotaLimit
 from finpool.quota.periods import budget_id, period_of
-from finpool.quota.schemas import AccountView, BudgetKey, BudgetView, LimitKey, Period, Scope, SetBy
+from finpool.quota.schemas import AccountView, BudgetKey, BudgetView, Payment, Period, operator_limit
 
 
 async def account_view(session: AsyncSession, tenant_id: TenantId) -> AccountView:
@@ -21,36 +23,35 @@ async def account_view(session: AsyncSession, tenant_id: TenantId) -> AccountVie
     What is spent is rounded up to whole micros, and posted + pending never shows more than their exact sum rounded up.
     """
     account = (await session.execute(select(Account).filter_by(tenant_id=tenant_id))).scalar_one_or_none()
-    found = select(Budget).filter_by(tenant_id=tenant_id).order_by(col(Budget.budget_id))
-    budgets = {each.budget_id: each for each in (await session.execute(found)).scalars()}
     order = (col(QuotaLimit.set_by), col(QuotaLimit.scope), col(QuotaLimit.scope_id))
     limits = select(QuotaLimit).filter_by(tenant_id=tenant_id).order_by(*order)
-    views: list[BudgetView] = []
-    for row in (await session.execute(limits)).scalars():
-        key = LimitKey(SetBy(row.set_by), Scope(row.scope), row.scope_id)
-        for period in (Period.DAY, Period.MONTH, Period.TOTAL):
-            micros = getattr(row, f"budget_{period}_micros")
-            if micros is not None:
-                views.append(_budget_view(BudgetKey(key, period), micros, budgets))
-    prepaid = account is not None and account.payment == "prepaid"
+    limited = [
+        (BudgetKey(key_of(row), period), micros)
+        for row in (await session.execute(limits)).scalars()
+        for period, micros in limits_of_row(row).budgets()
+    ]
+    prepaid = account is not None and account.payment == Payment.PREPAID
     if account is not None and prepaid:
-        key = LimitKey(SetBy.OPERATOR, Scope.TENANT, tenant_id)
-        views.append(_budget_view(BudgetKey(key, Period.PREPAID), account.funded_picos // PICOS_PER_MICRO, budgets))
+        limited.append((BudgetKey(operator_limit(tenant_id), Period.PREPAID), account.funded_picos // PICOS_PER_MICRO))
+    at = now()
+    # Of periods that are over only what leases still hold is told, and there are more of them every day.
+    told = (col(Budget.pending_picos) > 0) | col(Budget.budget_id).in_([budget_id(key, at) for key, _ in limited])
+    found = (await session.execute(select(Budget).where(col(Budget.tenant_id) == tenant_id, told))).scalars()
+    budgets = {each.budget_id: each for each in found}
     held = max((budget.pending_picos for budget in budgets.values()), default=0)
     posted_picos = account.posted_picos if account is not None else 0
     posted = to_micros_ceiling(posted_picos)
     return AccountView(
         tenant_id=tenant_id,
-        payment=account.payment if account is not None else "postpaid",
+        payment=account.payment if account is not None else Payment.POSTPAID,
         funded_micros=account.funded_picos // PICOS_PER_MICRO if account is not None and prepaid else None,
         posted_micros=posted,
         pending_micros=to_micros_ceiling(posted_picos + held) - posted,
-        budgets=views,
+        budgets=[_budget_view(key, micros, budgets, at) for key, micros in limited],
     )
 
 
-def _budget_view(key: BudgetKey, limit_micros: int, budgets: Mapping[str, Budget]) -> BudgetView:
-    at = now()
+def _budget_view(key: BudgetKey, limit_micros: int, budgets: Mapping[str, Budget], at: datetime) -> BudgetView:
     budget = budgets.get(budget_id(key, at))
     posted_picos, pending_picos = (budget.posted_picos, budget.pending_picos) if budget is not None else (0, 0)
     posted = to_micros_ceiling(posted_picos)

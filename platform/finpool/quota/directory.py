@@ -9,7 +9,18 @@ from sqlmodel import col
 
 from finpool.kernel.ids import TenantId
 from finpool.quota.models import Account, QuotaLimit
-from finpool.quota.schemas import BudgetKey, LimitKey, Limits, Period, RateKey, Scope, SetBy, Subject
+from finpool.quota.schemas import (
+    BudgetKey,
+    LimitKey,
+    Limits,
+    Payment,
+    Period,
+    RateKey,
+    Scope,
+    SetBy,
+    Subject,
+    operator_limit,
+)
 
 _REMEMBERED_MAX = 100_000
 
@@ -47,7 +58,7 @@ class TenantLimits:
         budgets = [BudgetKey(key, period) for key, each in holding for period, _ in each.budgets()]
         stopped = [BudgetKey(key, period) for key, each in holding for period, micros in each.budgets() if not micros]
         if self.prepaid:
-            budgets.append(BudgetKey(LimitKey(SetBy.OPERATOR, Scope.TENANT, self.tenant_id), Period.PREPAID))
+            budgets.append(BudgetKey(operator_limit(self.tenant_id), Period.PREPAID))
         return Applicable(
             budgets=tuple(budgets),
             rates=tuple((RateKey(key, rate), limit) for key, each in holding for rate, limit in each.rates()),
@@ -89,7 +100,7 @@ class LimitDirectory:
             found.setdefault(TenantId(row.tenant_id), {})[key_of(row)] = limits_of_row(row)
         loaded = {
             TenantId(row.tenant_id): TenantLimits(
-                TenantId(row.tenant_id), found.get(TenantId(row.tenant_id), {}), prepaid=row.payment == "prepaid"
+                TenantId(row.tenant_id), found.get(TenantId(row.tenant_id), {}), prepaid=row.payment == Payment.PREPAID
             )
             for row in (await session.execute(accounts)).all()
         }

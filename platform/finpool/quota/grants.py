@@ -4,10 +4,10 @@ Everything happens under the lock of the account's row, so the parts of all repl
 those of the database's clock: a replica whose own clock is wrong spends from the same day as all others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -16,12 +16,12 @@ from finpool.kernel.clock import now
 from finpool.kernel.ids import LeaseId, TenantId
 from finpool.kernel.money import from_micros
 from finpool.quota import ledger_service as ledger
-from finpool.quota.directory import key_of, limits_of_row
+from finpool.quota.directory import TenantLimits, key_of, limits_of_row
 from finpool.quota.grant_schemas import BudgetNeed, BudgetRest, Grants, RateNeed, RateRest
 from finpool.quota.ledger_schemas import TransferKind, available, leased
 from finpool.quota.models import Account, Budget, Lease, QuotaLimit, RateShare
 from finpool.quota.periods import budget_id, period_of
-from finpool.quota.schemas import BudgetKey, Period, Rate, RateKey
+from finpool.quota.schemas import BudgetKey, LimitKey, Payment, Period, RateKey, operator_limit
 from finpool.quota.share_table import Holder, write_share
 
 _DATABASE_TIME = text("SELECT clock_timestamp()")
@@ -40,10 +40,13 @@ async def ask(
     at: datetime = (await session.execute(_DATABASE_TIME)).scalar_one()
     if outlived := await _outlived(session, tenant_id, budgets, at):
         return Grants((), (), outlived=outlived)
-    if await _lifted(session, account, budgets, rates):
+    budget_picos, rate_limits = await _in_force(
+        session, account, {need.key.limit for need in budgets} | {need.key.limit for need in rates}
+    )
+    if any(need.key not in budget_picos for need in budgets) or any(need.key not in rate_limits for need in rates):
         return Grants((), (), lifted=True)
-    offers = [await _budget_rest(session, account, need, at, share_of_rest) for need in budgets]
-    rooms = [await _rate_room(session, tenant_id, holder, need, share_of_rest) for need in rates]
+    offers = [await _budget_rest(session, account, need, at, budget_picos, share_of_rest) for need in budgets]
+    rooms = [await _rate_room(session, tenant_id, holder, need, rate_limits, share_of_rest) for need in rates]
     grants = Grants(tuple(offers), tuple(rooms))
     if grants.short_budget is not None:
         return Grants(grants.budgets, grants.rates, returning=await _returning(session, tenant_id, holder, budgets, at))
@@ -56,19 +59,24 @@ async def ask(
     return grants
 
 
-async def _lifted(
-    session: AsyncSession, account: Account, budgets: Sequence[BudgetNeed], rates: Sequence[RateNeed]
-) -> bool:
-    """Tell whether a limit is asked for that is not in force any more; its replica will hear of that in a moment."""
-    rows = (await session.execute(select(QuotaLimit).filter_by(tenant_id=account.tenant_id))).scalars()
-    set_limits = {key_of(row): limits_of_row(row) for row in rows}
-    found: set[BudgetKey | RateKey] = {
-        BudgetKey(key, each) for key, row in set_limits.items() for each, _ in row.budgets()
-    }
-    found |= {RateKey(key, each) for key, row in set_limits.items() for each, _ in row.rates()}
-    prepaid = account.payment == "prepaid"
-    asked = [need.key for need in budgets if not (need.key.period is Period.PREPAID and prepaid)]
-    return any(key not in found for key in (*asked, *(need.key for need in rates)))
+async def _in_force(
+    session: AsyncSession, account: Account, limits: Collection[LimitKey]
+) -> tuple[dict[BudgetKey, int], dict[RateKey, int]]:
+    """Return the budgets (picos) and the rates that are in force of some limits, read once for all that is needed.
+
+    What is asked for and not among them was lifted, and its replica will hear of that in a moment.
+    """
+    columns = tuple_(col(QuotaLimit.set_by), col(QuotaLimit.scope), col(QuotaLimit.scope_id))
+    wanted = [tuple(key.columns().values()) for key in limits]
+    query = select(QuotaLimit).where(col(QuotaLimit.tenant_id) == account.tenant_id, columns.in_(wanted))
+    tenant_id = TenantId(account.tenant_id)
+    rows = (await session.execute(query)).scalars()
+    prepaid = account.payment == Payment.PREPAID
+    found = TenantLimits(tenant_id, {key_of(row): limits_of_row(row) for row in rows}, prepaid=prepaid)
+    budget_picos = {key: int(from_micros(micros)) for key, micros in found.budget_limits().items()}
+    if prepaid:
+        budget_picos[BudgetKey(operator_limit(tenant_id), Period.PREPAID)] = account.funded_picos
+    return budget_picos, found.rate_limits()
 
 
 async def _outlived(
@@ -86,22 +94,22 @@ async def _outlived(
 
 
 async def _budget_rest(
-    session: AsyncSession, account: Account, need: BudgetNeed, at: datetime, share_of_rest: float
+    session: AsyncSession,
+    account: Account,
+    need: BudgetNeed,
+    at: datetime,
+    limits_picos: Mapping[BudgetKey, int],
+    share_of_rest: float,
 ) -> BudgetRest:
     key = need.key
-    names = {"set_by": key.limit.set_by.value, "scope": key.limit.scope.value, "scope_id": key.limit.scope_id}
     start, end = period_of(key.period, at)
-    values = {"tenant_id": account.tenant_id, "budget_id": budget_id(key, at), **names, "period": key.period.value}
+    names = {"tenant_id": account.tenant_id, "budget_id": budget_id(key, at)}
+    values = {**names, **key.limit.columns(), "period": key.period.value}
     new = insert(Budget).values(**values, period_start=start, posted_picos=0, pending_picos=0, threshold_percent=0)
     await session.execute(new.on_conflict_do_nothing())
-    known = select(Budget).filter_by(tenant_id=account.tenant_id, budget_id=values["budget_id"])
+    known = select(Budget).filter_by(**names)
     budget = (await session.execute(known.execution_options(populate_existing=True))).scalar_one()
-    if key.period is Period.PREPAID:
-        limit_picos = account.funded_picos
-    else:
-        set_limits = select(QuotaLimit).filter_by(tenant_id=account.tenant_id, **names)
-        row = (await session.execute(set_limits)).scalar_one_or_none()
-        limit_picos = from_micros(getattr(row, f"budget_{key.period}_micros") or 0)
+    limit_picos = limits_picos[key]
     rest = max(0, limit_picos - budget.posted_picos - budget.pending_picos)
     granted = min(rest, max(need.needed_picos, min(need.wanted_picos, int(rest * share_of_rest))))
     seconds = None if end is None else (end - at).total_seconds()
@@ -109,33 +117,25 @@ async def _budget_rest(
 
 
 async def _rate_room(
-    session: AsyncSession, tenant_id: TenantId, holder: Holder, need: RateNeed, share_of_rest: float
+    session: AsyncSession,
+    tenant_id: TenantId,
+    holder: Holder,
+    need: RateNeed,
+    limits: Mapping[RateKey, int],
+    share_of_rest: float,
 ) -> RateRest:
-    key = need.key.limit
-    names = {"set_by": key.set_by.value, "scope": key.scope.value, "scope_id": key.scope_id}
-    row = (await session.execute(select(QuotaLimit).filter_by(tenant_id=tenant_id, **names))).scalar_one_or_none()
-    limit = dict(_rates(row)).get(need.key.rate, 0) if row is not None else 0
     others = select(func.coalesce(func.sum(col(RateShare.amount)), 0)).where(
         col(RateShare.tenant_id) == tenant_id,
-        col(RateShare.limit_id) == key.limit_id,
+        col(RateShare.limit_id) == need.key.limit.limit_id,
         col(RateShare.rate) == need.key.rate.value,
         col(RateShare.run_id) != holder.run_id,
         col(RateShare.expires_at) > func.clock_timestamp(),
     )
-    room = max(0, limit - int((await session.execute(others)).scalar_one()))
+    room = max(0, limits[need.key] - int((await session.execute(others)).scalar_one()))
     # As with budgets, what is not needed yet is a share of what is left: whoever comes first must not take it all.
     # It never shrinks here: requests are let through up to what is held while this is decided.
     spare = int(max(0, room - need.needed) * share_of_rest)
     return RateRest(need, room, min(room, max(need.held, need.needed, min(need.wanted, need.needed + spare))))
-
-
-def _rates(row: QuotaLimit) -> list[tuple[Rate, int]]:
-    found = (
-        (Rate.REQUESTS, row.requests_per_minute),
-        (Rate.TOKENS, row.tokens_per_minute),
-        (Rate.CONCURRENCY, row.concurrency),
-    )
-    return [(rate, limit) for rate, limit in found if limit is not None]
 
 
 async def _returning(

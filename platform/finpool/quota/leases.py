@@ -71,16 +71,12 @@ class Leases:
 
     def need(self, lease: HeldLease, amount_picos: int, now: float) -> BudgetNeed:
         """Return what a lease has to grow by for a request, and by how much it would: as spending was of late."""
-        meter = self._spend.get((lease.tenant_id, lease.key))
-        recent = meter.recent_picos(now) if meter is not None else 0
-        wanted = max(REQUESTS_AHEAD * amount_picos, recent)
+        wanted = max(REQUESTS_AHEAD * amount_picos, self._recent_picos(lease, now))
         return BudgetNeed(lease.key, lease.lease_id, max(0, amount_picos - lease.free), wanted)
 
     def runs_low(self, lease: HeldLease, amount_picos: int, now: float) -> bool:
         """Tell whether a lease should be renewed ahead: two requests more, or a few seconds of spending, use it up."""
-        meter = self._spend.get((lease.tenant_id, lease.key))
-        recent = meter.recent_picos(now) if meter is not None else 0
-        return lease.free < max(2 * amount_picos, recent // 4)
+        return lease.free < max(2 * amount_picos, self._recent_picos(lease, now) // 4)
 
     def grow(self, lease: HeldLease, rest: BudgetRest, now: float) -> None:
         """Add what was granted. A lease that began to drain meanwhile stays out: its new part goes back too."""
@@ -135,3 +131,7 @@ class Leases:
     def forget(self, lease: HeldLease) -> None:
         """Drop a lease whose return is in the spool."""
         self._by_id.pop(lease.lease_id, None)
+
+    def _recent_picos(self, lease: HeldLease, now: float) -> int:
+        meter = self._spend.get((lease.tenant_id, lease.key))
+        return meter.recent_picos(now) if meter is not None else 0

@@ -23,11 +23,7 @@ LIMITS_MAX = 1_000
 
 async def limits_of(session: AsyncSession, tenant_id: TenantId, key: LimitKey) -> Limits:
     """Return the limits in force on one scope; nothing is limited, and no budget given, while none were set."""
-    query = select(QuotaLimit).filter_by(
-        tenant_id=tenant_id, set_by=key.set_by.value, scope=key.scope.value, scope_id=key.scope_id
-    )
-    row = (await session.execute(query)).scalar_one_or_none()
-    return limits_of_row(row) if row is not None else Limits()
+    return await _set_limits(session, tenant_id, key) or Limits()
 
 
 async def list_limits(session: AsyncSession, tenant_id: TenantId) -> list[LimitView]:
@@ -49,12 +45,12 @@ async def set_limits(
     They act on the next request, on every replica, within two seconds, also on what is already leased.
     """
     await _require_subject(session, tenant_id, key)
-    if limits != await limits_of(session, tenant_id, key):
-        if not await _has_limit(session, tenant_id, key):
+    before = await _set_limits(session, tenant_id, key)
+    if limits != (before or Limits()):
+        if before is None:
             await _require_place(session, tenant_id, key)
         await write_limits(session, tenant_id, key, limits)
-        about = {"set_by": key.set_by.value, "scope": key.scope.value, "scope_id": key.scope_id}
-        body = {**about, **limits.model_dump()}
+        body = {**key.columns(), **limits.model_dump()}
         await audit.append(session, kind="limits.changed", tenant_id=tenant_id, actor=actor, body=body)
     return LimitView(set_by=key.set_by, scope=key.scope, scope_id=key.scope_id, limits=limits)
 
@@ -64,21 +60,15 @@ async def write_limits(session: AsyncSession, tenant_id: TenantId, key: LimitKey
     if key.set_by is SetBy.OPERATOR:
         await postings.open_account(session, tenant_id)
     values = {**limits.model_dump(), "updated_at": now()}
-    about = {"tenant_id": tenant_id, "set_by": key.set_by.value, "scope": key.scope.value, "scope_id": key.scope_id}
+    about = {"tenant_id": tenant_id, **key.columns()}
     new = insert(QuotaLimit).values(**about, **values)
     await session.execute(new.on_conflict_do_update(index_elements=list(about), set_=values))
 
 
-def operator_limit(tenant_id: TenantId) -> LimitKey:
-    """Return the key of what the operator allows a whole tenant: its contract."""
-    return LimitKey(SetBy.OPERATOR, Scope.TENANT, tenant_id)
-
-
-async def _has_limit(session: AsyncSession, tenant_id: TenantId, key: LimitKey) -> bool:
-    query = select(col(QuotaLimit.scope_id)).filter_by(
-        tenant_id=tenant_id, set_by=key.set_by.value, scope=key.scope.value, scope_id=key.scope_id
-    )
-    return (await session.execute(query)).first() is not None
+async def _set_limits(session: AsyncSession, tenant_id: TenantId, key: LimitKey) -> Limits | None:
+    query = select(QuotaLimit).filter_by(tenant_id=tenant_id, **key.columns())
+    row = (await session.execute(query)).scalar_one_or_none()
+    return None if row is None else limits_of_row(row)
 
 
 async def _require_place(session: AsyncSession, tenant_id: TenantId, key: LimitKey) -> None:

@@ -1,22 +1,14 @@
 """How a tenant pays: in advance, or after the month."""
 
-from enum import StrEnum
-
 from sqlalchemy import select, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from finpool.kernel.clock import now
 from finpool.kernel.ids import TenantId
+from finpool.quota import postings
 from finpool.quota.models import Account
-
-
-class Payment(StrEnum):
-    """A prepaid tenant can spend what it has paid in; a postpaid one gets an invoice."""
-
-    PREPAID = "prepaid"
-    POSTPAID = "postpaid"
+from finpool.quota.schemas import Payment
 
 
 async def payment_of(session: AsyncSession, tenant_id: TenantId) -> Payment:
@@ -27,8 +19,7 @@ async def payment_of(session: AsyncSession, tenant_id: TenantId) -> Payment:
 
 async def lock_payment(session: AsyncSession, tenant_id: TenantId) -> Payment:
     """Lock the tenant's account, opening it if there is none, and return how the tenant pays."""
-    opened = insert(Account).values(tenant_id=tenant_id, updated_at=now())
-    await session.execute(opened.on_conflict_do_nothing())
+    await postings.open_account(session, tenant_id)
     query = select(col(Account.payment)).where(col(Account.tenant_id) == tenant_id).with_for_update()
     return Payment((await session.execute(query)).scalar_one())
 

@@ -94,6 +94,13 @@ class Limits(BaseModel):
                 yield rate, limit
 
 
+class Payment(StrEnum):
+    """A prepaid tenant can spend what it has paid in; a postpaid one gets an invoice."""
+
+    PREPAID = "prepaid"
+    POSTPAID = "postpaid"
+
+
 class LimitKey(NamedTuple):
     """What a set of limits is about, and who set it."""
 
@@ -105,6 +112,15 @@ class LimitKey(NamedTuple):
     def limit_id(self) -> str:
         """The limit's name in messages, headers and tables: `operator/project/lending`."""
         return f"{self.set_by}/{self.scope}/{self.scope_id}"
+
+    def columns(self) -> dict[str, str]:
+        """Return the key as columns of a table and fields of an event."""
+        return {"set_by": self.set_by.value, "scope": self.scope.value, "scope_id": self.scope_id}
+
+
+def operator_limit(tenant_id: TenantId) -> LimitKey:
+    """Return the key of what the operator allows a whole tenant: its contract."""
+    return LimitKey(SetBy.OPERATOR, Scope.TENANT, tenant_id)
 
 
 class BudgetKey(NamedTuple):

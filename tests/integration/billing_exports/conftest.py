@@ -32,8 +32,8 @@ from finpool.metering.record_schemas import Intent, Outcome, Settlement
 from finpool.metering.recorder import Recorder
 from finpool.metering.spool import Spool
 from finpool.quota import grants
-from finpool.quota.limit_service import operator_limit, write_limits
-from finpool.quota.schemas import BudgetKey, Limits, Period
+from finpool.quota.limit_service import write_limits
+from finpool.quota.schemas import BudgetKey, Limits, Period, operator_limit
 from finpool.quota.share_table import Holder
 from finpool.tenancy.schemas import NewProject, NewTenant
 from finpool.tenancy.service import create_project, create_tenant

@@ -15,8 +15,8 @@ from finpool.metering.correction_service import correct
 from finpool.metering.lost_spool_schemas import LostSpool
 from finpool.metering.lost_spool_service import settle_lost_spool
 from finpool.metering.record_schemas import Outcome
-from finpool.quota.payment_service import Payment, lock_payment, set_payment
-from finpool.quota.schemas import Period
+from finpool.quota.payment_service import lock_payment, set_payment
+from finpool.quota.schemas import Payment, Period
 
 BANK = TenantId("bank-a")
 OPERATOR = Actor(Audience.OPERATOR, "token_test", Role.OPERATOR_ADMIN)

@@ -26,8 +26,8 @@ from finpool.metering.spool import Spool
 from finpool.metering.spool_file import FILE_NAME
 from finpool.quota.allotments import Allotments
 from finpool.quota.directory import LimitDirectory
-from finpool.quota.limit_service import operator_limit, write_limits
-from finpool.quota.schemas import Limits, Rate
+from finpool.quota.limit_service import write_limits
+from finpool.quota.schemas import Limits, Rate, operator_limit
 from finpool.quota.service import Quota
 from finpool.quota.share_table import Holder
 from finpool.serving.service import Backends

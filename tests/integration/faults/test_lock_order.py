@@ -10,9 +10,8 @@ from finpool.metering.recorder import Recorder
 from finpool.metering.spool import Spool
 from finpool.quota import grants
 from finpool.quota.grants import BudgetNeed
-from finpool.quota.limit_service import operator_limit
 from finpool.quota.models import Account
-from finpool.quota.schemas import BudgetKey, Period
+from finpool.quota.schemas import BudgetKey, Period, operator_limit
 from finpool.quota.share_table import Holder
 
 BANK, LEASE = TenantId("bank-a"), LeaseId("lease_one")

@@ -14,8 +14,8 @@ from finpool.kernel.ids import LeaseId, ReplicaId, RequestId, TenantId, new_id
 from finpool.quota import account_service
 from finpool.quota.allotments import Allotments
 from finpool.quota.directory import LimitDirectory
-from finpool.quota.limit_service import operator_limit, write_limits
-from finpool.quota.schemas import AccountView, LimitKey, Limits, Subject
+from finpool.quota.limit_service import write_limits
+from finpool.quota.schemas import AccountView, LimitKey, Limits, Subject, operator_limit
 from finpool.quota.service import Quota, Reservation
 from finpool.quota.share_table import Holder
 from finpool.tenancy.models import Tenant

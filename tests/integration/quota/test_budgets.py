@@ -8,8 +8,7 @@ import pytest
 from finpool.kernel.errors import DomainError
 from finpool.kernel.ids import TenantId
 from finpool.quota.errors import InsufficientQuota
-from finpool.quota.limit_service import operator_limit
-from finpool.quota.schemas import LimitKey, Scope, SetBy
+from finpool.quota.schemas import LimitKey, Scope, SetBy, operator_limit
 
 BANK = TenantId("bank-a")
 MICRO = 10**6

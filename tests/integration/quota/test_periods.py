@@ -5,7 +5,7 @@ from sqlalchemy import text
 
 from finpool.kernel.ids import TenantId
 from finpool.quota.errors import InsufficientQuota
-from finpool.quota.limit_service import operator_limit
+from finpool.quota.schemas import operator_limit
 
 BANK = TenantId("bank-a")
 MICRO = 10**6

@@ -8,7 +8,7 @@ import pytest
 from finpool.kernel.errors import DomainError
 from finpool.kernel.ids import TenantId
 from finpool.quota.errors import RateLimitExceeded, RequestAboveLimit
-from finpool.quota.limit_service import operator_limit
+from finpool.quota.schemas import operator_limit
 
 BANK = TenantId("bank-a")
 WINDOW_SECONDS = 60.0

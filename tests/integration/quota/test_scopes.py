@@ -5,8 +5,7 @@ import pytest
 from finpool.kernel.errors import DomainError
 from finpool.kernel.ids import TenantId
 from finpool.quota.errors import InsufficientQuota, RateLimitExceeded, RequestAboveLimit
-from finpool.quota.limit_service import operator_limit
-from finpool.quota.schemas import LimitKey, Scope, SetBy, Subject
+from finpool.quota.schemas import LimitKey, Scope, SetBy, Subject, operator_limit
 
 BANK = TenantId("bank-a")
 SUBJECT = Subject(BANK, "main", "key_1", "model-x")
