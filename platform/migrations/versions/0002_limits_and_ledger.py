@@ -192,7 +192,7 @@ GRANT SELECT (tenant_id, key_id) ON api_key TO finpool_tenant;
 GRANT INSERT ON audit_outbox TO finpool_tenant;
 
 GRANT SELECT, INSERT, UPDATE ON quota_limit, budget TO finpool_operator;
-GRANT SELECT ON rate_share, replica_run, posting, spool_position TO finpool_operator;
+GRANT SELECT ON rate_share, replica_run, posting TO finpool_operator;
 GRANT SELECT, INSERT ON transfer, usage_adjustment TO finpool_operator;
 GRANT UPDATE (payment, funded_picos, posted_picos, usage_seq, updated_at) ON account TO finpool_operator;
 GRANT UPDATE (spent_picos, closed_at, outcome) ON lease TO finpool_operator;
