@@ -1,11 +1,13 @@
 """Whoever locks an account and a lease locks them in the same order, or each would wait for the other."""
 
 import asyncio
+from dataclasses import replace
 
+from sample_intent import INTENT
 from sqlalchemy import select
 
 from finpool.kernel.ids import LeaseId, ReplicaId, TenantId
-from finpool.metering.record_schemas import Intent, Outcome, Settlement
+from finpool.metering.record_schemas import Outcome, Settlement
 from finpool.metering.recorder import Recorder
 from finpool.metering.spool import Spool
 from finpool.quota import grants
@@ -19,23 +21,8 @@ BUDGET = BudgetKey(operator_limit(BANK), Period.TOTAL)
 
 
 def settlement():
-    intent = Intent(
-        request_id="req_1",
-        tenant_id=BANK,
-        project_id="main",
-        key_id="key",
-        model_id="m",
-        weights_sha256="0" * 64,
-        price_version="v",
-        currency="CNY",
-        input_picos=1_000_000,
-        cached_input_picos=1_000_000,
-        output_picos=1_000_000,
-        policy_version=1,
-        lease_ids=(LEASE,),
-        streamed=False,
-        started_at="2026-01-01T00:00:00+00:00",
-    )
+    price = {"input_picos": 1_000_000, "cached_input_picos": 1_000_000, "output_picos": 1_000_000}
+    intent = replace(INTENT, tenant_id=BANK, lease_ids=(LEASE,), **price)
     return Settlement(intent, Outcome.COMPLETED, 10, 0, 5, estimated=False, settled_at="2026-01-01T00:00:01+00:00")
 
 

@@ -5,6 +5,7 @@ import sqlite3
 from dataclasses import replace
 
 import pytest
+from sample_intent import INTENT as SAMPLE
 from sqlalchemy import text
 
 from finpool.catalogue.price_schemas import TokenPrice
@@ -13,7 +14,7 @@ from finpool.kernel.clock import now
 from finpool.kernel.ids import ReplicaId
 from finpool.metering import spool_file
 from finpool.metering.errors import RecordDamaged, SpoolCorrupt, SpoolLocked
-from finpool.metering.record_schemas import Intent, Outcome, RecordKind, Settlement, encode
+from finpool.metering.record_schemas import Outcome, RecordKind, Settlement, encode
 from finpool.metering.recorder import Recorder
 from finpool.metering.spool_repair import repair, set_aside
 from finpool.quota.models import Account, Budget, Lease
@@ -29,23 +30,7 @@ PRICE = TokenPrice.of(
         output_micros_per_million_tokens=5,
     ),
 )
-INTENT = Intent(
-    request_id="req_0",
-    tenant_id="bank-a",
-    project_id="main",
-    key_id="key",
-    model_id="m",
-    weights_sha256="0" * 64,
-    price_version=PRICE.price_version,
-    currency="CNY",
-    input_picos=3,
-    cached_input_picos=1,
-    output_picos=5,
-    policy_version=1,
-    lease_ids=("lease_1",),
-    streamed=False,
-    started_at="2026-01-01T00:00:00+00:00",
-)
+INTENT = replace(SAMPLE, request_id="req_0", price_version=PRICE.price_version, lease_ids=("lease_1",))
 
 
 @pytest.fixture

@@ -7,32 +7,15 @@ import sys
 from dataclasses import replace
 
 import pytest
+from sample_intent import INTENT
 
 from finpool.metering import spool_file
 from finpool.metering.errors import SpoolCorrupt, SpoolUnavailable, SpoolUnusable
-from finpool.metering.record_schemas import Intent, encode
+from finpool.metering.record_schemas import encode
 from finpool.metering.spool import Spool
 from finpool.metering.spool_file import FILE_NAME
 
 LARGEST_SQLITE_INTEGER = 2**63 - 1
-INTENT = Intent(
-    request_id="req_1",
-    tenant_id="bank-a",
-    project_id="main",
-    key_id="key",
-    model_id="m",
-    weights_sha256="0" * 64,
-    price_version="v",
-    currency="CNY",
-    input_picos=3,
-    cached_input_picos=1,
-    output_picos=5,
-    policy_version=1,
-    lease_ids=("lease",),
-    streamed=False,
-    started_at="2026-01-01T00:00:00+00:00",
-)
-
 
 OPEN_MANY = """
 import pathlib, sys

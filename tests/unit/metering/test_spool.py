@@ -5,29 +5,12 @@ import sqlite3
 from dataclasses import replace
 
 import pytest
+from sample_intent import INTENT
 
 from finpool.metering import spool_file
 from finpool.metering.errors import SpoolCorrupt, SpoolUnavailable
-from finpool.metering.record_schemas import Intent, Outcome, RecordKind, Settlement, decode_settlement
+from finpool.metering.record_schemas import Outcome, RecordKind, Settlement, decode_settlement
 from finpool.metering.spool import Spool
-
-INTENT = Intent(
-    request_id="req_1",
-    tenant_id="bank-a",
-    project_id="main",
-    key_id="key",
-    model_id="m",
-    weights_sha256="0" * 64,
-    price_version="v",
-    currency="CNY",
-    input_picos=3,
-    cached_input_picos=1,
-    output_picos=5,
-    policy_version=1,
-    lease_ids=("lease",),
-    streamed=False,
-    started_at="2026-01-01T00:00:00+00:00",
-)
 
 
 def settlement(intent=INTENT, outcome=Outcome.COMPLETED):
