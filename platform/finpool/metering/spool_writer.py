@@ -52,6 +52,7 @@ class SpoolWriter:
         self._directory = directory
         self._bytes_max = bytes_max
         self._identity = spool_file.identity(directory)
+        self._page_bytes = self._pragma("page_size")
         self._full = False
         self._failing = False
         self._lost: str | None = None
@@ -161,11 +162,10 @@ class SpoolWriter:
             futures[0].get_loop().call_soon_threadsafe(_resolve, futures, error if failed else None)
 
     def _bytes_used(self) -> int:
-        pages, free, size = (
-            int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
-            for name in ("page_count", "freelist_count", "page_size")
-        )
-        return (pages - free) * size
+        return (self._pragma("page_count") - self._pragma("freelist_count")) * self._page_bytes
+
+    def _pragma(self, name: str) -> int:
+        return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
 def _write_all(connection: sqlite3.Connection, writes: list[Write | Rows]) -> None:
