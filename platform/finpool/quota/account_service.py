@@ -22,7 +22,6 @@ async def account_view(session: AsyncSession, tenant_id: TenantId) -> AccountVie
 
     What is spent is rounded up to whole micros, and posted + pending never shows more than their exact sum rounded up.
     """
-    account = (await session.execute(select(Account).filter_by(tenant_id=tenant_id))).scalar_one_or_none()
     order = (col(QuotaLimit.set_by), col(QuotaLimit.scope), col(QuotaLimit.scope_id))
     limits = select(QuotaLimit).filter_by(tenant_id=tenant_id).order_by(*order)
     limited = [
@@ -30,14 +29,12 @@ async def account_view(session: AsyncSession, tenant_id: TenantId) -> AccountVie
         for row in (await session.execute(limits)).scalars()
         for period, micros in limits_of_row(row).budgets()
     ]
+    paid_in = BudgetKey(operator_limit(tenant_id), Period.PREPAID)
+    at = now()
+    account, budgets = await _account_and_budgets(session, tenant_id, [key for key, _ in limited] + [paid_in], at)
     prepaid = account is not None and account.payment == Payment.PREPAID
     if account is not None and prepaid:
-        limited.append((BudgetKey(operator_limit(tenant_id), Period.PREPAID), account.funded_picos // PICOS_PER_MICRO))
-    at = now()
-    # Of periods that are over only what leases still hold is told, and there are more of them every day.
-    told = (col(Budget.pending_picos) > 0) | col(Budget.budget_id).in_([budget_id(key, at) for key, _ in limited])
-    found = (await session.execute(select(Budget).where(col(Budget.tenant_id) == tenant_id, told))).scalars()
-    budgets = {each.budget_id: each for each in found}
+        limited.append((paid_in, account.funded_picos // PICOS_PER_MICRO))
     held = max((budget.pending_picos for budget in budgets.values()), default=0)
     posted_picos = account.posted_picos if account is not None else 0
     posted = to_micros_ceiling(posted_picos)
@@ -49,6 +46,24 @@ async def account_view(session: AsyncSession, tenant_id: TenantId) -> AccountVie
         pending_micros=to_micros_ceiling(posted_picos + held) - posted,
         budgets=[_budget_view(key, micros, budgets, at) for key, micros in limited],
     )
+
+
+async def _account_and_budgets(
+    session: AsyncSession, tenant_id: TenantId, keys: Sequence[BudgetKey], at: datetime
+) -> tuple[Account | None, dict[str, Budget]]:
+    """Read an account and its budgets in one statement: read apart, usage posted meanwhile would be in one only.
+
+    Of periods that are over only what leases still hold is told, and there are more of them every day.
+    """
+    told = (col(Budget.pending_picos) > 0) | col(Budget.budget_id).in_([budget_id(key, at) for key in keys])
+    of_account = (col(Budget.tenant_id) == col(Account.tenant_id)) & told
+    query = select(Account, Budget).outerjoin(Budget, of_account).where(col(Account.tenant_id) == tenant_id)
+    account, budgets = None, dict[str, Budget]()
+    for row in (await session.execute(query)).all():
+        account, budget = row.Account, row.Budget
+        if budget is not None:
+            budgets[budget.budget_id] = budget
+    return account, budgets
 
 
 def _budget_view(key: BudgetKey, limit_micros: int, budgets: Mapping[str, Budget], at: datetime) -> BudgetView:

@@ -37,6 +37,8 @@ class Clock:
     async def advance(self, seconds: float) -> None:
         self.seconds += seconds
         async with self._database("inference").across_tenants() as session:
+            # Replicas that are asking just now hold their account, and then change their shares in whatever order.
+            await session.execute(text("SELECT 1 FROM account ORDER BY tenant_id FOR UPDATE"))
             older = text("UPDATE rate_share SET expires_at = expires_at - make_interval(secs => :seconds)")
             await session.execute(older, {"seconds": seconds})
 

@@ -148,3 +148,25 @@ async def test_a_cost_above_what_the_lease_held_is_posted_once_and_no_part_of_it
     await replica.return_everything()
     account = await pool.account()
     assert (account.posted_micros, account.pending_micros) == (55, 0)
+
+
+async def test_an_account_shows_the_same_amount_as_its_budget_while_usage_is_posted(pool):
+    await pool.add_bank()
+    replica = await pool.add_replica()
+    await spend(replica, 10 * MICRO, 0)
+    await replica.renewed()
+
+    async def spend_again_and_again():
+        for _ in range(60):
+            await spend(replica, MICRO, MICRO)
+            await replica.record()
+
+    posting = asyncio.create_task(spend_again_and_again())
+    seen = set()
+    while not posting.done():
+        account = await pool.account()
+        (budget,) = account.budgets
+        assert account.posted_micros == budget.posted_micros
+        seen.add(account.posted_micros)
+    await posting
+    assert len(seen) > 2
