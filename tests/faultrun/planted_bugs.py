@@ -239,8 +239,8 @@ def dispatched_twice() -> None:
     """A request is sent to the engine again without being asked to."""
 
     async def again(self: Backends, *args: Any) -> Any:
-        response = await send(self, *args)
+        exchange = await send(self, *args)
         (await send(self, *args)).close()
-        return response
+        return exchange
 
     send = _put(Backends, "_send", again)

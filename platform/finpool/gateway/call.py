@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
 
@@ -58,10 +57,10 @@ class Call:
         self._backends = backends
         self._counter = counter
         self._open_calls = open_calls
-        self._stack = AsyncExitStack()
         self._reservation: Reservation | None = None
         self._intent: Intent | None = None
-        self._opening: asyncio.Future[EngineStream] | None = None
+        self._stream: EngineStream | None = None
+        self._has_turn = False
         self._resolved = False
         self._resolving: asyncio.Future[None] | None = None
         self._marked_at = monotonic_seconds()
@@ -85,19 +84,19 @@ class Call:
     ) -> None:
         await self._resolve(error)
 
-    async def chunks(self) -> AsyncIterator[list[dict[str, Any]]]:
-        """Yield the choices of each chunk as the engine sends it, keeping count on the way."""
-        assert self._opening is not None  # noqa: S101 - entering has awaited it.
-        async for chunk in self._opening.result():
-            if chunk.usage is not None:
-                self._count(chunk.usage)
-            if chunk.data.get("choices"):
-                yield chunk.data["choices"]
+    async def chunks(self) -> AsyncIterator[list[list[dict[str, Any]]]]:
+        """Yield the choices of the chunks that the engine's answer brings at a time, keeping count on the way."""
+        assert self._stream is not None  # noqa: S101 - entering has asked for it.
+        async for chunks in self._stream:
+            if chunks.usage is not None:
+                self._count(chunks.usage)
+            if chunks.choices:
+                yield chunks.choices
 
     @property
     def more_is_here(self) -> bool:
-        """Tell whether the next part has arrived already, so that both may be sent at once."""
-        return self._opening is not None and self._opening.result().more_is_here
+        """Tell whether the next part, or the end, has arrived already, so that both may be sent at once."""
+        return self._stream is not None and self._stream.more_is_here
 
     async def complete(self) -> None:
         """Settle an answer that is whole; durable when this returns, so call it before the last byte is sent."""
@@ -136,11 +135,11 @@ class Call:
         except SpoolUnavailable:
             self._intent = None  # The spool did not take it, so there is nothing to take out of it again.
             raise
-        await self._stack.enter_async_context(self._queue.slot(self._admitted.actor.tenant))
-        answer = self._backends.chat(self._admitted.model, self._admitted.engine_body, self._admitted.request_id)
-        # Shielded: a client that leaves now has had its prompt computed, and the first chunk will say how long it was.
-        self._opening = asyncio.ensure_future(self._stack.enter_async_context(answer))
-        await asyncio.shield(self._opening)
+        await self._queue.enter(self._admitted.actor.tenant)
+        self._has_turn = True
+        model, body = self._admitted.model, self._admitted.engine_body
+        self._stream = await self._backends.chat(model, body, self._admitted.request_id)
+        await self._stream.begun()
 
     def _count(self, usage: TokenUsage) -> None:
         self._queue.charge(
@@ -157,7 +156,7 @@ class Call:
     async def _resolve(self, error: BaseException | None) -> None:
         """Resolve after leaving: what the engine computed is settled, what it never saw is forgotten."""
         self._counts_as_request = isinstance(error, EngineRefused)
-        if self._opening is None or isinstance(error, EngineUnavailable | EngineRefused):
+        if self._stream is None or isinstance(error, EngineUnavailable | EngineRefused):
             await self._finish(None)
         elif error is None or isinstance(error, asyncio.CancelledError | GeneratorExit):
             await self._finish(Outcome.ABORTED)
@@ -175,7 +174,10 @@ class Call:
     async def _put_on_record(self, outcome: Outcome | None) -> None:
         if outcome is Outcome.ABORTED and self.usage is _NOTHING:
             outcome = await self._hear_first_usage()
-        await self._stack.aclose()
+        if self._stream is not None:
+            self._stream.close()
+        if self._has_turn:
+            self._queue.leave()
         telemetry.end_chat_span(self._span, outcome or "refused", self.usage.input_tokens, self.usage.output_tokens)
         try:
             await self._record(outcome)
@@ -192,12 +194,13 @@ class Call:
         Returns how the request ended: not at all if the engine never took it. Without a word in time what was used
         stays zero, flagged as estimated: nothing is charged that no engine reported.
         """
-        assert self._opening is not None  # noqa: S101 - only a dispatched request is aborted.
+        assert self._stream is not None  # noqa: S101 - only a dispatched request is aborted.
         try:
             async with asyncio.timeout(FIRST_USAGE_SECONDS_MAX):
-                async for chunk in await self._opening:
-                    if chunk.usage is not None:
-                        self._count(chunk.usage)
+                await self._stream.begun()
+                async for chunks in self._stream:
+                    if chunks.usage is not None:
+                        self._count(chunks.usage)
                         return Outcome.ABORTED
         except (EngineUnavailable, EngineRefused):
             return None

@@ -69,8 +69,9 @@ class WholeAnswer(Answer):
     async def _serve(self, send: Send) -> None:
         assembler = Assembler()
         async with self._call as call:
-            async for choices in call.chunks():
-                assembler.add(choices)
+            async for chunks in call.chunks():
+                for choices in chunks:
+                    assembler.add(choices)
             await call.complete()
             body = self._renderer.completion(assembler.choices(), call.usage)
             await self._start(send, "application/json", len(body))
@@ -85,11 +86,11 @@ class StreamedAnswer(Answer):
             await self._start(send, "text/event-stream; charset=utf-8")
             unsent = bytearray()
             try:
-                async for choices in call.chunks():
-                    unsent += self._renderer.chunk(choices)
-                    if call.more_is_here:
-                        continue
-                    await asyncio.sleep(0)  # The others get their turn, and meanwhile more may arrive.
+                async for chunks in call.chunks():
+                    for choices in chunks:
+                        unsent += self._renderer.chunk(choices)
+                    if not call.more_is_here:
+                        await asyncio.sleep(0)  # The others get their turn, and meanwhile more may arrive.
                     if not call.more_is_here:
                         await _send_part(send, bytes(unsent))
                         unsent.clear()

@@ -6,8 +6,6 @@ service it got; a tenant that comes back after a pause is lifted to the others, 
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from finpool.gateway.errors import QueueRefusal
 from finpool.kernel.ids import TenantId
@@ -29,22 +27,13 @@ class FairQueue:
         self._waiting: dict[TenantId, deque[_Waiter]] = {}
         self._last_departed = 0
 
-    @asynccontextmanager
-    async def slot(self, tenant_id: TenantId) -> AsyncIterator[None]:
-        """Wait for a turn and hold it; raises `QueueRefusal` if the tenant's queue is full or the wait too long."""
-        await self._enter(tenant_id)
-        try:
-            yield
-        finally:
-            self._in_flight -= 1
-            self._dispatch()
-
     def charge(self, tenant_id: TenantId, *, input_tokens: int, output_tokens: int) -> None:
         """Count service as it is given."""
         cost = INPUT_WEIGHT * input_tokens + OUTPUT_WEIGHT * output_tokens
         self._counters[tenant_id] = self._counters.get(tenant_id, 0) + cost
 
-    async def _enter(self, tenant_id: TenantId) -> None:
+    async def enter(self, tenant_id: TenantId) -> None:
+        """Wait for a turn, to be ended by `leave`; raises `QueueRefusal` for a full queue or too long a wait."""
         queue = self._waiting.get(tenant_id)
         if queue is None:
             self._lift(tenant_id)
@@ -60,16 +49,19 @@ class FairQueue:
             async with asyncio.timeout(self._wait_seconds_max):
                 await turn
         except BaseException as error:
-            self._leave(tenant_id, turn)
+            self._give_up(tenant_id, turn)
             if isinstance(error, TimeoutError):
                 raise QueueRefusal(f"The model was busy for {self._wait_seconds_max:g} seconds.") from error
             raise
 
-    def _leave(self, tenant_id: TenantId, turn: _Waiter) -> None:
+    def leave(self) -> None:
+        """End a turn."""
+        self._in_flight -= 1
+        self._dispatch()
+
+    def _give_up(self, tenant_id: TenantId, turn: _Waiter) -> None:
         if turn.done() and not turn.cancelled():
-            # The turn came in the same moment in which its owner left.
-            self._in_flight -= 1
-            self._dispatch()
+            self.leave()  # The turn came in the same moment in which its owner left.
             return
         queue = self._waiting.get(tenant_id)
         if queue is not None and turn in queue:

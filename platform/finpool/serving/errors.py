@@ -3,6 +3,10 @@
 from finpool.kernel.errors import DomainError, InvalidRequest, Unavailable
 
 
+class ConnectionBroken(Exception):
+    """A backend ended the connection before its answer was whole, or does not speak HTTP/1.1."""
+
+
 class EngineUnavailable(Unavailable):
     """The engine cannot be reached, is starting or is full, and has computed nothing: trying again is safe."""
 

@@ -8,25 +8,32 @@ from finpool.catalogue.schemas import TokenUsage
 
 
 @dataclass(frozen=True, slots=True)
-class EngineChunk:
-    """One `chat.completion.chunk` as the engine sent it, `usage` removed, and the count up to it.
+class EngineChunks:
+    """The `chat.completion.chunk`s that arrived together: the `choices` of each, in order, where it has any.
 
-    The last chunk of an answer has `choices: []` and the exact usage. `usage` is None where the engine said nothing.
+    `usage` is the engine's running count after the last of them, None where it said nothing; the last of an answer is
+    exact.
     """
 
-    data: dict[str, Any]
+    choices: list[list[dict[str, Any]]]
     usage: TokenUsage | None
 
 
 class EngineStream(Protocol):
-    """The chunks of one answer; iterating raises `EngineFailed` if the engine breaks it off."""
+    """An answer that an engine was asked for. Whoever waits for it may give up and wait again: nothing is lost."""
 
-    def __aiter__(self) -> AsyncIterator[EngineChunk]:
-        """Iterate over the chunks."""
+    async def begun(self) -> None:
+        """Wait until it begins; raises `EngineRefused`, `EngineUnavailable` or `EngineFailed` if it does not."""
+
+    def __aiter__(self) -> AsyncIterator[EngineChunks]:
+        """Iterate over the chunks; raises `EngineFailed` if the engine breaks off."""
 
     @property
     def more_is_here(self) -> bool:
-        """Tell whether the next chunk has arrived already: what arrived together may be passed on together."""
+        """Tell whether more, or the end, has arrived already: what arrived together may be passed on together."""
+
+    def close(self) -> None:
+        """Take no more; the engine stops generating."""
 
 
 @dataclass(slots=True)

@@ -1,67 +1,56 @@
 """The gateway's side of the engines: one HTTP stream to a backend per request."""
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Mapping
 from typing import Any
 
-import aiohttp
 import orjson
 
 from finpool.catalogue.schemas import Model
 from finpool.kernel.ids import RequestId
 from finpool.kernel.settings import Settings
-from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
+from finpool.serving.connections import Connections
+from finpool.serving.errors import EngineFailed, EngineUnavailable
+from finpool.serving.exchange import Exchange
+from finpool.serving.reading import read_body, refusal, status_of
 from finpool.serving.schemas import EngineStream
 from finpool.serving.stream import ChunkStream
 
-CONNECTIONS_MAX = 4096
-"""Connections of one process to its backends; the fair queue bounds requests well below it."""
-
-ERROR_BODY_BYTES_MAX = 65_536
 STREAM_OPTIONS = {"include_usage": True, "continuous_usage_stats": True}
-STATUSES_BEFORE_DISPATCH = frozenset({404, 429, 502, 503, 504})
-"""What Serve's proxy answers while an application is missing, starting or full."""
 
 
 class Backends:
     """Where models are served. One instance per process; it owns the process's connections to engines."""
 
     def __init__(self, settings: Settings) -> None:
-        self._base_url = settings.serve_base_url
         self._start_timeout_seconds = settings.engine_start_timeout_seconds
         self._read_timeout_seconds = settings.engine_read_timeout_seconds
         self._settings = settings
-        self._session: aiohttp.ClientSession | None = None
+        self._connections: Connections | None = None
 
     async def start(self) -> None:
-        """Read the engine token and open the session; raise `ConfigurationError` without a token."""
+        """Read the engine token; raise `ConfigurationError` without one, or for an address that is none."""
         token = self._settings.secret("engine_token").decode()
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, limit_per_host=CONNECTIONS_MAX),
-            headers={"authorization": f"Bearer {token}"},
-            timeout=aiohttp.ClientTimeout(total=None),
-            # An environment's proxy must never see what goes from the gateway to an engine.
-            trust_env=False,
-        )
+        self._connections = Connections(self._settings.serve_base_url, token)
 
     async def close(self) -> None:
         """Close every connection; requests that are still running are aborted."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._connections is not None:
+            self._connections.close()
+            self._connections = None
 
-    def chat(
-        self, model: Model, body: Mapping[str, Any], request_id: RequestId
-    ) -> AbstractAsyncContextManager[EngineStream]:
-        """Send a chat completion to the engine of `model` and yield its chunks.
+    async def chat(self, model: Model, body: Mapping[str, Any], request_id: RequestId) -> EngineStream:
+        """Send a chat completion to the engine of `model`; returns its answer, which has not begun yet.
 
-        `body` is OpenAI's request, already validated. Entering raises `EngineRefused`, `EngineUnavailable` or
-        `EngineFailed` if the engine does not begin to answer; iterating raises `EngineFailed` if it breaks off.
-        Leaving early closes the connection, and the engine stops generating.
+        `body` is OpenAI's request, already validated. Raises `EngineUnavailable` if the engine cannot be reached: then,
+        and if this is cancelled, nothing was sent. The stream has to be closed. Closing it early closes the connection,
+        and the engine stops generating.
         """
-        payload = {**body, "model": model.id, "stream": True, "stream_options": STREAM_OPTIONS}
-        return self._stream(self._url(model, "/v1/chat/completions"), orjson.dumps(payload), request_id)
+        payload = orjson.dumps({**body, "model": model.id, "stream": True, "stream_options": STREAM_OPTIONS})
+        return ChunkStream(
+            await self._send(_path(model, "/v1/chat/completions"), payload, request_id),
+            begin_seconds_max=self._start_timeout_seconds,
+            read_seconds_max=self._read_timeout_seconds,
+        )
 
     async def count_input_tokens(self, model: Model, body: Mapping[str, Any], request_id: RequestId) -> int:
         """Return exactly how many input tokens `body` is, by the model's own tokenizer.
@@ -69,71 +58,44 @@ class Backends:
         Raises `EngineRefused`, `EngineUnavailable` or `EngineFailed`. Costs the engine some milliseconds.
         """
         payload = orjson.dumps({**body, "model": model.id})
-        response = await self._send(self._url(model, "/tokenize"), payload, request_id)
+        exchange = await self._send(_path(model, "/tokenize"), payload, request_id)
         try:
-            if response.status != 200:
-                raise await _refusal(response)
-            return int(orjson.loads(await response.read())["count"])
-        except (ValueError, LookupError, TypeError, aiohttp.ClientError) as error:
+            status, answer = await status_of(exchange, self._start_timeout_seconds), bytearray()
+            await read_body(exchange, answer, self._read_timeout_seconds)
+            if status != 200:
+                raise refusal(status, exchange.content_type, bytes(answer))
+            return int(orjson.loads(answer)["count"])
+        except (ValueError, LookupError, TypeError) as error:
             raise EngineFailed("The model could not count the tokens of the request.") from error
         finally:
-            response.close()
+            exchange.close()
 
     async def ready(self, model: Model) -> bool:
         """Tell whether the engine of `model` generates tokens now; it may take as long as an engine may start."""
+        exchange: Exchange | None = None
         try:
-            async with asyncio.timeout(self._start_timeout_seconds):
-                async with self._open_session.get(self._url(model, "/health")) as response:
-                    return response.status == 200
-        except (TimeoutError, aiohttp.ClientError):
+            exchange = await self._open_connections.get(_path(model, "/health"), self._start_timeout_seconds)
+            return await status_of(exchange, self._start_timeout_seconds) == 200
+        except (EngineUnavailable, EngineFailed, OSError):
             return False
+        finally:
+            if exchange is not None:
+                exchange.finish()
 
     @property
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
+    def _open_connections(self) -> Connections:
+        if self._connections is None:
             raise RuntimeError("the backends were used before start() or after close()")
-        return self._session
+        return self._connections
 
-    def _url(self, model: Model, path: str) -> str:
-        return f"{self._base_url}/engines/{model.id}{path}"
-
-    @asynccontextmanager
-    async def _stream(self, url: str, payload: bytes, request_id: RequestId) -> AsyncIterator[EngineStream]:
-        response = await self._send(url, payload, request_id)
+    async def _send(self, path: str, payload: bytes, request_id: RequestId) -> Exchange:
         try:
-            if response.status != 200:
-                raise await _refusal(response)
-            yield ChunkStream(response.content, self._read_timeout_seconds)
-        finally:
-            # A response that was read to its end has given its connection back already, and this does nothing.
-            response.close()
-
-    async def _send(self, url: str, payload: bytes, request_id: RequestId) -> aiohttp.ClientResponse:
-        """Return the response once its status is known."""
-        headers = {"content-type": "application/json", "x-request-id": request_id}
-        try:
-            async with asyncio.timeout(self._start_timeout_seconds):
-                return await self._open_session.post(url, data=payload, headers=headers, allow_redirects=False)
+            return await self._open_connections.post(path, payload, request_id, self._start_timeout_seconds)
         except TimeoutError as error:
             raise EngineUnavailable("The model did not begin to answer in time.") from error
-        except aiohttp.ClientConnectorError as error:
+        except OSError as error:
             raise EngineUnavailable("The model cannot be reached at the moment.") from error
-        except aiohttp.ClientError as error:  # It was reached, and may have computed something before it broke.
-            raise EngineFailed("The connection to the model broke.") from error
 
 
-async def _refusal(response: aiohttp.ClientResponse) -> EngineRefused | EngineUnavailable | EngineFailed:
-    """Return the error that stands for an answer other than 200.
-
-    Engines report in JSON. What is not JSON comes from Serve's proxy, which says 500 also where it found no engine.
-    """
-    if response.status in STATUSES_BEFORE_DISPATCH or response.content_type != "application/json":
-        return EngineUnavailable("The model is not available at the moment.")
-    try:
-        reported = orjson.loads(await response.content.read(ERROR_BODY_BYTES_MAX))["error"]
-        message, code, param = str(reported["message"]), reported.get("code"), reported.get("param")
-    except (ValueError, LookupError, TypeError, AttributeError, aiohttp.ClientError):
-        return EngineFailed("The model failed to answer.")
-    if response.status == 400:
-        return EngineRefused(message, code=code, param=param)
-    return EngineFailed("The model failed to answer.")
+def _path(model: Model, path: str) -> str:
+    return f"/engines/{model.id}{path}"

@@ -1,87 +1,107 @@
 """Reading an engine's answer: bytes in, chunks and running counts out."""
 
-import asyncio
-from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
-import aiohttp
 import orjson
 
 from finpool.catalogue.schemas import TokenUsage
+from finpool.kernel.clock import monotonic_seconds
 from finpool.serving.errors import EngineFailed
-from finpool.serving.schemas import EngineChunk
+from finpool.serving.exchange import Exchange
+from finpool.serving.reading import read, read_body, refusal, status_of
+from finpool.serving.schemas import EngineChunks
 from finpool.serving.sse import EventDecoder
 
 END_OF_STREAM = b"[DONE]"
 
 
-class ChunkStream(AsyncIterator[EngineChunk]):
+class ChunkStream(AsyncIterator[EngineChunks]):
     """The chunks of one answer. It ends with the engine's `[DONE]`; any other end raises `EngineFailed`."""
 
-    __slots__ = ("_content", "_decoder", "_done", "_pending", "_read_timeout_seconds")
+    __slots__ = ("_begin_by", "_decoder", "_done", "_exchange", "_failure", "_read_seconds_max", "_refusal")
 
-    def __init__(self, content: aiohttp.StreamReader, read_timeout_seconds: float) -> None:
-        self._content = content
-        self._read_timeout_seconds = read_timeout_seconds
+    def __init__(self, exchange: Exchange, *, begin_seconds_max: float, read_seconds_max: float) -> None:
+        self._exchange = exchange
+        self._begin_by = monotonic_seconds() + begin_seconds_max
+        self._read_seconds_max = read_seconds_max
         self._decoder = EventDecoder()
-        self._pending: deque[bytes] = deque()
+        self._refusal = bytearray()
+        self._failure: EngineFailed | None = None
         self._done = False
 
     def __aiter__(self) -> Self:
         return self
 
+    async def begun(self) -> None:
+        """Wait until the engine begins to answer; raises what it failed with."""
+        status = await status_of(self._exchange, self._begin_by - monotonic_seconds())
+        if status != 200:
+            await read_body(self._exchange, self._refusal, self._read_seconds_max)
+            raise refusal(status, self._exchange.content_type, bytes(self._refusal))
+
     @property
     def more_is_here(self) -> bool:
-        """Tell whether the next chunk has arrived already: what arrived together may be passed on together."""
-        if not self._pending and self._content.exception() is None:
-            self._pending.extend(self._decoder.feed(self._content.read_nowait()))
-        return bool(self._pending) and self._pending[0] != END_OF_STREAM
+        """Tell whether more has arrived already."""
+        return self._done or self._failure is not None or self._exchange.more_is_here
 
-    async def __anext__(self) -> EngineChunk:
-        """Return the next chunk; raise `EngineFailed` for an error event, a pause too long or a broken stream."""
-        if self._done:
-            raise StopAsyncIteration
-        while not self._pending:
-            received = await self._read()
+    async def __anext__(self) -> EngineChunks:
+        """Return what arrived; raises `EngineFailed` for an error event, a pause too long or a broken stream."""
+        while True:
+            if self._failure is not None:
+                raise self._failure
+            if self._done:
+                raise StopAsyncIteration
+            received = await read(self._exchange, self._read_seconds_max)
             if not received:
                 raise EngineFailed("The model broke off its answer.")
-            self._pending.extend(self._decoder.feed(received))
-        event = self._pending.popleft()
-        if event == END_OF_STREAM:
-            self._done = True
-            await self._read_to_end()
-            raise StopAsyncIteration
-        return parse_chunk(event)
+            chunks = self._parse(self._decoder.feed(received))
+            if chunks.choices or chunks.usage is not None:
+                return chunks
 
-    async def _read(self) -> bytes:
+    def close(self) -> None:
+        """Take no more; the engine stops generating if it had not ended."""
+        if self._done:
+            self._exchange.finish()
+        else:
+            self._exchange.close()
+
+    def _parse(self, events: list[bytes]) -> EngineChunks:
+        """Return what the events hold; what comes before a failure is returned, and the failure is raised next."""
+        choices: list[list[dict[str, Any]]] = []
+        usage, reported = None, None
         try:
-            async with asyncio.timeout(self._read_timeout_seconds):
-                return await self._content.readany()
-        except TimeoutError as error:
-            raise EngineFailed("The model stopped answering.") from error
-        except aiohttp.ClientError as error:
-            raise EngineFailed("The connection to the model broke.") from error
+            for event in events:
+                if event == END_OF_STREAM:
+                    self._done = True
+                    break
+                data = parse_chunk(event)
+                if data["choices"]:
+                    choices.append(data["choices"])
+                if data.get("usage") is not None:
+                    reported = data["usage"]
+        except EngineFailed as failure:
+            self._failure = failure
+        try:
+            # Counts only grow, so the last of them says all.
+            usage = None if reported is None else usage_of(reported)
+        except EngineFailed as failure:
+            self._failure = failure
+        return EngineChunks(choices, usage)
 
-    async def _read_to_end(self) -> None:
-        """Read what is left of the body, because only then can the connection serve another request."""
-        while not self._content.at_eof():
-            await self._read()
 
-
-def parse_chunk(event: bytes) -> EngineChunk:
+def parse_chunk(event: bytes) -> dict[str, Any]:
     """Return the chunk that an event carries; raise `EngineFailed` for the engine's error or for anything else."""
     try:
         data = orjson.loads(event)
     except orjson.JSONDecodeError as error:
         raise EngineFailed("The model sent something that is not JSON.") from error
-    if not isinstance(data, dict) or not isinstance(data.get("choices"), list):
+    if type(data) is not dict or type(data.get("choices")) is not list:
         raise EngineFailed("The model failed while it was answering.")
-    reported = data.pop("usage", None)
-    return EngineChunk(data=data, usage=None if reported is None else _usage(reported))
+    return data
 
 
-def _usage(reported: dict[str, Any]) -> TokenUsage:
+def usage_of(reported: Any) -> TokenUsage:
     """Read OpenAI's usage object; an engine that reports nonsense is an error, never an estimate."""
     try:
         details = reported.get("prompt_tokens_details") or {}

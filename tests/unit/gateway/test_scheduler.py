@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from contextlib import asynccontextmanager
 
 import pytest
 from hypothesis import given, settings
@@ -18,8 +19,17 @@ def make(in_flight_max=1, waiting_max=1000, wait_seconds_max=30.0):
     return FairQueue(in_flight_max, waiting_max=waiting_max, wait_seconds_max=wait_seconds_max)
 
 
+@asynccontextmanager
+async def turn(queue, tenant_id):
+    await queue.enter(tenant_id)
+    try:
+        yield
+    finally:
+        queue.leave()
+
+
 async def serve(queue, tenant_id, served, tokens=10):
-    async with queue.slot(tenant_id):
+    async with turn(queue, tenant_id):
         served.append(tenant_id)
         await asyncio.sleep(0)
         queue.charge(tenant_id, input_tokens=0, output_tokens=tokens)
@@ -56,7 +66,7 @@ async def test_a_pause_saves_up_no_claim():
 
 async def test_a_full_queue_and_a_long_wait_are_refused():
     queue = make(waiting_max=1, wait_seconds_max=0.02)
-    async with queue.slot(A):
+    async with turn(queue, A):
         waiting = asyncio.create_task(serve(queue, A, []))
         await asyncio.sleep(0)
         with pytest.raises(QueueRefusal, match="waiting"):
@@ -76,7 +86,7 @@ def test_whoever_leaves_every_slot_comes_back(arrivals, in_flight_max):
 
         async def one(tenant_id, ticks):
             nonlocal in_flight, most
-            async with queue.slot(TenantId(tenant_id)):
+            async with turn(queue, TenantId(tenant_id)):
                 in_flight += 1
                 most = max(most, in_flight)
                 try:

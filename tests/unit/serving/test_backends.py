@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from finpool.catalogue.service import Catalogue, default_directory
 from finpool.kernel.ids import RequestId
 from finpool.kernel.settings import Settings
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
+from finpool.serving.schemas import EngineChunks
 from finpool.serving.service import Backends
 
 TOKEN = "e" * 40
@@ -23,6 +25,7 @@ USAGE = {
     "total_tokens": 11,
     "prompt_tokens_details": {"cached_tokens": 4},
 }
+USED = TokenUsage(input_tokens=9, cached_input_tokens=4, output_tokens=2)
 CHUNK = {"id": "c", "choices": [{"index": 0, "delta": {"content": "Hé"}, "finish_reason": None}], "usage": USAGE}
 LAST = {"id": "c", "choices": [], "usage": USAGE}
 BODY = {"messages": [{"role": "user", "content": "Hello"}]}
@@ -110,18 +113,59 @@ def refused(status: int, body: Any, content_type: str = "application/json") -> A
     return answer
 
 
-async def ask(backends: Backends, model: Model) -> list[tuple[dict[str, Any], TokenUsage | None]]:
-    async with backends.chat(model, BODY, RequestId("req_1")) as chunks:
-        return [(chunk.data, chunk.usage) async for chunk in chunks]
+async def ask(backends: Backends, model: Model) -> list[EngineChunks]:
+    stream = await backends.chat(model, BODY, RequestId("req_1"))
+    with closing(stream):
+        await stream.begun()
+        return [chunks async for chunks in stream]
 
 
 async def test_chunks_come_as_sent_with_their_usage_apart(backends: Backends, engine: FakeEngine, model: Model) -> None:
     engine.answer = streamed(event(CHUNK), event({**CHUNK, "usage": None}), event(LAST), b"data: [DONE]\n\n")
     received = await ask(backends, model)
-    usage = TokenUsage(input_tokens=9, cached_input_tokens=4, output_tokens=2)
-    assert [usage for _, usage in received] == [usage, None, usage]
-    assert received[0][0] == {"id": "c", "choices": CHUNK["choices"]}
-    assert received[-1][0] == {"id": "c", "choices": []}
+    assert [choices for chunks in received for choices in chunks.choices] == [CHUNK["choices"], CHUNK["choices"]]
+    assert received[-1].usage == USED
+
+
+async def test_what_arrived_together_is_told_together_and_before_the_failure_behind_it(
+    backends: Backends, engine: FakeEngine, model: Model
+) -> None:
+    error = event({"error": {"message": "broken"}})
+    engine.answer = streamed(event({**CHUNK, "usage": {**USAGE, "completion_tokens": 1}}) + event(CHUNK) + error)
+    stream = await backends.chat(model, BODY, RequestId("req_1"))
+    with closing(stream):
+        await stream.begun()
+        chunks = await anext(aiter(stream))
+        assert (chunks.choices, chunks.usage) == ([CHUNK["choices"]] * 2, USED)
+        assert stream.more_is_here
+        with pytest.raises(EngineFailed):
+            await anext(aiter(stream))
+
+
+async def test_a_caller_that_gave_up_waiting_may_wait_again_and_loses_nothing(
+    backends: Backends, engine: FakeEngine, model: Model
+) -> None:
+    async def slowly(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.1)
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await asyncio.sleep(0.1)
+        await response.write(event(CHUNK) + b"data: [DONE]\n\n")
+        return response
+
+    engine.answer = slowly
+    stream = await backends.chat(model, BODY, RequestId("req_1"))
+    with closing(stream):
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.02):
+                    await stream.begun()
+        await stream.begun()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.02):
+                await anext(aiter(stream))
+        assert [chunks.usage async for chunks in stream] == [USED]
+    assert len(engine.bodies) == 1
 
 
 async def test_the_engine_is_told_to_stream_and_to_count_and_who_asks(
@@ -150,8 +194,10 @@ async def test_a_connection_serves_the_next_request(backends: Backends, engine: 
 
 async def test_leaving_early_closes_the_connection(backends: Backends, engine: FakeEngine, model: Model) -> None:
     engine.answer = streamed(event(CHUNK), pause_seconds=30)
-    async with backends.chat(model, BODY, RequestId("req_1")) as chunks:
-        await anext(chunks)
+    stream = await backends.chat(model, BODY, RequestId("req_1"))
+    await stream.begun()
+    await anext(aiter(stream))
+    stream.close()
     async with asyncio.timeout(5):
         await engine.left.wait()
 
