@@ -129,12 +129,20 @@ async def restart_postgres(world: World, replica: Replica) -> None:
 
 async def raise_limit(world: World, replica: Replica) -> None:
     """Give a tenant some more to spend, so that the edge of its budget is reached again and again."""
+    await _change_limits(world, world.chance.randint(1_000, 20_000))
+
+
+async def lower_limit(world: World, replica: Replica) -> None:
+    """Take some of a tenant's budgets away, also what it has spent and leased already."""
+    await _change_limits(world, -world.chance.randint(1_000, 10_000))
+
+
+async def _change_limits(world: World, by_micros: int) -> None:
     async with world.database_restarting:
         tenant_id = world.chance.choice(sorted({limit[0] for limit in world.budgets}))
-        more_micros = world.chance.randint(1_000, 20_000)
         for limit in world.budgets:
             if limit[0] == tenant_id:
-                world.budgets[limit] += more_micros
+                world.budgets[limit] = max(1, world.budgets[limit] + by_micros)
                 await world.sector.limit(limit, world.budgets[limit])
 
 
@@ -158,7 +166,8 @@ FAULTS: dict[Fault, float] = {
     break_engine_line: 3,
     break_engine: 1,
     restart_postgres: 1,
-    raise_limit: 5,
+    raise_limit: 6,
+    lower_limit: 3,
     issue_invoice: 2,
 }
 

@@ -60,6 +60,11 @@ _SHARED = """
 """
 
 
+def _is_over(row: asyncpg.Record) -> bool:
+    """Tell whether a budget has spent and holds more than its limit is now."""
+    return row["limit_micros"] is not None and row["held_picos"] > row["limit_micros"] * MICROS
+
+
 @contextmanager
 def own_postgres() -> Iterator[tuple[Path, dict[str, str]]]:
     """Run a Postgres that the run may stop; yield its home and its URLs by role."""
@@ -90,10 +95,16 @@ def start_postgres_again(home: Path) -> None:
 
 @dataclass
 class Sector:
-    """The operators' side of a running sector. `url`: the operator's role, on a line without faults."""
+    """The operators' side of a running sector. `url`: the operator's role, on a line without faults.
+
+    `ceilings`: what budgets held in picos when they were lowered below it, by tenant and budget; from there it may only
+    become less.
+    """
 
     url: str
     over: list[str] = field(default_factory=list)
+    ceilings: dict[tuple[str, str], int] = field(default_factory=dict)
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     samples: int = 0
 
     async def connect(self) -> asyncpg.Connection:
@@ -116,14 +127,21 @@ class Sector:
         return key.key_id, secret
 
     async def limit(self, limit: Limit, amount: int) -> None:
-        """Set one limit, as an operator does."""
+        """Set one limit, as an operator does; what a lowered budget holds beyond it is noted in the same moment."""
         tenant_id, scope, scope_id, column = limit
         connection = await self.connect()
         try:
-            async with connection.transaction():
+            async with self.changing, connection.transaction():
                 account = "INSERT INTO account (tenant_id, posted_picos, updated_at) VALUES ($1, 0, now())"
                 await connection.execute(f"{account} ON CONFLICT DO NOTHING", tenant_id)
+                # Whoever grants a lease holds the account, so nothing is granted between the look and the commit.
+                await connection.execute("SELECT 1 FROM account WHERE tenant_id = $1 FOR UPDATE", tenant_id)
                 await connection.execute(_SET_LIMIT.format(column=column), tenant_id, scope, scope_id, amount)
+                for row in await connection.fetch(_HELD):
+                    if row["tenant_id"] == tenant_id and _is_over(row):
+                        key = (tenant_id, row["budget_id"])
+                        held_picos = int(row["held_picos"])
+                        self.ceilings[key] = min(held_picos, self.ceilings.get(key, held_picos))
         finally:
             await connection.close()
 
@@ -144,12 +162,21 @@ class Sector:
     async def look(self, connection: asyncpg.Connection) -> None:
         """Note each budget that has spent and holds more than its limit, and each rate of which more is shared out."""
         self.samples += 1
-        for row in await connection.fetch(_HELD):
-            if row["limit_micros"] is not None and row["held_picos"] > row["limit_micros"] * MICROS:
-                self.over.append(f"{row['tenant_id']}: {row['budget_id']} {row['held_picos']} > {row['limit_micros']}")
+        async with self.changing:
+            await self._look_at_budgets(connection)
         for row in await connection.fetch(_SHARED):
             if row["limit_amount"] is not None and row["amount"] > row["limit_amount"]:
                 self.over.append(f"{row['tenant_id']}: shares of {row['limit_id']} {row['rate']} are {row['amount']}")
+
+    async def _look_at_budgets(self, connection: asyncpg.Connection) -> None:
+        for row in await connection.fetch(_HELD):
+            key, held_picos = (row["tenant_id"], row["budget_id"]), int(row["held_picos"])
+            if not _is_over(row):
+                self.ceilings.pop(key, None)
+            elif held_picos > self.ceilings.get(key, 0):
+                self.over.append(f"{row['tenant_id']}: {row['budget_id']} {held_picos} > {row['limit_micros']}")
+            else:
+                self.ceilings[key] = held_picos
 
     async def invoice(self, tenant_id: str, month: str) -> None:
         """Draft the invoice of everything up to the end of a month that is over, and issue it."""

@@ -31,20 +31,21 @@ QUESTION = [{"role": "user", "content": "Tell me about Paris."}]
 
 async def ask(backends: Backends, model: Model, **fields: Any) -> list[EngineChunks]:
     body = {"messages": QUESTION, "max_tokens": 24, **fields}
-    stream = await backends.chat(model, body, RequestId("req_test"))
-    with closing(stream):
+    with closing(await backends.chat(model, body, RequestId("req_test"))) as stream:
         await stream.begun()
         return [chunks async for chunks in stream]
 
 
+def choices_of(chunks: list[EngineChunks]) -> list[dict[str, Any]]:
+    return [choice for each in chunks for choices in each.choices for choice in choices]
+
+
 def text_of(chunks: list[EngineChunks], index: int = 0) -> str:
-    choices = [choice for each in chunks for choices in each.choices for choice in choices]
-    return "".join(choice["delta"].get("content") or "" for choice in choices if choice["index"] == index)
+    return "".join(each["delta"].get("content") or "" for each in choices_of(chunks) if each["index"] == index)
 
 
 def finish_reasons(chunks: list[EngineChunks]) -> list[str]:
-    choices = [choice for each in chunks for choices in each.choices for choice in choices]
-    return [choice["finish_reason"] for choice in choices if choice["finish_reason"]]
+    return [choice["finish_reason"] for choice in choices_of(chunks) if choice["finish_reason"]]
 
 
 async def status_of(url: str, method: str = "GET") -> int:
@@ -57,8 +58,7 @@ async def test_an_answer_is_real_text_with_usage_that_grows_to_the_engines_own_c
 ) -> None:
     before = await pool.usage()
     chunks = await ask(backends, model, ignore_eos=True)
-    after = await pool.usage()
-    running = [chunk.usage for chunk in chunks]
+    after, running = await pool.usage(), [each.usage for each in chunks]
     assert text_of(chunks).strip()
     assert finish_reasons(chunks) == ["length"]
     assert all(usage is not None for usage in running)
@@ -67,8 +67,7 @@ async def test_an_answer_is_real_text_with_usage_that_grows_to_the_engines_own_c
     assert counts[0] < counts[len(counts) // 2] < counts[-1] == 24
     final = running[-1]
     assert final is not None
-    assert final.input_tokens > 0
-    assert final.cached_input_tokens == 0
+    assert (final.input_tokens > 0, final.cached_input_tokens) == (True, 0)
     assert after["input_tokens"] - before["input_tokens"] == final.input_tokens
     assert after["output_tokens"] - before["output_tokens"] == final.output_tokens
     assert after["requests"] - before["requests"] == 1
@@ -92,8 +91,7 @@ async def test_the_tokenizer_counts_what_the_engine_will_report(backends: Backen
 async def test_a_caller_that_leaves_stops_the_generation(pool: Any, backends: Backends, model: Model) -> None:
     before = await pool.usage()
     body = {"messages": QUESTION, "max_tokens": 1000, "ignore_eos": True}
-    stream = await backends.chat(model, body, RequestId("req_test"))
-    with closing(stream):
+    with closing(await backends.chat(model, body, RequestId("req_test"))) as stream:
         await stream.begun()
         async for chunks in stream:
             if chunks.usage is not None and chunks.usage.output_tokens >= 3:
@@ -112,8 +110,7 @@ async def test_a_caller_that_leaves_stops_the_generation(pool: Any, backends: Ba
 async def test_two_choices_share_their_prompt_and_add_up(pool: Any, backends: Backends, model: Model) -> None:
     one = await ask(backends, model, ignore_eos=True)
     two = await ask(backends, model, ignore_eos=True, n=2)
-    assert one[-1].usage is not None
-    assert two[-1].usage is not None
+    assert one[-1].usage is not None and two[-1].usage is not None  # noqa: PT018 - for the types.
     assert two[-1].usage.input_tokens == one[-1].usage.input_tokens
     assert two[-1].usage.output_tokens == 48
     assert text_of(two, 0).strip()

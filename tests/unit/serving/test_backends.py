@@ -1,16 +1,15 @@
 """The gateway's side of an engine, against a server that behaves and misbehaves on command."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import web
+from scripted_engine import CHUNK, LAST, USAGE, USED, Answer, FakeEngine, event, refused, streamed
 
-from finpool.catalogue.schemas import Model, TokenUsage
+from finpool.catalogue.schemas import Model
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.kernel.ids import RequestId
 from finpool.kernel.settings import Settings
@@ -19,40 +18,7 @@ from finpool.serving.schemas import EngineChunks
 from finpool.serving.service import Backends
 
 TOKEN = "e" * 40
-USAGE = {
-    "prompt_tokens": 9,
-    "completion_tokens": 2,
-    "total_tokens": 11,
-    "prompt_tokens_details": {"cached_tokens": 4},
-}
-USED = TokenUsage(input_tokens=9, cached_input_tokens=4, output_tokens=2)
-CHUNK = {"id": "c", "choices": [{"index": 0, "delta": {"content": "Hé"}, "finish_reason": None}], "usage": USAGE}
-LAST = {"id": "c", "choices": [], "usage": USAGE}
 BODY = {"messages": [{"role": "user", "content": "Hello"}]}
-
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class FakeEngine:
-    """An HTTP server whose answer a test sets; it keeps what it was sent."""
-
-    def __init__(self) -> None:
-        self.answer: Answer | None = None
-        self.bodies: list[Any] = []
-        self.headers: list[Any] = []
-        self.connections: set[Any] = set()
-        self.left = asyncio.Event()
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        self.bodies.append(await request.json() if request.can_read_body else None)
-        self.headers.append(request.headers)
-        self.connections.add(request.transport)
-        assert self.answer is not None
-        try:
-            return await self.answer(request)
-        except (asyncio.CancelledError, ConnectionResetError):
-            self.left.set()
-            raise
 
 
 @pytest.fixture
@@ -87,30 +53,6 @@ async def backends(engine: FakeEngine, tmp_path: Path) -> AsyncIterator[Backends
     yield backends
     await backends.close()
     await runner.cleanup()
-
-
-def event(data: Any) -> bytes:
-    return b"data: " + json.dumps(data).encode() + b"\n\n"
-
-
-def streamed(*parts: bytes, pause_seconds: float = 0) -> Answer:
-    async def answer(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
-        await response.prepare(request)
-        for part in parts:
-            await response.write(part)
-        await asyncio.sleep(pause_seconds)
-        return response
-
-    return answer
-
-
-def refused(status: int, body: Any, content_type: str = "application/json") -> Answer:
-    async def answer(request: web.Request) -> web.StreamResponse:
-        text = body if isinstance(body, str) else json.dumps(body)
-        return web.Response(status=status, text=text, content_type=content_type)
-
-    return answer
 
 
 async def ask(backends: Backends, model: Model) -> list[EngineChunks]:
