@@ -87,3 +87,10 @@ def test_every_make_target_that_the_makefile_offers_is_explained() -> None:
     assert phony is not None
     explained = re.findall(r"^([a-z-]+):.*## ", makefile, flags=re.MULTILINE)
     assert sorted(explained) == sorted(phony[1].split())
+
+
+def test_every_test_that_a_guarantee_names_exists() -> None:
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", (DOCS / "guarantees.md").read_text())
+    assert len(named) >= 22
+    for path, name in named:
+        assert re.search(rf"def {name}\(", (ROOT / "tests" / path).read_text()), f"{path}::{name}"

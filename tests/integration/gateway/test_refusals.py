@@ -152,3 +152,13 @@ async def test_without_an_id_of_the_clients_the_answer_and_the_header_name_the_s
     assert body["id"] == headers["x-request-id"].replace("req_", "chatcmpl-")
     _, again, headers = await post(bank, key, GOOD, **{"x-request-id": "trace-7"})
     assert (headers["x-request-id"], again["id"] == body["id"]) == ("trace-7", False)
+
+
+async def test_a_model_that_fails_is_replaced_by_no_other_and_asked_once(bank, key):
+    for status in (429, 500, 503):
+        bank.engine.bodies.clear()
+        bank.engine.refuse_with = status
+        answered, _, _ = await post(bank, key, GOOD)
+        assert answered >= 500
+        assert [body["model"] for body in bank.engine.bodies] == [MODEL]
+    assert (await bank.settled("bank-a")).posted_micros == 0
