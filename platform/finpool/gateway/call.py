@@ -85,13 +85,12 @@ class Call:
         await self._resolve(error)
 
     async def chunks(self) -> AsyncIterator[list[list[dict[str, Any]]]]:
-        """Yield the choices of the chunks that the engine's answer brings at a time, keeping count on the way."""
+        """Yield the choices of the chunks that one read brings, maybe of none, keeping count on the way."""
         assert self._stream is not None  # noqa: S101 - entering has asked for it.
         async for chunks in self._stream:
             if chunks.usage is not None:
                 self._count(chunks.usage)
-            if chunks.choices:
-                yield chunks.choices
+            yield chunks.choices
 
     @property
     def more_is_here(self) -> bool:

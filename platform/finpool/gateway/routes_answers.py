@@ -84,14 +84,15 @@ class StreamedAnswer(Answer):
     async def _serve(self, send: Send) -> None:
         async with self._call as call:
             await self._start(send, "text/event-stream; charset=utf-8")
-            unsent = bytearray()
+            unsent, goes_along = bytearray(), False
             try:
                 async for chunks in call.chunks():
                     for choices in chunks:
                         unsent += self._renderer.chunk(choices)
-                    if not call.more_is_here:
-                        await asyncio.sleep(0)  # The others get their turn, and meanwhile more may arrive.
-                    if not call.more_is_here:
+                    if not goes_along:
+                        await asyncio.sleep(0)  # The others get their turn; what arrives meanwhile goes along, once.
+                    goes_along = call.more_is_here
+                    if unsent and not goes_along:
                         await _send_part(send, bytes(unsent))
                         unsent.clear()
                 await call.complete()

@@ -65,6 +65,8 @@ class Connections:
             _, connection = await loop.create_connection(
                 lambda: Connection(self._on_free, self._on_lost), self._host, self._port, ssl=self._ssl
             )
+        if not connection.usable:
+            raise ConnectionResetError("the backend closed the connection at once")
         self._open.add(connection)
         return connection
 

@@ -9,7 +9,7 @@ from finpool.catalogue.schemas import TokenUsage
 
 @dataclass(frozen=True, slots=True)
 class EngineChunks:
-    """The `chat.completion.chunk`s that arrived together: the `choices` of each, in order, where it has any.
+    """The `chat.completion.chunk`s that arrived together, maybe none: the `choices` of each that has any, in order.
 
     `usage` is the engine's running count after the last of them, None where it said nothing; the last of an answer is
     exact.

@@ -46,18 +46,15 @@ class ChunkStream(AsyncIterator[EngineChunks]):
         return self._done or self._failure is not None or self._exchange.more_is_here
 
     async def __anext__(self) -> EngineChunks:
-        """Return what arrived; raises `EngineFailed` for an error event, a pause too long or a broken stream."""
-        while True:
-            if self._failure is not None:
-                raise self._failure
-            if self._done:
-                raise StopAsyncIteration
-            received = await read(self._exchange, self._read_seconds_max)
-            if not received:
-                raise EngineFailed("The model broke off its answer.")
-            chunks = self._parse(self._decoder.feed(received))
-            if chunks.choices or chunks.usage is not None:
-                return chunks
+        """Return what one read brought; raises `EngineFailed` for an error event, too long a pause, a broken stream."""
+        if self._failure is not None:
+            raise self._failure
+        if self._done:
+            raise StopAsyncIteration
+        received = await read(self._exchange, self._read_seconds_max)
+        if not received:
+            raise EngineFailed("The model broke off its answer.")
+        return self._parse(self._decoder.feed(received))
 
     def close(self) -> None:
         """Take no more; the engine stops generating if it had not ended."""

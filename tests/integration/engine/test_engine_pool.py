@@ -33,7 +33,7 @@ async def ask(backends: Backends, model: Model, **fields: Any) -> list[EngineChu
     body = {"messages": QUESTION, "max_tokens": 24, **fields}
     with closing(await backends.chat(model, body, RequestId("req_test"))) as stream:
         await stream.begun()
-        return [chunks async for chunks in stream]
+        return [chunks async for chunks in stream if chunks.choices or chunks.usage]
 
 
 def choices_of(chunks: list[EngineChunks]) -> list[dict[str, Any]]:
