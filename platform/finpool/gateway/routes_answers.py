@@ -89,7 +89,7 @@ class StreamedAnswer(Answer):
                 async for chunks in call.chunks():
                     for choices in chunks:
                         unsent += self._renderer.chunk(choices)
-                    if not goes_along:
+                    if not (goes_along or call.more_is_here):
                         await asyncio.sleep(0)  # The others get their turn; what arrives meanwhile goes along, once.
                     goes_along = call.more_is_here
                     if unsent and not goes_along:
