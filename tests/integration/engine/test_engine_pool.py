@@ -111,8 +111,7 @@ async def test_two_choices_share_their_prompt_and_add_up(pool: Any, backends: Ba
     one = await ask(backends, model, ignore_eos=True)
     two = await ask(backends, model, ignore_eos=True, n=2)
     assert one[-1].usage is not None and two[-1].usage is not None  # noqa: PT018 - for the types.
-    assert two[-1].usage.input_tokens == one[-1].usage.input_tokens
-    assert two[-1].usage.output_tokens == 48
+    assert (two[-1].usage.input_tokens, two[-1].usage.output_tokens) == (one[-1].usage.input_tokens, 48)
     assert text_of(two, 0).strip()
     assert text_of(two, 1).strip()
     assert finish_reasons(two) == ["length", "length"]
@@ -126,8 +125,9 @@ async def test_an_answer_follows_its_schema(backends: Backends, model: Model) ->
         "additionalProperties": False,
     }
     response_format = {"type": "json_schema", "json_schema": {"name": "city", "strict": True, "schema": schema}}
-    chunks = await ask(backends, model, response_format=response_format, max_tokens=64)
-    assert json.loads(text_of(chunks))["city"] in {"Paris", "Rome"}
+    # Greedily: the grammar allows white space, and a small model that draws lots may go on with it to the end.
+    answer = text_of(await ask(backends, model, response_format=response_format, max_tokens=64, temperature=0))
+    assert json.loads(answer)["city"] in {"Paris", "Rome"}
 
 
 async def test_a_schema_that_the_engine_cannot_use_is_refused_in_our_words(
