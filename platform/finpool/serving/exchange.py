@@ -180,6 +180,7 @@ class Connection(asyncio.Protocol):
             self._part(None)
             # What was answered before it was whole would go on being sent ahead of the next request.
             if self._keep and not self._transport.is_closing() and not self._transport.get_write_buffer_size():
+                self.resume()  # The end may have come with what filled the buffer.
                 self._on_free(self)
                 return
         if self._exchange is None:

@@ -72,15 +72,19 @@ class Backends:
 
     async def ready(self, model: Model) -> bool:
         """Tell whether the engine of `model` generates tokens now; it may take as long as an engine may start."""
-        exchange: Exchange | None = None
         try:
             exchange = await self._open_connections.get(_path(model, "/health"), self._start_timeout_seconds)
-            return await status_of(exchange, self._start_timeout_seconds) == 200
-        except (EngineUnavailable, EngineFailed, OSError):
+        except OSError:
+            return False
+        try:
+            ready = await status_of(exchange, self._start_timeout_seconds) == 200
+            exchange.finish()
+            return ready
+        except (EngineUnavailable, EngineFailed):
             return False
         finally:
-            if exchange is not None:
-                exchange.finish()
+            if exchange.status is None:
+                exchange.close()  # Nobody waits for this answer any more, so the engine need not either.
 
     @property
     def _open_connections(self) -> Connections:

@@ -1,4 +1,4 @@
-"""A backend behind TLS, such as another party's engine: its certificate must be one that this machine trusts."""
+"""Addresses of backends; behind TLS, such as another party's, the certificate must be one that this machine trusts."""
 
 import asyncio
 import datetime as dt
@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from finpool.kernel.errors import ConfigurationError
 from finpool.serving.connections import Connections
 
 SECONDS_MAX = 5.0
@@ -78,3 +79,14 @@ async def test_a_backend_is_asked_only_if_its_certificate_is_trusted_and_its_own
         with pytest.raises(ssl.SSLCertVerificationError):
             await trusting.get("/health", SECONDS_MAX)
     trusting.close()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:80", "ftp://127.0.0.1", "http://", "unix:///x"])
+async def test_what_is_no_address_of_a_backend_is_refused(address: str) -> None:
+    with pytest.raises(ConfigurationError, match="not the http or https address"):
+        Connections(address, "token")
+
+
+async def test_a_token_that_would_add_a_header_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="printable"):
+        Connections("http://127.0.0.1", "token\r\nx-other: 1")
