@@ -1,6 +1,7 @@
 """A real pool for the tests of this folder: apps/pool in a process and a home of its own."""
 
 import asyncio
+import json
 import os
 import secrets
 import signal
@@ -12,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import psutil
@@ -21,6 +23,7 @@ from finpool.catalogue.schemas import Model
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.kernel.settings import Settings
 from finpool.serving.service import Backends
+from finpool.serving.sse import EventDecoder
 
 READY_SECONDS_MAX = 240
 STOP_SECONDS_MAX = 90
@@ -44,6 +47,15 @@ class Pool:
         async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as answer:
             usage: dict[str, int] = await answer.json()
             return usage
+
+    async def chunks(self, **fields: Any) -> list[dict[str, Any]]:
+        """Return every chunk of an answer, each for itself as the engine sent it."""
+        headers = {"authorization": f"Bearer {self.token}"}
+        url = f"{self.engine_url}/v1/chat/completions"
+        async with aiohttp.ClientSession() as session, session.post(url, headers=headers, json=fields) as answer:
+            *events, end = EventDecoder().feed(await answer.read())
+        assert end == b"[DONE]"
+        return [json.loads(event) for event in events]
 
     async def settled_usage(self) -> dict[str, int]:
         """Return the engine's counts once it has left every generation: then they cannot move any more."""

@@ -20,12 +20,8 @@ from finpool.serving.errors import EngineRefused
 from finpool.serving.schemas import EngineChunks
 from finpool.serving.service import Backends
 
-SERVE_INTERNAL_METHODS = (
-    "HandleRequest",
-    "HandleRequestStreaming",
-    "HandleRequestWithRejection",
-    "HandleRequestWithRejectionStreaming",
-)
+_KINDS = ("", "Streaming", "WithRejection", "WithRejectionStreaming")
+SERVE_INTERNAL_METHODS = tuple(f"HandleRequest{kind}" for kind in _KINDS)
 QUESTION = [{"role": "user", "content": "Tell me about Paris."}]
 
 
@@ -71,6 +67,9 @@ async def test_an_answer_is_real_text_with_usage_that_grows_to_the_engines_own_c
     assert after["input_tokens"] - before["input_tokens"] == final.input_tokens
     assert after["output_tokens"] - before["output_tokens"] == final.output_tokens
     assert after["requests"] - before["requests"] == 1
+    each = await pool.chunks(model=model.id, messages=QUESTION, max_tokens=24, ignore_eos=True)
+    written = [chunk["usage"]["completion_tokens"] for chunk in each]
+    assert (written[0], written[-2:], each[-1]["choices"]) == (0, [24, 24], [])
 
 
 async def test_the_same_prompt_again_is_computed_again(backends: Backends, model: Model) -> None:
