@@ -75,6 +75,10 @@ def pool_environment(settings: Settings, directory: Path) -> dict[str, str]:
         "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1",
         # Serve would keep a replica for 30 seconds after its last request.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+        # Serve kills a HAProxy that is not ready after three checks of 5 seconds each, and the start fails with it: too
+        # little for a machine that is busy. Serve itself gives up after 60 seconds.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+        "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": "60",
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(serve_port(settings) + 1),
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "finpool.serving.routes_guard:port_guards",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(_haproxy_launcher(directory)),

@@ -1,6 +1,7 @@
 """What keeps Ray and its HAProxy to themselves on one machine."""
 
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,14 @@ def test_the_environment_names_the_token_file_and_never_the_token(tmp_path: Path
     assert environment["RAY_AUTH_TOKEN_PATH"] == str(secrets / "ray_token")
     assert Path(environment["FINPOOL_HOME"]).is_absolute()
     assert not any("t" * 40 in value or "r" * 40 in value for value in environment.values())
+
+
+def test_every_variable_for_serve_is_one_that_this_version_of_serve_reads(tmp_path: Path) -> None:
+    environment = pool_environment(Settings(home=tmp_path), tmp_path)
+    ray = find_spec("ray")
+    assert ray
+    assert ray.origin
+    sources = (Path(ray.origin).parent / "serve" / "_private").glob("*.py")
+    read = "".join(each.read_text(encoding="utf-8") for each in sources)
+    unknown = {name for name in environment if name.startswith("RAY_SERVE_") and f'"{name}"' not in read}
+    assert not unknown
