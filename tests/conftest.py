@@ -14,6 +14,8 @@ from finpool.apps.migrate import migrate
 from finpool.kernel.database import Database
 from finpool.kernel.settings import Settings
 
+pytest_plugins = ("installation",)
+
 TENANT_TABLES = (
     "audit_entry, audit_outbox, usage_record, spool_position, lease, account, api_key, platform_token,"
     " quota_limit, budget, rate_share, replica_run, transfer, usage_adjustment,"

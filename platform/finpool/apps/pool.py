@@ -37,7 +37,7 @@ def main() -> int:
     try:
         for name in ("engine_token", RAY_TOKEN):
             settings.secret(name)
-        models = Catalogue.load(settings.catalogue_dir or default_directory()).all()
+        models = Catalogue.load(settings.catalogue_dir or default_directory()).with_engines()
         for model in models:
             ensure_weights(model, settings, log.info)
         _require_free_port(serve_port(settings))

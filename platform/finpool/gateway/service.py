@@ -10,6 +10,7 @@ from finpool.catalogue.price_schemas import Tier
 from finpool.catalogue.schemas import Model
 from finpool.catalogue.service import Catalogue
 from finpool.gateway.admission import Admitted
+from finpool.gateway.cache_salts import CacheSalts
 from finpool.gateway.call import Call
 from finpool.gateway.errors import InvalidValue, UnsupportedParameter
 from finpool.gateway.open_calls import OpenCalls
@@ -56,6 +57,7 @@ class Gateway:
         self._quota = quota
         self._metering = metering
         self._backends = backends
+        self._salts = CacheSalts(settings.secret("engine_token"))
         self._counter = PromptCounter(backends)
         self._queues = {
             model.id: FairQueue(
@@ -63,19 +65,20 @@ class Gateway:
                 waiting_max=settings.queue_requests_max,
                 wait_seconds_max=settings.queue_timeout_seconds,
             )
-            for model in catalogue.all()
+            for model in catalogue.with_engines()
         }
         self._open_calls = OpenCalls()
         self.started_at = int(time.time())
 
     def models(self, actor: Actor) -> list[Model]:
         """Return the models the actor may use."""
-        return [self._catalogue.get(model_id) for model_id in self._policy.models_for(actor)]
+        allowed = (self._catalogue.get(model_id) for model_id in self._policy.models_for(actor))
+        return [model for model in allowed if model.open_to(actor.tenant)]
 
     def model(self, actor: Actor, model_id: str) -> Model:
         """Return one model; `ModelNotFound` hides those the actor may not use."""
         model = self._catalogue.get(model_id)
-        if not self._policy.may_use(actor, ModelId(model_id)):
+        if not model.open_to(actor.tenant) or not self._policy.may_use(actor, ModelId(model_id)):
             raise ModelNotFound(model_id)
         return model
 
@@ -106,7 +109,7 @@ class Gateway:
             quote=self._prices.quote(actor.tenant, model, request.tier, now()),
             policy_version=self._policy.version(actor.tenant),
             streamed=bool(request.stream),
-            engine_body=request.engine_body(output_tokens),
+            engine_body={**request.engine_body(output_tokens), "cache_salt": self._salts.of(actor.tenant, model)},
             input_tokens_bound=min(input_bytes, model.context_tokens) * request.choices,
             output_tokens_bound=output_tokens * request.choices,
         )
@@ -117,7 +120,7 @@ class Gateway:
             admitted,
             quota=self._quota,
             metering=self._metering,
-            queue=self._queues[admitted.model.id],
+            queue=self._queues[admitted.model.engine_id],
             backends=self._backends,
             counter=self._counter,
             open_calls=self._open_calls,

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict
 from ray import serve
 from ray.serve import Application
 
+from finpool.catalogue.engine_schemas import VllmEngine
 from finpool.catalogue.schemas import Model
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.catalogue.weights_service import ensure_weights
@@ -48,6 +49,11 @@ def build_app(args: ApplicationArgs) -> Application:
     """Return the application that serves one model; raise `ModelNotFound` for an id that is not in the catalogue."""
     settings = Settings()
     model = _model(settings, args.model_id)
+    if isinstance(model.engine, VllmEngine):
+        # Only machines that run vLLM have it, and importing it takes seconds.
+        from finpool.serving.vllm_replica import build_vllm
+
+        return build_vllm(model, settings)
     deployment = serve.deployment(
         name="engine",
         num_replicas=1,

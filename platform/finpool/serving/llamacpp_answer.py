@@ -5,6 +5,7 @@ from typing import Any
 
 from finpool.catalogue.schemas import TokenUsage
 from finpool.serving.errors import EngineFailed, EngineRefused
+from finpool.serving.usage_object import usage_object
 
 CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
 
@@ -88,13 +89,3 @@ class Answer:
         if error.get("code") == 400:
             return self.refusal
         return EngineFailed("The model failed to answer.")
-
-
-def usage_object(usage: TokenUsage) -> dict[str, Any]:
-    """Return OpenAI's usage object."""
-    return {
-        "prompt_tokens": usage.input_tokens,
-        "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.input_tokens + usage.output_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_input_tokens},
-    }

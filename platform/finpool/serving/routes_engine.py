@@ -9,10 +9,11 @@ from typing import Any, Protocol
 import orjson
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import Receive, Scope, Send
 
 from finpool.kernel.errors import DomainError
-from finpool.serving.errors import EngineFailed, EngineRefused
+from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.routes_guard import TokenGuard
 from finpool.serving.schemas import Counters
 
@@ -77,6 +78,10 @@ def engine_app(engine: Engine, token: bytes) -> FastAPI:
     @app.get("/usage")
     async def usage() -> Response:
         return JSONResponse(asdict(engine.counters))
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return app
 
@@ -145,7 +150,8 @@ async def _send_event(send: Send, data: bytes) -> None:
 
 def _told(error: DomainError) -> DomainError:
     """Return what the gateway is told: refusals with their reasons, anything else without detail."""
-    return error if isinstance(error, EngineRefused) else EngineFailed("The model failed to answer.")
+    known = isinstance(error, EngineRefused | EngineUnavailable)
+    return error if known else EngineFailed("The model failed to answer.")
 
 
 def _rendered(error: DomainError) -> Response:

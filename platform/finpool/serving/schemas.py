@@ -47,4 +47,5 @@ class Counters:
     requests: int = 0
     aborted: int = 0
     input_tokens: int = 0
+    cached_input_tokens: int = 0
     output_tokens: int = 0

@@ -45,7 +45,7 @@ class Backends:
         and if this is cancelled, nothing was sent. The stream has to be closed. Closing it early closes the connection,
         and the engine stops generating.
         """
-        payload = orjson.dumps({**body, "model": model.id, "stream": True, "stream_options": STREAM_OPTIONS})
+        payload = orjson.dumps({**body, **_target(model), "stream": True, "stream_options": STREAM_OPTIONS})
         return ChunkStream(
             await self._send(_path(model, "/v1/chat/completions"), payload, request_id),
             begin_seconds_max=self._start_timeout_seconds,
@@ -57,7 +57,7 @@ class Backends:
 
         Raises `EngineRefused`, `EngineUnavailable` or `EngineFailed`. Costs the engine some milliseconds.
         """
-        payload = orjson.dumps({**body, "model": model.id})
+        payload = orjson.dumps({**body, **_target(model)})
         exchange = await self._send(_path(model, "/tokenize"), payload, request_id)
         try:
             status, answer = await status_of(exchange, self._start_timeout_seconds), bytearray()
@@ -102,4 +102,11 @@ class Backends:
 
 
 def _path(model: Model, path: str) -> str:
-    return f"/engines/{model.id}{path}"
+    return f"/engines/{model.engine_id}{path}"
+
+
+def _target(model: Model) -> dict[str, str]:
+    """Return how an engine is told which weights: an adapter by its content, so that a name never means another."""
+    if model.base is None:
+        return {"model": model.id}
+    return {"model": model.base, "adapter": model.weights_sha256}

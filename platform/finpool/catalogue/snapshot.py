@@ -1,0 +1,85 @@
+"""Models of several files: each is fetched, verified and put into place before any is used."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from finpool.catalogue.errors import WeightsUnavailable
+from finpool.catalogue.sources import fetch_from_hub
+from finpool.catalogue.verified import is_marked, mark, sha256_of
+from finpool.catalogue.weights_schemas import DirectoryWeights, HubWeights, RepositoryWeights, SnapshotWeights
+from finpool.kernel.settings import Settings
+
+SNAPSHOT_DIRECTORY = "snapshot"
+
+Progress = Callable[[str], None]
+
+
+def ensure_snapshot(
+    model_id: str, weights: SnapshotWeights, settings: Settings, directory: Path, progress: Progress
+) -> Path:
+    """Return the directory that holds exactly the declared files; `directory` keeps what is fetched and the marker.
+
+    Raises `WeightsUnavailable` if a file is missing, is another one, or is there without being declared: an engine
+    reads whatever it finds beside its weights, such as a chat template.
+    """
+    target = location(weights, directory)
+    if isinstance(weights, RepositoryWeights):
+        target.mkdir(exist_ok=True)
+        for name, sha256 in weights.files.items():
+            if not (target / name).is_file():
+                _fetch(model_id, weights, name, sha256, settings, target / name, progress)
+    _require_no_others(model_id, weights, target)
+    files = [target / name for name in weights.files]
+    if is_marked(directory, files):
+        return target
+    for file, sha256 in zip(files, weights.files.values(), strict=True):
+        progress(f"{model_id}: verifying {file.name}")
+        if sha256_of(file) != sha256:
+            raise WeightsUnavailable(
+                f"the weights of {model_id} are not what the catalogue says: the SHA-256 of {file} differs"
+            )
+    mark(directory, files)
+    return target
+
+
+def location(weights: SnapshotWeights, directory: Path) -> Path:
+    """Return where the files are, or will be once they are fetched."""
+    return Path(weights.path) if isinstance(weights, DirectoryWeights) else directory / SNAPSHOT_DIRECTORY
+
+
+def _require_no_others(model_id: str, weights: SnapshotWeights, target: Path) -> None:
+    if not target.is_dir():
+        raise WeightsUnavailable(f"the weights of {model_id} are not at {target}")
+    there = {str(each.relative_to(target)) for each in target.rglob("*") if not each.is_dir()}
+    if missing := sorted(weights.files.keys() - there):
+        raise WeightsUnavailable(f"the weights of {model_id} lack {', '.join(missing)} in {target}")
+    if others := sorted(there - weights.files.keys()):
+        raise WeightsUnavailable(
+            f"the weights of {model_id}: {target} holds what the catalogue does not declare: {', '.join(others)}"
+        )
+
+
+def _fetch(
+    model_id: str,
+    weights: RepositoryWeights,
+    name: str,
+    sha256: str,
+    settings: Settings,
+    target: Path,
+    progress: Progress,
+) -> None:
+    """Fetch one file aside and move it into place only when it is whole and the declared one."""
+    one = HubWeights(source="hub", repository=weights.repository, revision=weights.revision, file=name, sha256=sha256)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=settings.weights_path, prefix=".fetch-") as scratch:
+        partial = Path(scratch) / "weights"
+        fetch_from_hub(model_id, one, settings.hub_url, partial, progress)
+        if sha256_of(partial) != sha256:
+            raise WeightsUnavailable(
+                f"the weights of {model_id} are not what the catalogue says: the SHA-256 of {name} differs"
+            )
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(target)

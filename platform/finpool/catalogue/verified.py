@@ -1,0 +1,41 @@
+"""Which files on this machine were verified before: hashing them again would cost seconds at every start."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+MARKER = "verified.json"
+READ_BYTES = 4_194_304
+
+
+def is_marked(directory: Path, files: Sequence[Path]) -> bool:
+    """Tell whether these very files were marked as verified in `directory`."""
+    try:
+        marker = json.loads((directory / MARKER).read_text(encoding="utf-8"))
+        return bool(marker == _fingerprints(files))
+    except (OSError, ValueError):
+        return False
+
+
+def mark(directory: Path, files: Sequence[Path]) -> None:
+    """Remember in `directory` that these files, as they are now, were verified."""
+    temporary = directory / f".{MARKER}"
+    temporary.write_text(json.dumps(_fingerprints(files)), encoding="utf-8")
+    temporary.replace(directory / MARKER)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _fingerprints(files: Sequence[Path]) -> list[dict[str, str | int]]:
+    return [
+        {"file": str(file), "size_bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+        for file, status in ((each, each.stat()) for each in files)
+    ]

@@ -1,0 +1,117 @@
+"""A model of the catalogue as `ray.serve.llm` wants it told: the one place where options become the engine's."""
+
+from pathlib import Path
+from typing import Any
+
+from ray.serve.llm import LLMConfig
+
+from finpool.catalogue.engine_schemas import VllmEngine
+from finpool.catalogue.schemas import Model
+from finpool.kernel.settings import Settings
+from finpool.serving.overload import requests_ongoing_max, requests_queued_max
+
+TOP_LOGPROBS_MAX = 20
+_HEALTH_CHECK_SECONDS = 10
+
+_ENVIRONMENT = {
+    # Nothing is reported to anybody, nothing is fetched: weights are verified files on this node.
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    # At INFO, vLLM logs every ten seconds how much it did. Its errors stay.
+    "VLLM_LOGGING_LEVEL": "WARNING",
+}
+
+
+def llm_config(model: Model, weights: Path, settings: Settings) -> LLMConfig:
+    """Return the configuration that serves `model` from the files in `weights`.
+
+    Raises `ValueError` for what Ray or vLLM do not take, such as an accelerator that Ray does not know.
+    """
+    engine = _vllm(model)
+    return LLMConfig(
+        model_loading_config={"model_id": model.id, "model_source": str(weights)},
+        accelerator_type=engine.accelerator,
+        accelerator_config={"kind": "cpu" if engine.device == "cpu" else "gpu"},
+        placement_group_config={"bundles": _bundles(engine), "strategy": "PACK"},
+        engine_kwargs=_engine_options(model, engine),
+        deployment_config=_deployment_options(model, engine, settings),
+        callback_config={"callback_class": "finpool.serving.vllm_weights:WeightsInPlace"},
+        runtime_env={"env_vars": _environment(engine)},
+        # vLLM's own counters in the replica's process are what usage is compared with.
+        log_engine_metrics=False,
+    )
+
+
+def _vllm(model: Model) -> VllmEngine:
+    if not isinstance(model.engine, VllmEngine):
+        raise TypeError(f"{model.id} is not declared for vLLM")
+    return model.engine
+
+
+def _bundles(engine: VllmEngine) -> list[dict[str, float]]:
+    """Return what each of the engine's workers takes; Serve adds the replica's own cores to the first."""
+    if engine.device == "cpu":
+        return [{"CPU": engine.threads}]
+    return [{"GPU": engine.accelerator_percent / 100} for _ in range(engine.accelerators)]
+
+
+def _engine_options(model: Model, engine: VllmEngine) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "max_model_len": model.context_tokens,
+        "max_num_seqs": engine.slots,
+        "max_logprobs": TOP_LOGPROBS_MAX,
+        "dtype": engine.dtype,
+        "enforce_eager": engine.eager,
+        "tensor_parallel_size": engine.tensor_parallel,
+        "pipeline_parallel_size": engine.pipeline_parallel,
+        # No pickle is opened, no code of a model's authors is run.
+        "load_format": "safetensors",
+        "trust_remote_code": False,
+        # Each request has a salt of its tenant, so that a cache never tells one tenant what another asked.
+        "enable_prefix_caching": True,
+        "enable_prompt_tokens_details": True,
+        "enable_log_requests": False,
+        "disable_log_stats": False,
+    }
+    if engine.device == "cuda":
+        options["gpu_memory_utilization"] = engine.accelerator_memory_percent / 100
+    if engine.quantization is not None:
+        options["quantization"] = engine.quantization
+    if engine.tool_call_parser is not None:
+        options |= {"enable_auto_tool_choice": True, "tool_call_parser": engine.tool_call_parser}
+    if engine.reasoning_parser is not None:
+        options["reasoning_parser"] = engine.reasoning_parser
+    if engine.lora is not None:
+        options |= {"enable_lora": True, "max_loras": engine.lora.slots, "max_lora_rank": engine.lora.rank_max}
+    return options
+
+
+def _deployment_options(model: Model, engine: VllmEngine, settings: Settings) -> dict[str, Any]:
+    """Return Serve's options. By itself `ray.serve.llm` would let any number of requests wait inside the engine."""
+    return {
+        "autoscaling_config": {
+            "min_replicas": engine.replicas_min,
+            "max_replicas": engine.replicas_max,
+            "initial_replicas": engine.replicas_min,
+            "target_ongoing_requests": engine.slots,
+        },
+        "max_ongoing_requests": requests_ongoing_max(model),
+        "max_queued_requests": requests_queued_max(model),
+        "graceful_shutdown_timeout_s": settings.engine_drain_seconds,
+        "health_check_period_s": _HEALTH_CHECK_SECONDS,
+        "ray_actor_options": {"num_cpus": 0 if engine.device == "cpu" else engine.threads},
+    }
+
+
+def _environment(engine: VllmEngine) -> dict[str, str]:
+    if engine.device == "cuda":
+        return dict(_ENVIRONMENT)
+    return _ENVIRONMENT | {
+        "VLLM_TARGET_DEVICE": "cpu",
+        "VLLM_CPU_KVCACHE_SPACE": str(engine.kv_cache_gibibytes),
+        # Ray has shared out the cores already; vLLM would bind itself to some that it picks.
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": str(engine.threads),
+    }

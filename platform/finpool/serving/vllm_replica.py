@@ -1,0 +1,76 @@
+"""A replica of `ray.serve.llm` behind our routes: Ray places and starts vLLM, and only the gateway reaches it."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from ray import serve
+from ray.llm._internal.serve.core.configs.llm_config import DiskMultiplexConfig
+from ray.serve import Application
+from ray.serve.llm import LLMConfig, LLMServer, build_llm_deployment
+
+from finpool.catalogue.errors import WeightsUnavailable
+from finpool.catalogue.schemas import Model
+from finpool.catalogue.service import Catalogue, default_directory
+from finpool.catalogue.weights_service import ensure_weights, snapshot_location
+from finpool.kernel.logs import configure_logs, logger
+from finpool.kernel.settings import Settings
+from finpool.serving.errors import EngineFailed
+from finpool.serving.routes_engine import engine_app
+from finpool.serving.vllm import Vllm
+from finpool.serving.vllm_config import llm_config
+
+
+@serve.ingress()
+class VllmReplica(LLMServer):
+    """One vLLM engine. It reads catalogue, weights and token where it runs."""
+
+    async def __init__(self, llm_config: LLMConfig) -> None:  # type: ignore[misc]  # Serve awaits constructors.
+        self._settings = Settings()
+        configure_logs(self._settings.log_level, "engine")
+        self._log = logger("serving.vllm")
+        catalogue = Catalogue.load(self._settings.catalogue_dir or default_directory())
+        model = catalogue.get(llm_config.model_id)
+        self._token = self._settings.secret("engine_token")
+        await asyncio.to_thread(ensure_weights, model, self._settings, self._log.info)
+        await super().__init__(llm_config)
+        vllm_engine: Any = self.engine
+        adapters = await self._load(vllm_engine, catalogue.adapters_of(model.id))
+        self._vllm = Vllm(model, vllm_engine, vllm_engine._app_state.serving_tokenization, adapters)
+        # The first request takes seconds more than any other, so it is ours.
+        if not await self._vllm.healthy():
+            raise EngineFailed(f"The model {model.id} generated nothing when it was started.")
+
+    async def __serve_build_asgi_app__(self) -> Any:
+        """Return our routes in the place of vLLM's, which take salts, priorities and commands from anybody."""
+        return engine_app(self._vllm, self._token)
+
+    async def _load(self, vllm_engine: Any, adapters: Sequence[Model]) -> frozenset[str]:
+        """Load what can be loaded, each under its SHA-256: one tenant's broken adapter stops nobody else's model."""
+        loaded = set()
+        for number, adapter in enumerate(adapters, 1):
+            try:
+                directory = await asyncio.to_thread(ensure_weights, adapter, self._settings, self._log.info)
+                await vllm_engine.resolve_lora(
+                    DiskMultiplexConfig(
+                        model_id=adapter.weights_sha256,
+                        max_total_tokens=None,
+                        local_path=str(directory),
+                        lora_assigned_int_id=number,
+                    )
+                )
+            except (WeightsUnavailable, ValueError) as error:
+                self._log.error("an adapter cannot be served", model=adapter.id, reason=str(error))
+            else:
+                loaded.add(adapter.weights_sha256)
+        return frozenset(loaded)
+
+
+def build_vllm(model: Model, settings: Settings) -> Application:
+    """Return the application that serves `model` with vLLM."""
+    application: Application = build_llm_deployment(
+        llm_config(model, snapshot_location(model, settings), settings),
+        override_serve_options={"name": "engine"},
+        deployment_cls=VllmReplica,
+    )
+    return application

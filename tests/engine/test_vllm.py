@@ -1,0 +1,177 @@
+"""The platform on vLLM: the same engine as on GPUs, on CPU cores. `make test-vllm` runs this and the main job on it."""
+
+import asyncio
+import importlib.util
+import os
+import time
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+from installation import CATALOGUE_VARIABLE
+from prometheus_client.parser import text_string_to_metric_families
+from small_model import ADAPTERS, ADAPTERS_TENANT, MODEL
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("vllm") is None or CATALOGUE_VARIABLE not in os.environ,
+    reason="`make test-vllm` runs these",
+)
+
+QUESTION: list[Any] = [{"role": "user", "content": "What is a bank? Answer in one sentence."}]
+LONG: list[Any] = [{"role": "user", "content": "A bank takes deposits and gives loans. " * 40 + "What does it do?"}]
+GREEDY: dict[str, Any] = {"temperature": 0, "seed": 1}
+
+
+class Engine:
+    """vLLM's own counters, as it publishes them."""
+
+    def __init__(self, installation: Any) -> None:
+        self._url = f"http://127.0.0.1:{installation.port + 10}/engines/{MODEL}/metrics"
+        self._token = (installation.home / "secrets" / "engine_token").read_text().strip()
+
+    def count(self, name: str) -> int:
+        """Return the sum of a metric over its labels."""
+        request = urllib.request.Request(self._url, headers={"authorization": f"Bearer {self._token}"})
+        with urllib.request.urlopen(request, timeout=30) as response:
+            families = list(text_string_to_metric_families(response.read().decode()))
+        samples = [sample for family in families for sample in family.samples if sample.name == f"vllm:{name}"]
+        assert samples, name
+        return int(sum(sample.value for sample in samples))
+
+    def counts(self) -> dict[str, int]:
+        """Return what usage is compared with."""
+        return {name: self.count(f"{name}_total") for name in ("prompt_tokens", "generation_tokens")}
+
+    def await_idle(self) -> None:
+        """Wait until nothing is generated any more."""
+        deadline = time.monotonic() + 60
+        while self.count("num_requests_running") + self.count("num_requests_waiting"):
+            assert time.monotonic() < deadline, "vLLM goes on generating"
+            time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def engine(installation: Any) -> Engine:
+    """The engine of the running installation."""
+    return Engine(installation)
+
+
+@pytest.fixture(scope="module")
+def banks(installation: Any) -> Iterator[dict[str, openai.OpenAI]]:
+    """The demo banks' clients; bank B has a contract for everything that is shared or its own, as bank A has."""
+    installation.json("tenant", "change", ADAPTERS_TENANT, "--model", "*")
+    env = installation.demo_env
+    clients = {
+        name: openai.OpenAI(base_url=env["FINPOOL_BASE_URL"], api_key=env[f"BANK_{name}_KEY"], max_retries=3)
+        for name in ("A", "B")
+    }
+    deadline = time.monotonic() + 10
+    while len(list(clients["B"].models.list())) < 1 + len(ADAPTERS):
+        assert time.monotonic() < deadline, "the contract's change did not arrive"
+        time.sleep(0.1)
+    yield clients
+    for client in clients.values():
+        client.close()
+    installation.json("apply")
+
+
+def test_usage_is_vllms_own(engine: Engine, banks: dict[str, openai.OpenAI]) -> None:
+    engine.await_idle()
+    before = engine.counts()
+    plain = banks["A"].chat.completions.create(model=MODEL, messages=QUESTION, max_tokens=12)
+    stream = banks["A"].chat.completions.create(
+        model=MODEL, messages=QUESTION, max_tokens=9, stream=True, stream_options={"include_usage": True}
+    )
+    reported = [plain.usage, list(stream)[-1].usage]
+    after = engine.counts()
+    assert after["prompt_tokens"] - before["prompt_tokens"] == sum(each.prompt_tokens for each in reported if each)
+    assert after["generation_tokens"] - before["generation_tokens"] == sum(
+        each.completion_tokens for each in reported if each
+    )
+
+
+def test_a_client_that_leaves_stops_the_generation(engine: Engine, banks: dict[str, openai.OpenAI]) -> None:
+    engine.await_idle()
+    before = engine.counts()["generation_tokens"]
+    stream = banks["A"].chat.completions.create(
+        model=MODEL, messages=QUESTION, max_tokens=1000, stream=True, extra_body={"ignore_eos": True}
+    )
+    for number, _ in enumerate(stream):
+        if number == 5:
+            assert engine.count("num_requests_running") == 1
+            break
+    stream.close()
+    engine.await_idle()
+    assert 5 <= engine.counts()["generation_tokens"] - before < 1000
+
+
+def test_a_bank_finds_its_own_prompt_in_the_cache_and_never_another_banks(
+    engine: Engine, banks: dict[str, openai.OpenAI]
+) -> None:
+    def hits(bank: str) -> tuple[int, int]:
+        before = engine.count("prefix_cache_hits_total")
+        answer = banks[bank].chat.completions.create(model=MODEL, messages=LONG, max_tokens=1)
+        assert answer.usage
+        assert answer.usage.prompt_tokens_details
+        return engine.count("prefix_cache_hits_total") - before, answer.usage.prompt_tokens_details.cached_tokens or 0
+
+    assert hits("A") == (0, 0)
+    again = hits("A")
+    assert again[0] == again[1] > 0
+    assert hits("B") == (0, 0)
+    assert hits("B") == again
+
+
+@pytest.mark.parametrize("field", ["cache_salt", "priority", "adapter", "prompt_logprobs", "vllm_xargs"])
+def test_a_client_cannot_say_what_only_the_gateway_may(banks: dict[str, openai.OpenAI], field: str) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        banks["A"].chat.completions.create(model=MODEL, messages=QUESTION, max_tokens=1, extra_body={field: "1"})
+    assert (refused.value.code, refused.value.param) == ("unknown_parameter", field)
+
+
+async def test_two_adapters_and_their_base_are_told_apart_under_load(installation: Any) -> None:
+    env = installation.demo_env
+    models = (MODEL, *ADAPTERS)
+    # As many as the bank's contract allows at once, which is as many as the engine generates at once.
+    places = asyncio.Semaphore(4)
+    async with openai.AsyncOpenAI(base_url=env["FINPOOL_BASE_URL"], api_key=env["BANK_B_KEY"], max_retries=3) as client:
+
+        async def beginning(model: str) -> str:
+            async with places:
+                answer = await client.chat.completions.create(model=model, messages=QUESTION, max_tokens=3, **GREEDY)
+            assert answer.model == model
+            return answer.choices[0].message.content or ""
+
+        alone = {model: await beginning(model) for model in models}
+        assert len(set(alone.values())) == len(models)
+        asked = [model for _ in range(8) for model in models]
+        answers = await asyncio.gather(*(beginning(model) for model in asked))
+    assert dict.fromkeys(zip(asked, answers, strict=True)) == dict.fromkeys(alone.items())
+
+
+def test_a_bank_sees_only_its_own_adapters_and_shared_models(banks: dict[str, openai.OpenAI]) -> None:
+    assert {model.id for model in banks["A"].models.list()} == {MODEL}
+    assert {model.id for model in banks["B"].models.list()} == {MODEL, *ADAPTERS}
+    with pytest.raises(openai.NotFoundError):
+        banks["A"].chat.completions.create(model=ADAPTERS[0], messages=QUESTION, max_tokens=1)
+
+
+def test_a_prompt_that_does_not_fit_is_refused_in_openais_words(banks: dict[str, openai.OpenAI]) -> None:
+    too_long: list[Any] = [{"role": "user", "content": "word " * 2500}]
+    with pytest.raises(openai.BadRequestError) as refused:
+        banks["A"].chat.completions.create(model=MODEL, messages=too_long, max_tokens=1)
+    assert refused.value.code == "context_length_exceeded"
+
+
+def test_an_answer_follows_its_json_schema(banks: dict[str, openai.OpenAI]) -> None:
+    schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
+    answer = banks["A"].chat.completions.create(
+        model=MODEL,
+        messages=QUESTION,
+        max_tokens=32,
+        response_format={"type": "json_schema", "json_schema": {"name": "verdict", "schema": schema}},
+        **GREEDY,
+    )
+    assert (answer.choices[0].message.content or "").strip().startswith("{")
