@@ -21,3 +21,15 @@ class PoolCostNotSet(NotFound):
 
     def __init__(self, month: date) -> None:
         super().__init__(f"What the pool costs in {month:%Y-%m} is not set.", param="month")
+
+
+class SharesOvercommitted(InvalidRequest):
+    """The shares that are guaranteed to tenants would be more than there is."""
+
+    code = "shares_overcommitted"
+
+    def __init__(self, left_basis_points: int) -> None:
+        super().__init__(
+            f"Other tenants' guarantees leave {max(0, left_basis_points)} basis points.",
+            param="service_share_min_basis_points",
+        )

@@ -12,6 +12,7 @@ class Contract(SQLModel, table=True):
     Of several rows that have begun the one with the latest `valid_from` holds, and of those the one with the highest
     version. `payment` is the change that the contract brought, None if it left the tenant's payment as it was: how a
     tenant pays now is in its account. `pool_weight` above 0 makes the tenant a member that shares the pool's cost.
+    While an engine is busy the tenant is served by its `service_weight`, and never less than its guaranteed share.
     """
 
     tenant_id: str = Field(primary_key=True, sa_type=Text, foreign_key="tenant.tenant_id")
@@ -21,6 +22,8 @@ class Contract(SQLModel, table=True):
     discount_basis_points: int
     commitment_micros: int = Field(sa_type=BigInteger)
     pool_weight: int = Field(sa_type=BigInteger)
+    service_weight: int = 1
+    service_share_min_basis_points: int = 0
     created_at: datetime = Field(sa_type=DateTime(timezone=True))
     created_by: str = Field(sa_type=Text)
 

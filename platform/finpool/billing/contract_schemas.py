@@ -12,6 +12,7 @@ from finpool.catalogue.price_schemas import BASIS_POINTS, Tier, TokenPrice
 from finpool.kernel.ids import TenantId
 from finpool.quota.schemas import Payment
 
+SERVICE_WEIGHT_MAX = 1000
 AMOUNT_MAX = 9_000_000_000_000_000
 """Largest amount or weight that may be set: every JSON client reads it exactly."""
 
@@ -30,14 +31,18 @@ class Terms:
     discount_basis_points: int = 0
     commitment_micros: int = 0
     pool_weight: int = 0
+    service_weight: int = 1
+    service_share_min_basis_points: int = 0
 
 
 NO_CONTRACT = Terms()
-"""What holds for a tenant without a contract: list prices, no commitment, no share of the pool's cost."""
+"""What holds for a tenant without a contract: list prices, no commitment, no share of the pool's cost, weight 1."""
 
 
 class NewContract(BaseModel):
-    """Body that sets a tenant's contract from a moment on; every term is given, so that none is kept by accident."""
+    """Body that sets a tenant's contract from a moment on; every term about money is given, so that none is kept by
+    accident. Without terms of service it is served as tenants without a contract are.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -49,10 +54,23 @@ class NewContract(BaseModel):
         ge=0, le=AMOUNT_MAX, strict=True, description="Weight in the shares of the pool's cost; 0: no member."
     )
 
+    service_weight: int = Field(
+        1, ge=1, le=SERVICE_WEIGHT_MAX, strict=True, description="Share of a busy engine beside the others' weights."
+    )
+    service_share_min_basis_points: int = Field(
+        0, ge=0, le=BASIS_POINTS, strict=True, description="Share of a busy engine that the tenant gets at the least."
+    )
+
     @property
     def terms(self) -> Terms:
         """The terms alone."""
-        return Terms(self.discount_basis_points, self.commitment_micros, self.pool_weight)
+        return Terms(
+            self.discount_basis_points,
+            self.commitment_micros,
+            self.pool_weight,
+            self.service_weight,
+            self.service_share_min_basis_points,
+        )
 
 
 class ContractAnswer(BaseModel):
@@ -65,6 +83,8 @@ class ContractAnswer(BaseModel):
     discount_basis_points: int
     commitment_micros: int
     pool_weight: int
+    service_weight: int
+    service_share_min_basis_points: int
     created_at: datetime
     created_by: str
 
@@ -89,6 +109,8 @@ class OwnContract(BaseModel):
     discount_basis_points: int
     commitment_micros: int
     pool_weight: int
+    service_weight: int
+    service_share_min_basis_points: int
     valid_from: datetime | None
     upcoming: list["UpcomingContract"]
 
@@ -100,6 +122,8 @@ class UpcomingContract(BaseModel):
     discount_basis_points: int
     commitment_micros: int
     pool_weight: int
+    service_weight: int
+    service_share_min_basis_points: int
 
 
 class OwnPrice(BaseModel):

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from finpool.audit import service as audit
 from finpool.billing import contract_repository as repository
-from finpool.billing.contract_errors import PaymentChangesAtOnce, PoolCostNotSet
+from finpool.billing.contract_errors import PaymentChangesAtOnce, PoolCostNotSet, SharesOvercommitted
 from finpool.billing.contract_models import Contract, PoolCost
 from finpool.billing.contract_schemas import (
     ContractAnswer,
@@ -26,7 +26,7 @@ from finpool.billing.contract_schemas import (
 from finpool.billing.errors import NotAWholeAmount
 from finpool.billing.invoice_lines import minor_unit_micros
 from finpool.billing.price_directory_service import PriceDirectory, QuoteHeld, terms_at
-from finpool.catalogue.price_schemas import FOR_EVER, Tier
+from finpool.catalogue.price_schemas import BASIS_POINTS, FOR_EVER, Tier
 from finpool.catalogue.price_service import beginning
 from finpool.catalogue.schemas import Model
 from finpool.kernel.actor import Actor
@@ -42,7 +42,8 @@ _INSTANT = timedelta(microseconds=1)
 async def set_contract(session: AsyncSession, actor: Actor, tenant_id: TenantId, body: NewContract) -> ContractAnswer:
     """Set a tenant's contract from a moment on; what holds then already is no change and is returned.
 
-    Raises `TenantNotFound`, `BeginsInThePast`, `BeginsTooLate` or `PaymentChangesAtOnce`.
+    Raises `TenantNotFound`, `BeginsInThePast`, `BeginsTooLate`, `PaymentChangesAtOnce` or
+    `SharesOvercommitted`.
     """
     await tenancy.get_tenant(session, tenant_id)
     paid = await payments.lock_payment(session, tenant_id)
@@ -54,6 +55,7 @@ async def set_contract(session: AsyncSession, actor: Actor, tenant_id: TenantId,
     held = await repository.contract_at(session, tenant_id, begins)
     if held is not None and payment is None and _terms(held) == body.terms:
         return ContractAnswer.of(held)
+    await _require_shares_left(session, tenant_id, body.service_share_min_basis_points)
     contract = Contract(
         tenant_id=tenant_id,
         version=await repository.last_version(session, tenant_id) + 1,
@@ -62,6 +64,8 @@ async def set_contract(session: AsyncSession, actor: Actor, tenant_id: TenantId,
         discount_basis_points=body.discount_basis_points,
         commitment_micros=body.commitment_micros,
         pool_weight=body.pool_weight,
+        service_weight=body.service_weight,
+        service_share_min_basis_points=body.service_share_min_basis_points,
         created_at=at,
         created_by=actor.credential_id,
     )
@@ -93,6 +97,8 @@ async def own_contract(session: AsyncSession, tenant_id: TenantId) -> OwnContrac
         discount_basis_points=terms.discount_basis_points,
         commitment_micros=terms.commitment_micros,
         pool_weight=terms.pool_weight,
+        service_weight=terms.service_weight,
+        service_share_min_basis_points=terms.service_share_min_basis_points,
         valid_from=max((row.valid_from for row in rows if row.valid_from <= at), default=None),
         upcoming=[UpcomingContract.model_validate(row.model_dump()) for row in upcoming.values()],
     )
@@ -107,7 +113,7 @@ async def own_prices(session: AsyncSession, tenant_id: TenantId, models: Iterabl
     data = [
         price
         for model in models
-        if ALL_MODELS in granted or model.id in granted
+        if model.open_to(tenant_id) and (ALL_MODELS in granted or model.id in granted)
         for tier in (Tier.STANDARD, Tier.BATCH)
         if (price := _own_price(directory.held(tenant_id, model, tier, at))) is not None
     ]
@@ -188,6 +194,16 @@ def month_start(month: date) -> datetime:
 def month_end(month: date) -> datetime:
     """Return the first moment of the month after, in UTC."""
     return month_start(month_start(month).date() + timedelta(days=31))
+
+
+async def _require_shares_left(session: AsyncSession, tenant_id: TenantId, share_basis_points: int) -> None:
+    """Refuse a guarantee that could not be kept beside all others, those of contracts to come included."""
+    if share_basis_points == 0:
+        return
+    await repository.lock_guarantees(session)
+    others = await repository.guarantees_of_others(session, tenant_id, now())
+    if share_basis_points + others > BASIS_POINTS:
+        raise SharesOvercommitted(BASIS_POINTS - others)
 
 
 def _terms(contract: Contract) -> Terms:

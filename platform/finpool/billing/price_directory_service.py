@@ -55,6 +55,10 @@ class PriceDirectory:
             raise TierNotOffered(model.id)
         return held.quote
 
+    def terms(self, tenant_id: TenantId, at: datetime) -> Terms:
+        """Return the terms that hold for a tenant at a moment."""
+        return terms_at(self._contracts.get(tenant_id, ()), at)
+
     def held(self, tenant_id: TenantId, model: Model, tier: Tier, at: datetime) -> QuoteHeld:
         """Return the quote with the time until which nothing known changes it."""
         contracts = self._contracts.get(tenant_id, [])
@@ -80,7 +84,13 @@ def terms_at(contracts: Iterable[Contract], at: datetime) -> Terms:
     terms = NO_CONTRACT
     for each in contracts:
         if each.valid_from <= at:
-            terms = Terms(each.discount_basis_points, each.commitment_micros, each.pool_weight)
+            terms = Terms(
+                each.discount_basis_points,
+                each.commitment_micros,
+                each.pool_weight,
+                each.service_weight,
+                each.service_share_min_basis_points,
+            )
     return terms
 
 

@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_
 
 REPLICAS_MAX = 64
 
+EXPRESS_SLOTS = 1
+"""Slots of each engine beyond those that are declared, for tenants that have nothing under way."""
+
 
 class Declaration(BaseModel):
     """Base of everything that is declared: unknown fields are refused, nothing changes after loading."""
@@ -19,6 +22,11 @@ class LlamaCppEngine(Declaration):
     name: Literal["llamacpp"]
     slots: StrictInt = Field(ge=1, le=64)
     threads: StrictInt = Field(ge=1, le=1024)
+
+    @property
+    def replicas_max(self) -> int:
+        """One: the embedded default is one process."""
+        return 1
 
 
 class LoraSlots(Declaration):

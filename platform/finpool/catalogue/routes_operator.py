@@ -12,7 +12,7 @@ from finpool.catalogue.schemas import Model, Price, price_version_name
 from finpool.catalogue.service import Catalogue
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
-from finpool.kernel.ids import ModelId
+from finpool.kernel.ids import ModelId, TenantId
 from finpool.kernel.web import DoorRoute, SectorSession, requires
 
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=DoorRoute)
@@ -21,13 +21,19 @@ ModelReader = Annotated[Actor, Depends(requires("model:read"))]
 
 
 class ModelAnswer(BaseModel):
-    """A model as operators see it. `price` is the standard price in force, in micros per million tokens."""
+    """A model as operators see it. `price` is the standard price in force, in micros per million tokens.
+
+    `base` is the model whose engine serves an adapter; `tenants` are those who may call it, None for all whose
+    contracts allow it.
+    """
 
     object: Literal["model"] = "model"
     id: ModelId
     title: str
     kind: str
     engine: str
+    base: ModelId | None
+    tenants: list[TenantId] | None
     context_tokens: int
     output_tokens_default: int
     output_tokens_max: int
@@ -46,6 +52,8 @@ class ModelAnswer(BaseModel):
             title=model.title,
             kind=model.kind,
             engine=model.engine.name,
+            base=model.base,
+            tenants=None if model.tenants is None else sorted(model.tenants),
             context_tokens=model.context_tokens,
             output_tokens_default=model.output_tokens_default,
             output_tokens_max=model.output_tokens_max,

@@ -5,6 +5,7 @@ from typing import Any
 
 from finpool.billing.contract_schemas import Quote
 from finpool.catalogue.schemas import Model, TokenUsage
+from finpool.gateway.length_prediction import Ask
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
 from finpool.kernel.ids import LeaseId, RequestId
@@ -45,6 +46,11 @@ class Admitted:
         """Return the same request with its prompt's tokens counted: each choice is computed from the whole prompt."""
         choices = self.engine_body.get("n") or 1
         return replace(self, input_tokens_bound=input_tokens * choices)
+
+    @property
+    def ask(self) -> Ask:
+        """What the fair queue knows of the request beforehand."""
+        return Ask(self.input_tokens_bound, self.output_tokens_bound)
 
     @property
     def subject(self) -> Subject:

@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Self
 
+from finpool.catalogue.price_schemas import Tier
 from finpool.catalogue.schemas import TokenUsage
 from finpool.gateway.admission import Admitted
+from finpool.gateway.fair_shares import Turn
 from finpool.gateway.open_calls import OpenCalls
 from finpool.gateway.prompt_counter import PromptCounter
 from finpool.gateway.scheduler import FairQueue
@@ -60,7 +62,7 @@ class Call:
         self._reservation: Reservation | None = None
         self._intent: Intent | None = None
         self._stream: EngineStream | None = None
-        self._has_turn = False
+        self._turn: Turn | None = None
         self._resolved = False
         self._resolving: asyncio.Future[None] | None = None
         self._marked_at = monotonic_seconds()
@@ -134,18 +136,16 @@ class Call:
         except SpoolUnavailable:
             self._intent = None  # The spool did not take it, so there is nothing to take out of it again.
             raise
-        await self._queue.enter(self._admitted.actor.tenant)
-        self._has_turn = True
-        model, body = self._admitted.model, self._admitted.engine_body
-        self._stream = await self._backends.chat(model, body, self._admitted.request_id)
+        admitted = self._admitted
+        self._turn = await self._queue.enter(
+            admitted.actor.tenant, admitted.ask, batch=admitted.quote.tier is Tier.BATCH
+        )
+        self._stream = await self._backends.chat(admitted.model, admitted.engine_body, admitted.request_id)
         await self._stream.begun()
 
     def _count(self, usage: TokenUsage) -> None:
-        self._queue.charge(
-            self._admitted.actor.tenant,
-            input_tokens=usage.input_tokens - self.usage.input_tokens,
-            output_tokens=usage.output_tokens - self.usage.output_tokens,
-        )
+        if self._turn is not None:
+            self._queue.use(self._turn, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
         self.usage = usage
         tokens, at = usage.input_tokens + usage.output_tokens, monotonic_seconds()
         if self._intent and (tokens - self._marked_tokens >= MARK_TOKENS or at - self._marked_at >= MARK_SECONDS):
@@ -175,8 +175,9 @@ class Call:
             outcome = await self._hear_first_usage()
         if self._stream is not None:
             self._stream.close()
-        if self._has_turn:
-            self._queue.leave()
+        if self._turn is not None:
+            usage = self.usage
+            self._queue.leave(self._turn, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
         telemetry.end_chat_span(self._span, outcome or "refused", self.usage.input_tokens, self.usage.output_tokens)
         try:
             await self._record(outcome)

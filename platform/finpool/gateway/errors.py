@@ -1,6 +1,11 @@
 """How the inference path refuses a request before an engine sees it."""
 
+from math import ceil
+
 from finpool.kernel.errors import DomainError, InvalidRequest
+
+RETRY_MS_MIN = 500
+RETRY_MS_MAX = 600_000
 
 
 class UnsupportedContentType(InvalidRequest):
@@ -41,11 +46,16 @@ class IdempotencyUnsupported(InvalidRequest):
 
 
 class QueueRefusal(DomainError):
-    """The model is busy and the tenant's queue is full, or its wait was too long; trying again may help."""
+    """The model is busy and the tenant's queue is full, or its wait was too long; trying again may help.
+
+    `wait_seconds` is how long one more request of the tenant would wait, by the pace of the last turns.
+    """
 
     status = 429
     code = "model_busy"
     type = "rate_limit_error"
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, headers={"retry-after-ms": "2000", "retry-after": "2"})
+    def __init__(self, message: str, wait_seconds: float) -> None:
+        wait_ms = min(max(ceil(wait_seconds * 1000), RETRY_MS_MIN), RETRY_MS_MAX)
+        told = f"{message} One more would wait about {-(-wait_ms // 1000)} seconds."
+        super().__init__(told, headers={"retry-after-ms": str(wait_ms), "retry-after": str(-(-wait_ms // 1000))})

@@ -1,88 +1,93 @@
-"""A fair queue before each model: the tenant that was served least goes first, and few requests are in flight.
-
-Virtual Token Counter ("Fairness in Serving Large Language Models", OSDI 2024): each tenant has a counter of the
-service it got; a tenant that comes back after a pause is lifted to the others, so that it cannot save up a claim.
-"""
+"""The fair queue before each model: few requests are in flight, and whose turn is next `fair_shares` decides."""
 
 import asyncio
-from collections import deque
+from collections.abc import Callable
+from functools import partial
 
 from finpool.gateway.errors import QueueRefusal
+from finpool.gateway.fair_shares import FairShares, Turn, Waiting
+from finpool.gateway.length_prediction import Ask
+from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.ids import TenantId
 
-INPUT_WEIGHT = 1
-OUTPUT_WEIGHT = 2
-_Waiter = asyncio.Future[None]
+_TURN_SECONDS_GUESS = 2.0
+"""How long a turn takes, as long as none has ended."""
+
+_REMEMBERED_TURNS = 16
 
 
 class FairQueue:
     """The queue of one model. Not for several threads."""
 
-    def __init__(self, in_flight_max: int, *, waiting_max: int, wait_seconds_max: float) -> None:
-        self._in_flight_max = in_flight_max
+    def __init__(
+        self,
+        shares: FairShares,
+        *,
+        waiting_max: int,
+        wait_seconds_max: float,
+        clock: Callable[[], float] = monotonic_seconds,
+    ) -> None:
+        self._shares = shares
         self._waiting_max = waiting_max
         self._wait_seconds_max = wait_seconds_max
-        self._in_flight = 0
-        self._counters: dict[TenantId, int] = {}
-        self._waiting: dict[TenantId, deque[_Waiter]] = {}
-        self._last_departed = 0
+        self._clock = clock
+        self._turn_seconds: float | None = None
 
-    def charge(self, tenant_id: TenantId, *, input_tokens: int, output_tokens: int) -> None:
-        """Count service as it is given."""
-        cost = INPUT_WEIGHT * input_tokens + OUTPUT_WEIGHT * output_tokens
-        self._counters[tenant_id] = self._counters.get(tenant_id, 0) + cost
+    async def enter(self, tenant_id: TenantId, ask: Ask, *, batch: bool = False) -> Turn:
+        """Wait for a turn, to be ended by `leave`; raises `QueueRefusal` for a full queue or too long a wait.
 
-    async def enter(self, tenant_id: TenantId) -> None:
-        """Wait for a turn, to be ended by `leave`; raises `QueueRefusal` for a full queue or too long a wait."""
-        queue = self._waiting.get(tenant_id)
-        if queue is None:
-            self._lift(tenant_id)
-            queue = self._waiting[tenant_id] = deque()
-        if len(queue) >= self._waiting_max:
-            raise QueueRefusal(f"{self._waiting_max} requests of this tenant are waiting for the model already.")
-        turn: _Waiter = asyncio.get_running_loop().create_future()
-        queue.append(turn)
-        self._dispatch()
-        if turn.done():
-            return
+        Batch requests wait until no interactive one does, of whichever tenant.
+        """
+        if self._shares.waiting(tenant_id) >= self._waiting_max:
+            raise QueueRefusal(
+                f"{self._waiting_max} requests of this tenant are waiting for the model already.",
+                self._wait_seconds(tenant_id),
+            )
+        coming: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
+        waiting = Waiting(ask, partial(self._begin, coming), batch=batch)
+        self._shares.arrive(tenant_id, waiting)
+        self._shares.dispatch()
+        turn = coming.result() if coming.done() else await self._turn_of(tenant_id, waiting, coming)
+        turn.began_seconds = self._clock()
+        return turn
+
+    def use(self, turn: Turn, *, input_tokens: int, output_tokens: int) -> None:
+        """Take note of what a turn has used so far, in total, as its stream tells."""
+        self._shares.use(turn, input_tokens=input_tokens, output_tokens=output_tokens)
+
+    def leave(self, turn: Turn, *, input_tokens: int, output_tokens: int) -> None:
+        """End a turn that used so much in total."""
+        self._shares.end(turn, input_tokens=input_tokens, output_tokens=output_tokens)
+        seconds = self._clock() - turn.began_seconds
+        known = self._turn_seconds
+        self._turn_seconds = seconds if known is None else known + (seconds - known) / _REMEMBERED_TURNS
+        self._shares.dispatch()
+
+    def _begin(self, coming: "asyncio.Future[Turn]", turn: Turn) -> None:
+        if coming.done():
+            # Whoever waited has been cancelled and did not get to say so yet.
+            self._shares.end(turn, input_tokens=0, output_tokens=0)
+        else:
+            coming.set_result(turn)
+
+    async def _turn_of(self, tenant_id: TenantId, waiting: Waiting, coming: "asyncio.Future[Turn]") -> Turn:
         try:
             async with asyncio.timeout(self._wait_seconds_max):
-                await turn
+                return await coming
         except BaseException as error:
-            self._give_up(tenant_id, turn)
+            if coming.done() and not coming.cancelled():
+                # The turn came in the same moment in which its owner left.
+                self._shares.end(coming.result(), input_tokens=0, output_tokens=0)
+                self._shares.dispatch()
+            else:
+                self._shares.withdraw(tenant_id, waiting)
             if isinstance(error, TimeoutError):
-                raise QueueRefusal(f"The model was busy for {self._wait_seconds_max:g} seconds.") from error
+                message = f"The model was busy for {self._wait_seconds_max:g} seconds."
+                raise QueueRefusal(message, self._wait_seconds(tenant_id)) from error
             raise
 
-    def leave(self) -> None:
-        """End a turn."""
-        self._in_flight -= 1
-        self._dispatch()
-
-    def _give_up(self, tenant_id: TenantId, turn: _Waiter) -> None:
-        if turn.done() and not turn.cancelled():
-            self.leave()  # The turn came in the same moment in which its owner left.
-            return
-        queue = self._waiting.get(tenant_id)
-        if queue is not None and turn in queue:
-            queue.remove(turn)
-            self._forget_if_empty(tenant_id)
-
-    def _lift(self, tenant_id: TenantId) -> None:
-        others = [self._counters.get(other, 0) for other in self._waiting]
-        floor = min(others) if others else self._last_departed
-        self._counters[tenant_id] = max(self._counters.get(tenant_id, 0), floor)
-
-    def _dispatch(self) -> None:
-        while self._in_flight < self._in_flight_max and self._waiting:
-            tenant_id = min(self._waiting, key=lambda each: self._counters[each])
-            turn = self._waiting[tenant_id].popleft()
-            self._last_departed = self._counters[tenant_id]
-            self._forget_if_empty(tenant_id)
-            if not turn.done():
-                self._in_flight += 1
-                turn.set_result(None)
-
-    def _forget_if_empty(self, tenant_id: TenantId) -> None:
-        if not self._waiting[tenant_id]:
-            del self._waiting[tenant_id]
+    def _wait_seconds(self, tenant_id: TenantId) -> float:
+        """Estimate the wait of one more request: its tenant's queue at the pace that the tenant's share allows."""
+        turn_seconds = self._turn_seconds or _TURN_SECONDS_GUESS
+        turns_at_once = self._shares.in_flight_max * self._shares.share(tenant_id)
+        return (self._shares.waiting(tenant_id) + 1) * turn_seconds / turns_at_once

@@ -5,6 +5,7 @@ import time
 
 from finpool.billing.contract_schemas import Quote
 from finpool.billing.price_directory_service import PriceDirectory
+from finpool.catalogue.engine_schemas import EXPRESS_SLOTS
 from finpool.catalogue.errors import ModelNotFound
 from finpool.catalogue.price_schemas import Tier
 from finpool.catalogue.schemas import Model
@@ -13,13 +14,14 @@ from finpool.gateway.admission import Admitted
 from finpool.gateway.cache_salts import CacheSalts
 from finpool.gateway.call import Call
 from finpool.gateway.errors import InvalidValue, UnsupportedParameter
+from finpool.gateway.fair_shares import Entitlement, FairShares
 from finpool.gateway.open_calls import OpenCalls
 from finpool.gateway.prompt_counter import PromptCounter
 from finpool.gateway.scheduler import FairQueue
 from finpool.gateway.schemas import ChatRequest
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
-from finpool.kernel.ids import ModelId, RequestId
+from finpool.kernel.ids import ModelId, RequestId, TenantId
 from finpool.kernel.logs import logger
 from finpool.kernel.settings import Settings
 from finpool.metering.meter_service import Metering
@@ -61,7 +63,11 @@ class Gateway:
         self._counter = PromptCounter(backends)
         self._queues = {
             model.id: FairQueue(
-                model.engine.slots,
+                FairShares(
+                    model.engine.slots * model.engine.replicas_max,
+                    express_max=EXPRESS_SLOTS,
+                    entitled=self._entitled,
+                ),
                 waiting_max=settings.queue_requests_max,
                 wait_seconds_max=settings.queue_timeout_seconds,
             )
@@ -113,6 +119,10 @@ class Gateway:
             input_tokens_bound=min(input_bytes, model.context_tokens) * request.choices,
             output_tokens_bound=output_tokens * request.choices,
         )
+
+    def _entitled(self, tenant_id: TenantId) -> Entitlement:
+        terms = self._prices.terms(tenant_id, now())
+        return Entitlement(terms.service_weight, terms.service_share_min_basis_points)
 
     def call(self, admitted: Admitted) -> Call:
         """Return the call, not yet entered."""

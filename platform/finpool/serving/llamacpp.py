@@ -10,6 +10,7 @@ from typing import Any, Self
 import orjson
 import xllamacpp
 
+from finpool.catalogue.engine_schemas import EXPRESS_SLOTS
 from finpool.catalogue.schemas import Model
 from finpool.kernel.errors import DomainError
 from finpool.kernel.ids import new_id
@@ -161,8 +162,8 @@ def _parameters(model: Model, weights: Path) -> xllamacpp.CommonParams:
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(weights)
     parameters.model_alias = {model.id}
-    parameters.n_parallel = model.engine.slots
-    parameters.n_ctx = model.engine.slots * model.context_tokens
+    parameters.n_parallel = model.engine.slots + EXPRESS_SLOTS
+    parameters.n_ctx = parameters.n_parallel * model.context_tokens
     parameters.n_batch = parameters.n_ubatch = BATCH_TOKENS
     parameters.cpuparams.n_threads = model.engine.threads
     parameters.cpuparams_batch.n_threads = model.engine.threads

@@ -36,12 +36,24 @@ class TokenizeServer(Protocol):
 class Vllm:
     """The engine. All methods belong to one event loop; generation runs in processes of its own."""
 
-    def __init__(self, model: Model, chat: ChatServer, tokenizer: TokenizeServer, adapters: frozenset[str]) -> None:
-        """`adapters` are the SHA-256 of those that are loaded; a request for any other is turned away."""
+    def __init__(
+        self,
+        model: Model,
+        chat: ChatServer,
+        tokenizer: TokenizeServer,
+        *,
+        base_name: str,
+        adapters: frozenset[str],
+    ) -> None:
+        """`base_name` is what the engine calls the model itself.
+
+        `adapters` are the SHA-256 of those that are loaded; a request for any other is turned away.
+        """
         self.model = model
         self.counters = Counters()
         self._chat = chat
         self._tokenizer = tokenizer
+        self._base_name = base_name
         self._adapters = adapters
 
     def generate(self, body: Mapping[str, Any]) -> "VllmGeneration":
@@ -78,7 +90,7 @@ class Vllm:
         """Return vLLM's request; raises `EngineUnavailable` for an adapter that this engine could not load."""
         if body.get(ADAPTER_FIELD) not in (None, *self._adapters):
             raise EngineUnavailable("The adapter is not loaded.")
-        return vllm_request(body, self.model)
+        return vllm_request(body, self.model, self._base_name)
 
 
 class VllmGeneration(AsyncIterator[dict[str, Any]]):

@@ -5,7 +5,7 @@ from typing import Any
 
 from ray.serve.llm import LLMConfig
 
-from finpool.catalogue.engine_schemas import VllmEngine
+from finpool.catalogue.engine_schemas import EXPRESS_SLOTS, LoraSlots, VllmEngine
 from finpool.catalogue.schemas import Model
 from finpool.kernel.settings import Settings
 from finpool.serving.overload import requests_ongoing_max, requests_queued_max
@@ -44,6 +44,16 @@ def llm_config(model: Model, weights: Path, settings: Settings) -> LLMConfig:
     )
 
 
+def needs_neutral(engine: VllmEngine) -> bool:
+    """Tell whether requests to the base model go through an adapter of zeros."""
+    return engine.device == "cpu" and engine.lora is not None
+
+
+def lora_slots(engine: VllmEngine, lora: LoraSlots) -> int:
+    """Return how many adapters one batch may hold."""
+    return lora.slots + needs_neutral(engine)
+
+
 def _vllm(model: Model) -> VllmEngine:
     if not isinstance(model.engine, VllmEngine):
         raise TypeError(f"{model.id} is not declared for vLLM")
@@ -60,7 +70,7 @@ def _bundles(engine: VllmEngine) -> list[dict[str, float]]:
 def _engine_options(model: Model, engine: VllmEngine) -> dict[str, Any]:
     options: dict[str, Any] = {
         "max_model_len": model.context_tokens,
-        "max_num_seqs": engine.slots,
+        "max_num_seqs": engine.slots + EXPRESS_SLOTS,
         "max_logprobs": TOP_LOGPROBS_MAX,
         "dtype": engine.dtype,
         "enforce_eager": engine.eager,
@@ -84,7 +94,11 @@ def _engine_options(model: Model, engine: VllmEngine) -> dict[str, Any]:
     if engine.reasoning_parser is not None:
         options["reasoning_parser"] = engine.reasoning_parser
     if engine.lora is not None:
-        options |= {"enable_lora": True, "max_loras": engine.lora.slots, "max_lora_rank": engine.lora.rank_max}
+        options |= {
+            "enable_lora": True,
+            "max_loras": lora_slots(engine, engine.lora),
+            "max_lora_rank": engine.lora.rank_max,
+        }
     return options
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ray import serve
@@ -9,6 +10,7 @@ from ray.llm._internal.serve.core.configs.llm_config import DiskMultiplexConfig
 from ray.serve import Application
 from ray.serve.llm import LLMConfig, LLMServer, build_llm_deployment
 
+from finpool.catalogue.engine_schemas import VllmEngine
 from finpool.catalogue.errors import WeightsUnavailable
 from finpool.catalogue.schemas import Model
 from finpool.catalogue.service import Catalogue, default_directory
@@ -18,7 +20,8 @@ from finpool.kernel.settings import Settings
 from finpool.serving.errors import EngineFailed
 from finpool.serving.routes_engine import engine_app
 from finpool.serving.vllm import Vllm
-from finpool.serving.vllm_config import llm_config
+from finpool.serving.vllm_config import llm_config, needs_neutral
+from finpool.serving.vllm_neutral import NEUTRAL, write_neutral
 
 
 @serve.ingress()
@@ -35,8 +38,18 @@ class VllmReplica(LLMServer):
         await asyncio.to_thread(ensure_weights, model, self._settings, self._log.info)
         await super().__init__(llm_config)
         vllm_engine: Any = self.engine
-        adapters = await self._load(vllm_engine, catalogue.adapters_of(model.id))
-        self._vllm = Vllm(model, vllm_engine, vllm_engine._app_state.serving_tokenization, adapters)
+        loaded = await self._load(vllm_engine, catalogue.adapters_of(model.id))
+        base_name: str = model.id
+        if loaded and isinstance(model.engine, VllmEngine) and needs_neutral(model.engine):
+            base_name = NEUTRAL
+            await self._load_neutral(vllm_engine, next(iter(loaded.values())), len(loaded) + 1)
+        self._vllm = Vllm(
+            model,
+            vllm_engine,
+            vllm_engine._app_state.serving_tokenization,
+            base_name=base_name,
+            adapters=frozenset(loaded),
+        )
         # The first request takes seconds more than any other, so it is ours.
         if not await self._vllm.healthy():
             raise EngineFailed(f"The model {model.id} generated nothing when it was started.")
@@ -45,25 +58,30 @@ class VllmReplica(LLMServer):
         """Return our routes in the place of vLLM's, which take salts, priorities and commands from anybody."""
         return engine_app(self._vllm, self._token)
 
-    async def _load(self, vllm_engine: Any, adapters: Sequence[Model]) -> frozenset[str]:
+    async def _load(self, vllm_engine: Any, adapters: Sequence[Model]) -> dict[str, Path]:
         """Load what can be loaded, each under its SHA-256: one tenant's broken adapter stops nobody else's model."""
-        loaded = set()
+        loaded: dict[str, Path] = {}
         for number, adapter in enumerate(adapters, 1):
             try:
                 directory = await asyncio.to_thread(ensure_weights, adapter, self._settings, self._log.info)
-                await vllm_engine.resolve_lora(
-                    DiskMultiplexConfig(
-                        model_id=adapter.weights_sha256,
-                        max_total_tokens=None,
-                        local_path=str(directory),
-                        lora_assigned_int_id=number,
-                    )
-                )
+                await vllm_engine.resolve_lora(_named(adapter.weights_sha256, directory, number))
             except (WeightsUnavailable, ValueError) as error:
                 self._log.error("an adapter cannot be served", model=adapter.id, reason=str(error))
             else:
-                loaded.add(adapter.weights_sha256)
-        return frozenset(loaded)
+                loaded[adapter.weights_sha256] = directory
+        return loaded
+
+    async def _load_neutral(self, vllm_engine: Any, adapter: Path, number: int) -> None:
+        # vLLM reads it again when it has put it aside for others, so it stays.
+        directory = self._settings.weights_path / NEUTRAL / adapter.name
+        await asyncio.to_thread(write_neutral, adapter, directory)
+        await vllm_engine.resolve_lora(_named(NEUTRAL, directory, number))
+
+
+def _named(name: str, directory: Path, number: int) -> DiskMultiplexConfig:
+    return DiskMultiplexConfig(
+        model_id=name, max_total_tokens=None, local_path=str(directory), lora_assigned_int_id=number
+    )
 
 
 def build_vllm(model: Model, settings: Settings) -> Application:

@@ -16,14 +16,16 @@ _OURS = frozenset({SALT_FIELD, ADAPTER_FIELD, "user", "metadata", "store", "serv
 """What is handled here, or is about who asks and in which order: the gateway schedules, so no priority passes."""
 
 
-def vllm_request(body: Mapping[str, Any], model: Model) -> dict[str, Any]:
+def vllm_request(body: Mapping[str, Any], model: Model, base_name: str) -> dict[str, Any]:
     """Return the request for vLLM; raise `EngineRefused` for what this engine cannot do.
+
+    `base_name` is what the engine calls the model without an adapter.
 
     The salt divides vLLM's prefix cache: only requests of the same salt find each other's prompts. A request that comes
     without one gets one that nobody else has.
     """
     request = sampling_fields(body, model, _OURS)
-    request["model"] = body.get(ADAPTER_FIELD, model.id)
+    request["model"] = body.get(ADAPTER_FIELD, base_name)
     request["messages"] = messages(body)
     request["max_completion_tokens"] = output_tokens_max(body, model)
     request["stream"] = True

@@ -13,6 +13,7 @@ from finpool.catalogue.service import Catalogue, default_directory
 from finpool.gateway.admission import Admitted
 from finpool.gateway.call import Call
 from finpool.gateway.errors import QueueRefusal
+from finpool.gateway.fair_shares import FairShares
 from finpool.gateway.open_calls import OpenCalls
 from finpool.gateway.prompt_counter import PromptCounter
 from finpool.gateway.scheduler import FairQueue
@@ -52,7 +53,8 @@ class Path:
             database("inference"), holder, spool.return_lease, share_of_rest=0.01, idle_seconds=0.001
         )
         self.quota = Quota(self.limits, self.allotments)
-        self.queue = FairQueue(2, waiting_max=6, wait_seconds_max=0.2)
+        self.shares = FairShares(2)
+        self.queue = FairQueue(self.shares, waiting_max=6, wait_seconds_max=0.2)
         self.backends = Backends(settings)
         self.calls = OpenCalls()
 
@@ -135,8 +137,8 @@ async def serve(path, key_id, completed):
 
 
 async def require_nothing_held(path, sector):
-    assert path.queue._in_flight == 0
-    assert path.queue._waiting == {}
+    assert path.shares.in_flight == 0
+    assert path.shares.waiting(BANK) == 0
     assert path.under_way() == 0
     assert path.intents() == []
     await path.return_everything()

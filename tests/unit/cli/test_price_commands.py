@@ -114,6 +114,8 @@ def test_terms_that_are_not_given_stay_as_they_hold_at_the_beginning(
         "discount_basis_points": kept,
         "commitment_micros": 0,
         "pool_weight": 3,
+        "service_weight": 1,
+        "service_share_min_basis_points": 0,
         "payment": None,
         "valid_from": begins,
     }

@@ -18,7 +18,14 @@ pool_app = typer.Typer(no_args_is_help=True, help="What the pool costs a month, 
 TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="Tenant id.")]
 MonthArgument = Annotated[str, typer.Argument(metavar="MONTH", help="A month such as 2026-11.")]
 
-_TERMS = ("discount_basis_points", "commitment_micros", "pool_weight")
+_TERMS = (
+    "discount_basis_points",
+    "commitment_micros",
+    "pool_weight",
+    "service_weight",
+    "service_share_min_basis_points",
+)
+_WITHOUT_CONTRACT = {"service_weight": 1}
 _CONTRACT_COLUMNS = ("version", "valid_from", "payment", *_TERMS)
 _FEE_COLUMNS = ("tenant_id", "pool_weight", "fee_micros")
 
@@ -49,6 +56,12 @@ def set_contract(
     ] = None,
     commitment_micros: Annotated[int | None, typer.Option(min=0, help="Least amount of a full month.")] = None,
     pool_weight: Annotated[int | None, typer.Option(min=0, help="Weight in the pool's cost; 0: no member.")] = None,
+    service_weight: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Share of a busy engine beside the others' weights.")
+    ] = None,
+    service_share_min_basis_points: Annotated[
+        int | None, typer.Option(min=0, max=10_000, help="Share of a busy engine that it gets at the least.")
+    ] = None,
     payment: Annotated[Payment | None, typer.Option(help="Changes at once, never later.")] = None,
     begins: Annotated[
         str | None, typer.Option("--from", help="When it begins: date and time with zone; at once if left out.")
@@ -56,12 +69,20 @@ def set_contract(
     json: JsonOption = False,
 ) -> None:
     """Set the given terms and keep the others as they hold at the moment from which it begins."""
-    given = dict(zip(_TERMS, (discount_basis_points, commitment_micros, pool_weight), strict=True))
+    values = (
+        discount_basis_points,
+        commitment_micros,
+        pool_weight,
+        service_weight,
+        service_share_min_basis_points,
+    )
+    given = dict(zip(_TERMS, values, strict=True))
     if payment is None and all(value is None for value in given.values()):
         raise CliError("nothing to set: give at least one term", code="usage", exit_code=ExitCode.USAGE)
     api = operator_api()
     held = _held_at(api.list(_path(tenant)), begins)
-    body = {term: held.get(term, 0) if value is None else value for term, value in given.items()}
+    kept = {term: held.get(term, _WITHOUT_CONTRACT.get(term, 0)) for term in _TERMS}
+    body = {term: kept[term] if value is None else value for term, value in given.items()}
     contract = api.post(_path(tenant), {**body, "payment": payment, "valid_from": begins})
     if json:
         show_json(contract)

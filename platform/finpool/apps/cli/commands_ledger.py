@@ -10,7 +10,7 @@ from finpool.apps.cli.output import JsonOption, show_fields, show_json, show_lin
 from finpool.apps.client.api import segment
 from finpool.apps.client.errors import CliError, ExitCode
 from finpool.apps.local.engine_counts import differences as engine_differences
-from finpool.apps.local.engine_counts import engine_counts, usage_by_model
+from finpool.apps.local.engine_counts import engine_counts, usage_by_engine
 from finpool.apps.local.home import local_settings
 from finpool.billing.render_schemas import DocumentFormat, FocusFormat
 
@@ -43,8 +43,10 @@ def reconcile(
     result = api.get("/v1/reconciliation", {"from": start, "to": end, "tenant_id": tenant})
     if engines:
         period = {"from": result["from"], "to": result["to"], "group_by": "model"}
-        used = usage_by_model(api.get("/v1/usage", period)["data"])
-        counted = engine_counts(local_settings(), [model["id"] for model in api.list("/v1/models")])
+        # An adapter is counted by its base's engine.
+        engine_of = {model["id"]: model.get("base") or model["id"] for model in api.list("/v1/models")}
+        used = usage_by_engine(api.get("/v1/usage", period)["data"], engine_of)
+        counted = engine_counts(local_settings(), sorted(set(engine_of.values())))
         result["engines"] = "counters"
         result["differences"] += engine_differences(counted, used)
     if json:

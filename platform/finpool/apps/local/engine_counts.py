@@ -1,6 +1,6 @@
 """What the engines of this machine counted by themselves since they started."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from finpool.apps.client.api import ApiClient, segment
@@ -32,11 +32,16 @@ def differences(counted: dict[str, dict[str, int]], used: dict[str, dict[str, in
     ]
 
 
-def usage_by_model(groups: Iterable[dict[str, Any]]) -> dict[str, dict[str, int]]:
-    """Return the tokens of `GET /v1/usage?group_by=model` by model; a model has one group for each currency."""
+def usage_by_engine(groups: Iterable[dict[str, Any]], engine_of: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """Return the tokens of `GET /v1/usage?group_by=model` by the model whose engine served them.
+
+    `engine_of` names it for each model of the catalogue; one that is no longer there stands for itself. A model has one
+    group for each currency.
+    """
     used: dict[str, dict[str, int]] = {}
     for group in groups:
-        sums = used.setdefault(str(group["model_id"]), dict.fromkeys(COUNTS, 0))
+        model_id = str(group["model_id"])
+        sums = used.setdefault(engine_of.get(model_id, model_id), dict.fromkeys(COUNTS, 0))
         for name in COUNTS:
             sums[name] += int(group[name])
     return used

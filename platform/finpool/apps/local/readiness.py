@@ -37,7 +37,8 @@ def door_answers(settings: Settings, door: Component) -> bool:
 def models_answer(settings: Settings, models: Iterable[Model]) -> bool:
     """Tell whether the engine of every model is healthy."""
     token = settings.secret("engine_token").decode()
-    return all(answers(f"{settings.serve_base_url}/engines/{model.id}/health", token) for model in models)
+    engines = {model.engine_id for model in models}
+    return all(answers(f"{settings.serve_base_url}/engines/{engine_id}/health", token) for engine_id in engines)
 
 
 def wait_until(
