@@ -8,8 +8,9 @@ from functools import partial
 from fairness_engine import ACCELERATOR
 from fairness_measures import Measures, measure
 from fairness_policies import POLICIES, simulate
-from fairness_real import Load, chats, during, profile, small_engine
+from fairness_real import Load, chats, during, profile
 from fairness_workloads import SECONDS, WORKLOADS, Workload
+from pool_process import running_pool
 
 from finpool.serving.service import Backends
 
@@ -61,7 +62,7 @@ def goals(found: dict[tuple[str, str], tuple[Workload, Measures]]) -> list[tuple
 async def on_the_small_engine(seconds: float) -> None:
     """Print what two banks get that ask without end, and how long a third one waits for its first token."""
     out = sys.stdout.write
-    with small_engine() as settings:
+    with running_pool() as (_, settings):
         backends = Backends(settings)
         await backends.start()
         measured = await profile(backends)

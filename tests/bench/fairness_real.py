@@ -1,18 +1,10 @@
 """The gateway's queue before the real small engine: two banks that ask without end, and one that chats."""
 
 import asyncio
-import os
-import secrets
-import signal
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from fairness_engine import Profile
@@ -24,48 +16,13 @@ from finpool.gateway.fair_shares import FairShares
 from finpool.gateway.length_prediction import Ask, cost_of
 from finpool.gateway.scheduler import FairQueue
 from finpool.kernel.ids import RequestId, TenantId, new_id
-from finpool.kernel.settings import Settings
 from finpool.serving.service import Backends
 
 MODEL = Catalogue.load(default_directory()).get("smollm2-135m-instruct")
-START_SECONDS_MAX = 240
 CLIENTS = 8
 CHATS = 12
 Result = TypeVar("Result")
 PROMPT = "Tell me something about banks."
-
-
-@contextmanager
-def small_engine() -> Iterator[Settings]:
-    """Run the pool with the small model in a home of its own."""
-    with tempfile.TemporaryDirectory(prefix="finpool-bench-") as directory:
-        home = Path(directory)
-        (home / "secrets").mkdir(mode=0o700)
-        for name in ("engine_token", "ray_token"):
-            (home / "secrets" / name).write_text(secrets.token_hex(32))
-        weights = os.environ.get("FINPOOL_TEST_WEIGHTS_DIR", str(Path(__file__).parents[2] / ".cache" / "weights"))
-        settings = Settings(home=home, port=20_000 + secrets.randbelow(9_000), weights_dir=Path(weights))
-        environment = {
-            **os.environ,
-            "FINPOOL_HOME": str(home),
-            "FINPOOL_PORT": str(settings.port),
-            "FINPOOL_WEIGHTS_DIR": weights,
-        }
-        log = home / "pool.log"
-        with log.open("wb") as output:
-            pool = subprocess.Popen(
-                [sys.executable, "-m", "finpool.apps.pool"], env=environment, stdout=output, stderr=output
-            )
-        try:
-            deadline = time.monotonic() + START_SECONDS_MAX
-            while '"ready"' not in log.read_text():
-                if pool.poll() is not None or time.monotonic() > deadline:
-                    raise SystemExit(f"the pool did not start:\n{log.read_text()[-2000:]}")
-                time.sleep(0.1)
-            yield settings
-        finally:
-            pool.send_signal(signal.SIGTERM)
-            pool.wait(90)
 
 
 class Load:
