@@ -63,6 +63,7 @@ class Call:
         self._intent: Intent | None = None
         self._stream: EngineStream | None = None
         self._turn: Turn | None = None
+        self._queue_ms: int | None = None
         self._resolved = False
         self._resolving: asyncio.Future[None] | None = None
         self._marked_at = monotonic_seconds()
@@ -136,10 +137,11 @@ class Call:
         except SpoolUnavailable:
             self._intent = None  # The spool did not take it, so there is nothing to take out of it again.
             raise
-        admitted = self._admitted
+        admitted, queued_at = self._admitted, monotonic_seconds()
         self._turn = await self._queue.enter(
             admitted.actor.tenant, admitted.ask, batch=admitted.quote.tier is Tier.BATCH
         )
+        self._queue_ms = round(1000 * (monotonic_seconds() - queued_at))
         self._stream = await self._backends.chat(admitted.model, admitted.engine_body, admitted.request_id)
         await self._stream.begun()
 
@@ -228,7 +230,9 @@ class Call:
                 await self._metering.discard(intent)
             self._quota.release(reservation, requests=int(self._counts_as_request))
             return
-        cost_picos = await self._metering.settle(intent, outcome, usage, estimated=self._estimated)
+        cost_picos = await self._metering.settle(
+            intent, outcome, usage, estimated=self._estimated, queue_ms=self._queue_ms
+        )
         if cost_picos > reservation.amount_picos:
             _log.error("a request cost more than was reserved", request_id=intent.request_id, cost_picos=cost_picos)
         # What no engine counted may have been used all the same: it stays in the rate until its minute is over.
