@@ -174,6 +174,7 @@ class Call:
         if outcome is Outcome.ABORTED and self.usage is _NOTHING:
             outcome = await self._hear_first_usage()
         if self._stream is not None:
+            self._estimated = self._estimated or self._stream.estimates
             self._stream.close()
         if self._turn is not None:
             usage = self.usage

@@ -41,7 +41,8 @@ class Settings(BaseSettings):
     database_pool_connections_max: int = Field(5, ge=1, le=100, description="Connections one process may open.")
 
     secrets_dir: Path | None = Field(
-        None, description="Directory with the files `key_pepper` and `engine_token`; by default HOME/secrets."
+        None,
+        description="Directory with `key_pepper`, `engine_token` and keys of remote engines; by default HOME/secrets.",
     )
     spool_dir: Path | None = Field(
         None, description="Directory of this replica's spool, on a volume of its own; by default HOME/spool."
