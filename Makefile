@@ -47,7 +47,7 @@ BENCH_ROUNDS ?= 3
 # Once the development set is installed, `make up` keeps it: it holds everything that the engines' set holds.
 RUN_STAMP := $(if $(wildcard $(VENV)/dev.stamp),$(VENV)/dev.stamp,$(VENV)/engines.stamp)
 
-.PHONY: help up down test test-faults test-vllm test-gpu bench check lock
+.PHONY: help up down test test-faults test-vllm test-gpu bench bench-fairness check lock
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -76,6 +76,9 @@ test-gpu: $(GPU_VENV)/vllm.stamp ## Run the same on this machine's NVIDIA accele
 
 bench: $(VENV)/dev.stamp ## Measure the hot path beside a bare pass-through (BENCH_SECONDS, BENCH_ROUNDS)
 	@$(BIN)/python tests/bench/hot_path.py --seconds $(BENCH_SECONDS) --rounds $(BENCH_ROUNDS)
+
+bench-fairness: $(VENV)/dev.stamp ## Compare the fair queue with others, in virtual time and on the small engine
+	@$(BIN)/python tests/bench/fairness.py
 
 check: $(VENV)/dev.stamp ## Check format, lint, types and layers
 	@$(BIN)/ruff format --check .

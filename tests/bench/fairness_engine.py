@@ -1,7 +1,7 @@
 """A simulated engine with continuous batching, in virtual time: each step gives every sequence of the batch a token.
 
-A step costs what was profiled: a constant, a part for each sequence, and a part for each prompt token that is computed in
-it. Nothing sleeps, so ten minutes of a busy engine take a second.
+A step costs a constant, a part for each sequence, and a part for each prompt token that is computed in it. Nothing
+sleeps, so ten minutes of a busy engine take a second.
 """
 
 from collections import deque
@@ -24,7 +24,7 @@ class Profile:
     prompt_token_seconds: float
 
 
-# Fitted to a 7 B model on one accelerator: 64 sequences at 30 ms a token, prompts at 8,000 tokens a second.
+# Assumed, not measured: of the order of a 7 B model on one accelerator. `make test-gpu` measures a real one.
 ACCELERATOR = Profile("accelerator", 64, 0.017, 0.0002, 0.000125)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import os
+import random
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -149,6 +150,43 @@ async def test_two_adapters_and_their_base_are_told_apart_under_load(installatio
         asked = [model for _ in range(8) for model in models]
         answers = await asyncio.gather(*(beginning(model) for model in asked))
     assert dict.fromkeys(zip(asked, answers, strict=True)) == dict.fromkeys(alone.items())
+
+
+async def test_no_banks_answer_changes_with_what_others_ask_and_break_off_beside_it(
+    installation: Any, seed: int
+) -> None:
+    """Each bank's secret is in its prompt, so an answer that mixes two prompts is another answer."""
+    env, numbers = installation.demo_env, random.Random(seed)
+    secrets = {"A": "blue heron", "B": "copper lantern"}
+    places = {bank: asyncio.Semaphore(3) for bank in secrets}
+    clients = {
+        bank: openai.AsyncOpenAI(base_url=env["FINPOOL_BASE_URL"], api_key=env[f"BANK_{bank}_KEY"], max_retries=3)
+        for bank in secrets
+    }
+
+    async def answer(bank: str, leaves_after: int | None) -> str:
+        asked: list[Any] = [{"role": "user", "content": f"Write a sentence about a {secrets[bank]}."}]
+        text = ""
+        async with places[bank]:
+            stream = await clients[bank].chat.completions.create(
+                model=MODEL, messages=asked, max_tokens=8, stream=True, **GREEDY
+            )
+            async for chunk in stream:
+                text += (chunk.choices[0].delta.content or "") if chunk.choices else ""
+                if leaves_after is not None and len(text) > leaves_after:
+                    break
+            await stream.close()
+        return text
+
+    alone = {bank: await answer(bank, None) for bank in secrets}
+    assert alone["A"] != alone["B"]
+    asked = [(bank, numbers.choice([None, None, 0, 10])) for _ in range(12) for bank in secrets]
+    answers = await asyncio.gather(*(answer(bank, leaves_after) for bank, leaves_after in asked))
+    for (bank, leaves_after), text in zip(asked, answers, strict=True):
+        assert alone[bank].startswith(text)
+        assert leaves_after is not None or text == alone[bank]
+    for client in clients.values():
+        await client.close()
 
 
 def test_a_bank_sees_only_its_own_adapters_and_shared_models(banks: dict[str, openai.OpenAI]) -> None:

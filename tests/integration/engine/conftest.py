@@ -2,32 +2,20 @@
 
 import asyncio
 import json
-import os
-import secrets
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import psutil
 import pytest
+from pool_process import running_pool
 
 from finpool.catalogue.schemas import Model
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.kernel.settings import Settings
 from finpool.serving.service import Backends
 from finpool.serving.sse import EventDecoder
-
-READY_SECONDS_MAX = 240
-STOP_SECONDS_MAX = 90
-REPOSITORY = Path(__file__).parents[3]
 
 
 @dataclass(frozen=True)
@@ -73,64 +61,10 @@ class Pool:
         return [tuple(found.laddr) for found in connections if found.status == psutil.CONN_LISTEN]
 
 
-def free_port() -> int:
-    """Return a base port whose offsets for Serve are free as well."""
-    while True:
-        base = 20_000 + secrets.randbelow(9_000)
-        try:
-            for offset in (10, 11):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", base + offset))
-        except OSError:
-            continue
-        return base
-
-
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
-    weights = os.environ.get("FINPOOL_TEST_WEIGHTS_DIR", str(REPOSITORY / ".cache" / "weights"))
-    with tempfile.TemporaryDirectory(prefix="finpool-test-") as directory:
-        home = Path(directory)
-        (home / "secrets").mkdir(mode=0o700)
-        for name in ("engine_token", "ray_token"):
-            (home / "secrets" / name).write_text(secrets.token_hex(32))
-        settings = Settings(home=home, port=free_port(), weights_dir=Path(weights), log_level="INFO")
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("FINPOOL_", "RAY_"))},
-            "FINPOOL_HOME": str(home),
-            "FINPOOL_PORT": str(settings.port),
-            "FINPOOL_WEIGHTS_DIR": weights,
-        }
-        log = home / "pool.log"
-        with log.open("wb") as output:
-            started = subprocess.Popen(
-                [sys.executable, "-m", "finpool.apps.pool"], env=environment, stdout=output, stderr=output
-            )
-        try:
-            await_ready(started, log)
-            token = settings.secret("engine_token").decode()
-            yield Pool(psutil.Process(started.pid), settings, token)
-        finally:
-            stop(started)
-
-
-def await_ready(started: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + READY_SECONDS_MAX
-    while '"ready"' not in log.read_text():
-        if started.poll() is not None or time.monotonic() > deadline:
-            pytest.fail(f"the pool did not become ready:\n{log.read_text()[-4000:]}")
-        time.sleep(0.1)
-
-
-def stop(started: "subprocess.Popen[bytes]") -> None:
-    """Stop the pool as `finpool down` does, and insist that nothing of it is left."""
-    if started.poll() is not None:
-        return
-    family = psutil.Process(started.pid).children(recursive=True)
-    started.send_signal(signal.SIGTERM)
-    assert started.wait(STOP_SECONDS_MAX) == 0
-    _, left = psutil.wait_procs(family, timeout=STOP_SECONDS_MAX)
-    assert not left
+    with running_pool() as (process, settings):
+        yield Pool(process, settings, settings.secret("engine_token").decode())
 
 
 @pytest.fixture

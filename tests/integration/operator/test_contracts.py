@@ -179,6 +179,32 @@ async def test_a_month_is_a_year_and_a_month(admin, month):
     assert (await admin.get(f"/v1/pool-costs/{month}")).status_code == 400
 
 
+async def test_without_terms_of_service_a_bank_is_served_as_any_other(admin, create_bank):
+    await create_bank()
+    contract = (await admin.post(PATH, json=terms())).json()
+    assert (contract["service_weight"], contract["service_share_min_basis_points"]) == (1, 0)
+
+
+async def test_guaranteed_shares_never_pass_the_whole_together(admin, create_bank):
+    for name in ("bank-a", "bank-b", "bank-c", "bank-d"):
+        await create_bank(name)
+
+    def share(basis_points, **more):
+        return terms(service_share_min_basis_points=basis_points, **more)
+
+    async def agree(name, body):
+        return await admin.post(f"/v1/tenants/{name}/contracts", json=body)
+
+    assert (await agree("bank-a", share(6_000))).status_code == 201
+    assert (await agree("bank-b", share(4_000, valid_from=later(days=1)))).status_code == 201
+    refused = await agree("bank-c", share(1))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "shares_overcommitted")
+    # A bank's own guarantee is replaced, not added to, and what it gives up is there for others.
+    assert (await agree("bank-a", share(5_000))).status_code == 201
+    answers = await asyncio.gather(*(agree(name, share(1_000)) for name in ("bank-c", "bank-d")))
+    assert sorted(each.status_code for each in answers) == [201, 400]
+
+
 async def test_a_commitment_holds_for_whole_months_only(admin, create_bank, database):
     await create_bank()
     await admin.post(PATH, json=terms(commitment=7_000_000))

@@ -81,7 +81,7 @@ def test_over_time_shares_are_within_three_percent_of_the_weights(weights):
 def test_a_guaranteed_share_holds_however_many_others_come_and_they_share_the_rest_by_weight():
     lengths = dict.fromkeys("abcdefghij", (10, 30))
     entitled = {"a": Entitlement(1, share_min_basis_points=4000), "b": Entitlement(3)}
-    served = backlogged(lengths, entitled)
+    served = backlogged(lengths, entitled, 12_000)
     total = sum(served.values())
     assert served["a"] / total == pytest.approx(0.4, rel=0.03)
     assert served["b"] / served["c"] == pytest.approx(3, rel=0.05)

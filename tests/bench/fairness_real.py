@@ -1,0 +1,112 @@
+"""The gateway's queue before the real small engine: two banks that ask without end, and one that chats."""
+
+import asyncio
+import statistics
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from fairness_engine import Profile
+
+from finpool.catalogue.engine_schemas import EXPRESS_SLOTS
+from finpool.catalogue.schemas import TokenUsage
+from finpool.catalogue.service import Catalogue, default_directory
+from finpool.gateway.fair_shares import FairShares
+from finpool.gateway.length_prediction import Ask, cost_of
+from finpool.gateway.scheduler import FairQueue
+from finpool.kernel.ids import RequestId, TenantId, new_id
+from finpool.serving.service import Backends
+
+MODEL = Catalogue.load(default_directory()).get("smollm2-135m-instruct")
+CLIENTS = 8
+CHATS = 12
+Result = TypeVar("Result")
+PROMPT = "Tell me something about banks."
+
+
+class Load:
+    """Requests through a queue to the engine, and what came of them."""
+
+    def __init__(self, backends: Backends, *, fair: bool) -> None:
+        self._backends = backends
+        slots = MODEL.engine.slots
+        # First come first served is the same queue with one tenant in it.
+        shares = FairShares(slots, express_max=EXPRESS_SLOTS) if fair else FairShares(slots + EXPRESS_SLOTS)
+        self._queue = FairQueue(shares, waiting_max=1000, wait_seconds_max=600)
+        self._fair = fair
+        self.service: Counter[str] = Counter()
+        self.tokens = 0
+
+    async def ask(self, tenant: str, output_tokens: int) -> float:
+        """Ask once; returns the seconds until the first token."""
+        started, first, usage = time.perf_counter(), 0.0, TokenUsage(0, 0, 0)
+        queued_as = TenantId(tenant if self._fair else "all")
+        turn = await self._queue.enter(queued_as, Ask(256, MODEL.output_tokens_default))
+        body: dict[str, Any] = {
+            "messages": [{"role": "user", "content": PROMPT}],
+            "max_tokens": output_tokens,
+            "ignore_eos": True,
+        }
+        stream = await self._backends.chat(MODEL, body, RequestId(new_id("req")))
+        try:
+            await stream.begun()
+            async for chunks in stream:
+                if chunks.usage is None:
+                    continue
+                now = chunks.usage
+                self.service[tenant] += cost_of(
+                    now.input_tokens - usage.input_tokens, now.output_tokens - usage.output_tokens
+                )
+                self.tokens += now.output_tokens - usage.output_tokens
+                usage = now
+                self._queue.use(turn, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
+                if usage.output_tokens and not first:
+                    first = time.perf_counter() - started
+        finally:
+            stream.close()
+            self._queue.leave(turn, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
+        return first
+
+    async def without_end(self, tenant: str, output_tokens: int) -> None:
+        """Ask again and again."""
+        while True:
+            await self.ask(tenant, output_tokens)
+
+
+async def during(load: Load, sent: dict[str, int], what: Callable[[], Awaitable[Result]]) -> Result:
+    """Do something while each tenant keeps eight requests of its length before the engine."""
+    tasks = [
+        asyncio.create_task(load.without_end(tenant, length)) for tenant, length in sent.items() for _ in range(CLIENTS)
+    ]
+    await asyncio.sleep(5)
+    load.service.clear()
+    load.tokens = 0
+    try:
+        return await what()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def chats(load: Load) -> float:
+    """Return the median of the seconds to the first token of a tenant that asks now and then."""
+    waits = []
+    for _ in range(CHATS):
+        waits.append(await load.ask("chat", 8))
+        await asyncio.sleep(0.3)
+    return statistics.median(waits)
+
+
+async def profile(backends: Backends) -> Profile:
+    """Measure what a step costs with one and with all sequences, and fit the simulator's engine to it."""
+    seconds = {}
+    many = MODEL.engine.slots + EXPRESS_SLOTS
+    for streams in (1, many):
+        load = Load(backends, fair=False)
+        started = time.perf_counter()
+        await asyncio.gather(*(load.ask("profile", 64) for _ in range(streams)))
+        seconds[streams] = (time.perf_counter() - started) / 64
+    each = max(0.0, (seconds[many] - seconds[1]) / (many - 1))
+    return Profile("small engine on this machine", many, seconds[1] - each, each, seconds[1] / 8)

@@ -1,0 +1,85 @@
+"""The real pool in a process and a home of its own: Ray Serve, its HAProxy and real models, stopped at the end."""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from finpool.kernel.settings import Settings
+
+READY_SECONDS_MAX = 240
+STOP_SECONDS_MAX = 90
+REPOSITORY = Path(__file__).parents[2]
+
+
+@contextmanager
+def running_pool(catalogue: Path | None = None) -> Iterator[tuple[psutil.Process, Settings]]:
+    """Run the pool with the default catalogue or another; yields it once every model is ready."""
+    weights = os.environ.get("FINPOOL_TEST_WEIGHTS_DIR", str(REPOSITORY / ".cache" / "weights"))
+    with tempfile.TemporaryDirectory(prefix="finpool-test-") as directory:
+        home = Path(directory)
+        (home / "secrets").mkdir(mode=0o700)
+        for name in ("engine_token", "ray_token"):
+            (home / "secrets" / name).write_text(secrets.token_hex(32))
+        settings = Settings(
+            home=home, port=_free_port(), weights_dir=Path(weights), catalogue_dir=catalogue, log_level="INFO"
+        )
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("FINPOOL_", "RAY_"))},
+            "FINPOOL_HOME": str(home),
+            "FINPOOL_PORT": str(settings.port),
+            "FINPOOL_WEIGHTS_DIR": weights,
+        }
+        if catalogue is not None:
+            environment["FINPOOL_CATALOGUE_DIR"] = str(catalogue)
+        log = home / "pool.log"
+        with log.open("wb") as output:
+            started = subprocess.Popen(
+                [sys.executable, "-m", "finpool.apps.pool"], env=environment, stdout=output, stderr=output
+            )
+        try:
+            _await_ready(started, log)
+            yield psutil.Process(started.pid), settings
+        finally:
+            _stop(started)
+
+
+def _free_port() -> int:
+    """Return a base port whose offsets for Serve are free as well."""
+    while True:
+        base = 20_000 + secrets.randbelow(9_000)
+        try:
+            for offset in (10, 11):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", base + offset))
+        except OSError:
+            continue
+        return base
+
+
+def _await_ready(started: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + READY_SECONDS_MAX
+    while '"ready"' not in log.read_text():
+        if started.poll() is not None or time.monotonic() > deadline:
+            raise AssertionError(f"the pool did not become ready:\n{log.read_text()[-4000:]}")
+        time.sleep(0.1)
+
+
+def _stop(started: "subprocess.Popen[bytes]") -> None:
+    """Stop the pool as `finpool down` does, and insist that nothing of it is left."""
+    if started.poll() is not None:
+        return
+    family = psutil.Process(started.pid).children(recursive=True)
+    started.send_signal(signal.SIGTERM)
+    assert started.wait(STOP_SECONDS_MAX) == 0
+    _, left = psutil.wait_procs(family, timeout=STOP_SECONDS_MAX)
+    assert not left
