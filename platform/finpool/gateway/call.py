@@ -22,6 +22,7 @@ from finpool.metering.record_schemas import Intent, Outcome
 from finpool.quota.errors import InsufficientQuota, RateLimitExceeded, RequestAboveLimit
 from finpool.quota.schemas import RateStatus
 from finpool.quota.service import Quota, Reservation
+from finpool.serving.breaker_service import Passage
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.schemas import EngineStream
 from finpool.serving.service import Backends
@@ -59,6 +60,7 @@ class Call:
         self._backends = backends
         self._counter = counter
         self._open_calls = open_calls
+        self._passage: Passage | None = None
         self._reservation: Reservation | None = None
         self._intent: Intent | None = None
         self._stream: EngineStream | None = None
@@ -74,8 +76,9 @@ class Call:
     async def __aenter__(self) -> Self:
         self._open_calls.add(self)
         try:
+            self._passage = self._backends.breaker(self._admitted.model).enter()
             self._reservation = await self._reserve()
-            await self._dispatch(self._reservation)
+            await self._dispatch(self._reservation, self._passage)
         except BaseException as error:
             await self._resolve(error)
             raise
@@ -89,10 +92,12 @@ class Call:
     async def chunks(self) -> AsyncIterator[list[list[dict[str, Any]]]]:
         """Yield the choices of the chunks that one read brings, maybe of none, keeping count on the way."""
         assert self._stream is not None  # noqa: S101 - entering has asked for it.
-        async for chunks in self._stream:
-            if chunks.usage is not None:
-                self._count(chunks.usage)
-            yield chunks.choices
+        assert self._passage is not None  # noqa: S101
+        with self._passage:
+            async for chunks in self._stream:
+                if chunks.usage is not None:
+                    self._count(chunks.usage)
+                yield chunks.choices
 
     @property
     def more_is_here(self) -> bool:
@@ -129,7 +134,7 @@ class Call:
             admitted.subject, admitted.request_id, amount_picos=admitted.amount_picos, tokens=admitted.tokens
         )
 
-    async def _dispatch(self, reservation: Reservation) -> None:
+    async def _dispatch(self, reservation: Reservation, passage: Passage) -> None:
         self._intent = self._admitted.intent(reservation.lease_ids)
         try:
             await self._metering.begin(self._intent)
@@ -140,8 +145,9 @@ class Call:
         self._turn = await self._queue.enter(
             admitted.actor.tenant, admitted.ask, batch=admitted.quote.tier is Tier.BATCH
         )
-        self._stream = await self._backends.chat(admitted.model, admitted.engine_body, admitted.request_id)
-        await self._stream.begun()
+        with passage:
+            self._stream = await self._backends.chat(admitted.model, admitted.engine_body, admitted.request_id)
+            await self._stream.begun()
 
     def _count(self, usage: TokenUsage) -> None:
         if self._turn is not None:
@@ -176,6 +182,9 @@ class Call:
         if self._stream is not None:
             self._estimated = self._estimated or self._stream.estimates
             self._stream.close()
+        if self._passage is not None:
+            answered = outcome is Outcome.COMPLETED or self.usage is not _NOTHING or self._counts_as_request
+            self._passage.end(worked=answered)
         if self._turn is not None:
             usage = self.usage
             self._queue.leave(self._turn, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
@@ -196,6 +205,7 @@ class Call:
         stays zero, flagged as estimated: nothing is charged that no engine reported.
         """
         assert self._stream is not None  # noqa: S101 - only a dispatched request is aborted.
+        assert self._passage is not None  # noqa: S101
         try:
             async with asyncio.timeout(FIRST_USAGE_SECONDS_MAX):
                 await self._stream.begun()
@@ -203,12 +213,14 @@ class Call:
                     if chunks.usage is not None:
                         self._count(chunks.usage)
                         return Outcome.ABORTED
-        except (EngineUnavailable, EngineRefused):
+        except EngineRefused:
             return None
-        except EngineFailed:
-            return Outcome.FAILED
-        except TimeoutError:
-            self._estimated = True
+        except (EngineUnavailable, EngineFailed, TimeoutError) as failure:
+            self._passage.note(failure)
+            if isinstance(failure, TimeoutError):
+                self._estimated = True
+                return Outcome.ABORTED
+            return None if isinstance(failure, EngineUnavailable) else Outcome.FAILED
         return Outcome.ABORTED
 
     async def _record_later(self, outcome: Outcome | None) -> None:

@@ -7,8 +7,9 @@ import orjson
 
 from finpool.catalogue.engine_schemas import OpenAiEngine
 from finpool.catalogue.schemas import TokenUsage
-from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
+from finpool.serving.errors import EngineBusy, EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.exchange import Exchange
+from finpool.serving.reading import BUSY
 from finpool.serving.schemas import EngineChunks
 from finpool.serving.stream import ChunkStream
 
@@ -36,7 +37,7 @@ OPENAI_FIELDS = frozenset(
         "parallel_tool_calls",
     }
 )
-_NOT_TAKEN_YET = frozenset({429, 503})
+_NOT_TAKEN_YET = 503
 _REFUSALS = frozenset({400, 413, 422})
 
 
@@ -104,7 +105,9 @@ class RemoteStream(ChunkStream):
 
     def _refused(self, status: int) -> EngineRefused | EngineUnavailable | EngineFailed:
         """Return the error in our own words: the other side's may name its insides, or who pays for it."""
-        if status in _NOT_TAKEN_YET:
+        if status == BUSY:
+            return EngineBusy("The model is busy.")
+        if status == _NOT_TAKEN_YET:
             return EngineUnavailable("The model is not available at the moment.")
         if status not in _REFUSALS:
             return EngineFailed("The model failed to answer.")

@@ -1,5 +1,7 @@
 """The gateway's side of the engines: one HTTP stream to a backend per request."""
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,6 +11,7 @@ from finpool.catalogue.engine_schemas import OpenAiEngine
 from finpool.catalogue.schemas import Model
 from finpool.kernel.ids import ModelId, RequestId
 from finpool.kernel.settings import Settings
+from finpool.serving.breaker_service import Breaker
 from finpool.serving.connections import Connections
 from finpool.serving.errors import EngineFailed, EngineUnavailable
 from finpool.serving.exchange import Exchange
@@ -20,9 +23,11 @@ from finpool.serving.remote import (
     estimate_of,
     remote_request,
 )
+from finpool.serving.retry_budget import RetryBudget
 from finpool.serving.schemas import EngineStream
 from finpool.serving.stream import ChunkStream
 
+RETRY_SECONDS = 0.05
 STREAM_OPTIONS = {"include_usage": True, "continuous_usage_stats": True}
 
 
@@ -37,6 +42,8 @@ class Backends:
         self._models = tuple(models)
         self._connections: Connections | None = None
         self._remotes: dict[ModelId, Connections] = {}
+        self._breakers: dict[ModelId, Breaker] = {}
+        self._retries: defaultdict[ModelId, RetryBudget] = defaultdict(RetryBudget)
 
     async def start(self) -> None:
         """Read the engine token and the remotes' keys; raise `ConfigurationError` without one, or for a bad address.
@@ -58,6 +65,17 @@ class Backends:
         for remote in self._remotes.values():
             remote.close()
         self._remotes.clear()
+
+    def breaker(self, model: Model) -> Breaker:
+        """Return the breaker before the engine of `model`, which its adapters share."""
+        known = self._breakers.get(model.engine_id)
+        if known is None:
+            known = self._breakers[model.engine_id] = Breaker(
+                model.engine_id,
+                failures_max=self._settings.engine_failures_max,
+                open_seconds=self._settings.engine_open_seconds,
+            )
+        return known
 
     async def chat(self, model: Model, body: Mapping[str, Any], request_id: RequestId) -> EngineStream:
         """Send a chat completion to the engine of `model`; returns its answer, which has not begun yet.
@@ -131,8 +149,19 @@ class Backends:
         return connections
 
     async def _send(self, model: Model, path: str, payload: bytes, request_id: RequestId) -> Exchange:
+        """Send a request, once more if there was no connection: then nothing was sent, so nothing was computed."""
+        connections, retries = self._connections_to(model), self._retries[model.engine_id]
+        retries.earn()
         try:
-            return await self._connections_to(model).post(path, payload, request_id, self._start_timeout_seconds)
+            try:
+                return await connections.post(path, payload, request_id, self._start_timeout_seconds)
+            except TimeoutError:
+                raise
+            except OSError:
+                if not retries.take():
+                    raise
+            await asyncio.sleep(RETRY_SECONDS)
+            return await connections.post(path, payload, request_id, self._start_timeout_seconds)
         except TimeoutError as error:
             raise EngineUnavailable("The model did not begin to answer in time.") from error
         except OSError as error:
