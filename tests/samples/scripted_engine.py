@@ -31,6 +31,7 @@ class FakeEngine:
         self.headers: list[Any] = []
         self.connections: set[Any] = set()
         self.left = asyncio.Event()
+        self.port = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.bodies.append(await request.json() if request.can_read_body else None)

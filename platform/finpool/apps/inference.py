@@ -91,7 +91,7 @@ class InferenceDoor:
             quota = Quota(self._limits, allotments)
             stack.push_async_callback(quota.close)
             await stack.enter_async_context(_running(quota, settings.lease_idle_seconds))
-            backends = Backends(settings)
+            backends = Backends(settings, self.catalogue.all())
             await backends.start()
             stack.push_async_callback(backends.close)
             gateway = Gateway(

@@ -37,7 +37,8 @@ def main() -> int:
     try:
         for name in ("engine_token", RAY_TOKEN):
             settings.secret(name)
-        models = Catalogue.load(settings.catalogue_dir or default_directory()).with_engines()
+        pooled = Catalogue.load(settings.catalogue_dir or default_directory()).pooled()
+        models = tuple(model for model in pooled if model.base is None)
         for model in models:
             ensure_weights(model, settings, log.info)
         _require_free_port(serve_port(settings))

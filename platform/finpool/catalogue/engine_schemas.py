@@ -1,8 +1,10 @@
 """The engines that a model can be declared with, and what each of them may be told."""
 
+import ipaddress
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_validator, model_validator
 
 REPLICAS_MAX = 64
 
@@ -84,4 +86,66 @@ class VllmEngine(Declaration):
         return self.tensor_parallel * self.pipeline_parallel
 
 
-Engine = Annotated[LlamaCppEngine | VllmEngine, Field(discriminator="name")]
+class OpenAiEngine(Declaration):
+    """An engine of somebody else's that speaks OpenAI's API: vLLM on other accelerators, a bank's own, a public API.
+
+    `slots` requests of each gateway replica are under way there at once. `secret` names the file with the key; its
+    name begins with `remote_`, so that no declaration can send another secret of the platform away. `extensions` are
+    the fields beyond OpenAI's that this engine knows: any other is refused, never sent.
+    """
+
+    name: Literal["openai"]
+    base_url: str = Field(max_length=512)
+    plain_http: StrictBool = False
+    model: str = Field(pattern=r"^[\x21-\x7e]{1,256}$")
+    secret: str = Field(pattern=r"^remote_[a-z0-9_]{1,64}$")
+    serving_domain: Literal["pool", "external"]
+    slots: StrictInt = Field(ge=1, le=4096)
+    usage: Literal["running", "final"]
+    output_limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    extensions: frozenset[Literal["top_k", "min_p", "repetition_penalty", "ignore_eos", "cache_salt"]] = frozenset()
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_only_an_address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or not (value.isascii() and value.isprintable()):
+            raise ValueError("must be an http or https address, such as https://models.example/v1")
+        if parts.username or parts.password or parts.query or parts.fragment or " " in value:
+            raise ValueError("may hold no user, password, query or fragment")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _is_encrypted_outside(self) -> Self:
+        parts = urlsplit(self.base_url)
+        if parts.scheme == "http" and not (
+            self.plain_http and self.serving_domain == "pool" and _is_within(parts.hostname or "")
+        ):
+            raise ValueError(
+                "base_url must be https; http needs plain_http: true, serving_domain: pool and an address on loopback, "
+                "in a private network or of a Kubernetes service"
+            )
+        return self
+
+    @property
+    def replicas_max(self) -> int:
+        """One: how many stand behind the address is the other side's matter."""
+        return 1
+
+    @property
+    def threads(self) -> int:
+        """CPU cores of our pool that it takes: none."""
+        return 0
+
+
+Engine = Annotated[LlamaCppEngine | VllmEngine | OpenAiEngine, Field(discriminator="name")]
+
+
+def _is_within(host: str) -> bool:
+    """Tell whether a host is on this machine, in a private network, or a service of the cluster."""
+    if host == "localhost" or host.endswith((".svc", ".svc.cluster.local")):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return False

@@ -41,6 +41,8 @@ class ModelAnswer(BaseModel):
     filing_number: str | None
     capabilities: list[str]
     weights_sha256: str
+    weights_verified: bool
+    serving_domain: str
     price: Price
     price_version: str
 
@@ -61,6 +63,8 @@ class ModelAnswer(BaseModel):
             filing_number=model.filing_number,
             capabilities=sorted(model.capabilities),
             weights_sha256=model.weights_sha256,
+            weights_verified=model.weights_verified,
+            serving_domain=model.serving_domain,
             price=price,
             price_version=price_version_name(model.id, price),
         )

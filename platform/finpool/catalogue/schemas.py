@@ -8,8 +8,8 @@ from typing import Annotated, Literal, Self
 import rfc8785
 from pydantic import Field, StrictInt, model_validator
 
-from finpool.catalogue.engine_schemas import Declaration, Engine, VllmEngine
-from finpool.catalogue.weights_schemas import Name, Snapshot, Weights
+from finpool.catalogue.engine_schemas import Declaration, Engine, OpenAiEngine, VllmEngine
+from finpool.catalogue.weights_schemas import Name, RemoteWeights, Snapshot, Weights
 from finpool.kernel.ids import SLUG_PATTERN, ModelId, TenantId
 
 MODEL_ID_PATTERN = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"
@@ -85,6 +85,8 @@ class Model(Declaration):
 
     @model_validator(mode="after")
     def _engine_reads_the_weights(self) -> Self:
+        if isinstance(self.engine, OpenAiEngine) != isinstance(self.weights, RemoteWeights):
+            raise ValueError("weights of source remote go with engine openai, and only with it")
         if isinstance(self.engine, VllmEngine) != isinstance(self.weights, Snapshot):
             raise ValueError("vllm takes weights from a directory or repository of safetensors, llamacpp one file")
         return self
@@ -105,8 +107,25 @@ class Model(Declaration):
 
     @property
     def weights_sha256(self) -> str:
-        """SHA-256 of the weights, 64 lower-case hexadecimal digits: of the file, or of the list of files."""
+        """SHA-256 of the weights, 64 lower-case hexadecimal digits: of the file, or of the list of files.
+
+        Of a remote engine's weights it pins what is declared: where they are asked, under which name and version.
+        """
+        if isinstance(self.weights, RemoteWeights):
+            assert isinstance(self.engine, OpenAiEngine)  # noqa: S101 - the declaration was validated.
+            declared = {**self.weights.model_dump(), "base_url": self.engine.base_url, "model": self.engine.model}
+            return hashlib.sha256(rfc8785.dumps(declared)).hexdigest()
         return self.weights.sha256
+
+    @property
+    def weights_verified(self) -> bool:
+        """Tell whether the hash is of the weights themselves, and checked before they serve."""
+        return not isinstance(self.weights, RemoteWeights)
+
+    @property
+    def serving_domain(self) -> Literal["pool", "external"]:
+        """Where prompts go: into the shared cluster, or out of it."""
+        return self.engine.serving_domain if isinstance(self.engine, OpenAiEngine) else "pool"
 
 
 def price_version_name(model_id: str, price: Price) -> str:

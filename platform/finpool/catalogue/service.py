@@ -8,6 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from finpool.catalogue.adapter_schemas import Adapter
+from finpool.catalogue.engine_schemas import OpenAiEngine
 from finpool.catalogue.errors import CatalogueInvalid, ModelNotFound
 from finpool.catalogue.schemas import Model
 from finpool.kernel.ids import ModelId
@@ -66,6 +67,10 @@ class Catalogue:
     def with_engines(self) -> tuple[Model, ...]:
         """Return the models that have an engine of their own: all but the adapters."""
         return tuple(model for model in self.all() if model.base is None)
+
+    def pooled(self) -> tuple[Model, ...]:
+        """Return the models that run on our own machines: all but the remote ones."""
+        return tuple(model for model in self.all() if not isinstance(model.engine, OpenAiEngine))
 
     def adapters_of(self, model_id: ModelId) -> tuple[Model, ...]:
         """Return the adapters that the engine of a model serves."""

@@ -101,9 +101,16 @@ class RepositoryWeights(Snapshot):
     revision: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 
 
+class RemoteWeights(Declaration):
+    """Weights that nobody here has seen: `version` is what the other side calls them, and no hash stands behind it."""
+
+    source: Literal["remote"]
+    version: Name
+
+
 FileWeights = PypiWeights | PathWeights | HubWeights
 SnapshotWeights = DirectoryWeights | RepositoryWeights
-Weights = Annotated[FileWeights | SnapshotWeights, Field(discriminator="source")]
+Weights = Annotated[FileWeights | SnapshotWeights | RemoteWeights, Field(discriminator="source")]
 
 
 def _absolute(value: str) -> str:

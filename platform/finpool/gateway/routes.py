@@ -74,5 +74,7 @@ def _model(model: Model, quote: Quote, created: int) -> dict[str, Any]:
         "licence": model.licence,
         "filing_number": model.filing_number,
         "weights_sha256": model.weights_sha256,
+        "weights_verified": model.weights_verified,
+        "serving_domain": model.serving_domain,
         "price": {"version": quote.price_version, **quote.declared().model_dump()},
     }

@@ -44,11 +44,12 @@ class FairQueue:
                 self._wait_seconds(tenant_id),
             )
         coming: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
-        waiting = Waiting(ask, partial(self._begin, coming), batch=batch)
+        waiting, arrived = Waiting(ask, partial(self._begin, coming), batch=batch), self._clock()
         self._shares.arrive(tenant_id, waiting)
         self._shares.dispatch()
         turn = coming.result() if coming.done() else await self._turn_of(tenant_id, waiting, coming)
         turn.began_seconds = self._clock()
+        turn.queue_ms = round(1000 * (turn.began_seconds - arrived))
         return turn
 
     def use(self, turn: Turn, *, input_tokens: int, output_tokens: int) -> None:

@@ -6,7 +6,7 @@ import time
 from finpool.billing.contract_schemas import Quote
 from finpool.billing.entitlement_schemas import Entitlement
 from finpool.billing.price_directory_service import PriceDirectory
-from finpool.catalogue.engine_schemas import EXPRESS_SLOTS
+from finpool.catalogue.engine_schemas import EXPRESS_SLOTS, OpenAiEngine
 from finpool.catalogue.errors import ModelNotFound
 from finpool.catalogue.price_schemas import Tier
 from finpool.catalogue.schemas import Model
@@ -66,7 +66,7 @@ class Gateway:
             model.id: FairQueue(
                 FairShares(
                     model.engine.slots * model.engine.replicas_max,
-                    express_max=EXPRESS_SLOTS,
+                    express_max=0 if isinstance(model.engine, OpenAiEngine) else EXPRESS_SLOTS,
                     entitled=self._entitled,
                 ),
                 waiting_max=settings.queue_requests_max,

@@ -41,7 +41,8 @@ class Settings(BaseSettings):
     database_pool_connections_max: int = Field(5, ge=1, le=100, description="Connections one process may open.")
 
     secrets_dir: Path | None = Field(
-        None, description="Directory with the files `key_pepper` and `engine_token`; by default HOME/secrets."
+        None,
+        description="Directory with `key_pepper`, `engine_token` and keys of remote engines; by default HOME/secrets.",
     )
     spool_dir: Path | None = Field(
         None, description="Directory of this replica's spool, on a volume of its own; by default HOME/spool."
@@ -79,6 +80,12 @@ class Settings(BaseSettings):
     )
     engine_start_timeout_seconds: float = Field(120, gt=0, description="Wait for the first byte of an engine's answer.")
     engine_read_timeout_seconds: float = Field(60, gt=0, description="Longest pause within an engine's answer.")
+    engine_failures_max: int = Field(
+        5, ge=1, description="Failures in a row after which a model is not asked for a while; requests get 503 at once."
+    )
+    engine_open_seconds: float = Field(
+        5, gt=0, description="How long a model that failed is not asked; then one request tries it again."
+    )
     engine_drain_seconds: float = Field(
         10, gt=0, description="Longest wait for running requests when an engine stops; what is cut off is settled."
     )

@@ -6,10 +6,11 @@ from pydantic import BaseModel, ConfigDict
 from ray import serve
 from ray.serve import Application
 
-from finpool.catalogue.engine_schemas import VllmEngine
+from finpool.catalogue.engine_schemas import OpenAiEngine, VllmEngine
 from finpool.catalogue.schemas import Model
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.catalogue.weights_service import ensure_weights
+from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.logs import configure_logs, logger
 from finpool.kernel.settings import Settings
 from finpool.serving.overload import requests_ongoing_max, requests_queued_max
@@ -49,6 +50,8 @@ def build_app(args: ApplicationArgs) -> Application:
     """Return the application that serves one model; raise `ModelNotFound` for an id that is not in the catalogue."""
     settings = Settings()
     model = _model(settings, args.model_id)
+    if isinstance(model.engine, OpenAiEngine):
+        raise ConfigurationError(f"{model.id} is served by a remote engine: leave it out of what Ray serves")
     if isinstance(model.engine, VllmEngine):
         # Only machines that run vLLM have it, and importing it takes seconds.
         from finpool.serving.vllm_replica import build_vllm

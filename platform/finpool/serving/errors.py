@@ -13,6 +13,10 @@ class EngineUnavailable(Unavailable):
     code = "engine_unavailable"
 
 
+class EngineBusy(EngineUnavailable):
+    """The engine says that it has enough to do: it works."""
+
+
 class EngineFailed(DomainError):
     """The engine accepted the request and then failed; what it had counted until then was computed."""
 

@@ -2,11 +2,12 @@
 
 import orjson
 
-from finpool.serving.errors import ConnectionBroken, EngineFailed, EngineRefused, EngineUnavailable
+from finpool.serving.errors import ConnectionBroken, EngineBusy, EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.exchange import Exchange
 
 BODY_BYTES_MAX = 65_536
-STATUSES_BEFORE_DISPATCH = frozenset({404, 429, 502, 503, 504})
+BUSY = 429
+STATUSES_BEFORE_DISPATCH = frozenset({404, 502, 503, 504})
 """What Serve's proxy answers while an application is missing, starting or full."""
 
 
@@ -43,6 +44,8 @@ def refusal(status: int, content_type: str, body: bytes) -> EngineRefused | Engi
 
     Engines report in JSON. What is not JSON comes from Serve's proxy, which says 500 also where it found no engine.
     """
+    if status == BUSY:
+        return EngineBusy("The model is busy.")
     if status in STATUSES_BEFORE_DISPATCH or content_type != "application/json":
         return EngineUnavailable("The model is not available at the moment.")
     try:

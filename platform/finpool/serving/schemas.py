@@ -32,6 +32,10 @@ class EngineStream(Protocol):
     def more_is_here(self) -> bool:
         """Tell whether more, or the end, has arrived already: what arrived together may be passed on together."""
 
+    @property
+    def estimates(self) -> bool:
+        """Tell whether the usage so far is an estimate, because the engine has reported none."""
+
     def close(self) -> None:
         """Take no more; the engine stops generating."""
 

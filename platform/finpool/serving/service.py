@@ -1,35 +1,60 @@
 """The gateway's side of the engines: one HTTP stream to a backend per request."""
 
-from collections.abc import Mapping
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
 
+from finpool.catalogue.engine_schemas import OpenAiEngine
 from finpool.catalogue.schemas import Model
-from finpool.kernel.ids import RequestId
+from finpool.kernel.ids import ModelId, RequestId
 from finpool.kernel.settings import Settings
+from finpool.serving.breaker_service import Breaker
 from finpool.serving.connections import Connections
 from finpool.serving.errors import EngineFailed, EngineUnavailable
 from finpool.serving.exchange import Exchange
 from finpool.serving.reading import read_body, refusal, status_of
+from finpool.serving.remote import (
+    REMOTE_CHAT_PATH,
+    REMOTE_MODELS_PATH,
+    RemoteStream,
+    estimate_of,
+    remote_request,
+)
+from finpool.serving.retry_budget import RetryBudget
 from finpool.serving.schemas import EngineStream
 from finpool.serving.stream import ChunkStream
 
+RETRY_SECONDS = 0.05
 STREAM_OPTIONS = {"include_usage": True, "continuous_usage_stats": True}
 
 
 class Backends:
     """Where models are served. One instance per process; it owns the process's connections to engines."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, models: Iterable[Model] = ()) -> None:
+        """Take the settings and the catalogue's models, of which the remote ones have connections of their own."""
         self._start_timeout_seconds = settings.engine_start_timeout_seconds
         self._read_timeout_seconds = settings.engine_read_timeout_seconds
         self._settings = settings
+        self._models = tuple(models)
         self._connections: Connections | None = None
+        self._remotes: dict[ModelId, Connections] = {}
+        self._breakers: dict[ModelId, Breaker] = {}
+        self._retries: defaultdict[ModelId, RetryBudget] = defaultdict(RetryBudget)
 
     async def start(self) -> None:
-        """Read the engine token; raise `ConfigurationError` without one, or for an address that is none."""
+        """Read the engine token and the remotes' keys; raise `ConfigurationError` without one, or for a bad address.
+
+        Each goes over its own connections only: a remote never gets the engine token, nor another remote's key.
+        """
         token = self._settings.secret("engine_token").decode()
+        for model in self._models:
+            if isinstance(model.engine, OpenAiEngine):
+                key = self._settings.secret(model.engine.secret).decode()
+                self._remotes[model.id] = Connections(model.engine.base_url, key)
         self._connections = Connections(self._settings.serve_base_url, token)
 
     async def close(self) -> None:
@@ -37,6 +62,20 @@ class Backends:
         if self._connections is not None:
             self._connections.close()
             self._connections = None
+        for remote in self._remotes.values():
+            remote.close()
+        self._remotes.clear()
+
+    def breaker(self, model: Model) -> Breaker:
+        """Return the breaker before the engine of `model`, which its adapters share."""
+        known = self._breakers.get(model.engine_id)
+        if known is None:
+            known = self._breakers[model.engine_id] = Breaker(
+                model.engine_id,
+                failures_max=self._settings.engine_failures_max,
+                open_seconds=self._settings.engine_open_seconds,
+            )
+        return known
 
     async def chat(self, model: Model, body: Mapping[str, Any], request_id: RequestId) -> EngineStream:
         """Send a chat completion to the engine of `model`; returns its answer, which has not begun yet.
@@ -45,9 +84,17 @@ class Backends:
         and if this is cancelled, nothing was sent. The stream has to be closed. Closing it early closes the connection,
         and the engine stops generating.
         """
+        if isinstance(model.engine, OpenAiEngine):
+            payload = orjson.dumps(remote_request(body, model.engine))
+            return RemoteStream(
+                await self._send(model, REMOTE_CHAT_PATH, payload, request_id),
+                estimate_max=estimate_of(body, model.context_tokens),
+                begin_seconds_max=self._start_timeout_seconds,
+                read_seconds_max=self._read_timeout_seconds,
+            )
         payload = orjson.dumps({**body, **_target(model), "stream": True, "stream_options": STREAM_OPTIONS})
         return ChunkStream(
-            await self._send(_path(model, "/v1/chat/completions"), payload, request_id),
+            await self._send(model, _path(model, "/v1/chat/completions"), payload, request_id),
             begin_seconds_max=self._start_timeout_seconds,
             read_seconds_max=self._read_timeout_seconds,
         )
@@ -55,10 +102,13 @@ class Backends:
     async def count_input_tokens(self, model: Model, body: Mapping[str, Any], request_id: RequestId) -> int:
         """Return exactly how many input tokens `body` is, by the model's own tokenizer.
 
-        Raises `EngineRefused`, `EngineUnavailable` or `EngineFailed`. Costs the engine some milliseconds.
+        Raises `EngineRefused`, `EngineUnavailable` or `EngineFailed`. Costs the engine some milliseconds. A remote
+        engine is not asked: OpenAI's API has no way to.
         """
+        if isinstance(model.engine, OpenAiEngine):
+            raise EngineUnavailable("The model's tokenizer is out of reach.")
         payload = orjson.dumps({**body, **_target(model)})
-        exchange = await self._send(_path(model, "/tokenize"), payload, request_id)
+        exchange = await self._send(model, _path(model, "/tokenize"), payload, request_id)
         try:
             status, answer = await status_of(exchange, self._start_timeout_seconds), bytearray()
             await read_body(exchange, answer, self._read_timeout_seconds)
@@ -71,9 +121,13 @@ class Backends:
             exchange.close()
 
     async def ready(self, model: Model) -> bool:
-        """Tell whether the engine of `model` generates tokens now; it may take as long as an engine may start."""
+        """Tell whether the engine of `model` generates tokens now; it may take as long as an engine may start.
+
+        A remote engine is asked for its models only: a token there costs money.
+        """
+        path = REMOTE_MODELS_PATH if isinstance(model.engine, OpenAiEngine) else _path(model, "/health")
         try:
-            exchange = await self._open_connections.get(_path(model, "/health"), self._start_timeout_seconds)
+            exchange = await self._connections_to(model).get(path, self._start_timeout_seconds)
         except OSError:
             return False
         try:
@@ -86,15 +140,28 @@ class Backends:
             if exchange.status is None:
                 exchange.close()  # Nobody waits for this answer any more, so the engine need not either.
 
-    @property
-    def _open_connections(self) -> Connections:
-        if self._connections is None:
-            raise RuntimeError("the backends were used before start() or after close()")
-        return self._connections
+    def _connections_to(self, model: Model) -> Connections:
+        connections = self._remotes.get(model.id) if isinstance(model.engine, OpenAiEngine) else self._connections
+        if connections is None:
+            raise RuntimeError(
+                "the backends were used before start() or after close(), or for a model they were not told"
+            )
+        return connections
 
-    async def _send(self, path: str, payload: bytes, request_id: RequestId) -> Exchange:
+    async def _send(self, model: Model, path: str, payload: bytes, request_id: RequestId) -> Exchange:
+        """Send a request, once more if there was no connection: then nothing was sent, so nothing was computed."""
+        connections, retries = self._connections_to(model), self._retries[model.engine_id]
+        retries.earn()
         try:
-            return await self._open_connections.post(path, payload, request_id, self._start_timeout_seconds)
+            try:
+                return await connections.post(path, payload, request_id, self._start_timeout_seconds)
+            except TimeoutError:
+                raise
+            except OSError:
+                if not retries.take():
+                    raise
+            await asyncio.sleep(RETRY_SECONDS)
+            return await connections.post(path, payload, request_id, self._start_timeout_seconds)
         except TimeoutError as error:
             raise EngineUnavailable("The model did not begin to answer in time.") from error
         except OSError as error:

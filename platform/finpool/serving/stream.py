@@ -7,7 +7,7 @@ import orjson
 
 from finpool.catalogue.schemas import TokenUsage
 from finpool.kernel.clock import monotonic_seconds
-from finpool.serving.errors import EngineFailed
+from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.exchange import Exchange
 from finpool.serving.reading import read, read_body, refusal, status_of
 from finpool.serving.schemas import EngineChunks
@@ -38,7 +38,12 @@ class ChunkStream(AsyncIterator[EngineChunks]):
         status = await status_of(self._exchange, self._begin_by - monotonic_seconds())
         if status != 200:
             await read_body(self._exchange, self._refusal, self._read_seconds_max)
-            raise refusal(status, self._exchange.content_type, bytes(self._refusal))
+            raise self._refused(status)
+
+    @property
+    def estimates(self) -> bool:
+        """Tell whether usage is estimated; an engine of the pool reports it with each chunk."""
+        return False
 
     @property
     def more_is_here(self) -> bool:
@@ -62,6 +67,9 @@ class ChunkStream(AsyncIterator[EngineChunks]):
             self._exchange.finish()
         else:
             self._exchange.close()
+
+    def _refused(self, status: int) -> EngineRefused | EngineUnavailable | EngineFailed:
+        return refusal(status, self._exchange.content_type, bytes(self._refusal))
 
     def _parse(self, events: list[bytes]) -> EngineChunks:
         """Return what the events hold; what comes before a failure is returned, and the failure is raised next."""

@@ -13,7 +13,9 @@ from finpool.catalogue.schemas import Model
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.kernel.ids import RequestId
 from finpool.kernel.settings import Settings
+from finpool.serving.connections import Connections
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
+from finpool.serving.exchange import Connection
 from finpool.serving.schemas import EngineChunks
 from finpool.serving.service import Backends
 
@@ -210,6 +212,32 @@ async def test_an_engine_that_is_not_there_is_unavailable_and_not_ready(tmp_path
         await ask(backends, model)
     assert not await backends.ready(model)
     await backends.close()
+
+
+async def test_a_request_that_never_left_is_sent_once_more(
+    backends: Backends, engine: FakeEngine, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, attempts = Connections._connect, []
+
+    async def fail_at_first(connections: Connections, seconds_max: float) -> Connection:
+        attempts.append(seconds_max)
+        if len(attempts) == 1:
+            raise ConnectionRefusedError
+        return await connect(connections, seconds_max)
+
+    monkeypatch.setattr(Connections, "_connect", fail_at_first)
+    engine.answer = streamed(event(LAST), b"data: [DONE]\n\n")
+    assert (await ask(backends, model))[-1].usage == USED
+    assert (len(attempts), len(engine.bodies)) == (2, 1)
+
+
+async def test_a_request_that_left_is_never_sent_again(backends: Backends, engine: FakeEngine, model: Model) -> None:
+    for answer in (refused(503, "full"), refused(500, {"error": {"message": "m"}}), streamed(event(CHUNK))):
+        engine.bodies.clear()
+        engine.answer = answer
+        with pytest.raises((EngineFailed, EngineUnavailable)):
+            await ask(backends, model)
+        assert len(engine.bodies) == 1
 
 
 async def test_readiness_is_the_engines_own_health(backends: Backends, engine: FakeEngine, model: Model) -> None:

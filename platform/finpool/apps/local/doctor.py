@@ -14,7 +14,9 @@ from finpool.apps.local.components import DOORS, POOL, START_ORDER, Component
 from finpool.apps.local.demo_env import read_demo_env
 from finpool.apps.local.home import STATE_VERSION, Home
 from finpool.apps.local.processes import running_process
+from finpool.apps.local.remote_keys import remote_key_fault
 from finpool.apps.local.secret_files import BOUND_TO_DATA, POSTGRES_SECRET_NAMES, SECRET_NAMES, secret_fault
+from finpool.catalogue.engine_schemas import OpenAiEngine
 from finpool.catalogue.schemas import Model
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.catalogue.weights_schemas import DirectoryWeights, HubWeights, PathWeights, PypiWeights, RepositoryWeights
@@ -223,6 +225,8 @@ def _weights(settings: Settings) -> Iterator[Check]:
 
 def _weights_fault(settings: Settings, model: Model) -> str | None:
     weights = model.weights
+    if isinstance(model.engine, OpenAiEngine):
+        return remote_key_fault(settings.secrets_path / model.engine.secret)
     if isinstance(weights, PathWeights | DirectoryWeights):
         return None if Path(weights.path).exists() else f"the weights are not at {weights.path}: put them there"
     if weights_present(model, settings):
@@ -235,6 +239,8 @@ def _weights_fault(settings: Settings, model: Model) -> str | None:
 
 
 def _weights_state(settings: Settings, model: Model) -> str:
+    if isinstance(model.engine, OpenAiEngine):
+        return f"is served at {model.engine.base_url}"
     return "weights are here" if weights_present(model, settings) else "weights will be fetched by `finpool up`"
 
 

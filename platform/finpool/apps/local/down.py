@@ -93,5 +93,5 @@ def _is_ready(settings: Settings, component: Component) -> bool:
     if component in DOORS:
         return door_answers(settings, component)
     if component == POOL:
-        return models_answer(settings, Catalogue.load(settings.catalogue_dir or default_directory()).all())
+        return models_answer(settings, Catalogue.load(settings.catalogue_dir or default_directory()).pooled())
     return component == WORKER

@@ -1,0 +1,111 @@
+"""A circuit breaker before each backend: while it fails, requests are refused at once instead of waiting for it."""
+
+import math
+from collections.abc import Callable
+from enum import StrEnum
+
+from finpool.kernel.clock import monotonic_seconds
+from finpool.kernel.logs import logger
+from finpool.serving.errors import EngineBusy, EngineFailed, EngineUnavailable
+
+_log = logger("serving.breaker")
+
+
+class BreakerState(StrEnum):
+    """`half_open`: one request is on its way to find out whether the backend works again."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class Breaker:
+    """Opens after `failures_max` failures of the backend in a row, for `open_seconds`; then one request tries it.
+
+    Failures are what the backend did: it was out of reach, answered with a server's error, broke off, or fell silent.
+    That a caller left, or sent what cannot be served, says nothing against it.
+    """
+
+    def __init__(
+        self,
+        backend_id: str,
+        *,
+        failures_max: int,
+        open_seconds: float,
+        clock: Callable[[], float] = monotonic_seconds,
+    ) -> None:
+        self._backend_id = backend_id
+        self._failures_max = failures_max
+        self._open_seconds = open_seconds
+        self._clock = clock
+        self._failures = 0
+        self._opened_at = 0.0
+        self.state = BreakerState.CLOSED
+
+    def enter(self) -> "Passage":
+        """Let a request through, or raise `EngineUnavailable`; the passage has to be ended."""
+        if self.state is BreakerState.CLOSED:
+            return Passage(self, trial=False)
+        wait_seconds = self._opened_at + self._open_seconds - self._clock()
+        if self.state is BreakerState.HALF_OPEN or wait_seconds > 0:
+            seconds = max(1, math.ceil(wait_seconds))
+            raise EngineUnavailable(
+                "The model has failed repeatedly and is not asked for the moment.",
+                headers={"retry-after": str(seconds), "retry-after-ms": str(seconds * 1000)},
+            )
+        self.state = BreakerState.HALF_OPEN
+        return Passage(self, trial=True)
+
+    def succeeded(self, *, trial: bool) -> None:
+        """The backend did its work. One that began before the breaker opened proves nothing about now."""
+        if trial:
+            _log.info("a backend works again", backend=self._backend_id)
+            self.state = BreakerState.CLOSED
+        if self.state is BreakerState.CLOSED:
+            self._failures = 0
+
+    def failed(self, error: Exception, *, trial: bool) -> None:
+        """The backend failed; what failed only after the breaker opened does not keep it open for longer."""
+        self._failures += 1
+        if trial or (self.state is BreakerState.CLOSED and self._failures >= self._failures_max):
+            if not trial:
+                _log.error("a backend is not asked for now", backend=self._backend_id, last_error=type(error).__name__)
+            self.state, self._opened_at = BreakerState.OPEN, self._clock()
+
+    def undecided(self, *, trial: bool) -> None:
+        """The request ended before the backend had shown anything; another one may try at once."""
+        if trial:
+            self.state = BreakerState.OPEN
+
+
+class Passage:
+    """One request's way through a breaker. As `with`, it takes note of how the backend failed within the block."""
+
+    __slots__ = ("_breaker", "_failure", "_trial")
+
+    def __init__(self, breaker: Breaker, *, trial: bool) -> None:
+        self._breaker = breaker
+        self._trial = trial
+        self._failure: Exception | None = None
+
+    def __enter__(self) -> None:
+        """Begin to watch."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Keep a failure of the backend's."""
+        if isinstance(error, EngineFailed | EngineUnavailable):
+            self.note(error)
+
+    def note(self, failure: EngineFailed | EngineUnavailable | TimeoutError) -> None:
+        """Keep a failure that was seen elsewhere; a backend that says it is busy works."""
+        if not isinstance(failure, EngineBusy):
+            self._failure = failure
+
+    def end(self, *, worked: bool) -> None:
+        """Tell the breaker what was seen; a request that ended before the backend showed anything decides nothing."""
+        if self._failure is not None:
+            self._breaker.failed(self._failure, trial=self._trial)
+        elif worked:
+            self._breaker.succeeded(trial=self._trial)
+        else:
+            self._breaker.undecided(trial=self._trial)

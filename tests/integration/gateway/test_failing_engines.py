@@ -1,0 +1,74 @@
+"""A model whose engine keeps failing: banks are told at once, the engine is left alone, and it comes back by itself."""
+
+import asyncio
+
+import openai
+import pytest
+
+from finpool.kernel.settings import Settings
+
+MODEL = "smollm2-135m-instruct"
+HELLO = [{"role": "user", "content": "Hello"}]
+OPEN_SECONDS = 1.0
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"engine_failures_max": 3, "engine_open_seconds": OPEN_SECONDS})
+
+
+def chat(client):
+    return client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=5)
+
+
+async def fail(bank, client, times):
+    for _ in range(times):
+        with pytest.raises(openai.APIStatusError) as failed:
+            await chat(client)
+    return failed.value
+
+
+@pytest.mark.parametrize("how", [{"refuse_with": 500}, {"refuse_with": 503}, {"break_after": 2}])
+async def test_an_engine_that_keeps_failing_is_left_alone_and_comes_back_by_itself(bank, how):
+    key = await bank.add_tenant("bank-a")
+    for name, value in how.items():
+        setattr(bank.engine, name, value)
+    async with bank.client(key) as client:
+        await fail(bank, client, 3)
+        refused = await fail(bank, client, 5)
+        assert (refused.status_code, refused.code) == (503, "engine_unavailable")
+        assert int(refused.response.headers["retry-after"]) >= 1
+        # On a machine that is very busy the second may be over before all five are sent, and one of them tries it.
+        asked = len(bank.engine.bodies)
+        assert 3 <= asked < 8
+        bank.engine.refuse_with = bank.engine.break_after = None
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    answer = await chat(client)
+                    break
+                except openai.InternalServerError:
+                    await asyncio.sleep(0.1)
+        assert answer.choices[0].message.content
+        await chat(client)
+    assert (await bank.settled("bank-a")).posted_micros == 2 * (10 + 2 * 5)
+
+
+async def test_what_is_refused_or_left_does_not_stop_others(bank):
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        bank.engine.refuse_with = 400
+        for _ in range(6):
+            with pytest.raises(openai.BadRequestError):
+                await chat(client)
+        bank.engine.refuse_with = 429
+        await fail(bank, client, 6)
+        bank.engine.refuse_with = None
+        bank.engine.output_tokens, bank.engine.pause_seconds = 200, 0.02
+        for _ in range(4):
+            stream = await client.chat.completions.create(model=MODEL, messages=HELLO, stream=True)
+            async for _ in stream:
+                break
+            await stream.close()
+        bank.engine.output_tokens, bank.engine.pause_seconds = 5, 0.0
+        assert (await chat(client)).usage.total_tokens == 15

@@ -1,0 +1,109 @@
+"""A model that somebody else serves, through the whole gateway: banks pay what it counted, or a flagged estimate."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import openai
+import pytest
+import yaml
+from aiohttp import web
+from remote_model import KEY, remote_declaration
+from scripted_engine import CHUNK, LAST, USAGE, FakeEngine, event, refused, streamed
+
+from finpool.catalogue.service import default_directory
+from finpool.kernel.settings import Settings
+
+MODEL = "far"
+HELLO = [{"role": "user", "content": "Hello"}]
+UNCOUNTED = {"id": "c", "choices": CHUNK["choices"]}
+DONE = b"data: [DONE]\n\n"
+
+
+@pytest.fixture
+async def remote() -> AsyncIterator[FakeEngine]:
+    far = FakeEngine()
+    application = web.Application()
+    application.router.add_post("/v1/chat/completions", far.handle)
+    runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    far.port = runner.addresses[0][1]
+    yield far
+    await runner.cleanup()
+
+
+@pytest.fixture
+def settings(settings: Settings, remote: FakeEngine, tmp_path: Path) -> Settings:
+    """The usual settings, with a remote model beside the pool's."""
+    catalogue = tmp_path / "catalogue"
+    shutil.copytree(default_directory(), catalogue)
+    declaration = remote_declaration(f"http://127.0.0.1:{remote.port}/v1")
+    (catalogue / "far.yaml").write_text(yaml.safe_dump(declaration))
+    (settings.secrets_path / "remote_far").write_text(KEY)
+    return settings.model_copy(update={"catalogue_dir": catalogue})
+
+
+async def test_a_whole_answer_is_charged_as_it_was_counted_there(bank, remote):
+    remote.answer = streamed(event(UNCOUNTED), event(LAST), DONE)
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        answer = await client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=5)
+    assert answer.usage.completion_tokens == USAGE["completion_tokens"]
+    (record,) = await bank.usage("bank-a")
+    assert (record["outcome"], record["estimated"], record["model_id"]) == ("completed", False, MODEL)
+    assert (record["input_tokens"], record["output_tokens"]) == (9, 2)
+    assert (await bank.settled("bank-a")).posted_micros == 9 + 2 * 2
+    assert bank.engine.bodies == []
+    assert remote.headers[0]["authorization"] == f"Bearer {KEY}"
+
+
+async def test_a_client_that_leaves_before_anything_was_counted_pays_an_estimate_that_says_so(bank, remote):
+    remote.answer = streamed(event(UNCOUNTED), event(UNCOUNTED), pause_seconds=30)
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        stream = await client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=5, stream=True)
+        async for _ in stream:
+            break
+        await stream.close()
+    async with asyncio.timeout(10):
+        await remote.left.wait()
+    account = await bank.settled("bank-a")
+    (record,) = await bank.usage("bank-a")
+    assert (record["outcome"], record["estimated"]) == ("aborted", True)
+    assert 1 <= record["output_tokens"] <= 2
+    assert record["input_tokens"] >= 1
+    assert account.posted_micros == record["input_tokens"] + 2 * record["output_tokens"]
+
+
+async def test_an_answer_that_was_never_counted_is_an_estimate_and_never_free(bank, remote):
+    remote.answer = streamed(*[event(UNCOUNTED)] * 3, DONE)
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        await client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=5)
+    (record,) = await bank.usage("bank-a")
+    assert (record["outcome"], record["estimated"], record["output_tokens"]) == ("completed", True, 3)
+    assert (await bank.settled("bank-a")).posted_micros > 0
+
+
+async def test_what_it_cannot_do_or_refuses_is_told_and_costs_nothing(bank, remote):
+    remote.answer = refused(429, {"error": {"message": "the operator's account is over its limit"}})
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        with pytest.raises(openai.BadRequestError) as unknown:
+            await client.chat.completions.create(model=MODEL, messages=HELLO, extra_body={"top_k": 5})
+        assert (unknown.value.code, unknown.value.param) == ("unsupported_parameter", "top_k")
+        with pytest.raises(openai.InternalServerError) as busy:
+            await client.chat.completions.create(model=MODEL, messages=HELLO)
+    assert (busy.value.status_code, busy.value.code) == (503, "engine_unavailable")
+    assert "account" not in busy.value.message
+    assert len(remote.bodies) == 1
+    assert (await bank.settled("bank-a")).posted_micros == 0
+
+
+async def test_banks_are_told_that_its_weights_were_checked_by_nobody(bank):
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        models = {each.id: each.model_dump() for each in (await client.models.list()).data}
+    assert (models[MODEL]["weights_verified"], models[MODEL]["serving_domain"]) == (False, "pool")
