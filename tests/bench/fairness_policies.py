@@ -7,8 +7,9 @@ from typing import Protocol
 
 from fairness_engine import Profile, Request, SimulatedEngine
 
+from finpool.billing.entitlement_schemas import Entitlement
 from finpool.catalogue.engine_schemas import EXPRESS_SLOTS
-from finpool.gateway.fair_shares import Entitlement, FairShares, Turn, Waiting
+from finpool.gateway.fair_shares import FairShares, Turn, Waiting
 from finpool.gateway.length_prediction import Ask
 from finpool.kernel.ids import TenantId
 

@@ -14,6 +14,7 @@ from finpool.billing.routes_contracts_operator import router as contracts_router
 from finpool.billing.routes_disputes_operator import router as disputes_router
 from finpool.billing.routes_files_operator import router as files_router
 from finpool.billing.routes_invoices_operator import router as invoices_router
+from finpool.billing.routes_service_shares_operator import router as shares_router
 from finpool.catalogue import price_service as prices
 from finpool.catalogue.price_schemas import TokenPrice
 from finpool.catalogue.routes_operator import router as catalogue_router
@@ -51,6 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
         invoices_router,
         disputes_router,
         files_router,
+        shares_router,
         metering_router,
         leases_router,
         lost_spools_router,

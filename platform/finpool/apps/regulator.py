@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from finpool.apps.gatekeeper import PlatformGatekeeper
 from finpool.apps.health import database_reachable, health_router
+from finpool.catalogue.service import Catalogue, default_directory
 from finpool.kernel.actor import Audience
 from finpool.kernel.database import Database
 from finpool.kernel.settings import Settings
@@ -30,6 +31,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
         pepper = settings.secret("key_pepper")
         database = Database(settings.database_url("regulator"), settings.database_pool_connections_max)
         app.state.database = database
+        app.state.catalogue = Catalogue.load(settings.catalogue_dir or default_directory())
         # What a regulator may do depends on no tenant's contract, so this policy needs neither models nor tenants.
         app.state.gatekeeper = PlatformGatekeeper(database, Audience.REGULATOR, pepper, Policy((), TenantDirectory()))
         try:

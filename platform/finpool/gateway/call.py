@@ -65,6 +65,7 @@ class Call:
         self._intent: Intent | None = None
         self._stream: EngineStream | None = None
         self._turn: Turn | None = None
+        self._queue_ms: int | None = None
         self._resolved = False
         self._resolving: asyncio.Future[None] | None = None
         self._marked_at = monotonic_seconds()
@@ -141,10 +142,10 @@ class Call:
         except SpoolUnavailable:
             self._intent = None  # The spool did not take it, so there is nothing to take out of it again.
             raise
-        admitted = self._admitted
-        self._turn = await self._queue.enter(
-            admitted.actor.tenant, admitted.ask, batch=admitted.quote.tier is Tier.BATCH
-        )
+        admitted, queued_at = self._admitted, monotonic_seconds()
+        batch = admitted.quote.tier is Tier.BATCH
+        self._turn = await self._queue.enter(admitted.actor.tenant, admitted.ask, batch=batch)
+        self._queue_ms = round(1000 * (monotonic_seconds() - queued_at))
         with passage:
             self._stream = await self._backends.chat(admitted.model, admitted.engine_body, admitted.request_id)
             await self._stream.begun()
@@ -183,8 +184,7 @@ class Call:
             self._estimated = self._estimated or self._stream.estimates
             self._stream.close()
         if self._passage is not None:
-            answered = outcome is Outcome.COMPLETED or self.usage is not _NOTHING or self._counts_as_request
-            self._passage.end(worked=answered)
+            self._passage.end(worked=self.usage is not _NOTHING or self._counts_as_request)
         if self._turn is not None:
             usage = self.usage
             self._queue.leave(self._turn, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
@@ -217,10 +217,9 @@ class Call:
             return None
         except (EngineUnavailable, EngineFailed, TimeoutError) as failure:
             self._passage.note(failure)
-            if isinstance(failure, TimeoutError):
-                self._estimated = True
-                return Outcome.ABORTED
-            return None if isinstance(failure, EngineUnavailable) else Outcome.FAILED
+            self._estimated = isinstance(failure, TimeoutError)
+            if not self._estimated:
+                return None if isinstance(failure, EngineUnavailable) else Outcome.FAILED
         return Outcome.ABORTED
 
     async def _record_later(self, outcome: Outcome | None) -> None:
@@ -241,7 +240,9 @@ class Call:
                 await self._metering.discard(intent)
             self._quota.release(reservation, requests=int(self._counts_as_request))
             return
-        cost_picos = await self._metering.settle(intent, outcome, usage, estimated=self._estimated)
+        cost_picos = await self._metering.settle(
+            intent, outcome, usage, estimated=self._estimated, queue_ms=self._queue_ms
+        )
         if cost_picos > reservation.amount_picos:
             _log.error("a request cost more than was reserved", request_id=intent.request_id, cost_picos=cost_picos)
         # What no engine counted may have been used all the same: it stays in the rate until its minute is over.

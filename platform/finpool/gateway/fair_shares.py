@@ -8,28 +8,15 @@ back after a pause is lifted to the others, so that it cannot save up a claim.
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
-from finpool.catalogue.price_schemas import BASIS_POINTS
+from finpool.billing.entitlement_schemas import EQUAL, WEIGHT_PARTS, Entitlement, weight_parts
 from finpool.gateway.length_prediction import Ask, Lengths, cost_of
 from finpool.kernel.ids import TenantId
 
 BATCH_EVERY = 20
 """While interactive requests wait, every so many turns one is a batch request's: it may wait long, not for ever."""
 
-_WEIGHT_PARTS = 1000
 _SERVICE_PARTS = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Entitlement:
-    """A tenant's claim: its weight among those that wait, and the share that it gets whatever the others weigh."""
-
-    weight: int = 1
-    share_min_basis_points: int = 0
-
-
-EQUAL = Entitlement()
 
 
 class Turn:
@@ -48,7 +35,7 @@ class Turn:
 
     def settle_at(self, cost: int) -> None:
         """Make the tenant's counter what it is when this turn costs `cost`; exact, however often it is called."""
-        charge = cost * _WEIGHT_PARTS * _SERVICE_PARTS // self.weight_parts
+        charge = cost * WEIGHT_PARTS * _SERVICE_PARTS // self.weight_parts
         self.tenant.counter += charge - self.charged
         self.charged = charge
 
@@ -203,38 +190,12 @@ class FairShares:
         """Return the weight that a turn beginning now is charged by."""
         active = {tenant.id: tenant, **self._waiting[False], **self._waiting[True]}
         if len(active) == 1:
-            return self._entitled(tenant.id).weight * _WEIGHT_PARTS
+            return self._entitled(tenant.id).weight * WEIGHT_PARTS
         return self._weight_parts(active)[tenant.id]
 
     def _weight_parts(self, active: dict[TenantId, _Tenant]) -> dict[TenantId, int]:
-        """Return the weights of those who compete, in thousandths, raised where a guaranteed share asks for more.
-
-        Whoever its weight gives less than its guarantee gets the guarantee; the others share the rest by weight.
-        """
-        entitled = {each: self._entitled(each) for each in active}
-        weights = {each: entitlement.weight * _WEIGHT_PARTS for each, entitlement in entitled.items()}
-        guaranteed = {
-            each: entitlement.share_min_basis_points
-            for each, entitlement in entitled.items()
-            if entitlement.share_min_basis_points
-        }
-        raised: dict[TenantId, int] = {}
-        while guaranteed.keys() - raised.keys():
-            rest = max(1, BASIS_POINTS - sum(raised.values()))
-            free = sum(weight for each, weight in weights.items() if each not in raised)
-            short = {
-                each: points
-                for each, points in guaranteed.items()
-                if each not in raised and weights[each] * rest < points * free
-            }
-            if not short or len(raised) + len(short) == len(weights):
-                break
-            raised.update(short)
-        if raised:
-            rest = max(1, BASIS_POINTS - sum(raised.values()))
-            free = sum(weight for each, weight in weights.items() if each not in raised)
-            weights |= {each: max(1, points * free // rest) for each, points in raised.items()}
-        return weights
+        """Return the weights of those who compete, in thousandths."""
+        return weight_parts({each: self._entitled(each) for each in active})
 
 
 def _smallest(tenants: Iterable[_Tenant]) -> _Tenant:

@@ -4,6 +4,7 @@ import asyncio
 import time
 
 from finpool.billing.contract_schemas import Quote
+from finpool.billing.entitlement_schemas import Entitlement
 from finpool.billing.price_directory_service import PriceDirectory
 from finpool.catalogue.engine_schemas import EXPRESS_SLOTS, OpenAiEngine
 from finpool.catalogue.errors import ModelNotFound
@@ -14,7 +15,7 @@ from finpool.gateway.admission import Admitted
 from finpool.gateway.cache_salts import CacheSalts
 from finpool.gateway.call import Call
 from finpool.gateway.errors import InvalidValue, UnsupportedParameter
-from finpool.gateway.fair_shares import Entitlement, FairShares
+from finpool.gateway.fair_shares import FairShares
 from finpool.gateway.open_calls import OpenCalls
 from finpool.gateway.prompt_counter import PromptCounter
 from finpool.gateway.scheduler import FairQueue

@@ -44,7 +44,9 @@ class Metering:
         """Note what a request has used so far: a crash settles there."""
         self._spool.mark(intent.request_id, usage.input_tokens, usage.cached_input_tokens, usage.output_tokens)
 
-    async def settle(self, intent: Intent, outcome: Outcome, usage: TokenUsage, *, estimated: bool) -> int:
+    async def settle(
+        self, intent: Intent, outcome: Outcome, usage: TokenUsage, *, estimated: bool, queue_ms: int | None = None
+    ) -> int:
         """Put on record how a request ended and what the engine reported; returns what it costs, in picos."""
         settlement = Settlement(
             intent=intent,
@@ -54,6 +56,7 @@ class Metering:
             output_tokens=usage.output_tokens,
             estimated=estimated,
             settled_at=now().isoformat(),
+            queue_ms=queue_ms,
         )
         await self._spool.settle(settlement)
         return settlement.cost_picos

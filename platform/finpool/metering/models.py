@@ -38,6 +38,7 @@ class UsageRecord(SQLModel, table=True):
     started_at: datetime = Field(sa_type=DateTime(timezone=True))
     settled_at: datetime = Field(sa_type=DateTime(timezone=True))
     tier: str = Field(default="standard", sa_type=Text)
+    queue_ms: int | None = Field(default=None, sa_type=BigInteger)
     usage_seq: int = Field(sa_type=BigInteger)
     recorded_at: datetime = Field(sa_type=DateTime(timezone=True))
 

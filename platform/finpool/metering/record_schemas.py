@@ -54,7 +54,10 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """How a request ended and what it used, as the engine reported it."""
+    """How a request ended and what it used, as the engine reported it.
+
+    `queue_ms` is how long it waited for its turn; None where nobody knows, as after a crash.
+    """
 
     intent: Intent
     outcome: Outcome
@@ -63,6 +66,7 @@ class Settlement:
     output_tokens: int
     estimated: bool
     settled_at: str
+    queue_ms: int | None = None
 
     @property
     def cost_picos(self) -> int:

@@ -12,7 +12,8 @@ from pydantic_core import PydanticCustomError
 from finpool.kernel.clock import now
 from finpool.kernel.ids import SLUG_PATTERN, TenantId
 from finpool.kernel.money import Picos
-from finpool.metering.query_fields import MOMENT_FORMS, UNIX_SECONDS_MAX, Moment, SplitAtCommas
+from finpool.metering.query_fields import MOMENT_FORMS, UNIX_SECONDS_MAX, SplitAtCommas
+from finpool.metering.query_fields import Moment as Moment
 
 Result = TypeVar("Result")
 UnixSeconds = Annotated[int, Field(ge=0, le=UNIX_SECONDS_MAX)]

@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 
+from finpool.billing.service_share_schemas import ServiceShareQuery, ServiceShares
 from finpool.kernel.actor import Actor
 from finpool.kernel.paging import ListPage
 from finpool.kernel.web import DoorRoute, Page, SectorSession, requires
@@ -30,6 +31,18 @@ async def list_usage(
 ) -> UsageList:
     """Return usage settled between `from` and `to`, grouped, always by currency too."""
     return await service.usage(session, actor, query)
+
+
+@router.get("/v1/models/{model_id}/service-shares")
+async def list_service_shares(
+    model_id: str,
+    request: Request,
+    actor: Annotated[Actor, Depends(requires("usage:read"))],
+    session: SectorSession,
+    query: Annotated[ServiceShareQuery, Query()],
+) -> ServiceShares:
+    """Return what the engine of a model gave to each institution in windows of time, beside what was due."""
+    return await service.service_shares(session, actor, request.app.state.catalogue, model_id, query)
 
 
 @router.get("/v1/entries")

@@ -8,6 +8,9 @@ from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from finpool.audit import service as audit
+from finpool.billing import service_share_service
+from finpool.billing.service_share_schemas import ServiceShareQuery, ServiceShares
+from finpool.catalogue.service import Catalogue
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
 from finpool.kernel.ids import TenantId
@@ -35,6 +38,15 @@ async def usage(session: AsyncSession, actor: Actor, query: UsageQuery) -> Usage
         session, start=query.start, end=query.end, group_by=query.group_by, tenant_id=query.tenant_id
     )
     return UsageList(start=query.start, end=query.end, group_by=query.group_by, data=groups)
+
+
+async def service_shares(
+    session: AsyncSession, actor: Actor, catalogue: Catalogue, model_id: str, query: ServiceShareQuery
+) -> ServiceShares:
+    """Return who was served how much by a model's engine: the numbers that operators see."""
+    parameters = {"model_id": model_id, **query.model_dump(mode="json", by_alias=True)}
+    await _record_read(session, actor, "service_shares", parameters)
+    return await service_share_service.service_shares_across_tenants(session, catalogue, model_id, query)
 
 
 async def entries(session: AsyncSession, actor: Actor, query: EntriesQuery) -> EntryList:

@@ -167,7 +167,11 @@ async def test_few_requests_are_in_flight_however_many_come(bank):
         calls = [client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=5) for _ in range(12)]
         await asyncio.gather(*calls)
     assert bank.engine.under_way_max == 4
-    assert len(await bank.usage("bank-a")) == 12
+    waits = sorted(each["queue_ms"] for each in await bank.usage("bank-a"))
+    assert len(waits) == 12
+    # How long each waited for its turn is on record: four at once did not, and the last for two others' answers.
+    assert waits[0] < waits[-1]
+    assert waits[-1] >= 20
 
 
 async def test_a_client_that_does_not_read_is_given_up_and_pays_what_was_generated(bank, monkeypatch):

@@ -17,7 +17,14 @@ PRICE = {
     "off_peak_until": None,
     "in_force": False,
 }
-CONTRACT = {"discount_basis_points": 0, "commitment_micros": 0, "pool_weight": 0, "payment": None}
+CONTRACT = {
+    "discount_basis_points": 0,
+    "commitment_micros": 0,
+    "pool_weight": 0,
+    "service_weight": 1,
+    "service_share_min_basis_points": 0,
+    "payment": None,
+}
 CONTRACTS = [
     {**CONTRACT, "version": 2, "valid_from": "2099-01-01T00:00:00Z", "discount_basis_points": 900, "pool_weight": 9},
     {**CONTRACT, "version": 1, "valid_from": "2026-01-01T00:00:00Z", "discount_basis_points": 500, "pool_weight": 7},

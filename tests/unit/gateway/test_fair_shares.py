@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finpool.gateway.fair_shares import Entitlement, FairShares, Waiting
+from finpool.billing.entitlement_schemas import Entitlement
+from finpool.gateway.fair_shares import FairShares, Waiting
 from finpool.gateway.length_prediction import Ask, cost_of
 from finpool.kernel.ids import TenantId
 

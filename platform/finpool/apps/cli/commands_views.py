@@ -6,6 +6,7 @@ import typer
 
 from finpool.apps.cli.connection import operator_api
 from finpool.apps.cli.output import JsonOption, show_json, show_lines, show_table
+from finpool.apps.client.api import segment
 from finpool.apps.client.errors import CliError, ExitCode
 from finpool.apps.local.home import local_settings
 from finpool.catalogue.service import Catalogue, default_directory
@@ -16,6 +17,17 @@ model_app = typer.Typer(no_args_is_help=True, help="Models of the catalogue.")
 usage_app = typer.Typer(no_args_is_help=True, help="What was used.")
 
 _MODEL_COLUMNS = ("id", "title", "kind", "engine", "context_tokens", "licence", "price_version")
+_SHARE_COLUMNS = (
+    "window",
+    "tenant_id",
+    "requests",
+    "service",
+    "share",
+    "entitled_share",
+    "noisy_neighbour_index",
+    "queue_ms_median",
+    "queue_ms_p95",
+)
 _COUNT_COLUMNS = ("requests", "input_tokens", "cached_input_tokens", "output_tokens", "cost_micros", "currency")
 
 
@@ -71,6 +83,24 @@ def show_usage(
     columns += _COUNT_COLUMNS
     show_lines([f"from {answer['from']} to {answer['to']}"])
     show_table(columns, ([group.get(column) for column in columns] for group in groups), empty="Nothing was used.")
+
+
+@usage_app.command("shares")
+def show_shares(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model id; its adapters share its engine.")],
+    start: Annotated[str | None, typer.Option("--from", help="Begin; an hour ago if left out.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="End, not included; now if left out.")] = None,
+    window_seconds: Annotated[int, typer.Option(min=60, max=86_400, help="Length of a window.")] = 60,
+    json: JsonOption = False,
+) -> None:
+    """Show who was served how much by a model's engine, beside what was due, and how long requests waited."""
+    query = {"from": start, "to": end, "window_seconds": window_seconds}
+    answer = operator_api().get(f"/v1/models/{segment(model)}/service-shares", query)
+    if json:
+        show_json(answer)
+        return
+    rows = [{"window": window["start"], **each} for window in answer["data"] for each in window["tenants"]]
+    show_table(_SHARE_COLUMNS, ([row.get(column) for column in _SHARE_COLUMNS] for row in rows), empty="Nothing.")
 
 
 def _dimensions(given: list[str]) -> list[UsageDimension]:
