@@ -90,7 +90,9 @@ def test_every_make_target_that_the_makefile_offers_is_explained() -> None:
 
 
 def test_every_test_that_a_guarantee_names_exists() -> None:
-    named = re.findall(r"`([\w/]+\.py)::(\w+)`", (DOCS / "guarantees.md").read_text())
+    named = re.findall(
+        r"`([\w/]+\.py)::(\w+)`", "".join((DOCS / name).read_text() for name in ("guarantees.md", "isolation.md"))
+    )
     assert len(named) >= 22
     for path, name in named:
         assert re.search(rf"def {name}\(", (ROOT / "tests" / path).read_text()), f"{path}::{name}"
