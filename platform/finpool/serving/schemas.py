@@ -6,6 +6,9 @@ from typing import Any, Protocol
 
 from finpool.catalogue.schemas import TokenUsage
 
+WEIGHTS_HEADER = "x-finpool-weights-sha256"
+"""The header of a stream in which an engine says which weights it has really loaded: their SHA-256 in hex."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineChunks:

@@ -48,6 +48,7 @@ class Backends:
         payload = orjson.dumps({**body, "model": model.id, "stream": True, "stream_options": STREAM_OPTIONS})
         return ChunkStream(
             await self._send(_path(model, "/v1/chat/completions"), payload, request_id),
+            weights_sha256=model.weights_sha256,
             begin_seconds_max=self._start_timeout_seconds,
             read_seconds_max=self._read_timeout_seconds,
         )

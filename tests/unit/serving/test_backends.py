@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from scripted_engine import CHUNK, LAST, USAGE, USED, Answer, FakeEngine, event, refused, streamed
+from scripted_engine import CHUNK, EVENT_STREAM, LAST, USAGE, USED, Answer, FakeEngine, event, refused, streamed
 
 from finpool.catalogue.schemas import Model
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.kernel.ids import RequestId
 from finpool.kernel.settings import Settings
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
-from finpool.serving.schemas import EngineChunks
+from finpool.serving.schemas import WEIGHTS_HEADER, EngineChunks
 from finpool.serving.service import Backends
 
 TOKEN = "e" * 40
@@ -69,6 +69,16 @@ async def test_chunks_come_as_sent_with_their_usage_apart(backends: Backends, en
     assert received[-1].usage == USED
 
 
+@pytest.mark.parametrize("said", [{}, {WEIGHTS_HEADER: "0" * 64}, {WEIGHTS_HEADER: "é"}])
+async def test_nothing_is_passed_on_from_an_engine_that_does_not_serve_the_weights_of_the_catalogue(
+    backends: Backends, engine: FakeEngine, model: Model, said: dict[str, str]
+) -> None:
+    headers = {"content-type": "text/event-stream", **said}
+    engine.answer = streamed(event(CHUNK), b"data: [DONE]\n\n", headers=headers)
+    with pytest.raises(EngineFailed, match="does not serve the weights"):
+        await ask(backends, model)
+
+
 async def test_what_arrived_together_is_told_together_and_before_the_failure_behind_it(
     backends: Backends, engine: FakeEngine, model: Model
 ) -> None:
@@ -89,7 +99,7 @@ async def test_a_caller_that_gave_up_waiting_may_wait_again_and_loses_nothing(
 ) -> None:
     async def slowly(request: web.Request) -> web.StreamResponse:
         await asyncio.sleep(0.1)
-        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        response = web.StreamResponse(headers=EVENT_STREAM)
         await response.prepare(request)
         await asyncio.sleep(0.1)
         await response.write(event(CHUNK) + b"data: [DONE]\n\n")
