@@ -87,7 +87,13 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[Pool]:
+def catalogue() -> Path:
+    """The declarations that the pool serves; a module with other models overrides it."""
+    return default_directory()
+
+
+@pytest.fixture(scope="module")
+def pool(catalogue: Path) -> Iterator[Pool]:
     weights = os.environ.get("FINPOOL_TEST_WEIGHTS_DIR", str(REPOSITORY / ".cache" / "weights"))
     with tempfile.TemporaryDirectory(prefix="finpool-test-") as directory:
         home = Path(directory)
@@ -100,6 +106,7 @@ def pool() -> Iterator[Pool]:
             "FINPOOL_HOME": str(home),
             "FINPOOL_PORT": str(settings.port),
             "FINPOOL_WEIGHTS_DIR": weights,
+            "FINPOOL_CATALOGUE_DIR": str(catalogue),
         }
         log = home / "pool.log"
         with log.open("wb") as output:
