@@ -11,8 +11,10 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 
+from finpool.catalogue.service import Catalogue, default_directory
+from finpool.serving.schemas import WEIGHTS_HEADER
+
 STREAM_CHUNKS = 32
-_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 _END_OF_BODY = b"0\r\n\r\n"
 
 
@@ -30,6 +32,15 @@ def _event(model: str, content: str | None, output_tokens: int) -> bytes:
     return _framed(b"data: " + orjson.dumps({**chunk, "usage": usage}) + b"\n\n")
 
 
+def _head(model: str) -> bytes:
+    """Return the head of a stream, as an engine that serves the weights of the catalogue sends it."""
+    weights_sha256 = Catalogue.load(default_directory()).get(model).weights_sha256
+    return (
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n"
+        + f"{WEIGHTS_HEADER}: {weights_sha256}\r\n\r\n".encode()
+    )
+
+
 def _framed(body: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(body), body)
 
@@ -40,9 +51,10 @@ class Engine(asyncio.Protocol):
     Written on the bare protocol: a web framework here would take the time of the one core it shares with the load.
     """
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, head: bytes) -> None:
         last = _framed(b"data: [DONE]\n\n") + _END_OF_BODY
-        self._one = _HEAD + _event(model, "hi", 1) + _event(model, None, 1) + last
+        self._head = head
+        self._one = head + _event(model, "hi", 1) + _event(model, None, 1) + last
         self._many = [_event(model, "hi ", count) for count in range(1, STREAM_CHUNKS)]
         self._last = _event(model, None, STREAM_CHUNKS) + last
         self._received = b""
@@ -68,7 +80,7 @@ class Engine(asyncio.Protocol):
             self._transport.write(self._one)
             return
         # Each chunk is a write of its own, as engines send them: asyncio's transport passes it on at once.
-        self._transport.write(_HEAD)
+        self._transport.write(self._head)
         for chunk in self._many:
             self._transport.write(chunk)
         self._transport.write(self._last)
@@ -76,7 +88,8 @@ class Engine(asyncio.Protocol):
 
 async def serve_engine(port: int, model: str) -> None:
     """Serve the engine until the process ends."""
-    server = await asyncio.get_running_loop().create_server(lambda: Engine(model), "127.0.0.1", port)
+    head = _head(model)
+    server = await asyncio.get_running_loop().create_server(lambda: Engine(model, head), "127.0.0.1", port)
     await server.serve_forever()
 
 

@@ -18,7 +18,7 @@ MAKE_RUNS_HERE = BIN == ROOT / ".venv" / "bin"
 WITHIN_THEMSELVES = ("make test", "make check")
 """What runs this test cannot be run by it; CI runs exactly these, and the longer suites."""
 
-LONGER_SUITES = ("make test-faults",)
+LONGER_SUITES = ("make test-faults", "make test-vllm")
 
 SECONDS_MAX = 300
 STEP = "\x1e"

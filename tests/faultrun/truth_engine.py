@@ -8,8 +8,15 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from finpool.catalogue.service import Catalogue, default_directory
+from finpool.serving.schemas import WEIGHTS_HEADER
+
 MODEL = "smollm2-135m-instruct"
 ALWAYS_WORKS = {"answer": 1.0}
+EVENT_STREAM = {
+    "content-type": "text/event-stream",
+    WEIGHTS_HEADER: Catalogue.load(default_directory()).get(MODEL).weights_sha256,
+}
 
 
 @dataclass
@@ -75,7 +82,7 @@ class TruthEngine:
     ) -> web.StreamResponse:
         pause = self.chance.uniform(*self.pause_seconds)
         break_at = self.chance.randint(1, wanted) if breaks else None
-        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        response = web.StreamResponse(headers=EVENT_STREAM)
         await response.prepare(request)
         for count in range(1, wanted + 1):
             dispatch.output_tokens = count

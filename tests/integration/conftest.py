@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 from aiohttp import web
+from scripted_engine import EVENT_STREAM
 
 MODEL = "smollm2-135m-instruct"
 
@@ -31,6 +32,7 @@ class ScriptedEngine:
     prompt_seconds: float = 0.0
     break_after: int | None = None
     refuse_with: int | None = None
+    stream_headers: dict[str, str] = field(default_factory=lambda: dict(EVENT_STREAM))
     counts: bool = False
     counted: int = 0
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -68,7 +70,7 @@ class ScriptedEngine:
         return web.json_response({"count": self.input_tokens})
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        response = web.StreamResponse(headers=self.stream_headers)
         await response.prepare(request)
         for count in range(1, self.output_tokens + 1):
             delta: dict[str, Any] = {"content": f"w{count} "}

@@ -8,6 +8,8 @@ from typing import Any
 from aiohttp import web
 
 from finpool.catalogue.schemas import TokenUsage
+from finpool.catalogue.service import Catalogue, default_directory
+from finpool.serving.schemas import WEIGHTS_HEADER
 
 USAGE = {
     "prompt_tokens": 9,
@@ -18,6 +20,13 @@ USAGE = {
 USED = TokenUsage(input_tokens=9, cached_input_tokens=4, output_tokens=2)
 CHUNK = {"id": "c", "choices": [{"index": 0, "delta": {"content": "Hé"}, "finish_reason": None}], "usage": USAGE}
 LAST = {"id": "c", "choices": [], "usage": USAGE}
+
+ENGINE_TOKEN = "e" * 40
+EVENT_STREAM = {
+    "content-type": "text/event-stream",
+    WEIGHTS_HEADER: Catalogue.load(default_directory()).all()[0].weights_sha256,
+}
+"""What an engine that serves the shipped model begins its stream with."""
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -49,9 +58,9 @@ def event(data: Any) -> bytes:
     return b"data: " + json.dumps(data).encode() + b"\n\n"
 
 
-def streamed(*parts: bytes, pause_seconds: float = 0) -> Answer:
+def streamed(*parts: bytes, pause_seconds: float = 0, headers: dict[str, str] = EVENT_STREAM) -> Answer:
     async def answer(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        response = web.StreamResponse(headers=headers)
         await response.prepare(request)
         for part in parts:
             await response.write(part)

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from finpool.catalogue.errors import WeightsUnavailable
 from finpool.catalogue.sources import fetch_from_hub
 from finpool.catalogue.verified import is_marked, mark, sha256_of
-from finpool.catalogue.weights_schemas import DirectoryWeights, HubWeights, RepositoryWeights, SnapshotWeights
+from finpool.catalogue.weights_schemas import DirectoryWeights, HubFile, RepositoryWeights, SnapshotWeights
 from finpool.kernel.settings import Settings
 
 SNAPSHOT_DIRECTORY = "snapshot"
@@ -71,7 +71,7 @@ def _fetch(
     progress: Progress,
 ) -> None:
     """Fetch one file aside and move it into place only when it is whole and the declared one."""
-    one = HubWeights(source="hub", repository=weights.repository, revision=weights.revision, file=name, sha256=sha256)
+    one = HubFile(repository=weights.repository, revision=weights.revision, file=name)
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=settings.weights_path, prefix=".fetch-") as scratch:
         partial = Path(scratch) / "weights"

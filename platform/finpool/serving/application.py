@@ -39,11 +39,12 @@ class Replica:
         model = _model(settings, model_id)
         weights = ensure_weights(model, settings, log.info)
         self._engine = LlamaCpp(model, weights)
+        self._weights_sha256 = model.weights_sha256
         self._token = settings.secret("engine_token")
 
     def __serve_build_asgi_app__(self) -> Any:
         """Return the routes; Serve calls this after the constructor."""
-        return engine_app(self._engine, self._token)
+        return engine_app(self._engine, self._token, self._weights_sha256)
 
 
 def build_app(args: ApplicationArgs) -> Application:

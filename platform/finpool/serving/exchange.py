@@ -11,6 +11,7 @@ from typing import cast
 import httptools
 
 from finpool.serving.errors import ConnectionBroken
+from finpool.serving.schemas import WEIGHTS_HEADER
 
 BUFFERED_BYTES_MAX = 262_144
 """An engine is not read from while so much of its answer waits for a client that reads slowly."""
@@ -19,11 +20,23 @@ HEAD_BYTES_MAX = 65_536
 FINISH_SECONDS_MAX = 5.0
 """How long the end of a body may take to come once all of the answer is there."""
 
+_WEIGHTS_HEADER = WEIGHTS_HEADER.encode()
+
 
 class Exchange:
     """One request that was sent, and its answer as it comes. Not for several tasks at a time."""
 
-    __slots__ = ("_buffered_bytes", "_connection", "_error", "_parts", "_waiter", "content_type", "ended", "status")
+    __slots__ = (
+        "_buffered_bytes",
+        "_connection",
+        "_error",
+        "_parts",
+        "_waiter",
+        "content_type",
+        "ended",
+        "status",
+        "weights_sha256",
+    )
 
     def __init__(self, connection: "Connection") -> None:
         self._connection: Connection | None = connection
@@ -33,6 +46,7 @@ class Exchange:
         self._waiter: asyncio.Future[None] | None = None
         self.status: int | None = None
         self.content_type = ""
+        self.weights_sha256 = ""
         self.ended = False
 
     async def head(self, seconds_max: float) -> int:
@@ -204,6 +218,8 @@ class Connection(asyncio.Protocol):
         name = name.lower()
         if name == b"content-type" and self._exchange is not None:
             self._exchange.content_type = value.decode("latin-1").partition(";")[0].strip().lower()
+        elif name == _WEIGHTS_HEADER and self._exchange is not None:
+            self._exchange.weights_sha256 = value.decode("latin-1")
         elif name in (b"content-length", b"transfer-encoding"):
             self._until_the_end = False
 

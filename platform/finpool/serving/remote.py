@@ -83,7 +83,9 @@ class RemoteStream(ChunkStream):
     def __init__(
         self, exchange: Exchange, *, estimate_max: TokenUsage, begin_seconds_max: float, read_seconds_max: float
     ) -> None:
-        super().__init__(exchange, begin_seconds_max=begin_seconds_max, read_seconds_max=read_seconds_max)
+        super().__init__(
+            exchange, weights_sha256=None, begin_seconds_max=begin_seconds_max, read_seconds_max=read_seconds_max
+        )
         self._estimate_max = estimate_max
         self._output_tokens = 0
         self._reported = False

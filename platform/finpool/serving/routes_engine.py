@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from finpool.kernel.errors import DomainError
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.routes_guard import TokenGuard
-from finpool.serving.schemas import Counters
+from finpool.serving.schemas import ADAPTER_FIELD, WEIGHTS_HEADER, Counters
 
 
 class RunningGeneration(Protocol):
@@ -46,8 +46,8 @@ class Engine(Protocol):
         """Tell whether the engine gives a token now."""
 
 
-def engine_app(engine: Engine, token: bytes) -> FastAPI:
-    """Return the application of one replica; every path of it asks for `token`."""
+def engine_app(engine: Engine, token: bytes, weights_sha256: str) -> FastAPI:
+    """Return the application of one replica; every path of it asks for `token`, every stream names the weights."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TokenGuard, token=token)
 
@@ -55,7 +55,8 @@ def engine_app(engine: Engine, token: bytes) -> FastAPI:
     async def chat_completions(request: Request) -> Response:
         try:
             body = orjson.loads(await request.body())
-            return EventStream(engine.generate(body))
+            # An engine takes only adapters that it has loaded, under the hash of what it has loaded.
+            return EventStream(engine.generate(body), body.get(ADAPTER_FIELD) or weights_sha256)
         except DomainError as error:
             return _rendered(error)
         except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError, ValueError):
@@ -89,8 +90,9 @@ def engine_app(engine: Engine, token: bytes) -> FastAPI:
 class EventStream(Response):
     """Server-sent events of a generation. The status waits for the first chunk, so that a refusal can be a 400."""
 
-    def __init__(self, generation: RunningGeneration) -> None:
-        super().__init__(media_type="text/event-stream", headers={"cache-control": "no-store"})
+    def __init__(self, generation: RunningGeneration, weights_sha256: str) -> None:
+        headers = {"cache-control": "no-store", WEIGHTS_HEADER: weights_sha256}
+        super().__init__(media_type="text/event-stream", headers=headers)
         del self.headers["content-length"]
         self._generation = generation
 

@@ -6,6 +6,12 @@ from typing import Any, Protocol
 
 from finpool.catalogue.schemas import TokenUsage
 
+WEIGHTS_HEADER = "x-finpool-weights-sha256"
+"""The header of a stream in which an engine says which weights it has really loaded: their SHA-256 in hex."""
+
+ADAPTER_FIELD = "adapter"
+"""Field of a request to an engine: SHA-256 of an adapter's weights, its name within the engine; absent for the base."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineChunks:

@@ -24,7 +24,7 @@ from finpool.serving.remote import (
     remote_request,
 )
 from finpool.serving.retry_budget import RetryBudget
-from finpool.serving.schemas import EngineStream
+from finpool.serving.schemas import ADAPTER_FIELD, EngineStream
 from finpool.serving.stream import ChunkStream
 
 RETRY_SECONDS = 0.05
@@ -95,6 +95,7 @@ class Backends:
         payload = orjson.dumps({**body, **_target(model), "stream": True, "stream_options": STREAM_OPTIONS})
         return ChunkStream(
             await self._send(model, _path(model, "/v1/chat/completions"), payload, request_id),
+            weights_sha256=model.weights_sha256,
             begin_seconds_max=self._start_timeout_seconds,
             read_seconds_max=self._read_timeout_seconds,
         )
@@ -176,4 +177,4 @@ def _target(model: Model) -> dict[str, str]:
     """Return how an engine is told which weights: an adapter by its content, so that a name never means another."""
     if model.base is None:
         return {"model": model.id}
-    return {"model": model.base, "adapter": model.weights_sha256}
+    return {"model": model.base, ADAPTER_FIELD: model.weights_sha256}

@@ -7,6 +7,7 @@ import orjson
 
 from finpool.catalogue.schemas import TokenUsage
 from finpool.kernel.clock import monotonic_seconds
+from finpool.kernel.logs import logger
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.exchange import Exchange
 from finpool.serving.reading import read, read_body, refusal, status_of
@@ -14,15 +15,28 @@ from finpool.serving.schemas import EngineChunks
 from finpool.serving.sse import EventDecoder
 
 END_OF_STREAM = b"[DONE]"
+_log = logger("serving.stream")
 
 
 class ChunkStream(AsyncIterator[EngineChunks]):
     """The chunks of one answer. It ends with the engine's `[DONE]`; any other end raises `EngineFailed`."""
 
-    __slots__ = ("_begin_by", "_decoder", "_done", "_exchange", "_failure", "_read_seconds_max", "_refusal")
+    __slots__ = (
+        "_begin_by",
+        "_decoder",
+        "_done",
+        "_exchange",
+        "_failure",
+        "_read_seconds_max",
+        "_refusal",
+        "_weights_sha256",
+    )
 
-    def __init__(self, exchange: Exchange, *, begin_seconds_max: float, read_seconds_max: float) -> None:
+    def __init__(
+        self, exchange: Exchange, *, weights_sha256: str | None, begin_seconds_max: float, read_seconds_max: float
+    ) -> None:
         self._exchange = exchange
+        self._weights_sha256 = weights_sha256
         self._begin_by = monotonic_seconds() + begin_seconds_max
         self._read_seconds_max = read_seconds_max
         self._decoder = EventDecoder()
@@ -34,11 +48,20 @@ class ChunkStream(AsyncIterator[EngineChunks]):
         return self
 
     async def begun(self) -> None:
-        """Wait until the engine begins to answer; raises what it failed with."""
+        """Wait until the engine begins to answer; raises what it failed with.
+
+        An engine with other weights than the request was admitted for has failed: nothing of its answer is passed on,
+        because what is on record, and maybe approved, is another model. One that cannot say has None to compare with.
+        """
         status = await status_of(self._exchange, self._begin_by - monotonic_seconds())
         if status != 200:
             await read_body(self._exchange, self._refusal, self._read_seconds_max)
             raise self._refused(status)
+        if self._weights_sha256 is not None and self._exchange.weights_sha256 != self._weights_sha256:
+            _log.error(
+                "an engine serves other weights", wanted=self._weights_sha256, served=self._exchange.weights_sha256
+            )
+            raise EngineFailed("The model's engine does not serve the weights that the catalogue names.")
 
     @property
     def estimates(self) -> bool:

@@ -11,9 +11,9 @@ from vllm.entrypoints.serve.tokenize.protocol import TokenizeChatRequest, Tokeni
 from finpool.catalogue.schemas import Model, TokenUsage
 from finpool.kernel.errors import DomainError
 from finpool.serving.errors import EngineFailed, EngineUnavailable
-from finpool.serving.schemas import Counters
+from finpool.serving.schemas import ADAPTER_FIELD, Counters
 from finpool.serving.vllm_answer import VllmAnswer, refused
-from finpool.serving.vllm_request import ADAPTER_FIELD, tokenize_request, vllm_request
+from finpool.serving.vllm_request import tokenize_request, vllm_request
 
 PROBE = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
 """What a health check and the warm-up ask: one real token."""

@@ -56,7 +56,7 @@ class VllmReplica(LLMServer):
 
     async def __serve_build_asgi_app__(self) -> Any:
         """Return our routes in the place of vLLM's, which take salts, priorities and commands from anybody."""
-        return engine_app(self._vllm, self._token)
+        return engine_app(self._vllm, self._token, self._vllm.model.weights_sha256)
 
     async def _load(self, vllm_engine: Any, adapters: Sequence[Model]) -> dict[str, Path]:
         """Load what can be loaded, each under its SHA-256: one tenant's broken adapter stops nobody else's model."""

@@ -7,11 +7,9 @@ from typing import Any
 from finpool.catalogue.schemas import Model
 from finpool.serving.chat_body import messages, output_tokens_max, sampling_fields
 from finpool.serving.errors import EngineRefused
+from finpool.serving.schemas import ADAPTER_FIELD
 
 SALT_FIELD = "cache_salt"
-ADAPTER_FIELD = "adapter"
-"""SHA-256 of the adapter's weights, which is its name within the engine too; absent for the base model."""
-
 _OURS = frozenset({SALT_FIELD, ADAPTER_FIELD, "user", "metadata", "store", "service_tier", "priority"})
 """What is handled here, or is about who asks and in which order: the gateway schedules, so no priority passes."""
 

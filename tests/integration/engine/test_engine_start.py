@@ -14,6 +14,8 @@ import yaml
 
 from finpool.catalogue.service import default_directory
 
+GGUF = b"GGUF\x03\0\0\0 and nothing else"
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
@@ -22,9 +24,9 @@ def home(tmp_path: Path) -> Path:
     for name in ("engine_token", "ray_token"):
         (tmp_path / "secrets" / name).write_text(secrets.token_hex(32))
     weights = tmp_path / "small.gguf"
-    weights.write_bytes(b"weights")
+    weights.write_bytes(GGUF)
     declaration = yaml.safe_load((default_directory() / "smollm2-135m-instruct.yaml").read_text())
-    digest = hashlib.sha256(b"weights").hexdigest()
+    digest = hashlib.sha256(GGUF).hexdigest()
     declaration["weights"] = {"source": "path", "path": str(weights), "sha256": digest}
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "small.yaml").write_text(yaml.safe_dump(declaration))

@@ -7,6 +7,8 @@ import openai
 import orjson
 import pytest
 
+from finpool.serving.schemas import WEIGHTS_HEADER
+
 MODEL = "smollm2-135m-instruct"
 HELLO = [{"role": "user", "content": "Hello"}]
 
@@ -113,6 +115,19 @@ async def test_an_engine_that_breaks_off_in_mid_stream_is_an_error_event_and_cos
         with pytest.raises(openai.APIError) as raised:
             async for _ in stream:
                 pass
+    assert raised.value.code == "engine_error"
+    account = await bank.settled("bank-a")
+    (record,) = await bank.usage("bank-a")
+    assert (record["outcome"], record["cost_picos"], account.posted_micros) == ("failed", 0, 0)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_engine_with_other_weights_answers_nobody_and_costs_nothing(bank, stream):
+    bank.engine.stream_headers[WEIGHTS_HEADER] = "0" * 64
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        with pytest.raises(openai.InternalServerError) as raised:
+            await client.chat.completions.create(model=MODEL, messages=HELLO, stream=stream)
     assert raised.value.code == "engine_error"
     account = await bank.settled("bank-a")
     (record,) = await bank.usage("bank-a")

@@ -5,18 +5,17 @@ import importlib.util
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_hub import CONTENT, Hub
 
 from finpool.catalogue.errors import WeightsUnavailable
 from finpool.catalogue.schemas import Model
 from finpool.catalogue.weights_service import ensure_weights
 from finpool.kernel.settings import Settings
 
-CONTENT = bytes(range(256)) * 4096
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -54,40 +53,9 @@ def leftovers(settings: Settings) -> list[str]:
     return sorted(path.name for path in settings.weights_path.rglob("*") if path.name != ".lock" and path.is_file())
 
 
-class Hub(ThreadingHTTPServer):
-    """A hub that can break off and that counts how often it is asked."""
-
-    content = CONTENT
-    breaks_off_at: int | None = None
-    status: int | None = None
-    ranges: list[str | None]
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        hub = self.server
-        assert isinstance(hub, Hub)
-        wanted = self.headers.get("Range")
-        hub.ranges.append(wanted)
-        if hub.status or self.path != "/bank/small/resolve/v1/dir/small.gguf":
-            self.send_error(hub.status or 404)
-            return
-        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
-        rest = hub.content[start:]
-        self.send_response(206 if wanted else 200)
-        self.send_header("Content-Length", str(len(rest)))
-        self.end_headers()
-        self.wfile.write(rest[: hub.breaks_off_at])
-        hub.breaks_off_at = None
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keep the tests' output free of requests."""
-
-
 @pytest.fixture
 def hub() -> Iterator[Hub]:
-    server = Hub(("127.0.0.1", 0), _Handler)
-    server.ranges = []
+    server = Hub()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield server
@@ -126,6 +94,30 @@ def test_a_broken_download_goes_on_where_it_stopped(tmp_path: Path, hub: Hub) ->
     path = ensure_weights(hub_model(), hub_settings(tmp_path, hub), ignore)
     assert path.read_bytes() == CONTENT
     assert hub.ranges == [None, "bytes=1000-"]
+
+
+def test_a_download_that_was_given_up_goes_on_at_the_next_start(tmp_path: Path, hub: Hub) -> None:
+    settings = hub_settings(tmp_path, hub)
+    hub.breaks_off_at = 1000
+    hub.fails_after_first = True
+    with pytest.raises(WeightsUnavailable, match="503"):
+        ensure_weights(hub_model(), settings, ignore)
+    hub.status, hub.fails_after_first = None, False
+    hub.ranges.clear()
+    lines: list[str] = []
+    assert ensure_weights(hub_model(), settings, lines.append).read_bytes() == CONTENT
+    assert hub.ranges == ["bytes=1000-"]
+    assert f"small: {len(CONTENT)} of {len(CONTENT)} bytes are here" in lines
+    assert leftovers(settings) == ["small.gguf", "verified.json"]
+
+
+def test_a_download_that_ended_just_before_it_was_verified_is_used(tmp_path: Path, hub: Hub) -> None:
+    settings = hub_settings(tmp_path, hub)
+    directory = settings.weights_path / SHA256
+    directory.mkdir(parents=True)
+    (directory / ".small.gguf.partial").write_bytes(CONTENT)
+    assert ensure_weights(hub_model(), settings, ignore).read_bytes() == CONTENT
+    assert hub.ranges == [f"bytes={len(CONTENT)}-"]
 
 
 def test_weights_with_another_hash_are_refused_and_leave_nothing(tmp_path: Path, hub: Hub) -> None:

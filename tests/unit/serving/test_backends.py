@@ -1,60 +1,35 @@
 """The gateway's side of an engine, against a server that behaves and misbehaves on command."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from aiohttp import web
-from scripted_engine import CHUNK, LAST, USAGE, USED, Answer, FakeEngine, event, refused, streamed
+from scripted_engine import (
+    CHUNK,
+    ENGINE_TOKEN,
+    EVENT_STREAM,
+    LAST,
+    USAGE,
+    USED,
+    Answer,
+    FakeEngine,
+    event,
+    refused,
+    streamed,
+)
 
 from finpool.catalogue.schemas import Model
-from finpool.catalogue.service import Catalogue, default_directory
 from finpool.kernel.ids import RequestId
 from finpool.kernel.settings import Settings
 from finpool.serving.connections import Connections
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.exchange import Connection
-from finpool.serving.schemas import EngineChunks
+from finpool.serving.schemas import WEIGHTS_HEADER, EngineChunks
 from finpool.serving.service import Backends
 
-TOKEN = "e" * 40
 BODY = {"messages": [{"role": "user", "content": "Hello"}]}
-
-
-@pytest.fixture
-def model() -> Model:
-    return Catalogue.load(default_directory()).all()[0]
-
-
-@pytest.fixture
-async def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
-async def backends(engine: FakeEngine, tmp_path: Path) -> AsyncIterator[Backends]:
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", engine.handle)
-    runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    (tmp_path / "engine_token").write_text(TOKEN)
-    host, port = runner.addresses[0][:2]
-    backends = Backends(
-        Settings(
-            serve_url=f"http://{host}:{port}/",
-            secrets_dir=tmp_path,
-            engine_start_timeout_seconds=0.3,
-            engine_read_timeout_seconds=0.3,
-        )
-    )
-    await backends.start()
-    yield backends
-    await backends.close()
-    await runner.cleanup()
 
 
 async def ask(backends: Backends, model: Model) -> list[EngineChunks]:
@@ -69,6 +44,16 @@ async def test_chunks_come_as_sent_with_their_usage_apart(backends: Backends, en
     received = await ask(backends, model)
     assert [choices for chunks in received for choices in chunks.choices] == [CHUNK["choices"], CHUNK["choices"]]
     assert received[-1].usage == USED
+
+
+@pytest.mark.parametrize("said", [{}, {WEIGHTS_HEADER: "0" * 64}, {WEIGHTS_HEADER: "é"}])
+async def test_nothing_is_passed_on_from_an_engine_that_does_not_serve_the_weights_of_the_catalogue(
+    backends: Backends, engine: FakeEngine, model: Model, said: dict[str, str]
+) -> None:
+    headers = {"content-type": "text/event-stream", **said}
+    engine.answer = streamed(event(CHUNK), b"data: [DONE]\n\n", headers=headers)
+    with pytest.raises(EngineFailed, match="does not serve the weights"):
+        await ask(backends, model)
 
 
 async def test_what_arrived_together_is_told_together_and_before_the_failure_behind_it(
@@ -91,7 +76,7 @@ async def test_a_caller_that_gave_up_waiting_may_wait_again_and_loses_nothing(
 ) -> None:
     async def slowly(request: web.Request) -> web.StreamResponse:
         await asyncio.sleep(0.1)
-        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        response = web.StreamResponse(headers=EVENT_STREAM)
         await response.prepare(request)
         await asyncio.sleep(0.1)
         await response.write(event(CHUNK) + b"data: [DONE]\n\n")
@@ -125,7 +110,7 @@ async def test_the_engine_is_told_to_stream_and_to_count_and_who_asks(
             "stream_options": {"include_usage": True, "continuous_usage_stats": True},
         }
     ]
-    assert engine.headers[0]["authorization"] == f"Bearer {TOKEN}"
+    assert engine.headers[0]["authorization"] == f"Bearer {ENGINE_TOKEN}"
     assert engine.headers[0]["x-request-id"] == "req_1"
 
 
@@ -204,7 +189,7 @@ async def test_an_engine_that_does_not_begin_is_unavailable(
 
 
 async def test_an_engine_that_is_not_there_is_unavailable_and_not_ready(tmp_path: Path, model: Model) -> None:
-    (tmp_path / "engine_token").write_text(TOKEN)
+    (tmp_path / "engine_token").write_text(ENGINE_TOKEN)
     # Port 1 is never listened on: only the superuser could, and nobody does.
     backends = Backends(Settings(serve_url="http://127.0.0.1:1", secrets_dir=tmp_path))
     await backends.start()

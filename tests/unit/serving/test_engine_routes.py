@@ -9,9 +9,10 @@ import pytest
 
 from finpool.serving.errors import EngineFailed, EngineRefused
 from finpool.serving.routes_engine import engine_app
-from finpool.serving.schemas import Counters
+from finpool.serving.schemas import WEIGHTS_HEADER, Counters
 
 TOKEN = b"t" * 32
+WEIGHTS_SHA256 = "a" * 64
 Sent = list[dict[str, Any]]
 
 
@@ -79,7 +80,7 @@ async def request(
         "query_string": b"",
         "headers": [(b"authorization", b"Bearer " + TOKEN)],
     }
-    await engine_app(engine, TOKEN)(scope, receive, send)
+    await engine_app(engine, TOKEN, WEIGHTS_SHA256)(scope, receive, send)
     return sent
 
 
@@ -91,10 +92,11 @@ def body_of(sent: Sent) -> bytes:
     return b"".join(message["body"] for message in sent[1:])
 
 
-async def test_chunks_are_events_and_done_is_last() -> None:
+async def test_a_stream_names_its_weights_and_its_chunks_are_events_with_done_last() -> None:
     sent = await chat(ScriptedGeneration({"a": 1}, {"b": 2}))
     assert sent[0]["status"] == 200
     assert (b"content-type", b"text/event-stream; charset=utf-8") in sent[0]["headers"]
+    assert (WEIGHTS_HEADER.encode(), WEIGHTS_SHA256.encode()) in sent[0]["headers"]
     assert body_of(sent) == b'data: {"a":1}\n\ndata: {"b":2}\n\ndata: [DONE]\n\n'
 
 
