@@ -146,6 +146,7 @@ class Call:
         with passage:
             self._stream = await self._backends.chat(admitted.model, admitted.engine_body, admitted.request_id)
             await self._stream.begun()
+        passage.worked()
 
     def _count(self, usage: TokenUsage) -> None:
         if self._turn is not None:
@@ -213,12 +214,11 @@ class Call:
                         return Outcome.ABORTED
         except EngineRefused:
             return None
-        except (EngineUnavailable, EngineFailed, TimeoutError) as failure:
+        except (EngineUnavailable, EngineFailed) as failure:
             self._passage.note(failure)
-            if isinstance(failure, TimeoutError):
-                self._estimated = True
-                return Outcome.ABORTED
             return None if isinstance(failure, EngineUnavailable) else Outcome.FAILED
+        except TimeoutError:
+            self._estimated = True  # Prompts may take longer than we wait: it says nothing against the engine.
         return Outcome.ABORTED
 
     async def _record_later(self, outcome: Outcome | None) -> None:

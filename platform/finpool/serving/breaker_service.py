@@ -96,10 +96,16 @@ class Passage:
         if isinstance(error, EngineFailed | EngineUnavailable):
             self.note(error)
 
-    def note(self, failure: EngineFailed | EngineUnavailable | TimeoutError) -> None:
+    def note(self, failure: EngineFailed | EngineUnavailable) -> None:
         """Keep a failure that was seen elsewhere; a backend that says it is busy works."""
         if not isinstance(failure, EngineBusy):
             self._failure = failure
+
+    def worked(self) -> None:
+        """The backend answers: whoever tried it has found out, and others need not wait until its answer is over."""
+        if self._trial:
+            self._breaker.succeeded(trial=True)
+            self._trial = False
 
     def end(self, *, worked: bool) -> None:
         """Tell the breaker what was seen; a request that ended before the backend showed anything decides nothing."""

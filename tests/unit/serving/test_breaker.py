@@ -47,6 +47,20 @@ def test_after_enough_failures_in_a_row_a_request_is_refused_at_once_and_told_wh
     assert refused.value.headers["retry-after"] == "5"
 
 
+def test_others_are_served_as_soon_as_the_one_that_tries_is_answered_and_while_its_answer_goes_on() -> None:
+    clock = Clock()
+    through = opened(clock)
+    clock.seconds += 5
+    trial = through.enter()
+    trial.worked()
+    run(through, worked=True)
+    with pytest.raises(EngineFailed), trial:
+        raise FAILURES[0]
+    trial.end(worked=True)
+    # That it broke off later is one failure like any other.
+    assert through.state is BreakerState.CLOSED
+
+
 def test_one_request_at_a_time_tries_a_backend_that_failed() -> None:
     clock = Clock()
     through = opened(clock)
