@@ -78,7 +78,7 @@ bench: $(VENV)/dev.stamp ## Measure the hot path beside a bare pass-through (BEN
 	@$(BIN)/python tests/bench/hot_path.py --seconds $(BENCH_SECONDS) --rounds $(BENCH_ROUNDS)
 
 bench-fairness: $(VENV)/dev.stamp ## Compare the fair queue with others, in virtual time and on the small engine
-	@$(BIN)/python tests/bench/fairness.py
+	@PYTHONPATH=tests/samples $(BIN)/python tests/bench/fairness.py
 
 check: $(VENV)/dev.stamp ## Check format, lint, types and layers
 	@$(BIN)/ruff format --check .
