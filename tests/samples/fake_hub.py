@@ -17,6 +17,7 @@ class Hub(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.ranges: list[str | None] = []
+        self.others: dict[str, bytes] = {}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -25,16 +26,17 @@ class _Handler(BaseHTTPRequestHandler):
         assert isinstance(hub, Hub)
         wanted = self.headers.get("Range")
         hub.ranges.append(wanted)
-        if hub.status or self.path != "/bank/small/resolve/v1/dir/small.gguf":
+        content = {"/bank/small/resolve/v1/dir/small.gguf": hub.content, **hub.others}.get(self.path)
+        if hub.status or content is None:
             self.send_error(hub.status or 404)
             return
         if hub.fails_after_first:
             hub.status = 503
         start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
-        if start >= len(hub.content):
+        if start >= len(content):
             self.send_error(416)
             return
-        rest = hub.content[start:]
+        rest = content[start:]
         self.send_response(206 if wanted else 200)
         self.send_header("Content-Length", str(len(rest)))
         self.end_headers()

@@ -7,13 +7,11 @@ from typing import Any
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from finpool.billing.entitlement_schemas import EQUAL, Entitlement, weight_parts
+from finpool.billing.entitlement_schemas import EQUAL, INPUT_WEIGHT, OUTPUT_WEIGHT, Entitlement, weight_parts
 from finpool.billing.service_share_schemas import ServiceShareQuery, ServiceShares, ServiceWindow, TenantShare
 from finpool.catalogue.service import Catalogue
 from finpool.kernel.ids import ModelId, TenantId
 
-INPUT_WEIGHT = 1
-OUTPUT_WEIGHT = 2
 _EPSILON = 1e-9
 
 _SERVED = text(f"""

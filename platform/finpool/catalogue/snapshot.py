@@ -1,14 +1,19 @@
 """Models of several files: each is fetched, verified and put into place before any is used."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from finpool.catalogue.errors import WeightsUnavailable
 from finpool.catalogue.sources import fetch_from_hub
-from finpool.catalogue.verified import is_marked, mark, sha256_of
-from finpool.catalogue.weights_schemas import DirectoryWeights, HubFile, RepositoryWeights, SnapshotWeights
+from finpool.catalogue.verified import is_marked, mark, put_in_place, sha256_of
+from finpool.catalogue.weights_formats import require_safe_format
+from finpool.catalogue.weights_schemas import (
+    WEIGHTS_SUFFIX,
+    DirectoryWeights,
+    HubFile,
+    RepositoryWeights,
+    SnapshotWeights,
+)
 from finpool.kernel.settings import Settings
 
 SNAPSHOT_DIRECTORY = "snapshot"
@@ -27,19 +32,20 @@ def ensure_snapshot(
     target = location(weights, directory)
     if isinstance(weights, RepositoryWeights):
         target.mkdir(exist_ok=True)
-        for name, sha256 in weights.files.items():
+        for name in weights.files:
             if not (target / name).is_file():
-                _fetch(model_id, weights, name, sha256, settings, target / name, progress)
+                _fetch(model_id, weights, name, settings, directory, progress)
     _require_no_others(model_id, weights, target)
     files = [target / name for name in weights.files]
+    for file in files:
+        if file.suffix == WEIGHTS_SUFFIX:
+            require_safe_format(model_id, file)
     if is_marked(directory, files):
         return target
     for file, sha256 in zip(files, weights.files.values(), strict=True):
         progress(f"{model_id}: verifying {file.name}")
         if sha256_of(file) != sha256:
-            raise WeightsUnavailable(
-                f"the weights of {model_id} are not what the catalogue says: the SHA-256 of {file} differs"
-            )
+            raise WeightsUnavailable(_mismatch(model_id, str(file)))
     mark(directory, files)
     return target
 
@@ -62,24 +68,17 @@ def _require_no_others(model_id: str, weights: SnapshotWeights, target: Path) ->
 
 
 def _fetch(
-    model_id: str,
-    weights: RepositoryWeights,
-    name: str,
-    sha256: str,
-    settings: Settings,
-    target: Path,
-    progress: Progress,
+    model_id: str, weights: RepositoryWeights, name: str, settings: Settings, directory: Path, progress: Progress
 ) -> None:
-    """Fetch one file aside and move it into place only when it is whole and the declared one."""
-    one = HubFile(repository=weights.repository, revision=weights.revision, file=name)
+    """Fetch one file aside and move it into place when it is whole; what a broken download left is gone on with."""
+    sha256, target = weights.files[name], location(weights, directory) / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=settings.weights_path, prefix=".fetch-") as scratch:
-        partial = Path(scratch) / "weights"
-        fetch_from_hub(model_id, one, settings.hub_url, partial, progress)
-        if sha256_of(partial) != sha256:
-            raise WeightsUnavailable(
-                f"the weights of {model_id} are not what the catalogue says: the SHA-256 of {name} differs"
-            )
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(target)
+    partial = directory / f".{sha256}.partial"
+    one = HubFile(repository=weights.repository, revision=weights.revision, file=name)
+    fetch_from_hub(model_id, one, settings.hub_url, partial, progress)
+    if not put_in_place(partial, target, sha256):
+        raise WeightsUnavailable(_mismatch(model_id, name))
+
+
+def _mismatch(model_id: str, name: str) -> str:
+    return f"the weights of {model_id} are not what the catalogue says: the SHA-256 of {name} differs"

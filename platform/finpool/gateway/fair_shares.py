@@ -22,14 +22,13 @@ _SERVICE_PARTS = 1_000_000
 class Turn:
     """A request that an engine works on, and what its tenant was charged for it."""
 
-    __slots__ = ("ask", "began_seconds", "charged", "cost", "expected_cost", "queue_ms", "tenant", "weight_parts")
+    __slots__ = ("ask", "began_seconds", "charged", "expected_cost", "queue_ms", "tenant", "weight_parts")
 
     def __init__(self, tenant: "_Tenant", ask: Ask, expected_cost: int, weight_parts: int) -> None:
         self.tenant = tenant
         self.ask = ask
         self.expected_cost = expected_cost
         self.weight_parts = weight_parts
-        self.cost = 0
         self.charged = 0
         self.began_seconds = 0.0
         self.queue_ms = 0
@@ -133,8 +132,7 @@ class FairShares:
 
     def use(self, turn: Turn, *, input_tokens: int, output_tokens: int) -> None:
         """Take note of what a turn has used so far, in total."""
-        turn.cost = cost_of(input_tokens, output_tokens)
-        turn.settle_at(max(turn.cost, turn.expected_cost))
+        turn.settle_at(max(cost_of(input_tokens, output_tokens), turn.expected_cost))
 
     def end(self, turn: Turn, *, input_tokens: int, output_tokens: int) -> None:
         """End a turn: it costs what it used, and what was expected beyond that goes back."""

@@ -3,9 +3,7 @@
 from collections import deque
 from dataclasses import dataclass
 
-INPUT_WEIGHT = 1
-OUTPUT_WEIGHT = 2
-"""An output token costs an engine about twice as much as one of the prompt, which are computed many at once."""
+from finpool.billing.entitlement_schemas import INPUT_WEIGHT, OUTPUT_WEIGHT
 
 REMEMBERED = 5
 

@@ -1,10 +1,12 @@
 """Models of several files on this machine: exactly the declared ones, or the model is not served."""
 
 import hashlib
+import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_hub import Hub
 from model_declarations import vllm_declaration
 
 from finpool.catalogue.errors import WeightsUnavailable
@@ -12,7 +14,11 @@ from finpool.catalogue.schemas import Model
 from finpool.catalogue.weights_service import ensure_weights, snapshot_location, weights_present
 from finpool.kernel.settings import Settings
 
-CONTENT = {"config.json": b"{}", "model.safetensors": b"weights", "chat_template.jinja": b"hello"}
+CONTENT = {
+    "config.json": b"{}",
+    "model.safetensors": (2).to_bytes(8, "little") + b"{}weights",
+    "chat_template.jinja": b"hello",
+}
 
 
 def sha256(content: bytes) -> str:
@@ -71,8 +77,50 @@ def test_a_file_that_is_another_one_missing_or_undeclared_is_refused(
         ensure_weights(model_in(directory), settings, quiet)
 
 
+def test_a_pickle_is_refused_whatever_it_is_called_and_whatever_its_hash(directory: Path, settings: Settings) -> None:
+    content = pickle.dumps({"weights": [1, 2, 3]})
+    (directory / "model.safetensors").write_bytes(content)
+    files = {**{name: sha256(each) for name, each in CONTENT.items()}, "model.safetensors": sha256(content)}
+    weights = {"source": "directory", "path": str(directory), "files": files}
+    with pytest.raises(WeightsUnavailable, match="can run code"):
+        ensure_weights(Model.model_validate(vllm_declaration(weights=weights)), settings, quiet)
+
+
 def test_a_directory_that_is_not_there_is_said(tmp_path: Path, settings: Settings) -> None:
     model = model_in(tmp_path / "nowhere")
     assert not weights_present(model, settings)
     with pytest.raises(WeightsUnavailable, match="are not at"):
         ensure_weights(model, settings, quiet)
+
+
+def with_hub(settings: Settings, hub: Hub) -> Settings:
+    """Let the hub have the model's files; returns the settings that name it."""
+    hub.others = {f"/bank/base/resolve/v1/{name}": content for name, content in CONTENT.items()}
+    return settings.model_copy(update={"hub_url": f"http://127.0.0.1:{hub.server_port}"})
+
+
+def model_from_hub() -> Model:
+    files = {name: sha256(content) for name, content in CONTENT.items()}
+    weights = {"source": "repository", "repository": "bank/base", "revision": "v1", "files": files}
+    return Model.model_validate(vllm_declaration(weights=weights))
+
+
+def test_a_repository_is_fetched_file_by_file_goes_on_where_it_broke_off_and_is_fetched_once(
+    hub: Hub, settings: Settings
+) -> None:
+    settings = with_hub(settings, hub)
+    hub.breaks_off_at = 1
+    fetched = ensure_weights(model_from_hub(), settings, quiet)
+    assert {each.name: each.read_bytes() for each in fetched.iterdir()} == CONTENT
+    # One more request than files: for the rest of the one that broke off.
+    assert len(hub.ranges) == len(CONTENT) + 1
+    assert ensure_weights(model_from_hub(), settings, quiet) == fetched
+    assert len(hub.ranges) == len(CONTENT) + 1
+
+
+def test_a_hubs_file_that_is_not_the_declared_one_is_refused_and_not_kept(hub: Hub, settings: Settings) -> None:
+    settings = with_hub(settings, hub)
+    hub.others["/bank/base/resolve/v1/config.json"] = b"[]"
+    with pytest.raises(WeightsUnavailable, match="SHA-256"):
+        ensure_weights(model_from_hub(), settings, quiet)
+    assert not any(each.read_bytes() == b"[]" for each in settings.weights_path.rglob("*") if each.is_file())

@@ -2,9 +2,8 @@
 
 import hashlib
 import importlib.util
-import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +50,6 @@ def model_with(weights: dict[str, Any]) -> Model:
 
 def leftovers(settings: Settings) -> list[str]:
     return sorted(path.name for path in settings.weights_path.rglob("*") if path.name != ".lock" and path.is_file())
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    server = Hub()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def hub_model() -> Model:
