@@ -24,7 +24,7 @@ class Platform:
 
     def __init__(self, installation: Any) -> None:
         self.env = installation.demo_env
-        self.serve_url = f"http://127.0.0.1:{installation.port + 10}/engines/{MODEL}"
+        self.serve_url = f"http://127.0.0.1:{installation.port + 10}/engines/{MODEL}/1"
         self.engine_token = (installation.home / "secrets" / "engine_token").read_text().strip()
 
     def bank(self, name: str, **options: Any) -> openai.OpenAI:

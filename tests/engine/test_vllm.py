@@ -29,7 +29,7 @@ class Engine:
     """vLLM's own counters, as it publishes them."""
 
     def __init__(self, installation: Any) -> None:
-        self._url = f"http://127.0.0.1:{installation.port + 10}/engines/{MODEL}/metrics"
+        self._url = f"http://127.0.0.1:{installation.port + 10}/engines/{MODEL}/1/metrics"
         self._token = (installation.home / "secrets" / "engine_token").read_text().strip()
 
     def count(self, name: str) -> int:

@@ -23,7 +23,7 @@ def configured(**engine: Any) -> Any:
     from finpool.serving.vllm_config import llm_config
 
     model = Model.model_validate(vllm_declaration(engine=engine))
-    return llm_config(model, WEIGHTS, Settings())
+    return llm_config(model, (), WEIGHTS, Settings())
 
 
 def test_what_would_harm_by_default_is_overridden() -> None:

@@ -43,8 +43,8 @@ class TruthEngine:
     def app(self) -> web.Application:
         """Return the engine as it is reached over HTTP."""
         app = web.Application()
-        app.router.add_post(f"/engines/{MODEL}/v1/chat/completions", self.chat)
-        app.router.add_post(f"/engines/{MODEL}/tokenize", self.tokenize)
+        app.router.add_post(f"/engines/{MODEL}/1/v1/chat/completions", self.chat)
+        app.router.add_post(f"/engines/{MODEL}/1/tokenize", self.tokenize)
         return app
 
     @property

@@ -107,8 +107,8 @@ async def engine_port() -> int:
 async def engine(engine_port: int) -> AsyncIterator[ScriptedEngine]:
     scripted = ScriptedEngine()
     app = web.Application()
-    app.router.add_post(f"/engines/{MODEL}/v1/chat/completions", scripted.chat)
-    app.router.add_post(f"/engines/{MODEL}/tokenize", scripted.tokenize)
+    app.router.add_post(f"/engines/{MODEL}/1/v1/chat/completions", scripted.chat)
+    app.router.add_post(f"/engines/{MODEL}/1/tokenize", scripted.tokenize)
     runner = web.AppRunner(app, handler_cancellation=True)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", engine_port).start()

@@ -21,6 +21,7 @@ for tables in (
     "metering.models",
     "audit.models",
     "catalogue.models",
+    "catalogue.version_models",
     "billing.contract_models",
     "billing.models",
 ):

@@ -1,4 +1,4 @@
-"""The real pool in a process and a home of its own: Ray Serve, its HAProxy and real models, stopped at the end."""
+"""The real pool in a process and a home of its own: Postgres, Ray Serve, its HAProxy, real models; stopped at the end."""
 
 import os
 import secrets
@@ -14,6 +14,9 @@ from pathlib import Path
 
 import psutil
 
+from finpool.apps.local.engines_file import read_engines
+from finpool.apps.local.postgres import start_postgres, stop_postgres
+from finpool.apps.migrate import migrate
 from finpool.kernel.settings import Settings
 
 READY_SECONDS_MAX = 240
@@ -22,35 +25,56 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @contextmanager
-def running_pool(catalogue: Path | None = None) -> Iterator[tuple[psutil.Process, Settings]]:
-    """Run the pool with the default catalogue or another; yields it once every model is ready."""
+def running_pool(catalogue: Path | None = None, **variables: str) -> Iterator[tuple[psutil.Process, Settings]]:
+    """Run the pool with the default catalogue or another; yields it once every model is ready.
+
+    `variables` are more of its settings, by their names in the environment.
+    """
     weights = os.environ.get("FINPOOL_TEST_WEIGHTS_DIR", str(REPOSITORY / ".cache" / "weights"))
     with tempfile.TemporaryDirectory(prefix="finpool-test-") as directory:
         home = Path(directory)
         (home / "secrets").mkdir(mode=0o700)
-        for name in ("engine_token", "ray_token"):
+        for name in ("key_pepper", "engine_token", "ray_token"):
             (home / "secrets" / name).write_text(secrets.token_hex(32))
+        urls = start_postgres(home).urls
         settings = Settings(
-            home=home, port=_free_port(), weights_dir=Path(weights), catalogue_dir=catalogue, log_level="INFO"
+            home=home,
+            port=_free_port(),
+            weights_dir=Path(weights),
+            catalogue_dir=catalogue,
+            log_level="INFO",
+            **{f"{role}_database_url": url for role, url in urls.items()},
         )
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("FINPOOL_", "RAY_"))},
-            "FINPOOL_HOME": str(home),
-            "FINPOOL_PORT": str(settings.port),
-            "FINPOOL_WEIGHTS_DIR": weights,
-        }
-        if catalogue is not None:
-            environment["FINPOOL_CATALOGUE_DIR"] = str(catalogue)
-        log = home / "pool.log"
-        with log.open("wb") as output:
-            started = subprocess.Popen(
-                [sys.executable, "-m", "finpool.apps.pool"], env=environment, stdout=output, stderr=output
-            )
         try:
-            _await_ready(started, log)
-            yield psutil.Process(started.pid), settings
+            migrate(settings)
+            environment = {
+                **{name: value for name, value in os.environ.items() if not name.startswith(("FINPOOL_", "RAY_"))},
+                "FINPOOL_HOME": str(home),
+                "FINPOOL_PORT": str(settings.port),
+                "FINPOOL_WEIGHTS_DIR": weights,
+                "FINPOOL_POOL_DATABASE_URL": urls["pool"],
+                **variables,
+            }
+            if catalogue is not None:
+                environment["FINPOOL_CATALOGUE_DIR"] = str(catalogue)
+            with _process(home, environment) as process:
+                yield process, settings
         finally:
-            _stop(started)
+            stop_postgres(home)
+
+
+@contextmanager
+def _process(home: Path, environment: dict[str, str]) -> Iterator[psutil.Process]:
+    log = home / "pool.log"
+    with log.open("wb") as output:
+        started = subprocess.Popen(
+            [sys.executable, "-m", "finpool.apps.pool"], env=environment, stdout=output, stderr=output
+        )
+    try:
+        _await_ready(started, home, log)
+        yield psutil.Process(started.pid)
+    finally:
+        _stop(started)
 
 
 def _free_port() -> int:
@@ -66,9 +90,9 @@ def _free_port() -> int:
         return base
 
 
-def _await_ready(started: "subprocess.Popen[bytes]", log: Path) -> None:
+def _await_ready(started: "subprocess.Popen[bytes]", home: Path, log: Path) -> None:
     deadline = time.monotonic() + READY_SECONDS_MAX
-    while '"ready"' not in log.read_text():
+    while read_engines(home) is None:
         if started.poll() is not None or time.monotonic() > deadline:
             raise AssertionError(f"the pool did not become ready:\n{log.read_text()[-4000:]}")
         time.sleep(0.1)

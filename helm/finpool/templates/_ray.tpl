@@ -1,3 +1,16 @@
+{{- /* The version of a model, as the catalogue in the values declares it; without one there it is 1. */ -}}
+{{- define "finpool.modelVersion" -}}
+{{- $id := .id -}}
+{{- $version := "1" -}}
+{{- range .root.Values.catalogue -}}
+{{- $declared := fromYaml . -}}
+{{- if eq (toString $declared.id) $id -}}
+{{- $version = toString (default "1" $declared.version) -}}
+{{- end -}}
+{{- end -}}
+{{- $version -}}
+{{- end -}}
+
 {{- /* One Ray Serve application for each model, in the form of Serve's own configuration file. */ -}}
 {{- define "finpool.serveConfig" -}}
 proxy_location: EveryNode
@@ -8,7 +21,7 @@ applications:
 {{- range .Values.models.serve }}
   - name: {{ . | quote }}
     import_path: finpool.serving.application:build_app
-    route_prefix: /engines/{{ . }}
+    route_prefix: /engines/{{ . }}/{{ include "finpool.modelVersion" (dict "root" $ "id" .) }}
     args:
       model_id: {{ . | quote }}
 {{- end }}

@@ -15,6 +15,7 @@ from finpool.apps.health import database_reachable, health_router
 from finpool.apps.opening import opened_when_usable, spool_takes_work
 from finpool.billing.price_directory_service import PriceDirectory
 from finpool.catalogue.service import Catalogue, default_directory
+from finpool.catalogue.version_directory_service import VersionDirectory
 from finpool.gateway.routes import direct_router
 from finpool.gateway.routes import router as gateway_router
 from finpool.gateway.service import Gateway
@@ -46,11 +47,12 @@ class InferenceDoor:
         self.database = Database(settings.database_url("inference"), settings.database_pool_connections_max)
         tenants = TenantDirectory()
         keys = KeyDirectory(settings.secret("key_pepper"), tenants)
+        self._versions = VersionDirectory(self.catalogue)
         self._limits = LimitDirectory()
         self._prices = PriceDirectory()
         self._policy = Policy([model.id for model in self.catalogue.all()], tenants)
         # Limits before keys: a key that is known has its limits.
-        snapshots = (tenants, self._policy, self._limits, self._prices, keys)
+        snapshots = (self._versions, tenants, self._policy, self._limits, self._prices, keys)
         self.feed = ChangeFeed(self.database, snapshots, settings.snapshot_age_max_seconds)
         self.gatekeeper = TenantGatekeeper(self.feed, keys, self._policy)
 
@@ -97,6 +99,7 @@ class InferenceDoor:
             gateway = Gateway(
                 settings,
                 catalogue=self.catalogue,
+                versions=self._versions,
                 policy=self._policy,
                 prices=self._prices,
                 quota=quota,

@@ -15,7 +15,7 @@ from finpool.kernel.database import driver_url
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.settings import Settings
 
-LOGIN_ROLES = ("inference", "tenant", "operator", "regulator", "worker")
+LOGIN_ROLES = ("inference", "tenant", "operator", "regulator", "worker", "pool")
 _ROLES_LOCK_ID = 4_607_182_417
 
 

@@ -19,6 +19,7 @@ from finpool.catalogue import price_service as prices
 from finpool.catalogue.price_schemas import TokenPrice
 from finpool.catalogue.routes_operator import router as catalogue_router
 from finpool.catalogue.routes_prices import router as prices_router
+from finpool.catalogue.routes_versions import router as versions_router
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.identity.routes_operator import router as identity_router
 from finpool.kernel.actor import Audience
@@ -47,6 +48,7 @@ def create_app(settings: Settings) -> FastAPI:
         identity_router,
         quota_router,
         catalogue_router,
+        versions_router,
         prices_router,
         contracts_router,
         invoices_router,

@@ -1,16 +1,18 @@
-"""The pool process: a Ray head with one Serve application for each model, on this machine only."""
+"""The pool process: a Ray head with one Serve application for each version of a model, on this machine only."""
 
+import asyncio
 import os
 import shutil
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from finpool.catalogue.schemas import Model
+from finpool.apps.local.engines_file import write_engines
 from finpool.catalogue.service import Catalogue, default_directory
-from finpool.catalogue.weights_service import ensure_weights
 from finpool.kernel.clock import monotonic_seconds
+from finpool.kernel.database import Database
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.logs import configure_logs, logger
 from finpool.kernel.settings import Settings
@@ -21,36 +23,49 @@ from finpool.serving.environment import (
     ray_directory,
     serve_port,
 )
+from finpool.serving.pool_service import Pool, PoolState
+from finpool.serving.service import Backends
+from finpool.serving.version_steps import VersionSteps
 
 OBJECT_STORE_BYTES = 80_000_000
 """Answers go through HTTP, not through the object store; this is close to the least that Ray takes."""
 
+ROOM_FACTOR = 2
+"""The CPU cores that engines may take together are by default so many times what is declared: room for new versions."""
+
+DATABASE_VARIABLE = "FINPOOL_POOL_DATABASE_URL"
+
 
 def main() -> int:
-    """Serve every model of the catalogue until SIGTERM or SIGINT; return 1 with one line if that cannot start."""
+    """Take every model through its life until SIGTERM or SIGINT; return 1 with one line if that cannot start."""
     started_seconds = monotonic_seconds()
     _stop_on_signals()
     settings = Settings()
+    # Ray's processes inherit this one's environment, and none of them has business in the database.
+    os.environ.pop(DATABASE_VARIABLE, None)
     configure_logs(settings.log_level, "pool")
     log = logger("apps.pool")
     directory: Path | None = None
     try:
         for name in ("engine_token", RAY_TOKEN):
             settings.secret(name)
-        pooled = Catalogue.load(settings.catalogue_dir or default_directory()).pooled()
-        models = tuple(model for model in pooled if model.base is None)
-        for model in models:
-            ensure_weights(model, settings, log.info)
+        database_url = settings.database_url("pool")
+        catalogue = Catalogue.load(settings.catalogue_dir or default_directory())
         _require_free_port(serve_port(settings))
+        write_engines(settings.home, None)
         directory = make_pool_directory(settings)
         # Ray reads its environment when it is imported, and its processes inherit it.
         os.environ.update(pool_environment(settings, directory))
         log.info("starting Ray", directory=str(directory))
-        _serve(settings, models)
-        seconds = round(monotonic_seconds() - started_seconds, 1)
-        log.info("ready", models=[model.id for model in models], port=serve_port(settings), seconds=seconds)
-        while True:
-            signal.pause()
+        _start_ray(settings, catalogue)
+
+        def publish(state: PoolState) -> None:
+            write_engines(settings.home, state)
+            seconds = round(monotonic_seconds() - started_seconds, 1)
+            log.info("ready", engines=state.engine_paths, port=serve_port(settings), seconds=seconds)
+
+        asyncio.run(_run(settings, catalogue, database_url, publish))
+        log.info("stopping")
     except ConfigurationError as error:
         log.error("cannot start", reason=str(error))
         return 1
@@ -62,6 +77,26 @@ def main() -> int:
     if directory is not None:
         shutil.rmtree(directory, ignore_errors=True)
     return 0
+
+
+async def _run(
+    settings: Settings, catalogue: Catalogue, database_url: str, publish: Callable[[PoolState], None]
+) -> None:
+    from finpool.serving.ray_engines import RayEngines
+
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    database = Database(database_url, settings.database_pool_connections_max)
+    backends, engines = Backends(settings), RayEngines()
+    try:
+        await backends.start()
+        steps = VersionSteps(settings, database, backends, engines)
+        await Pool(catalogue, database, steps, engines, publish).run(stop, settings.snapshot_age_max_seconds)
+    finally:
+        engines.close()
+        await backends.close()
+        await database.close()
 
 
 def _stop_on_signals() -> None:
@@ -81,15 +116,14 @@ def _require_free_port(port: int) -> None:
             ) from error
 
 
-def _serve(settings: Settings, models: tuple[Model, ...]) -> None:
+def _start_ray(settings: Settings, catalogue: Catalogue) -> None:
     import ray
     from ray import serve
 
-    from finpool.serving.application import ApplicationArgs, build_app, route_prefix
-
+    declared = sum(model.engine.threads for model in catalogue.pooled() if model.base is None)
     ray.init(
         address="local",
-        num_cpus=sum(model.engine.threads for model in models),
+        num_cpus=settings.pool_cpus or ROOM_FACTOR * declared,
         include_dashboard=False,
         object_store_memory=OBJECT_STORE_BYTES,
         log_to_driver=False,
@@ -98,9 +132,6 @@ def _serve(settings: Settings, models: tuple[Model, ...]) -> None:
     # Ray has put a handler of its own in the place of ours, which ends the process without stopping Serve.
     _stop_on_signals()
     serve.start(http_options={"host": "127.0.0.1", "port": serve_port(settings)})
-    for model in models:
-        application = build_app(ApplicationArgs(model_id=model.id))
-        serve.run(application, name=model.id, route_prefix=route_prefix(model))
 
 
 def _shut_down() -> None:

@@ -15,6 +15,10 @@ from finpool.kernel.ids import SLUG_PATTERN, ModelId, TenantId
 MODEL_ID_PATTERN = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"
 """Model ids stand in URLs, file names and Serve's application names, so they need no escaping anywhere."""
 
+VERSION_PATTERN = r"^[a-z0-9]([a-z0-9.-]{0,30}[a-z0-9])?$"
+"""Versions stand in the same places, behind the model's id and an underscore, which neither has."""
+
+GOLDEN_PROMPTS_MAX = 64
 SPDX_PATTERN = r"^[A-Za-z0-9.+-]+( (AND|OR|WITH) [A-Za-z0-9.+-]+)*$"
 PRICE_VERSION_HEX_DIGITS = 12
 TOKENS_MAX = 10**12
@@ -59,12 +63,20 @@ class Price(Declaration):
         return self
 
 
-class Model(Declaration):
-    """One model that tenants may call. `context_tokens` holds for each request, whatever else is running."""
+class GoldenPrompt(Declaration):
+    """A question that a version has to answer before it serves: its answer, greedy, holds one of these texts."""
 
-    id: ModelId = Field(pattern=MODEL_ID_PATTERN)
-    title: Name
-    kind: Literal["general", "financial", "embedding", "rerank"]
+    prompt: str = Field(min_length=1, max_length=4096)
+    answer_has_one_of: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = Field(
+        min_length=1, max_length=16
+    )
+    output_tokens_max: Annotated[StrictInt, Field(ge=1, le=1024)] = 64
+
+
+class Served(Declaration):
+    """What serves a model: one version of it. `context_tokens` holds for each request, whatever else is running."""
+
+    version: str = Field("1", pattern=VERSION_PATTERN)
     engine: Engine
     weights: Weights
     context_tokens: Tokens
@@ -73,9 +85,7 @@ class Model(Declaration):
     licence: str = Field(pattern=SPDX_PATTERN)
     filing_number: Name | None = None
     capabilities: frozenset[Literal["tools", "json_schema", "logprobs"]] = frozenset()
-    price: Price
-    tenants: Tenants | None = Field(None, description="Who may call it; None is every tenant whose contract allows it.")
-    base: ModelId | None = Field(None, description="Whose engine serves it, for an adapter.")
+    golden_prompts: tuple[GoldenPrompt, ...] = Field((), max_length=GOLDEN_PROMPTS_MAX)
 
     @model_validator(mode="after")
     def _limits_are_ordered(self) -> Self:
@@ -91,10 +101,31 @@ class Model(Declaration):
             raise ValueError("vllm takes weights from a directory or repository of safetensors, llamacpp one file")
         return self
 
+
+class Model(Served):
+    """One model that tenants may call, and the version of it that this process knows."""
+
+    id: ModelId = Field(pattern=MODEL_ID_PATTERN)
+    title: Name
+    kind: Literal["general", "financial", "embedding", "rerank"]
+    price: Price
+    tenants: Tenants | None = Field(None, description="Who may call it; None is every tenant whose contract allows it.")
+    base: ModelId | None = Field(None, description="Whose engine serves it, for an adapter.")
+
     @property
     def engine_id(self) -> ModelId:
         """Id of the model whose engine serves it: its base's for an adapter."""
         return self.base or self.id
+
+    @property
+    def engine_key(self) -> str:
+        """Name of the one engine that serves this version of the model; adapters share their base's."""
+        return f"{self.engine_id}_{self.version}"
+
+    @property
+    def engine_path(self) -> str:
+        """Path under which Ray Serve offers that engine."""
+        return f"/engines/{self.engine_id}/{self.version}"
 
     def open_to(self, tenant_id: TenantId) -> bool:
         """Tell whether the model is a tenant's own or a shared one."""

@@ -11,6 +11,7 @@ from finpool.catalogue.errors import ModelNotFound
 from finpool.catalogue.price_schemas import Tier
 from finpool.catalogue.schemas import Model
 from finpool.catalogue.service import Catalogue
+from finpool.catalogue.version_directory_service import VersionDirectory
 from finpool.gateway.admission import Admitted
 from finpool.gateway.cache_salts import CacheSalts
 from finpool.gateway.call import Call
@@ -48,13 +49,16 @@ class Gateway:
         settings: Settings,
         *,
         catalogue: Catalogue,
+        versions: VersionDirectory,
         policy: Policy,
         prices: PriceDirectory,
         quota: Quota,
         metering: Metering,
         backends: Backends,
     ) -> None:
+        self._settings = settings
         self._catalogue = catalogue
+        self._versions = versions
         self._policy = policy
         self._prices = prices
         self._quota = quota
@@ -62,18 +66,7 @@ class Gateway:
         self._backends = backends
         self._salts = CacheSalts(settings.secret("engine_token"))
         self._counter = PromptCounter(backends)
-        self._queues = {
-            model.id: FairQueue(
-                FairShares(
-                    model.engine.slots * model.engine.replicas_max,
-                    express_max=0 if isinstance(model.engine, OpenAiEngine) else EXPRESS_SLOTS,
-                    entitled=self._entitled,
-                ),
-                waiting_max=settings.queue_requests_max,
-                wait_seconds_max=settings.queue_timeout_seconds,
-            )
-            for model in catalogue.with_engines()
-        }
+        self._queues: dict[str, FairQueue] = {}
         self._open_calls = OpenCalls()
         self.started_at = int(time.time())
 
@@ -100,7 +93,7 @@ class Gateway:
         message's JSON is longer than the markers a template puts around it, and an engine refuses what is longer than
         its context.
         """
-        model = self.model(actor, request.model)
+        model = self._versions.version_for(self.model(actor, request.model), request_id)
         _require_capabilities(model, request)
         output_tokens = request.output_tokens_asked or model.output_tokens_default
         if output_tokens > model.output_tokens_max:
@@ -121,6 +114,22 @@ class Gateway:
             output_tokens_bound=output_tokens * request.choices,
         )
 
+    def _queue(self, model: Model) -> FairQueue:
+        """Return the queue before the engine of `model`: each version has an engine, and so a queue, of its own."""
+        queue = self._queues.get(model.engine_key)
+        if queue is None:
+            shares = FairShares(
+                model.engine.slots * model.engine.replicas_max,
+                express_max=0 if isinstance(model.engine, OpenAiEngine) else EXPRESS_SLOTS,
+                entitled=self._entitled,
+            )
+            queue = self._queues[model.engine_key] = FairQueue(
+                shares,
+                waiting_max=self._settings.queue_requests_max,
+                wait_seconds_max=self._settings.queue_timeout_seconds,
+            )
+        return queue
+
     def _entitled(self, tenant_id: TenantId) -> Entitlement:
         terms = self._prices.terms(tenant_id, now())
         return Entitlement(terms.service_weight, terms.service_share_min_basis_points)
@@ -131,7 +140,7 @@ class Gateway:
             admitted,
             quota=self._quota,
             metering=self._metering,
-            queue=self._queues[admitted.model.engine_id],
+            queue=self._queue(admitted.model),
             backends=self._backends,
             counter=self._counter,
             open_calls=self._open_calls,

@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     tenant_database_url: SecretStr | None = Field(None, description="Role of the tenant API.")
     operator_database_url: SecretStr | None = Field(None, description="Role of the operator API.")
     regulator_database_url: SecretStr | None = Field(None, description="Role of the regulator API.")
+    pool_database_url: SecretStr | None = Field(None, description="Role of the pool on one machine.")
     worker_database_url: SecretStr | None = Field(None, description="Role of the recorder and the sequencer.")
     database_pool_connections_max: int = Field(5, ge=1, le=100, description="Connections one process may open.")
 
@@ -87,7 +88,10 @@ class Settings(BaseSettings):
         5, gt=0, description="How long a model that failed is not asked; then one request tries it again."
     )
     engine_drain_seconds: float = Field(
-        10, gt=0, description="Longest wait for running requests when an engine stops; what is cut off is settled."
+        600, gt=0, description="Longest wait for running requests when an engine ends; what is cut off is settled."
+    )
+    pool_cpus: int | None = Field(
+        None, ge=1, description="CPU cores that engines may take together; by default twice what models declare."
     )
     queue_timeout_seconds: float = Field(30, gt=0, description="Longest wait in the fair queue before a 429.")
     queue_requests_max: int = Field(64, ge=1, description="Requests one tenant may have waiting for one model.")

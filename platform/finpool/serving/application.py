@@ -18,25 +18,30 @@ from finpool.serving.routes_engine import engine_app
 
 
 class ApplicationArgs(BaseModel):
-    """Arguments of `build_app`: which model of the catalogue the application serves."""
+    """Arguments of `build_app`: which model the application serves, as the catalogue of this node declares it.
+
+    Whoever knows a version that is not in that catalogue gives its `declaration`, and those of its `adapters`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model_id: str
+    declaration: Model | None = None
+    adapters: tuple[Model, ...] = ()
 
 
 @serve.ingress()
 class Replica:
-    """One engine process. It reads catalogue, weights and token where it runs; only the model's id travels."""
+    """One engine process. It reads weights and token where it runs; what travels is the model's declaration."""
 
-    def __init__(self, model_id: str) -> None:
+    def __init__(self, declaration: dict[str, Any]) -> None:
         # Only replicas load the engine's library; the process that deploys them need not have it.
         from finpool.serving.llamacpp import LlamaCpp
 
         settings = Settings()
         configure_logs(settings.log_level, "engine")
         log = logger("serving.application")
-        model = _model(settings, model_id)
+        model = Model.model_validate(declaration)
         weights = ensure_weights(model, settings, log.info)
         self._engine = LlamaCpp(model, weights)
         self._weights_sha256 = model.weights_sha256
@@ -50,14 +55,18 @@ class Replica:
 def build_app(args: ApplicationArgs) -> Application:
     """Return the application that serves one model; raise `ModelNotFound` for an id that is not in the catalogue."""
     settings = Settings()
-    model = _model(settings, args.model_id)
+    model, adapters = args.declaration, args.adapters
+    if model is None:
+        catalogue = Catalogue.load(settings.catalogue_dir or default_directory())
+        model = catalogue.get(args.model_id)
+        adapters = catalogue.adapters_of(model.id)
     if isinstance(model.engine, OpenAiEngine):
         raise ConfigurationError(f"{model.id} is served by a remote engine: leave it out of what Ray serves")
     if isinstance(model.engine, VllmEngine):
         # Only machines that run vLLM have it, and importing it takes seconds.
         from finpool.serving.vllm_replica import build_vllm
 
-        return build_vllm(model, settings)
+        return build_vllm(model, adapters, settings)
     deployment = serve.deployment(
         name="engine",
         num_replicas=1,
@@ -66,14 +75,5 @@ def build_app(args: ApplicationArgs) -> Application:
         graceful_shutdown_timeout_s=settings.engine_drain_seconds,
         ray_actor_options={"num_cpus": model.engine.threads},
     )(Replica)
-    application: Application = deployment.bind(model.id)
+    application: Application = deployment.bind(model.model_dump(mode="json"))
     return application
-
-
-def route_prefix(model: Model) -> str:
-    """Return the path under which Serve offers the engine of `model`."""
-    return f"/engines/{model.id}"
-
-
-def _model(settings: Settings, model_id: str) -> Model:
-    return Catalogue.load(settings.catalogue_dir or default_directory()).get(model_id)

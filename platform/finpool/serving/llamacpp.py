@@ -19,7 +19,7 @@ from finpool.serving.llamacpp_answer import Answer
 from finpool.serving.llamacpp_request import llamacpp_request, refusal
 from finpool.serving.llamacpp_tokenizer import Tokenizer
 from finpool.serving.overload import requests_ongoing_max
-from finpool.serving.schemas import Counters
+from finpool.serving.schemas import UNCOUNTED_FIELD, Counters
 
 BATCH_TOKENS = 512
 """A prompt is computed in pieces of this size: between two, others get their tokens and an abort is noticed."""
@@ -43,8 +43,9 @@ class LlamaCpp:
     def generate(self, body: Mapping[str, Any]) -> "Generation":
         """Start a chat completion; raise `EngineRefused` for a request that this engine cannot serve."""
         request = llamacpp_request(body, self.model)
-        self.counters.requests += 1
-        generation = Generation(Answer(self.model.id, new_id("chatcmpl"), refusal(request)), self.counters)
+        counters = Counters() if body.get(UNCOUNTED_FIELD) is True else self.counters
+        counters.requests += 1
+        generation = Generation(Answer(self.model.id, new_id("chatcmpl"), refusal(request)), counters)
         generation.start(self._server, self._threads, request)
         return generation
 

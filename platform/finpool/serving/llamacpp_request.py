@@ -6,10 +6,11 @@ from typing import Any
 from finpool.catalogue.schemas import Model
 from finpool.serving.chat_body import messages, output_tokens_max, sampling_fields
 from finpool.serving.errors import EngineRefused
+from finpool.serving.schemas import UNCOUNTED_FIELD
 
 _RENAMED = {"repetition_penalty": "repeat_penalty"}
 
-_WITHOUT_EFFECT = frozenset({"user", "metadata", "store", "service_tier", "priority", "cache_salt"})
+_WITHOUT_EFFECT = frozenset({"user", "metadata", "store", "service_tier", "priority", "cache_salt", UNCOUNTED_FIELD})
 """Fields about who asks or about scheduling and caches; llama.cpp schedules in order and shares no cache here."""
 
 

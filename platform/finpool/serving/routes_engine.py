@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from finpool.kernel.errors import DomainError
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
+from finpool.serving.process_memory import held_bytes
 from finpool.serving.routes_guard import TokenGuard
 from finpool.serving.schemas import ADAPTER_FIELD, WEIGHTS_HEADER, Counters
 
@@ -79,6 +80,10 @@ def engine_app(engine: Engine, token: bytes, weights_sha256: str) -> FastAPI:
     @app.get("/usage")
     async def usage() -> Response:
         return JSONResponse(asdict(engine.counters))
+
+    @app.get("/memory")
+    async def memory() -> Response:
+        return JSONResponse({"bytes": await asyncio.to_thread(held_bytes)})
 
     @app.get("/metrics")
     async def metrics() -> Response:

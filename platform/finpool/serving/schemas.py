@@ -12,6 +12,9 @@ WEIGHTS_HEADER = "x-finpool-weights-sha256"
 ADAPTER_FIELD = "adapter"
 """Field of a request to an engine: SHA-256 of an adapter's weights, its name within the engine; absent for the base."""
 
+UNCOUNTED_FIELD = "uncounted"
+"""Field of a request to an engine: true for the platform's own tests, which no tenant used and no counter counts."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineChunks:

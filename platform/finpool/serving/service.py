@@ -3,7 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -42,8 +42,8 @@ class Backends:
         self._models = tuple(models)
         self._connections: Connections | None = None
         self._remotes: dict[ModelId, Connections] = {}
-        self._breakers: dict[ModelId, Breaker] = {}
-        self._retries: defaultdict[ModelId, RetryBudget] = defaultdict(RetryBudget)
+        self._breakers: dict[str, Breaker] = {}
+        self._retries: defaultdict[str, RetryBudget] = defaultdict(RetryBudget)
 
     async def start(self) -> None:
         """Read the engine token and the remotes' keys; raise `ConfigurationError` without one, or for a bad address.
@@ -68,10 +68,10 @@ class Backends:
 
     def breaker(self, model: Model) -> Breaker:
         """Return the breaker before the engine of `model`, which its adapters share."""
-        known = self._breakers.get(model.engine_id)
+        known = self._breakers.get(model.engine_key)
         if known is None:
-            known = self._breakers[model.engine_id] = Breaker(
-                model.engine_id,
+            known = self._breakers[model.engine_key] = Breaker(
+                model.engine_key,
                 failures_max=self._settings.engine_failures_max,
                 open_seconds=self._settings.engine_open_seconds,
             )
@@ -128,18 +128,33 @@ class Backends:
         """
         path = REMOTE_MODELS_PATH if isinstance(model.engine, OpenAiEngine) else _path(model, "/health")
         try:
-            exchange = await self._connections_to(model).get(path, self._start_timeout_seconds)
-        except OSError:
-            return False
-        try:
-            ready = await status_of(exchange, self._start_timeout_seconds) == 200
-            exchange.finish()
-            return ready
+            return (await self._get(model, path, with_body=False))[0] == 200
         except (EngineUnavailable, EngineFailed):
             return False
-        finally:
-            if exchange.status is None:
-                exchange.close()  # Nobody waits for this answer any more, so the engine need not either.
+
+    async def figures(self, model: Model, path: Literal["/usage", "/memory"]) -> dict[str, int]:
+        """Return what the engine of `model` counts by itself; raises `EngineUnavailable` or `EngineFailed`."""
+        status, answer = await self._get(model, _path(model, path))
+        if status != 200:
+            raise EngineFailed("The engine does not say what it counted.")
+        figures: dict[str, int] = orjson.loads(answer)
+        return figures
+
+    async def _get(self, model: Model, path: str, *, with_body: bool = True) -> tuple[int, bytes]:
+        try:
+            exchange = await self._connections_to(model).get(path, self._start_timeout_seconds)
+        except OSError as error:
+            raise EngineUnavailable("The model cannot be reached at the moment.") from error
+        try:
+            status, answer = await status_of(exchange, self._start_timeout_seconds), bytearray()
+            if with_body:
+                await read_body(exchange, answer, self._read_timeout_seconds)
+            else:
+                exchange.finish()
+            return status, bytes(answer)
+        except BaseException:
+            exchange.close()  # Nobody waits for this answer any more, so the engine need not either.
+            raise
 
     def _connections_to(self, model: Model) -> Connections:
         connections = self._remotes.get(model.id) if isinstance(model.engine, OpenAiEngine) else self._connections
@@ -151,7 +166,7 @@ class Backends:
 
     async def _send(self, model: Model, path: str, payload: bytes, request_id: RequestId) -> Exchange:
         """Send a request, once more if there was no connection: then nothing was sent, so nothing was computed."""
-        connections, retries = self._connections_to(model), self._retries[model.engine_id]
+        connections, retries = self._connections_to(model), self._retries[model.engine_key]
         retries.earn()
         try:
             try:
@@ -170,7 +185,7 @@ class Backends:
 
 
 def _path(model: Model, path: str) -> str:
-    return f"/engines/{model.engine_id}{path}"
+    return f"{model.engine_path}{path}"
 
 
 def _target(model: Model) -> dict[str, str]:

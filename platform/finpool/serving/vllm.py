@@ -11,7 +11,7 @@ from vllm.entrypoints.serve.tokenize.protocol import TokenizeChatRequest, Tokeni
 from finpool.catalogue.schemas import Model, TokenUsage
 from finpool.kernel.errors import DomainError
 from finpool.serving.errors import EngineFailed, EngineUnavailable
-from finpool.serving.schemas import ADAPTER_FIELD, Counters
+from finpool.serving.schemas import ADAPTER_FIELD, UNCOUNTED_FIELD, Counters
 from finpool.serving.vllm_answer import VllmAnswer, refused
 from finpool.serving.vllm_request import tokenize_request, vllm_request
 
@@ -58,8 +58,9 @@ class Vllm:
 
     def generate(self, body: Mapping[str, Any]) -> "VllmGeneration":
         """Start a chat completion; raise `EngineRefused` for a request that this engine cannot serve."""
-        generation = self._start(body, self.counters)
-        self.counters.requests += 1
+        counters = Counters() if body.get(UNCOUNTED_FIELD) is True else self.counters
+        generation = self._start(body, counters)
+        counters.requests += 1
         return generation
 
     async def count_input_tokens(self, body: Mapping[str, Any]) -> int:

@@ -1,5 +1,6 @@
 """A model of the catalogue as `ray.serve.llm` wants it told: the one place where options become the engine's."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from finpool.serving.overload import requests_ongoing_max, requests_queued_max
 
 TOP_LOGPROBS_MAX = 20
 _HEALTH_CHECK_SECONDS = 10
+_DECLARED = "finpool_declarations"
+"""Where Ray's configuration has room for what is ours: the replica gets it as it was given."""
 
 _ENVIRONMENT = {
     # Nothing is reported to anybody, nothing is fetched: weights are verified files on this node.
@@ -24,8 +27,8 @@ _ENVIRONMENT = {
 }
 
 
-def llm_config(model: Model, weights: Path, settings: Settings) -> LLMConfig:
-    """Return the configuration that serves `model` from the files in `weights`.
+def llm_config(model: Model, adapters: Sequence[Model], weights: Path, settings: Settings) -> LLMConfig:
+    """Return the configuration that serves `model` from the files in `weights`, and tells the replica its adapters.
 
     Raises `ValueError` for what Ray or vLLM do not take, such as an accelerator that Ray does not know.
     """
@@ -41,7 +44,14 @@ def llm_config(model: Model, weights: Path, settings: Settings) -> LLMConfig:
         runtime_env={"env_vars": _environment(engine)},
         # vLLM's own counters in the replica's process are what usage is compared with.
         log_engine_metrics=False,
+        experimental_configs={_DECLARED: [each.model_dump(mode="json") for each in (model, *adapters)]},
     )
+
+
+def declared_in(config: LLMConfig) -> tuple[Model, list[Model]]:
+    """Return the model and the adapters that a configuration was made for."""
+    model, *adapters = (Model.model_validate(each) for each in config.experimental_configs[_DECLARED])
+    return model, adapters
 
 
 def needs_neutral(engine: VllmEngine) -> bool:

@@ -13,32 +13,30 @@ from ray.serve.llm import LLMConfig, LLMServer, build_llm_deployment
 from finpool.catalogue.engine_schemas import VllmEngine
 from finpool.catalogue.errors import WeightsUnavailable
 from finpool.catalogue.schemas import Model
-from finpool.catalogue.service import Catalogue, default_directory
 from finpool.catalogue.weights_service import ensure_weights, snapshot_location
 from finpool.kernel.logs import configure_logs, logger
 from finpool.kernel.settings import Settings
 from finpool.serving.errors import EngineFailed
 from finpool.serving.routes_engine import engine_app
 from finpool.serving.vllm import Vllm
-from finpool.serving.vllm_config import llm_config, needs_neutral
+from finpool.serving.vllm_config import declared_in, llm_config, needs_neutral
 from finpool.serving.vllm_neutral import NEUTRAL, write_neutral
 
 
 @serve.ingress()
 class VllmReplica(LLMServer):
-    """One vLLM engine. It reads catalogue, weights and token where it runs."""
+    """One vLLM engine. It reads weights and token where it runs."""
 
     async def __init__(self, llm_config: LLMConfig) -> None:  # type: ignore[misc]  # Serve awaits constructors.
         self._settings = Settings()
         configure_logs(self._settings.log_level, "engine")
         self._log = logger("serving.vllm")
-        catalogue = Catalogue.load(self._settings.catalogue_dir or default_directory())
-        model = catalogue.get(llm_config.model_id)
+        model, adapters = declared_in(llm_config)
         self._token = self._settings.secret("engine_token")
         await asyncio.to_thread(ensure_weights, model, self._settings, self._log.info)
         await super().__init__(llm_config)
         vllm_engine: Any = self.engine
-        loaded = await self._load(vllm_engine, catalogue.adapters_of(model.id))
+        loaded = await self._load(vllm_engine, adapters)
         base_name: str = model.id
         if loaded and isinstance(model.engine, VllmEngine) and needs_neutral(model.engine):
             base_name = NEUTRAL
@@ -84,10 +82,10 @@ def _named(name: str, directory: Path, number: int) -> DiskMultiplexConfig:
     )
 
 
-def build_vllm(model: Model, settings: Settings) -> Application:
-    """Return the application that serves `model` with vLLM."""
+def build_vllm(model: Model, adapters: Sequence[Model], settings: Settings) -> Application:
+    """Return the application that serves `model`, and its adapters, with vLLM."""
     application: Application = build_llm_deployment(
-        llm_config(model, snapshot_location(model, settings), settings),
+        llm_config(model, adapters, snapshot_location(model, settings), settings),
         override_serve_options={"name": "engine"},
         deployment_cls=VllmReplica,
     )

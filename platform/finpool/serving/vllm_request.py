@@ -7,10 +7,10 @@ from typing import Any
 from finpool.catalogue.schemas import Model
 from finpool.serving.chat_body import messages, output_tokens_max, sampling_fields
 from finpool.serving.errors import EngineRefused
-from finpool.serving.schemas import ADAPTER_FIELD
+from finpool.serving.schemas import ADAPTER_FIELD, UNCOUNTED_FIELD
 
 SALT_FIELD = "cache_salt"
-_OURS = frozenset({SALT_FIELD, ADAPTER_FIELD, "user", "metadata", "store", "service_tier", "priority"})
+_OURS = frozenset({SALT_FIELD, ADAPTER_FIELD, UNCOUNTED_FIELD, "user", "metadata", "store", "service_tier", "priority"})
 """What is handled here, or is about who asks and in which order: the gateway schedules, so no priority passes."""
 
 

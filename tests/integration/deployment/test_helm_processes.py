@@ -165,16 +165,18 @@ def test_disruption_budgets_let_one_pod_go_at_a_time(render: Render) -> None:
 
 
 def test_each_model_is_one_serve_application(render: Render) -> None:
-    service = one(render({"models": {"serve": ["general", "finance.v2"]}}), "RayService", "-finpool")["spec"]
+    catalogue = {"finance.yaml": "id: finance.v2\nversion: 2026-11\n"}
+    values = {"models": {"serve": ["general", "finance.v2"]}, "catalogue": catalogue}
+    service = one(render(values), "RayService", "-finpool")["spec"]
     config = yaml.safe_load(service["serveConfigV2"])
     assert config["applications"] == [
         {
             "name": model,
             "import_path": "finpool.serving.application:build_app",
-            "route_prefix": f"/engines/{model}",
+            "route_prefix": f"/engines/{model}/{version}",
             "args": {"model_id": model},
         }
-        for model in ("general", "finance.v2")
+        for model, version in (("general", "1"), ("finance.v2", "2026-11"))
     ]
 
 

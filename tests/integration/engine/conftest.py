@@ -26,7 +26,7 @@ class Pool:
 
     @property
     def engine_url(self) -> str:
-        return f"{self.settings.serve_base_url}/engines/smollm2-135m-instruct"
+        return f"{self.settings.serve_base_url}/engines/smollm2-135m-instruct/1"
 
     async def usage(self) -> dict[str, int]:
         """Return what the engine has counted itself."""

@@ -53,7 +53,7 @@ async def backends(pool: tuple[psutil.Process, Settings]) -> AsyncIterator[Backe
 def replica_of(pool: psutil.Process, model_id: str) -> psutil.Process:
     """Return the process of a model's engine; Ray names it after its application."""
     names = {each: each.cmdline() for each in pool.children(recursive=True) if each.is_running()}
-    (found,) = [each for each, command in names.items() if f"ServeReplica:{model_id}:" in " ".join(command)]
+    (found,) = [each for each, command in names.items() if f"ServeReplica:{model_id}_1:" in " ".join(command)]
     return found
 
 

@@ -180,7 +180,7 @@ async def test_a_replicas_own_port_asks_for_the_token_on_serves_paths_too(pool: 
     ports = [port for _, port in pool.listeners() if 30_000 <= port <= 31_000]
     assert ports
     for port in ports:
-        for path in ("/", "/-/routes", "/docs", "/engines/smollm2-135m-instruct/usage"):
+        for path in ("/", "/-/routes", "/docs", "/engines/smollm2-135m-instruct/1/usage"):
             assert await status_of(f"http://127.0.0.1:{port}{path}") == 401
 
 

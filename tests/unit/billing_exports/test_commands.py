@@ -83,7 +83,7 @@ def test_reconcile_compares_what_engines_counted_when_asked_to(
     exit_code: int,
 ) -> None:
     counted = {"fin-7b": {"input_tokens": 10, "output_tokens": output_tokens}}
-    monkeypatch.setattr(commands_ledger, "engine_counts", lambda settings, models: counted)
+    monkeypatch.setattr(commands_ledger, "engine_counts", lambda settings: counted)
     assert run(["ledger", "reconcile", "--engines", "--json"]) == exit_code
     answer = json.loads(capsys.readouterr().out)
     assert answer["engines"] == "counters"

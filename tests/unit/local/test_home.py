@@ -51,7 +51,8 @@ def test_every_directory_means_the_same_to_every_process(tmp_path: Path, monkeyp
 
 def test_each_process_gets_its_own_database_roles_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     urls = {
-        role: f"postgresql://{role}" for role in ("owner", "inference", "tenant", "operator", "regulator", "worker")
+        role: f"postgresql://{role}"
+        for role in ("owner", "inference", "tenant", "operator", "regulator", "worker", "pool")
     }
     monkeypatch.setenv("FINPOOL_OWNER_DATABASE_URL", "postgresql://from-the-environment")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not for us")
@@ -64,7 +65,7 @@ def test_each_process_gets_its_own_database_roles_and_no_other(monkeypatch: pyte
         for component in START_ORDER
     }
     assert given == {
-        "pool": set(),
+        "pool": {"pool"},
         "worker": {"worker"},
         "inference": {"inference", "tenant"},
         "operator": {"operator"},

@@ -46,7 +46,7 @@ def reconcile(
         # An adapter is counted by its base's engine.
         engine_of = {model["id"]: model.get("base") or model["id"] for model in api.list("/v1/models")}
         used = usage_by_engine(api.get("/v1/usage", period)["data"], engine_of)
-        counted = engine_counts(local_settings(), sorted(set(engine_of.values())))
+        counted = engine_counts(local_settings())
         result["engines"] = "counters"
         result["differences"] += engine_differences(counted, used)
     if json:

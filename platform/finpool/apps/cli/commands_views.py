@@ -1,4 +1,4 @@
-"""`finpool model` and `finpool usage`: what operators see."""
+"""`finpool model list`, `finpool model pull` and `finpool usage`: what operators see."""
 
 from typing import Annotated, Any
 
@@ -13,7 +13,6 @@ from finpool.catalogue.service import Catalogue, default_directory
 from finpool.catalogue.weights_service import ensure_weights
 from finpool.metering.schemas import UsageDimension
 
-model_app = typer.Typer(no_args_is_help=True, help="Models of the catalogue.")
 usage_app = typer.Typer(no_args_is_help=True, help="What was used.")
 
 _MODEL_COLUMNS = ("id", "title", "kind", "engine", "context_tokens", "licence", "price_version")
@@ -31,7 +30,6 @@ _SHARE_COLUMNS = (
 _COUNT_COLUMNS = ("requests", "input_tokens", "cached_input_tokens", "output_tokens", "cost_micros", "currency")
 
 
-@model_app.command("list")
 def list_models(json: JsonOption = False) -> None:
     """List the models that the platform serves."""
     models = operator_api().list("/v1/models")
@@ -42,7 +40,6 @@ def list_models(json: JsonOption = False) -> None:
         show_table(_MODEL_COLUMNS, rows, empty="No models.")
 
 
-@model_app.command("pull")
 def pull_model(
     model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Model id; all of them without one.")] = None,
     json: JsonOption = False,

@@ -19,7 +19,8 @@ from finpool.apps.cli.commands_prices import price_app
 from finpool.apps.cli.commands_spool import spool_app
 from finpool.apps.cli.commands_tenancy import key_app, project_app, tenant_app
 from finpool.apps.cli.commands_token import token_app
-from finpool.apps.cli.commands_views import model_app, usage_app
+from finpool.apps.cli.commands_versions import model_app
+from finpool.apps.cli.commands_views import list_models, pull_model, usage_app
 from finpool.apps.cli.output import show_error
 from finpool.apps.cli.serve import serve
 from finpool.apps.client.errors import CliError, ExitCode, as_cli_error
@@ -45,6 +46,8 @@ app.add_typer(token_app, name="token")
 app.add_typer(limits_app, name="limits")
 app.command("account")(show_account)
 app.add_typer(lease_app, name="lease")
+model_app.command("list")(list_models)
+model_app.command("pull")(pull_model)
 app.add_typer(model_app, name="model")
 usage_app.command("estimated")(list_estimated)
 usage_app.command("correct")(correct_usage)

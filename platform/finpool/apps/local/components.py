@@ -32,7 +32,7 @@ class Component:
         return [sys.executable, "-P", "-m", "finpool.apps.cli.main", "serve", self.name]
 
 
-POOL = Component("pool", 10, (), 60)
+POOL = Component("pool", 10, ("pool",), 60)
 INFERENCE = Component("inference", 0, ("inference", "tenant"), 45)
 OPERATOR = Component("operator", 1, ("operator",), 15)
 REGULATOR = Component("regulator", 2, ("regulator",), 15)

@@ -7,8 +7,7 @@ from finpool.apps.local.home import Home, exclusive
 from finpool.apps.local.postgres import postgres_pid, stop_postgres
 from finpool.apps.local.processes import Stopped, log_path, running_process, stop_process
 from finpool.apps.local.progress import Progress
-from finpool.apps.local.readiness import door_answers, models_answer
-from finpool.catalogue.service import Catalogue, default_directory
+from finpool.apps.local.readiness import door_answers, engines_answer
 from finpool.kernel.settings import Settings
 from finpool.metering.errors import SpoolUnusable
 from finpool.metering.spool_lag import read_lag
@@ -93,5 +92,5 @@ def _is_ready(settings: Settings, component: Component) -> bool:
     if component in DOORS:
         return door_answers(settings, component)
     if component == POOL:
-        return models_answer(settings, Catalogue.load(settings.catalogue_dir or default_directory()).pooled())
+        return engines_answer(settings)
     return component == WORKER

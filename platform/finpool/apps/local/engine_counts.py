@@ -1,18 +1,31 @@
 """What the engines of this machine counted by themselves since they started."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from finpool.apps.client.api import ApiClient, segment
+from finpool.apps.client.api import ApiClient
+from finpool.apps.local.engines_file import read_engines
+from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.settings import Settings
 
 COUNTS = ("input_tokens", "output_tokens")
 
 
-def engine_counts(settings: Settings, model_ids: Iterable[str]) -> dict[str, dict[str, int]]:
-    """Ask each model's engine for its counters; raises `Unreachable` or `Refused` if one does not answer."""
+def engine_counts(settings: Settings) -> dict[str, dict[str, int]]:
+    """Return what the engines of each model have counted, those of versions that were retired since included.
+
+    Raises `ConfigurationError` while the pool is not ready, `Unreachable` or `Refused` if an engine does not answer.
+    """
+    state = read_engines(settings.home)
+    if state is None:
+        raise ConfigurationError("the engines are not ready: `finpool status` says which process to wait for")
     engines = ApiClient(settings.serve_base_url, settings.secret("engine_token").decode())
-    return {model_id: _counts(engines.get(f"/engines/{segment(model_id)}/usage")) for model_id in model_ids}
+    counted = {model_id: Counter(ended) for model_id, ended in state.ended.items()}
+    for model_id, paths in state.engine_paths.items():
+        for path in paths:
+            counted.setdefault(model_id, Counter()).update(_counts(engines.get(f"{path}/usage")))
+    return {model_id: dict(counts) for model_id, counts in counted.items()}
 
 
 def differences(counted: dict[str, dict[str, int]], used: dict[str, dict[str, int]]) -> list[dict[str, str | None]]:

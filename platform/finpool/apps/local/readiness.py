@@ -2,13 +2,13 @@
 
 import http.client
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from finpool.apps.local.components import Component, local_url
+from finpool.apps.local.engines_file import read_engines
 from finpool.apps.local.home import Home
 from finpool.apps.local.processes import last_log_line, log_path, running_process
-from finpool.catalogue.schemas import Model
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.settings import Settings
 
@@ -34,11 +34,14 @@ def door_answers(settings: Settings, door: Component) -> bool:
     return answers(f"{local_url(settings, door)}/readyz")
 
 
-def models_answer(settings: Settings, models: Iterable[Model]) -> bool:
-    """Tell whether the engine of every model is healthy."""
+def engines_answer(settings: Settings) -> bool:
+    """Tell whether the pool has what every model asks for, and whether each of its engines is healthy."""
+    state = read_engines(settings.home)
+    if state is None:
+        return False
     token = settings.secret("engine_token").decode()
-    engines = {model.engine_id for model in models}
-    return all(answers(f"{settings.serve_base_url}/engines/{engine_id}/health", token) for engine_id in engines)
+    paths = [path for paths in state.engine_paths.values() for path in paths]
+    return all(answers(f"{settings.serve_base_url}{path}/health", token) for path in paths)
 
 
 def wait_until(

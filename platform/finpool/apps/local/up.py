@@ -20,7 +20,7 @@ from finpool.apps.local.home import Home, exclusive
 from finpool.apps.local.postgres import start_postgres
 from finpool.apps.local.processes import running_process, start_process
 from finpool.apps.local.progress import Note, Progress
-from finpool.apps.local.readiness import door_answers, models_answer, wait_until
+from finpool.apps.local.readiness import door_answers, engines_answer, wait_until
 from finpool.apps.local.secret_files import DATABASE_ROLES, SECRET_NAMES, ensure_secret
 from finpool.apps.migrate import migrate
 from finpool.catalogue.service import Catalogue, default_directory
@@ -87,11 +87,10 @@ class _Start:
         with step("Model weights") as note:
             for model in self._models:
                 ensure_weights(model, self._settings, note)
-        # The pool takes longest, so everything else starts while it does.
-        self._start(POOL, {})
         with step("Database"):
             urls = self._database_urls()
             migrate(self._settings.model_copy(update=_url_fields(urls)))
+        # The pool takes longest: it starts first, and everything else while it does.
         with step("Doors for banks, operators and regulators"):
             for component in START_ORDER:
                 self._start(component, urls)
@@ -128,7 +127,7 @@ class _Start:
         return all(door_answers(self._settings, door) for door in DOORS)
 
     def _models_ready(self) -> bool:
-        return models_answer(self._settings, self._models)
+        return engines_answer(self._settings)
 
     def _demo(self, owner_url: str, tenants_dir: Path, note: Note) -> Demo:
         demo = Demo(self._settings, self._home)

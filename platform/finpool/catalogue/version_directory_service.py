@@ -1,0 +1,69 @@
+"""Which version a request goes to, in memory: a snapshot that follows the database."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from finpool.catalogue import version_service as service
+from finpool.catalogue.schemas import Model
+from finpool.catalogue.service import Catalogue
+from finpool.catalogue.version_errors import ModelNotReady
+from finpool.catalogue.version_schemas import ModelLife, chosen, on_version
+from finpool.kernel.ids import ModelId, TenantId
+from finpool.kernel.logs import logger
+
+RETRY_SECONDS = 5
+_log = logger("catalogue.versions")
+
+
+@dataclass(frozen=True, slots=True)
+class _Routed:
+    """A model's versions that requests go to, and their shares. None of them: it is not ready."""
+
+    versions: Mapping[str, Model]
+    shares: Mapping[str, int]
+
+
+class VersionDirectory:
+    """The versions in force of every model. A model of which the database knows nothing serves as it is declared."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._routed: dict[ModelId, _Routed] = {}
+
+    async def load(self, session: AsyncSession, tenant_id: TenantId | None) -> None:
+        """Read every version and routing again; a tenant's change is none of them."""
+        if tenant_id is not None:
+            return
+        lives = await service.lives(session)
+        self._routed = {
+            model.id: _route(model, lives[model.id]) for model in self._catalogue.with_engines() if model.id in lives
+        }
+
+    def version_for(self, model: Model, request_id: str) -> Model:
+        """Return the version of `model` that serves a request; raises `ModelNotReady` while none does.
+
+        The same request always gets the same one, and all requests are shared out as the routing in force says.
+        """
+        routed = self._routed.get(model.engine_id)
+        if routed is None:
+            return model
+        if not routed.versions:
+            raise ModelNotReady(
+                f"The model '{model.id}' is being made ready.",
+                headers={"retry-after": str(RETRY_SECONDS), "retry-after-ms": str(RETRY_SECONDS * 1000)},
+            )
+        version = routed.versions[chosen(routed.shares, request_id)]
+        return version if model.base is None else on_version(model, version)
+
+
+def _route(model: Model, life: ModelLife) -> _Routed:
+    if life.in_force is None:
+        return _Routed({}, {})
+    try:
+        asked = {each.version: each.of(model) for each in life.versions if each.version in life.in_force.asked}
+    except ValueError as error:
+        _log.error("a version does not fit its model", model=model.id, reason=str(error))
+        return _Routed({}, {})
+    return _Routed(asked, {name: life.in_force.shares[name] for name in asked})

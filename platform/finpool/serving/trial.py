@@ -1,0 +1,115 @@
+"""The test that a version passes before it serves: its golden prompts, and how fast and how large it is here."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from finpool.catalogue.schemas import GoldenPrompt, Model, TokenUsage
+from finpool.catalogue.version_schemas import Measurements
+from finpool.kernel.clock import monotonic_seconds, now
+from finpool.kernel.errors import DomainError
+from finpool.kernel.ids import RequestId, new_id
+from finpool.serving.schemas import UNCOUNTED_FIELD
+from finpool.serving.service import Backends
+
+ANSWER_TOKENS = 32
+"""Length of the answers whose speed is measured: long enough for an average, short enough for a slow engine."""
+
+LONG_PROMPT_WORDS_MAX = 400
+"""Length of the prompt whose speed is measured, in words; of a model with a short context, an eighth of its tokens."""
+
+_SENTENCE = "A bank lends what others have saved, and keeps a part of it back for those who come to ask for theirs. "
+_QUESTION = "What is a bank?"
+
+
+class TrialFailed(Exception):
+    """The version does not answer as it has to; the message says what, and nothing of the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    text: str
+    usage: TokenUsage
+    first_seconds: float
+    last_seconds: float
+
+
+class Trial:
+    """Tests one version on the engine that is to serve it, by the way that the gateway takes."""
+
+    def __init__(self, backends: Backends, model: Model) -> None:
+        self._backends = backends
+        self._model = model
+
+    async def run(self, *, load_ms: int) -> Measurements:
+        """Ask the golden prompts, then measure; raises `TrialFailed`."""
+        for number, golden in enumerate(self._model.golden_prompts, 1):
+            await self._require(number, golden)
+        alone = await self._measured(_QUESTION)
+        started = monotonic_seconds()
+        together = await asyncio.gather(*(self._measured(_QUESTION) for _ in range(self._model.engine.slots)))
+        together_seconds = monotonic_seconds() - started
+        words = min(LONG_PROMPT_WORDS_MAX, self._model.context_tokens // 8)
+        long_prompt = " ".join((_SENTENCE * (1 + words // 20)).split()[:words])
+        prompt = await self._answer(long_prompt, output_tokens=1)
+        figures = await self._backends.figures(self._model, "/memory")
+        return Measurements(
+            load_ms=load_ms,
+            first_token_ms=round(1000 * alone.first_seconds),
+            input_tokens_per_second=_rate(prompt.usage.input_tokens, prompt.first_seconds),
+            output_tokens_per_second=_rate(alone.usage.output_tokens - 1, alone.last_seconds - alone.first_seconds),
+            output_tokens_per_second_full=_rate(sum(each.usage.output_tokens for each in together), together_seconds),
+            streams=len(together),
+            memory_bytes=figures["bytes"],
+            golden_prompts=len(self._model.golden_prompts),
+            measured_at=now(),
+        )
+
+    async def _require(self, number: int, golden: GoldenPrompt) -> None:
+        tokens = min(golden.output_tokens_max, self._model.output_tokens_max)
+        text = (await self._answer(golden.prompt, output_tokens=tokens)).text.casefold()
+        if not any(wanted.casefold() in text for wanted in golden.answer_has_one_of):
+            raise TrialFailed(f"golden prompt {number} was not answered with any of the texts it has to have")
+
+    async def _measured(self, prompt: str) -> _Answer:
+        tokens = min(ANSWER_TOKENS, self._model.output_tokens_max)
+        answer = await self._answer(prompt, output_tokens=tokens, ignore_eos=True)
+        if answer.usage.output_tokens < 1:
+            raise TrialFailed("the engine generated no token")
+        return answer
+
+    async def _answer(self, prompt: str, *, output_tokens: int, **fields: Any) -> _Answer:
+        body = {
+            "messages": [{"role": "user", "content": prompt}],
+            "max_tokens": output_tokens,
+            "temperature": 0,
+            UNCOUNTED_FIELD: True,
+            **fields,
+        }
+        started = monotonic_seconds()
+        first = last = 0.0
+        usage, text = TokenUsage(0, 0, 0), ""
+        try:
+            stream = await self._backends.chat(self._model, body, RequestId(new_id("trial")))
+            try:
+                await stream.begun()
+                async for chunks in stream:
+                    usage = chunks.usage or usage
+                    if usage.output_tokens:
+                        last = monotonic_seconds() - started
+                        first = first or last
+                    text += _text(chunks.choices)
+            finally:
+                stream.close()
+        except DomainError as error:
+            raise TrialFailed(f"the engine failed: {error.message}") from error
+        return _Answer(text, usage, first, last)
+
+
+def _text(choices: list[list[dict[str, Any]]]) -> str:
+    return "".join((choice.get("delta") or {}).get("content") or "" for each in choices for choice in each)
+
+
+def _rate(tokens: int, seconds: float) -> int:
+    """Return tokens per second; an engine that is quicker than the clock gets what the clock can show."""
+    return round(tokens / max(seconds, 0.001))
