@@ -11,6 +11,8 @@ import pytest
 from aiohttp import web
 from scripted_engine import EVENT_STREAM
 
+from finpool.serving.schemas import WEIGHTS_HEADER
+
 MODEL = "smollm2-135m-instruct"
 
 
@@ -24,7 +26,10 @@ def unused_port() -> int:
 
 @dataclass
 class ScriptedEngine:
-    """Speaks the engines' protocol: `output_tokens` words, a pause after each, and faults on demand."""
+    """Speaks the engines' protocol: `output_tokens` words, a pause after each, and faults on demand.
+
+    `weights` are the hashes that it names for versions other than the shipped one.
+    """
 
     input_tokens: int = 10
     output_tokens: int = 5
@@ -35,7 +40,9 @@ class ScriptedEngine:
     stream_headers: dict[str, str] = field(default_factory=lambda: dict(EVENT_STREAM))
     counts: bool = False
     counted: int = 0
+    weights: dict[str, str] = field(default_factory=dict)
     bodies: list[dict[str, Any]] = field(default_factory=list)
+    versions: list[str] = field(default_factory=list)
     under_way: int = 0
     under_way_max: int = 0
     aborted: int = 0
@@ -43,6 +50,7 @@ class ScriptedEngine:
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """Answer one chat completion."""
         self.bodies.append(await request.json())
+        self.versions.append(request.match_info["version"])
         if self.refuse_with is not None:
             error = {
                 "message": "too long",
@@ -70,7 +78,9 @@ class ScriptedEngine:
         return web.json_response({"count": self.input_tokens})
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers=self.stream_headers)
+        version = request.match_info["version"]
+        named = {WEIGHTS_HEADER: self.weights[version]} if version in self.weights else {}
+        response = web.StreamResponse(headers={**self.stream_headers, **named})
         await response.prepare(request)
         for count in range(1, self.output_tokens + 1):
             delta: dict[str, Any] = {"content": f"w{count} "}
@@ -107,8 +117,8 @@ async def engine_port() -> int:
 async def engine(engine_port: int) -> AsyncIterator[ScriptedEngine]:
     scripted = ScriptedEngine()
     app = web.Application()
-    app.router.add_post(f"/engines/{MODEL}/1/v1/chat/completions", scripted.chat)
-    app.router.add_post(f"/engines/{MODEL}/1/tokenize", scripted.tokenize)
+    app.router.add_post(f"/engines/{MODEL}/{{version}}/v1/chat/completions", scripted.chat)
+    app.router.add_post(f"/engines/{MODEL}/{{version}}/tokenize", scripted.tokenize)
     runner = web.AppRunner(app, handler_cancellation=True)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", engine_port).start()

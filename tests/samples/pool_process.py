@@ -1,4 +1,4 @@
-"""The real pool in a process and a home of its own: Postgres, Ray Serve, its HAProxy, real models; stopped at the end."""
+"""The real pool in a process and a home of its own: Postgres, Ray Serve, HAProxy, real models; stopped at the end."""
 
 import os
 import secrets

@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from model_life import LifeWriter
 
 from finpool.apps.operator import create_app
 from finpool.identity.token_service import issue_platform_token
@@ -56,3 +57,17 @@ def create_bank(admin: Client) -> Callable[..., Awaitable[dict[str, Any]]]:
         return body
 
     return create
+
+
+@pytest.fixture
+async def pool(database: Callable[[str], Database]) -> LifeWriter:
+    """What the pool writes of a model's versions."""
+    return LifeWriter(database)
+
+
+@pytest.fixture
+async def serving(admin: Any, pool: LifeWriter) -> Any:
+    """The declared version serves."""
+    await pool.declare()
+    await pool.serve("1")
+    return admin
