@@ -20,7 +20,7 @@ TENANT_TABLES = (
     "audit_entry, audit_outbox, usage_record, spool_position, lease, account, api_key, platform_token,"
     " quota_limit, budget, rate_share, replica_run, transfer, usage_adjustment,"
     " price_schedule, price_version, contract, pool_cost,"
-    " invoice_series, invoice, invoice_line, payment, dispute, model_version, model_routing"
+    " invoice_series, invoice, invoice_line, payment, dispute, model_version, model_routing, pool_node"
 )
 
 

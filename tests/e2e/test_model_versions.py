@@ -163,16 +163,16 @@ def test_a_swap_under_32_open_streams_fails_no_request_and_no_token_is_lost(inst
     with Load(installed.demo_env) as load:
         wait_for("the load", lambda: load.open >= STREAMS // 2 and load.answers >= STREAMS, installed, load)
         installed.json("model", "route", MODEL, "1=7500", "2=2500")
-        wait_for("the canary", lambda: engine_requests(installed, "2") >= STREAMS, installed, load)
+        wait_for("the canary", lambda: engine_requests(installed, "2") >= STREAMS // 4, installed, load)
         asked_before, answers_before = engine_requests(installed, "1"), load.answers
         assert asked_before > 0
         assert load.open > 0
         installed.json("model", "promote", MODEL, "2")
         installed.json("model", "retire", MODEL, "1")
         wait_for("the end of the old", lambda: versions(installed)["1"]["state"] == "retired", installed, load)
-        wait_for("answers of the new", lambda: load.answers > answers_before + 2 * STREAMS, installed, load)
+        wait_for("answers of the new", lambda: load.answers > answers_before + STREAMS, installed, load)
     assert load.failures == []
-    assert load.answers > 3 * STREAMS
+    assert load.answers > 2 * STREAMS
     by_version = {name: each["share_basis_points"] for name, each in versions(installed).items()}
     assert by_version == {"1": 0, "2": 10_000}
     time.sleep(2)

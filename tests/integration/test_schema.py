@@ -64,7 +64,7 @@ async def test_login_roles_own_nothing_and_cannot_bypass_row_level_security(clea
     assert owned == 0
 
 
-@pytest.mark.parametrize("role", LOGIN_ROLES)
+@pytest.mark.parametrize("role", [role for role in LOGIN_ROLES if role != "pool"])
 async def test_without_a_scope_no_role_sees_a_tenants_rows(clean_postgres: EmbeddedPostgres, role: str) -> None:
     owner = await asyncpg.connect(clean_postgres.urls["owner"])
     try:
@@ -85,6 +85,19 @@ async def test_without_a_scope_no_role_sees_a_tenants_rows(clean_postgres: Embed
         assert await connection.fetchval("SELECT count(*) FROM tenant") == (0 if role == "tenant" else 1)
     finally:
         await connection.close()
+
+
+async def test_the_pool_may_read_no_table_of_a_tenant(clean_postgres: EmbeddedPostgres) -> None:
+    connection = await asyncpg.connect(clean_postgres.urls["pool"])
+    try:
+        readable = await connection.fetch(
+            "SELECT table_name FROM information_schema.columns"
+            " WHERE column_name = 'tenant_id' AND table_schema = 'public'"
+            " AND has_table_privilege(quote_ident(table_name), 'SELECT')"
+        )
+    finally:
+        await connection.close()
+    assert readable == []
 
 
 async def test_the_code_and_the_migrations_describe_the_same_tables(clean_postgres: EmbeddedPostgres) -> None:

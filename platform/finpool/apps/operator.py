@@ -29,6 +29,7 @@ from finpool.kernel.settings import Settings
 from finpool.kernel.web import new_door
 from finpool.metering.routes_lost_spools import router as lost_spools_router
 from finpool.metering.routes_operator import router as metering_router
+from finpool.oversight.routes_operator import router as capacity_router
 from finpool.policy.service import Policy
 from finpool.quota.routes_operator import leases_router
 from finpool.quota.routes_operator import router as quota_router
@@ -58,6 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
         metering_router,
         leases_router,
         lost_spools_router,
+        capacity_router,
     ):
         app.include_router(router)
     return app

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Integer, Text
+from sqlalchemy import BigInteger, DateTime, Integer, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
@@ -40,3 +40,18 @@ class ModelRouting(SQLModel, table=True):
     shares: dict[str, int] = Field(sa_type=JSONB)
     created_by: str = Field(sa_type=Text)
     created_at: datetime = Field(sa_type=DateTime(timezone=True))
+
+
+class PoolNode(SQLModel, table=True):
+    """What a node of the pool has and what of it is free; the pool writes it anew every few seconds."""
+
+    __tablename__ = "pool_node"
+
+    node_id: str = Field(primary_key=True, sa_type=Text)
+    cpus: int = Field(sa_type=Integer)
+    cpus_free: int = Field(sa_type=Integer)
+    accelerator: str | None = Field(default=None, sa_type=Text)
+    accelerators: int = Field(sa_type=Integer)
+    accelerators_free_percent: int = Field(sa_type=Integer)
+    memory_bytes: int = Field(sa_type=BigInteger)
+    seen_at: datetime = Field(sa_type=DateTime(timezone=True))

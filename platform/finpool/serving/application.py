@@ -13,6 +13,7 @@ from finpool.catalogue.weights_service import ensure_weights
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.logs import configure_logs, logger
 from finpool.kernel.settings import Settings
+from finpool.serving.liveness import CHECK_PERIOD_SECONDS, CHECK_SECONDS_MAX, Liveness
 from finpool.serving.overload import requests_ongoing_max, requests_queued_max
 from finpool.serving.routes_engine import engine_app
 
@@ -44,12 +45,17 @@ class Replica:
         model = Model.model_validate(declaration)
         weights = ensure_weights(model, settings, log.info)
         self._engine = LlamaCpp(model, weights)
+        self._liveness = Liveness(self._engine)
         self._weights_sha256 = model.weights_sha256
         self._token = settings.secret("engine_token")
 
     def __serve_build_asgi_app__(self) -> Any:
         """Return the routes; Serve calls this after the constructor."""
         return engine_app(self._engine, self._token, self._weights_sha256)
+
+    async def check_health(self) -> None:
+        """Serve asks from time to time, and starts the replica anew when this fails repeatedly."""
+        await self._liveness.require()
 
 
 def build_app(args: ApplicationArgs) -> Application:
@@ -73,6 +79,8 @@ def build_app(args: ApplicationArgs) -> Application:
         max_ongoing_requests=requests_ongoing_max(model),
         max_queued_requests=requests_queued_max(model),
         graceful_shutdown_timeout_s=settings.engine_drain_seconds,
+        health_check_period_s=CHECK_PERIOD_SECONDS,
+        health_check_timeout_s=CHECK_SECONDS_MAX,
         ray_actor_options={"num_cpus": model.engine.threads},
     )(Replica)
     application: Application = deployment.bind(model.model_dump(mode="json"))

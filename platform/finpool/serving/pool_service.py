@@ -9,12 +9,14 @@ from functools import partial
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from finpool.catalogue import node_service
 from finpool.catalogue import version_life_service as life
 from finpool.catalogue import version_service as versions
 from finpool.catalogue.schemas import Model
 from finpool.catalogue.service import Catalogue
 from finpool.catalogue.version_schemas import ON_THE_POOL, ModelLife, Version, VersionState, on_version
 from finpool.kernel.changes import ChangeFeed
+from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.database import Database
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.ids import TenantId
@@ -22,6 +24,7 @@ from finpool.kernel.logs import logger
 from finpool.serving.version_steps import Engines, StepFailed, VersionSteps
 
 TICK_SECONDS = 1.0
+NODES_SECONDS = 5.0
 RETRY_SECONDS = 10.0
 """Pause before an engine that should serve and cannot start is tried again."""
 
@@ -69,6 +72,7 @@ class Pool:
         self._wake = asyncio.Event()
         self._published: PoolState | None = None
         self._fault: str | None = None
+        self._nodes_told_at = -NODES_SECONDS
 
     async def load(self, session: AsyncSession, tenant_id: TenantId | None) -> None:
         """Read every version and routing again."""
@@ -106,6 +110,7 @@ class Pool:
         """Begin, go on with or give up whatever the versions' states ask for."""
         try:
             await self._tell_progress()
+            await self._tell_nodes()
             for version, model in self._known():
                 step = self._running.get(model.engine_key)
                 if step is not None and step.state is not version.state:
@@ -202,6 +207,13 @@ class Pool:
         for version, progress in told.values():
             async with self._database.across_tenants() as session:
                 await life.tell_progress(session, version, progress)
+
+    async def _tell_nodes(self) -> None:
+        if monotonic_seconds() >= self._nodes_told_at + NODES_SECONDS:
+            self._nodes_told_at = monotonic_seconds()
+            found = await self._engines.nodes()
+            async with self._database.across_tenants() as session:
+                await node_service.write_nodes(session, found)
 
     def _asked(self, model_id: str) -> frozenset[str]:
         """Return the versions that requests of a model go to, or should."""

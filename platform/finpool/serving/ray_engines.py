@@ -7,13 +7,17 @@ from typing import TypeVar
 
 import ray
 from ray import serve
+from ray._private.state import available_resources_per_node
 from ray.serve.schema import ApplicationStatus
 
 from finpool.catalogue.engine_schemas import VllmEngine
+from finpool.catalogue.node_schemas import Node
 from finpool.catalogue.schemas import Model
+from finpool.kernel.clock import now
 from finpool.serving.application import ApplicationArgs, build_app
 from finpool.serving.errors import EngineFailed
 
+_KIND = "accelerator_type:"
 Answer = TypeVar("Answer")
 REASON_CHARACTERS_MAX = 500
 
@@ -40,6 +44,10 @@ class RayEngines:
         """Return the engines that were deployed and have not ended, by their keys."""
         return await self._call(lambda: set(serve.status().applications))
 
+    async def nodes(self) -> list[Node]:
+        """Return what the cluster's nodes have and what of it is free."""
+        return await self._call(_nodes)
+
     async def delete(self, key: str) -> None:
         """Begin to end an engine; what it is answering is finished first, for as long as its drain allows."""
         await self._call(lambda: serve.delete(key, _blocking=False))
@@ -50,6 +58,28 @@ class RayEngines:
 
     async def _call(self, call: Callable[[], Answer]) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+
+def _nodes() -> list[Node]:
+    free = available_resources_per_node()  # type: ignore[no-untyped-call]
+    found = []
+    for node in ray.nodes():  # type: ignore[no-untyped-call]
+        if node["Alive"]:
+            total, left = node["Resources"], free.get(node["NodeID"], {})
+            kinds = [name.removeprefix(_KIND) for name in total if name.startswith(_KIND)]
+            found.append(
+                Node(
+                    node_id=node["NodeName"],
+                    cpus=int(total.get("CPU", 0)),
+                    cpus_free=max(0, int(left.get("CPU", 0))),
+                    accelerator=kinds[0] if kinds else None,
+                    accelerators=int(total.get("GPU", 0)),
+                    accelerators_free_percent=max(0, int(100 * left.get("GPU", 0))),
+                    memory_bytes=int(total.get("memory", 0)),
+                    seen_at=now(),
+                )
+            )
+    return found
 
 
 def _missing(model: Model) -> str | None:

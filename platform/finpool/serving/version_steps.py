@@ -7,6 +7,7 @@ from typing import Protocol
 
 from finpool.catalogue import version_life_service as life
 from finpool.catalogue.errors import WeightsUnavailable
+from finpool.catalogue.node_schemas import Node
 from finpool.catalogue.schemas import Model
 from finpool.catalogue.version_schemas import Version, VersionState
 from finpool.catalogue.weights_service import ensure_weights
@@ -37,6 +38,9 @@ class Engines(Protocol):
 
     async def deployed(self) -> set[str]:
         """Return the keys of the engines that were deployed and have not ended."""
+
+    async def nodes(self) -> list[Node]:
+        """Return what the nodes have and what of it is free."""
 
     async def delete(self, key: str) -> None:
         """Begin to end an engine."""

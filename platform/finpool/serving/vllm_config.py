@@ -9,10 +9,10 @@ from ray.serve.llm import LLMConfig
 from finpool.catalogue.engine_schemas import EXPRESS_SLOTS, LoraSlots, VllmEngine
 from finpool.catalogue.schemas import Model
 from finpool.kernel.settings import Settings
+from finpool.serving.liveness import CHECK_PERIOD_SECONDS, CHECK_SECONDS_MAX
 from finpool.serving.overload import requests_ongoing_max, requests_queued_max
 
 TOP_LOGPROBS_MAX = 20
-_HEALTH_CHECK_SECONDS = 10
 _DECLARED = "finpool_declarations"
 """Where Ray's configuration has room for what is ours: the replica gets it as it was given."""
 
@@ -124,7 +124,8 @@ def _deployment_options(model: Model, engine: VllmEngine, settings: Settings) ->
         "max_ongoing_requests": requests_ongoing_max(model),
         "max_queued_requests": requests_queued_max(model),
         "graceful_shutdown_timeout_s": settings.engine_drain_seconds,
-        "health_check_period_s": _HEALTH_CHECK_SECONDS,
+        "health_check_period_s": CHECK_PERIOD_SECONDS,
+        "health_check_timeout_s": CHECK_SECONDS_MAX,
         "ray_actor_options": {"num_cpus": 0 if engine.device == "cpu" else engine.threads},
     }
 

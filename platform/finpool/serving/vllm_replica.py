@@ -17,6 +17,7 @@ from finpool.catalogue.weights_service import ensure_weights, snapshot_location
 from finpool.kernel.logs import configure_logs, logger
 from finpool.kernel.settings import Settings
 from finpool.serving.errors import EngineFailed
+from finpool.serving.liveness import Liveness
 from finpool.serving.routes_engine import engine_app
 from finpool.serving.vllm import Vllm
 from finpool.serving.vllm_config import declared_in, llm_config, needs_neutral
@@ -48,6 +49,7 @@ class VllmReplica(LLMServer):
             base_name=base_name,
             adapters=frozenset(loaded),
         )
+        self._liveness = Liveness(self._vllm)
         # The first request takes seconds more than any other, so it is ours.
         if not await self._vllm.healthy():
             raise EngineFailed(f"The model {model.id} generated nothing when it was started.")
@@ -55,6 +57,11 @@ class VllmReplica(LLMServer):
     async def __serve_build_asgi_app__(self) -> Any:
         """Return our routes in the place of vLLM's, which take salts, priorities and commands from anybody."""
         return engine_app(self._vllm, self._token, self._vllm.model.weights_sha256)
+
+    async def check_health(self) -> None:
+        """Serve asks from time to time, and starts the replica anew when this fails repeatedly."""
+        await super().check_health()
+        await self._liveness.require()
 
     async def _load(self, vllm_engine: Any, adapters: Sequence[Model]) -> dict[str, Path]:
         """Load what can be loaded, each under its SHA-256: one tenant's broken adapter stops nobody else's model."""

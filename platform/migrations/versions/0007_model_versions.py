@@ -1,4 +1,4 @@
-"""A model's life: its versions with their states, and which of them requests go to; the pool has a role of its own."""
+"""A model's life: its versions with their states, and which of them requests go to; the pool's role and its nodes."""
 
 from alembic import op
 
@@ -36,6 +36,16 @@ CREATE TABLE model_routing (
     created_at  timestamptz NOT NULL,
     PRIMARY KEY (model_id, number)
 );
+CREATE TABLE pool_node (
+    node_id                    text PRIMARY KEY CHECK (node_id <> ''),
+    cpus                       integer NOT NULL CHECK (cpus >= 0),
+    cpus_free                  integer NOT NULL CHECK (cpus_free BETWEEN 0 AND cpus),
+    accelerator                text,
+    accelerators               integer NOT NULL CHECK (accelerators >= 0),
+    accelerators_free_percent  integer NOT NULL CHECK (accelerators_free_percent BETWEEN 0 AND accelerators * 100),
+    memory_bytes               bigint NOT NULL CHECK (memory_bytes >= 0),
+    seen_at                    timestamptz NOT NULL
+);
 CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON model_routing FOR EACH ROW EXECUTE FUNCTION refuse_change();
 """
 
@@ -64,6 +74,8 @@ CREATE TRIGGER changed AFTER INSERT ON model_routing FOR EACH STATEMENT EXECUTE 
 GRANTS = """
 GRANT USAGE ON SCHEMA public TO finpool_pool;
 GRANT SELECT ON alembic_version TO finpool_pool;
+GRANT SELECT ON pool_node TO finpool_operator;
+GRANT SELECT, INSERT, UPDATE, DELETE ON pool_node TO finpool_pool;
 GRANT SELECT ON model_version, model_routing TO finpool_inference, finpool_regulator;
 GRANT SELECT, INSERT ON model_version, model_routing TO finpool_operator, finpool_pool;
 GRANT UPDATE (state, licence_accepted_by, licence_accepted_at, fault, changed_at) ON model_version TO finpool_operator;

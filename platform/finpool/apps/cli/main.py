@@ -8,6 +8,7 @@ import typer
 
 from finpool.apps.cli.commands_audit import audit_app
 from finpool.apps.cli.commands_billing import dispute_app, invoice_app, top_up
+from finpool.apps.cli.commands_capacity import show_capacity
 from finpool.apps.cli.commands_contracts import contract_app, pool_app
 from finpool.apps.cli.commands_corrections import correct_usage, list_estimated
 from finpool.apps.cli.commands_declared import apply, show_plan
@@ -55,6 +56,7 @@ app.add_typer(usage_app, name="usage")
 app.add_typer(price_app, name="price")
 app.add_typer(contract_app, name="contract")
 app.add_typer(pool_app, name="pool")
+app.command("capacity")(show_capacity)
 invoice_app.command("save")(save_invoice)
 app.add_typer(invoice_app, name="invoice")
 app.add_typer(dispute_app, name="dispute")

@@ -1,0 +1,22 @@
+"""Whether an engine lives: it does if it gives tokens, whatever its process says."""
+
+from finpool.serving.errors import EngineFailed
+from finpool.serving.routes_engine import Engine
+
+CHECK_PERIOD_SECONDS = 10
+CHECK_SECONDS_MAX = 60
+"""A token may have to wait behind others' prompts. Serve starts a replica anew after three checks that fail."""
+
+
+class Liveness:
+    """Asked by Serve time and again. An engine that gave somebody a token since the last time need not be asked."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._output_tokens = engine.counters.output_tokens
+
+    async def require(self) -> None:
+        """Raise `EngineFailed` if the engine gives no token."""
+        before, self._output_tokens = self._output_tokens, self._engine.counters.output_tokens
+        if self._output_tokens == before and not await self._engine.healthy():
+            raise EngineFailed("The engine gives no token.")
