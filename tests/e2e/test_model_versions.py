@@ -63,8 +63,15 @@ def other_weights(installed: Any, tmp_path_factory: pytest.TempPathFactory) -> d
     return {"source": "path", "path": str(copy), "sha256": hashlib.sha256(copy.read_bytes()).hexdigest()}
 
 
+def get(url: str, token: str) -> Any:
+    with urlopen(Request(url, headers={"authorization": f"Bearer {token}"}), timeout=30) as answer:
+        return json.load(answer)
+
+
 def versions(installed: Any) -> dict[str, dict[str, Any]]:
-    return {each["version"]: each for each in installed.json("model", "versions", MODEL)}
+    env = installed.demo_env
+    listed = get(f"{env['FINPOOL_OPERATOR_URL']}/v1/models/{MODEL}/versions", env["OPERATOR_TOKEN"])["data"]
+    return {each["version"]: each for each in listed}
 
 
 def wait_for(what: str, holds: Callable[[], bool], installed: Any, load: "Load | None" = None) -> None:
@@ -128,8 +135,7 @@ def engine_requests(installed: Any, version: str) -> int:
     """Return the requests that a version's engine has counted by itself."""
     token = (installed.home / "secrets" / "engine_token").read_text().strip()
     url = f"http://127.0.0.1:{installed.port + 10}/engines/{MODEL}/{version}/usage"
-    with urlopen(Request(url, headers={"authorization": f"Bearer {token}"}), timeout=30) as answer:
-        counted: int = json.load(answer)["requests"]
+    counted: int = get(url, token)["requests"]
     return counted
 
 

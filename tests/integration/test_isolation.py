@@ -75,7 +75,7 @@ ROWS = {
 }
 """One row of each tenant table; `test_every_tenant_table_takes_part` finds a table that is missing here."""
 
-ROLES = ("inference", "tenant", "operator", "regulator", "worker", "pool")
+ROLES = ("inference", "tenant", "operator", "regulator", "worker")
 OpenDatabase = Callable[[str], Database]
 
 

@@ -75,9 +75,8 @@ class Pool:
         self._nodes_told_at = -NODES_SECONDS
 
     async def load(self, session: AsyncSession, tenant_id: TenantId | None) -> None:
-        """Read every version and routing again."""
+        """Look at every version and routing again."""
         if tenant_id is None:
-            self._lives = await versions.lives(session)
             self._wake.set()
 
     async def run(self, stop: asyncio.Event, snapshot_age_max_seconds: float) -> None:
@@ -109,6 +108,9 @@ class Pool:
     async def _reconcile(self) -> None:
         """Begin, go on with or give up whatever the versions' states ask for."""
         try:
+            # Read at this moment: what a step that has just ended wrote may not have been pushed yet.
+            async with self._database.across_tenants() as session:
+                self._lives = await versions.lives(session)
             await self._tell_progress()
             await self._tell_nodes()
             for version, model in self._known():
