@@ -1,6 +1,7 @@
 """A model as the catalogue declares it: engine, weights, limits, licence and price."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Literal, Self
@@ -8,7 +9,7 @@ from typing import Annotated, Literal, Self
 import rfc8785
 from pydantic import Field, StrictInt, model_validator
 
-from finpool.catalogue.engine_schemas import Declaration, Engine, OpenAiEngine, VllmEngine
+from finpool.catalogue.engine_schemas import Declaration, Engine, LlamaCppEngine, OpenAiEngine, VllmEngine
 from finpool.catalogue.weights_schemas import Name, RemoteWeights, Snapshot, Weights
 from finpool.kernel.ids import SLUG_PATTERN, ModelId, TenantId
 
@@ -23,6 +24,7 @@ JSON_INTEGER_MAX = 2**53 - 1
 """Canonical JSON, which a price version's name is derived from, holds no larger integer."""
 
 Tokens = Annotated[StrictInt, Field(ge=1)]
+OutputTokens = Annotated[StrictInt, Field(ge=0)]
 MicrosPerMillionTokens = Annotated[StrictInt, Field(ge=0, le=JSON_INTEGER_MAX)]
 CurrencyCode = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 """ISO 4217."""
@@ -44,6 +46,10 @@ class TokenUsage:
             raise ValueError(f"impossible token usage: {self}")
 
 
+_CHAT_CAPABILITIES = frozenset({"tools", "json_schema", "logprobs"})
+_CAPABILITIES: Mapping[str, frozenset[str]] = {"embedding": frozenset({"dimensions"}), "rerank": frozenset()}
+
+
 class Price(Declaration):
     """Prices in micros of `currency` (ISO 4217) per million tokens, which are picos per token."""
 
@@ -60,7 +66,10 @@ class Price(Declaration):
 
 
 class Model(Declaration):
-    """One model that tenants may call. `context_tokens` holds for each request, whatever else is running."""
+    """One model that tenants may call. `context_tokens` holds for each request, whatever else is running.
+
+    Embedding and rerank models generate nothing, so they leave `output_tokens_*` out; their context is for each input.
+    """
 
     id: ModelId = Field(pattern=MODEL_ID_PATTERN)
     title: Name
@@ -68,19 +77,45 @@ class Model(Declaration):
     engine: Engine
     weights: Weights
     context_tokens: Tokens
-    output_tokens_default: Tokens
-    output_tokens_max: Tokens
+    output_tokens_default: OutputTokens = 0
+    output_tokens_max: OutputTokens = 0
     licence: str = Field(pattern=SPDX_PATTERN)
     filing_number: Name | None = None
-    capabilities: frozenset[Literal["tools", "json_schema", "logprobs"]] = frozenset()
+    capabilities: frozenset[Literal["tools", "json_schema", "logprobs", "dimensions"]] = frozenset()
     price: Price
     tenants: Tenants | None = Field(None, description="Who may call it; None is every tenant whose contract allows it.")
     base: ModelId | None = Field(None, description="Whose engine serves it, for an adapter.")
 
     @model_validator(mode="after")
     def _limits_are_ordered(self) -> Self:
-        if not self.output_tokens_default <= self.output_tokens_max <= self.context_tokens:
-            raise ValueError("output_tokens_default <= output_tokens_max <= context_tokens does not hold")
+        if not self.chats:
+            if self.output_tokens_default or self.output_tokens_max:
+                raise ValueError(
+                    f"leave output_tokens_default and output_tokens_max out: kind {self.kind} has no output"
+                )
+        elif not 1 <= self.output_tokens_default <= self.output_tokens_max <= self.context_tokens:
+            raise ValueError("1 <= output_tokens_default <= output_tokens_max <= context_tokens does not hold")
+        return self
+
+    @model_validator(mode="after")
+    def _can_what_its_kind_can(self) -> Self:
+        possible = _CAPABILITIES.get(self.kind, _CHAT_CAPABILITIES)
+        if not self.capabilities <= possible:
+            raise ValueError(f"capabilities of kind {self.kind} are {', '.join(sorted(possible)) or 'none'}")
+        if "dimensions" in self.capabilities and isinstance(self.engine, LlamaCppEngine):
+            raise ValueError("llamacpp gives vectors of one length only, so leave the capability dimensions out")
+        return self
+
+    @model_validator(mode="after")
+    def _pools_as_its_kind_does(self) -> Self:
+        pooling = None if isinstance(self.engine, OpenAiEngine) else self.engine.pooling
+        if pooling is not None and self.chats:
+            raise ValueError("engine.pooling is for models of kind embedding or rerank")
+        ranks = self.kind == "rerank" and isinstance(self.engine, LlamaCppEngine)
+        if pooling is not None and (pooling == "rank") != ranks:
+            raise ValueError("engine.pooling of llamacpp is rank for kind rerank, and for that only")
+        if isinstance(self.engine, VllmEngine) and self.engine.scoring == "cosine" and self.kind != "rerank":
+            raise ValueError("engine.scoring is for models of kind rerank")
         return self
 
     @model_validator(mode="after")
@@ -90,6 +125,11 @@ class Model(Declaration):
         if isinstance(self.engine, VllmEngine) != isinstance(self.weights, Snapshot):
             raise ValueError("vllm takes weights from a directory or repository of safetensors, llamacpp one file")
         return self
+
+    @property
+    def chats(self) -> bool:
+        """Tell whether the model completes chats."""
+        return self.kind in ("general", "financial")
 
     @property
     def engine_id(self) -> ModelId:

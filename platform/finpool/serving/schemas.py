@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 from finpool.catalogue.schemas import TokenUsage
@@ -13,10 +14,28 @@ ADAPTER_FIELD = "adapter"
 """Field of a request to an engine: SHA-256 of an adapter's weights, its name within the engine; absent for the base."""
 
 
+class Operation(StrEnum):
+    """What an engine is asked for, named as the GenAI conventions name it."""
+
+    CHAT = "chat"
+    EMBED = "embeddings"
+    RERANK = "rerank"
+
+
+ENGINE_PATHS = {
+    Operation.CHAT: "/v1/chat/completions",
+    Operation.EMBED: "/v1/embeddings",
+    Operation.RERANK: "/v1/rerank",
+}
+"""Where a replica takes each of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineChunks:
-    """The `chat.completion.chunk`s that arrived together, maybe none: the `choices` of each that has any, in order.
+    """The chunks that arrived together, maybe none: the `choices` of each that has any, in order.
 
+    Of a chat these are OpenAI's. Of an embedding each is `{"index", "embedding"}`, the vector as base64 of 32-bit
+    floats with the lowest byte first; of a ranking `{"index", "relevance_score"}`; both once for each input.
     `usage` is the engine's running count after the last of them, None where it said nothing; the last of an answer is
     exact.
     """
@@ -50,7 +69,7 @@ class EngineStream(Protocol):
 class Counters:
     """What the engine has computed since it started, health checks left out.
 
-    `running` counts the generations that the engine has not left yet: while it is 0, no other count moves.
+    `running` counts the requests that the engine has not left yet: while it is 0, no other count moves.
     """
 
     running: int = 0

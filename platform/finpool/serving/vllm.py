@@ -11,6 +11,7 @@ from vllm.entrypoints.serve.tokenize.protocol import TokenizeChatRequest, Tokeni
 from finpool.catalogue.schemas import Model, TokenUsage
 from finpool.kernel.errors import DomainError
 from finpool.serving.errors import EngineFailed, EngineUnavailable
+from finpool.serving.pooling import unsupported
 from finpool.serving.schemas import ADAPTER_FIELD, Counters
 from finpool.serving.vllm_answer import VllmAnswer, refused
 from finpool.serving.vllm_request import tokenize_request, vllm_request
@@ -61,6 +62,14 @@ class Vllm:
         generation = self._start(body, self.counters)
         self.counters.requests += 1
         return generation
+
+    def embed(self, body: Mapping[str, Any]) -> "VllmGeneration":
+        """Raise `EngineRefused`: the model chats."""
+        raise unsupported(self.model.id, "give embeddings")
+
+    def rerank(self, body: Mapping[str, Any]) -> "VllmGeneration":
+        """Raise `EngineRefused`: the model chats."""
+        raise unsupported(self.model.id, "rank documents")
 
     async def count_input_tokens(self, body: Mapping[str, Any]) -> int:
         """Return exactly how many input tokens a chat completion would have."""

@@ -22,7 +22,7 @@ from finpool.kernel.ids import RequestId
 from finpool.kernel.settings import Settings
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.remote import OPENAI_FIELDS, estimate_of, remote_request
-from finpool.serving.schemas import EngineChunks
+from finpool.serving.schemas import EngineChunks, Operation
 from finpool.serving.service import Backends
 
 TOKEN = "e" * 40
@@ -68,7 +68,7 @@ async def backends(model: Model, tmp_path: Path) -> AsyncIterator[Backends]:
 
 async def ask(backends: Backends, model: Model, body: dict[str, Any] = BODY) -> tuple[list[EngineChunks], bool]:
     """Return what came, and whether its count is an estimate."""
-    stream = await backends.chat(model, body, RequestId("req_1"))
+    stream = await backends.ask(Operation.CHAT, model, body, RequestId("req_1"))
     with closing(stream):
         await stream.begun()
         received = [chunks async for chunks in stream if chunks.choices or chunks.usage]
