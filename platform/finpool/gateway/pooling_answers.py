@@ -8,7 +8,7 @@ import orjson
 from finpool.catalogue.schemas import Model, TokenUsage
 from finpool.gateway.pooling_schemas import EmbeddingRequest, RerankRequest
 from finpool.serving.errors import EngineFailed
-from finpool.serving.vectors import unpacked
+from finpool.serving.vector_schemas import unpacked
 
 
 class WholeBody(Protocol):

@@ -15,7 +15,7 @@ from finpool.serving.exchange import Exchange
 from finpool.serving.reading import read_body, status_of
 from finpool.serving.remote import remote_refusal
 from finpool.serving.schemas import EngineChunks, Operation
-from finpool.serving.vectors import packed
+from finpool.serving.vector_schemas import packed
 
 REMOTE_POOLING_PATHS = {Operation.EMBED: "/embeddings", Operation.RERANK: "/rerank"}
 ANSWER_BYTES_MAX = 268_435_456
