@@ -26,7 +26,7 @@ class EmbeddingList:
 
     def __init__(self, request: EmbeddingRequest, model: Model) -> None:
         self._model_id = model.id
-        self._results = _Results(len(request.inputs))
+        self._results = _Results(len(request.input))
         # Both official clients ask for base64 and decode it themselves; the API's own default are numbers.
         self._written: Callable[[str], Any] = str if request.encoding_format == "base64" else unpacked
 

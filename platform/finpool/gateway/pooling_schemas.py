@@ -26,31 +26,28 @@ class EmbeddingRequest(Part):
     """OpenAI's request for embeddings. `user` is taken for compatibility and goes nowhere."""
 
     model: str = Field(min_length=1, max_length=256)
-    input: Text | Annotated[list[Text], Field(min_length=1, max_length=INPUTS_MAX)]
+    input: Annotated[list[Text], Field(min_length=1, max_length=INPUTS_MAX)]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = Field(None, ge=1, le=DIMENSIONS_MAX)
     user: str | None = Field(None, max_length=512)
 
     @field_validator("input", mode="before")
     @classmethod
-    def _is_text(cls, value: Any) -> Any:
+    def _as_texts(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return [value]
         if isinstance(value, list) and any(isinstance(each, int | list) for each in value):
             raise ValueError("token arrays are not taken, send texts (in LangChain: check_embedding_ctx_length=False)")
         return value
 
-    @property
-    def inputs(self) -> list[str]:
-        """The texts to embed."""
-        return [self.input] if isinstance(self.input, str) else self.input
-
     def engine_body(self) -> dict[str, Any]:
         """Return what the engine is asked."""
         dimensions = {} if self.dimensions is None else {"dimensions": self.dimensions}
-        return {"input": self.inputs, **dimensions}
+        return {"input": self.input, **dimensions}
 
     def input_tokens_bound(self, context_tokens: int) -> int:
         """Return the most tokens that the engine can read: it refuses an input that is longer than its context."""
-        return sum(min(tokens_bound(text) + SPECIAL_TOKENS_MAX, context_tokens) for text in self.inputs)
+        return sum(min(tokens_bound(text) + SPECIAL_TOKENS_MAX, context_tokens) for text in self.input)
 
 
 class Document(Part):
