@@ -2,8 +2,10 @@
 
 import asyncio
 import importlib.util
+import json
 import math
 import os
+import shutil
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
@@ -15,7 +17,7 @@ import yaml
 from installation import CATALOGUE_VARIABLE
 from pool_process import running_pool
 from prometheus_client.parser import text_string_to_metric_families
-from small_model import MODEL
+from small_model import MODEL, directory_weights
 
 from finpool.catalogue.schemas import Model, TokenUsage
 from finpool.catalogue.service import Catalogue
@@ -36,18 +38,37 @@ SALT = "5a17" * 16
 LATER = {"kind", "engine", "output_tokens_default", "output_tokens_max", "capabilities", "base", "tenants"}
 
 
+def with_random_head(files: Path, target: Path) -> Path:
+    """Write the model's files to `target` as those of a cross encoder; returns it."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(files, target, dirs_exist_ok=True)
+    config = json.loads((target / "config.json").read_text())
+    config |= {"architectures": ["LlamaForSequenceClassification"], "id2label": {"0": "relevance"}}
+    (target / "config.json").write_text(json.dumps(config))
+    tensors = load_file(target / "model.safetensors")
+    head = torch.randn(1, config["hidden_size"], generator=torch.Generator().manual_seed(1))
+    save_file({**tensors, "score.weight": head.to(torch.bfloat16)}, target / "model.safetensors", {"format": "pt"})
+    return target
+
+
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, Catalogue]]:
-    """A pool of its own: the small model's files as an embedding model, and as one that compares vectors."""
+    """A pool of its own: the small model's files as an embedding model, as one that compares vectors, and as a cross
+    encoder whose head is random numbers: it computes as a real one does, and its scores mean nothing."""
     small = Catalogue.load(Path(os.environ[CATALOGUE_VARIABLE])).get(MODEL)
     engine = small.engine.model_dump(exclude={"lora"}) | {"threads": 1}
     shared = small.model_dump(mode="json", exclude=LATER)
     directory = tmp_path_factory.mktemp("vllm-pooling")
-    for model_id, kind, options in (
-        ("vectors", "embedding", {"pooling": "last"}),
-        ("scores", "rerank", {"scoring": "cosine"}),
+    headed = with_random_head(Path(shared["weights"]["path"]), tmp_path_factory.mktemp("headed"))
+    for model_id, kind, changes, weights in (
+        ("vectors", "embedding", {"pooling": "last"}, shared["weights"]),
+        ("scores", "rerank", {"scoring": "cosine", "pooling": "last"}, shared["weights"]),
+        ("ranks", "rerank", {}, directory_weights(headed)),
     ):
-        declared = {**shared, "id": model_id, "kind": kind, "engine": {**engine, **options}, "context_tokens": 256}
+        declared = {**shared, "id": model_id, "kind": kind, "engine": {**engine, **changes}, "weights": weights}
+        declared["context_tokens"] = 256
         (directory / f"{model_id}.yaml").write_text(yaml.safe_dump(declared))
     with running_pool(directory) as (_, settings):
         yield settings, Catalogue.load(directory)
@@ -90,6 +111,7 @@ async def test_vectors_and_scores_cost_what_vllm_counted(pool: tuple[Settings, C
     for model_id, operation, body in (
         ("vectors", Operation.EMBED, {"input": TEXTS * 20}),
         ("scores", Operation.RERANK, {"query": TEXTS[0], "documents": TEXTS}),
+        ("ranks", Operation.RERANK, {"query": TEXTS[0], "documents": TEXTS * 20}),
     ):
         model = catalogue.get(model_id)
         before = counted(settings, model)
@@ -111,6 +133,9 @@ async def test_a_vector_is_of_its_text_and_a_score_is_the_cosine(
     scores, _ = await results(backends, Operation.RERANK, catalogue.get("scores"), body)
     cosine = sum(a * b for a, b in zip(one, other, strict=True))
     assert [each["relevance_score"] for each in scores] == pytest.approx([1, cosine, 1], abs=1e-2)
+    ranks, _ = await results(backends, Operation.RERANK, catalogue.get("ranks"), body)
+    first, second, third = (each["relevance_score"] for each in ranks)
+    assert first == pytest.approx(third, abs=1e-3) != pytest.approx(second, abs=1e-6)
 
 
 async def test_an_input_beyond_the_context_is_refused_by_its_name(

@@ -1,4 +1,4 @@
-"""An embedding and a rerank model, both of the small chat model's weights: they compute, but not anything useful."""
+"""Embedding and rerank models of the small chat model's weights: they compute, but nothing that is of use."""
 
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from finpool.catalogue.service import Catalogue, default_directory
 
 EMBEDDING = "small-embedding"
 RERANK = "small-rerank"
+COSINE = "small-cosine"
 CHAT = "smollm2-135m-instruct"
 CONTEXT_TOKENS = 256
 _POOLING = {"embedding": "mean", "rerank": "rank"}
@@ -30,8 +31,13 @@ def pooling_declaration(model_id: str, kind: str, **changes: Any) -> dict[str, A
 
 
 def write_pooling_catalogue(directory: Path) -> Path:
-    """Write a catalogue with both, and return its directory."""
+    """Write a catalogue with an embedding model and both kinds of rerank models, and return its directory."""
     directory.mkdir()
-    for model_id, kind in ((EMBEDDING, "embedding"), (RERANK, "rerank")):
-        (directory / f"{model_id}.yaml").write_text(yaml.safe_dump(pooling_declaration(model_id, kind)))
+    cosine = {"name": "llamacpp", "slots": 2, "threads": 1, "pooling": "mean", "scoring": "cosine"}
+    for declared in (
+        pooling_declaration(EMBEDDING, "embedding"),
+        pooling_declaration(RERANK, "rerank"),
+        pooling_declaration(COSINE, "rerank", engine=cosine),
+    ):
+        (directory / f"{declared['id']}.yaml").write_text(yaml.safe_dump(declared))
     return directory

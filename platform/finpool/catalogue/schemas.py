@@ -108,15 +108,21 @@ class Model(Declaration):
 
     @model_validator(mode="after")
     def _pools_as_its_kind_does(self) -> Self:
-        pooling = None if isinstance(self.engine, OpenAiEngine) else self.engine.pooling
+        if isinstance(self.engine, OpenAiEngine):
+            return self
+        pooling, cosine = self.engine.pooling, self.engine.scoring == "cosine"
         if pooling is not None and self.chats:
             raise ValueError("engine.pooling is for models of kind embedding or rerank")
-        ranks = self.kind == "rerank" and isinstance(self.engine, LlamaCppEngine)
-        if pooling is not None and (pooling == "rank") != ranks:
-            raise ValueError("engine.pooling of llamacpp is rank for kind rerank, and for that only")
-        if isinstance(self.engine, VllmEngine) and self.engine.scoring == "cosine" and self.kind != "rerank":
+        if cosine and self.kind != "rerank":
             raise ValueError("engine.scoring is for models of kind rerank")
+        if pooling is not None and (pooling == "rank") != (self.kind == "rerank" and not cosine):
+            raise ValueError("engine.pooling is rank for a cross encoder of kind rerank, and for that only")
         return self
+
+    @property
+    def ranks_by_cosine(self) -> bool:
+        """Tell whether a rerank model is an embedding model whose vectors are compared."""
+        return not isinstance(self.engine, OpenAiEngine) and self.engine.scoring == "cosine"
 
     @model_validator(mode="after")
     def _engine_reads_the_weights(self) -> Self:

@@ -11,6 +11,7 @@ import xllamacpp
 
 from finpool.catalogue.schemas import Model
 from finpool.kernel.errors import DomainError
+from finpool.serving.cosine import CosineScores
 from finpool.serving.errors import EngineFailed, EngineRefused
 from finpool.serving.llamacpp_listener import Listener
 from finpool.serving.llamacpp_parameters import pooling_parameters
@@ -59,7 +60,7 @@ class LlamaCppPooling:
         if self.model.kind != "rerank":
             raise unsupported(self.model.id, "rank documents")
         query, documents = documents_of(body)
-        return self._start(partial(self._rerank, query), documents, self.counters)
+        return self._start(self._scores(query), documents, self.counters)
 
     async def count_input_tokens(self, body: Mapping[str, Any]) -> int:
         """Raise `EngineRefused`: only conversations are counted beforehand."""
@@ -67,7 +68,7 @@ class LlamaCppPooling:
 
     async def healthy(self) -> bool:
         """Tell whether the engine gives a vector or a score now; it waits for a free slot, as any request does."""
-        compute = self._embed if self.model.kind == "embedding" else partial(self._rerank, PROBE_TEXT)
+        compute = self._embed if self.model.kind == "embedding" else self._scores(PROBE_TEXT)
         run = PoolingRun(compute, [PROBE_TEXT], Counters(), piece_inputs=PIECE_INPUTS)
         try:
             async for _ in run:
@@ -83,8 +84,12 @@ class LlamaCppPooling:
         self.counters.requests += 1
         return run
 
+    def _scores(self, query: str) -> Compute:
+        return CosineScores(self._embed, query) if self.model.ranks_by_cosine else partial(self._rerank, query)
+
     async def _embed(self, piece: Sequence[str]) -> Pooled:
-        answer = await self._ask("/v1/embeddings", {"input": list(piece), "encoding_format": "base64"}, "input")
+        param = "input" if self.model.kind == "embedding" else "documents"
+        answer = await self._ask("/v1/embeddings", {"input": list(piece), "encoding_format": "base64"}, param)
         ordered = sorted(answer["data"], key=lambda each: each["index"])
         return Pooled([{"embedding": each["embedding"]} for each in ordered], answer["usage"]["prompt_tokens"])
 
@@ -105,7 +110,7 @@ class LlamaCppPooling:
 
     def _warm_up(self) -> None:
         """Compute one result before anybody asks; the listener belongs to the event loop, so this is asked directly."""
-        if self.model.kind == "embedding":
+        if self.model.kind == "embedding" or self.model.ranks_by_cosine:
             answer = self._server.handle_embeddings(orjson.dumps({"input": [PROBE_TEXT]}).decode())
         else:
             answer = self._server.handle_rerank(orjson.dumps({"query": PROBE_TEXT, "documents": [PROBE_TEXT]}).decode())

@@ -11,9 +11,9 @@ from ray.llm._internal.serve.core.configs.openai_api_models import (
     ScoreRequest,
 )
 
-from finpool.catalogue.engine_schemas import VllmEngine
 from finpool.catalogue.schemas import Model
 from finpool.kernel.errors import DomainError
+from finpool.serving.cosine import CosineScores
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.pooling import Compute, Pooled, PoolingRun, documents_of, inputs_of, too_long, unsupported
 from finpool.serving.schemas import ADAPTER_FIELD, Counters
@@ -54,14 +54,14 @@ class VllmPooling:
         """Start to embed; raise `EngineRefused` for what this engine cannot do."""
         if self.model.kind != "embedding":
             raise unsupported(self.model.id, "give embeddings")
-        return self._start(self._embedding(body), inputs_of(body))
+        return self._start(self._embedding(self._name(body), body.get("dimensions")), inputs_of(body))
 
     def rerank(self, body: Mapping[str, Any]) -> PoolingRun:
         """Start to rank; raise `EngineRefused` for what this engine cannot do."""
         if self.model.kind != "rerank":
             raise unsupported(self.model.id, "rank documents")
         query, documents = documents_of(body)
-        return self._start(partial(self._rerank, self._name(body), query), documents)
+        return self._start(self._scores(self._name(body), query), documents)
 
     async def count_input_tokens(self, body: Mapping[str, Any]) -> int:
         """Raise `EngineRefused`: only conversations are counted beforehand."""
@@ -70,7 +70,7 @@ class VllmPooling:
     async def healthy(self) -> bool:
         """Tell whether the engine gives a vector or a score now; it waits for its turn, as any request does."""
         ranks = self.model.kind == "rerank"
-        compute = partial(self._rerank, self._base_name, PROBE_TEXT) if ranks else self._embedding({})
+        compute = self._scores(self._base_name, PROBE_TEXT) if ranks else self._embedding(self._base_name, None)
         run = PoolingRun(compute, [PROBE_TEXT], Counters(), piece_inputs=PIECE_INPUTS)
         try:
             async for _ in run:
@@ -95,14 +95,21 @@ class VllmPooling:
             raise EngineUnavailable("The adapter is not loaded.")
         return adapter
 
-    def _embedding(self, body: Mapping[str, Any]) -> Compute:
-        return partial(self._embed, self._name(body), body.get("dimensions"))
+    def _embedding(self, name: str, dimensions: int | None) -> Compute:
+        return partial(self._embed, name, dimensions)
+
+    def _scores(self, name: str, query: str) -> Compute:
+        # vLLM compares vectors as well, but counts the query once for each document, which it does not compute.
+        if self.model.ranks_by_cosine:
+            return CosineScores(self._embedding(name, None), query)
+        return partial(self._rerank, name, query)
 
     async def _embed(self, name: str, dimensions: int | None, piece: Sequence[str]) -> Pooled:
         request = EmbeddingCompletionRequest(
             model=name, input=list(piece), dimensions=dimensions, encoding_format="base64"
         )
-        answer = await _only(self._server.embeddings(request), "input")
+        param = "input" if self.model.kind == "embedding" else "documents"
+        answer = await _only(self._server.embeddings(request), param)
         ordered = sorted(answer.data, key=lambda each: each.index)
         return Pooled([{"embedding": each.embedding} for each in ordered], int(answer.usage.prompt_tokens))
 
@@ -116,12 +123,11 @@ class VllmPooling:
 
 
 def require_scoring(model: Model, scores: Any) -> None:
-    """Raise `EngineFailed` unless vLLM scores as the model is declared: it takes what the model's files are for.
+    """Raise `EngineFailed` unless vLLM scores as the model is declared: by itself it does what the files are for.
 
     `scores` is vLLM's own object for scoring, None where the model cannot.
     """
-    cosine = isinstance(model.engine, VllmEngine) and model.engine.scoring == "cosine"
-    if scores is None or (scores.io_processor_name == "bi-encoder") != cosine:
+    if getattr(scores, "io_processor_name", None) != ("bi-encoder" if model.ranks_by_cosine else "cross-encoder"):
         raise EngineFailed(f"The files of {model.id} are not a model that scores as it is declared.")
 
 

@@ -1,7 +1,7 @@
 """Embeddings and rankings by llama.cpp itself, as a bank's client gets them: vectors, scores, and exact bills.
 
-The weights are the small chat model's. What they give is computed as any embedding model's is, but their scores mean
-nothing: no weights of a reranker could be had.
+The weights are the small chat model's. What they give is computed as any embedding model's is, but the scores of the
+one that is declared as a cross encoder mean nothing: no weights of a reranker could be had.
 """
 
 import asyncio
@@ -11,8 +11,8 @@ import numpy as np
 import openai
 import pytest
 from aiohttp import ClientSession
-from pooling_models import CONTEXT_TOKENS, EMBEDDING, RERANK, write_pooling_catalogue
 from pool_process import running_pool
+from pooling_models import CONTEXT_TOKENS, COSINE, EMBEDDING, RERANK, write_pooling_catalogue
 
 TEXTS = ["A bank takes deposits.", "What is a lease?", "银行吸收存款。", "A bank takes deposits."]
 
@@ -42,7 +42,7 @@ class RealEngine:
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory):
-    """The real pool, with both models."""
+    """The real pool, with an embedding model and two that rank."""
     catalogue = write_pooling_catalogue(tmp_path_factory.mktemp("pooling") / "models")
     with running_pool(catalogue) as (_, settings):
         yield settings, catalogue
@@ -109,9 +109,10 @@ async def test_a_client_that_leaves_pays_for_what_was_computed_until_then(bank, 
     key, before = await bank.add_tenant("bank-a"), await engine.usage(EMBEDDING)
     async with bank.client(key) as client:
         asking = asyncio.create_task(client.embeddings.create(model=EMBEDDING, input=["bank " * 200] * 50))
-        async with asyncio.timeout(60):
-            while (await engine.counts(EMBEDDING))["input_tokens"] == before["input_tokens"]:
-                await asyncio.sleep(0.05)
+        for _ in range(1200):
+            if (await engine.counts(EMBEDDING))["input_tokens"] > before["input_tokens"]:
+                break
+            await asyncio.sleep(0.05)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
@@ -151,3 +152,17 @@ async def test_documents_are_ranked_and_charged_as_the_engine_counted(bank, engi
     assert {(each["model_id"], each["input_tokens"], each["output_tokens"]) for each in records} == {
         (RERANK, counted, 0)
     }
+
+
+async def test_a_model_that_compares_vectors_gives_their_cosine_and_reads_the_query_once(bank, engine):
+    key, before = await bank.add_tenant("bank-a"), await engine.usage(COSINE)
+    query = "What is a bank?"
+    async with bank.client(key) as client:
+        vectors = await client.embeddings.create(model=EMBEDDING, input=[query, *TEXTS])
+    first, *others = (np.array(each.embedding, dtype=np.float32) for each in vectors.data)
+    status, answer = await rerank(bank, key, model=COSINE)
+    assert status == 200
+    scores = {each["index"]: each["relevance_score"] for each in answer["results"]}
+    assert scores == pytest.approx({index: float(first @ other) for index, other in enumerate(others)}, abs=1e-3)
+    counted = (await engine.usage(COSINE))["input_tokens"] - before["input_tokens"]
+    assert answer["usage"]["prompt_tokens"] == counted == vectors.usage.prompt_tokens

@@ -37,11 +37,13 @@ class ScriptedPooling:
     refuse_at: int | None = None
     headers: dict[str, str] = field(default_factory=lambda: dict(WEIGHTS))
     bodies: list[dict[str, Any]] = field(default_factory=list)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
     aborted: int = 0
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.bodies.append(body)
+        self.begun.set()
         response = web.StreamResponse(headers={"content-type": "text/event-stream", **self.headers})
         await response.prepare(request)
         try:
@@ -201,9 +203,7 @@ async def test_a_client_that_leaves_stops_the_engine_and_pays_for_what_it_told(b
     bank.engine.pause_seconds = 0.3
     key = await bank.add_tenant("bank-a")
     asking = asyncio.create_task(embed(bank, key, input=["text"] * 100))
-    async with asyncio.timeout(10):
-        while not bank.engine.bodies:
-            await asyncio.sleep(0.01)
+    await asyncio.wait_for(bank.engine.begun.wait(), 10)
     await asyncio.sleep(0.7)
     asking.cancel()
     account = await bank.settled("bank-a")
