@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from remote_model import KEY, remote_declaration
+from remote_model import KEY, remote_pooling_declaration
 from scripted_engine import FakeEngine, refused
 
 from finpool.catalogue.schemas import Model, TokenUsage
@@ -23,13 +23,6 @@ EMBED = {"input": ["a", "b"], "cache_salt": "5a17"}
 RERANK = {"query": "q", "documents": ["a", "b"], "cache_salt": "5a17"}
 USAGE = {"prompt_tokens": 9, "total_tokens": 9}
 DATA = [{"object": "embedding", "index": 1, "embedding": [0.5]}, {"index": 0, "embedding": [-1.0]}]
-
-
-def declared(base_url: str, kind: str) -> Model:
-    """Return a remote model that embeds or ranks."""
-    declaration = remote_declaration(base_url) | {"kind": kind, "capabilities": []}
-    del declaration["output_tokens_default"], declaration["output_tokens_max"]
-    return Model.model_validate(declaration)
 
 
 @pytest.fixture
@@ -49,7 +42,10 @@ async def engine() -> AsyncIterator[FakeEngine]:
 @pytest.fixture
 def models(engine: FakeEngine) -> dict[Operation, Model]:
     url = f"http://127.0.0.1:{engine.port}/v1"
-    return {Operation.EMBED: declared(url, "embedding"), Operation.RERANK: declared(url, "rerank")}
+    return {
+        operation: Model.model_validate(remote_pooling_declaration(url, "far", kind))
+        for operation, kind in ((Operation.EMBED, "embedding"), (Operation.RERANK, "rerank"))
+    }
 
 
 @pytest.fixture
