@@ -70,7 +70,8 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, C
         declared = {**shared, "id": model_id, "kind": kind, "engine": {**engine, **changes}, "weights": weights}
         declared["context_tokens"] = 256
         (directory / f"{model_id}.yaml").write_text(yaml.safe_dump(declared))
-    with running_pool(directory) as (_, settings):
+    # Each engine takes a minute or two on two cores, one after the other.
+    with running_pool(directory, ready_seconds_max=900) as (_, settings):
         yield settings, Catalogue.load(directory)
 
 

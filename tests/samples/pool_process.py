@@ -22,7 +22,9 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @contextmanager
-def running_pool(catalogue: Path | None = None) -> Iterator[tuple[psutil.Process, Settings]]:
+def running_pool(
+    catalogue: Path | None = None, *, ready_seconds_max: float = READY_SECONDS_MAX
+) -> Iterator[tuple[psutil.Process, Settings]]:
     """Run the pool with the default catalogue or another; yields it once every model is ready."""
     weights = os.environ.get("FINPOOL_TEST_WEIGHTS_DIR", str(REPOSITORY / ".cache" / "weights"))
     with tempfile.TemporaryDirectory(prefix="finpool-test-") as directory:
@@ -47,7 +49,7 @@ def running_pool(catalogue: Path | None = None) -> Iterator[tuple[psutil.Process
                 [sys.executable, "-m", "finpool.apps.pool"], env=environment, stdout=output, stderr=output
             )
         try:
-            _await_ready(started, log)
+            _await_ready(started, log, ready_seconds_max)
             yield psutil.Process(started.pid), settings
         finally:
             _stop(started)
@@ -66,8 +68,8 @@ def _free_port() -> int:
         return base
 
 
-def _await_ready(started: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + READY_SECONDS_MAX
+def _await_ready(started: "subprocess.Popen[bytes]", log: Path, seconds_max: float) -> None:
+    deadline = time.monotonic() + seconds_max
     while '"ready"' not in log.read_text():
         if started.poll() is not None or time.monotonic() > deadline:
             raise AssertionError(f"the pool did not become ready:\n{log.read_text()[-4000:]}")

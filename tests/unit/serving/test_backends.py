@@ -71,6 +71,21 @@ async def test_what_arrived_together_is_told_together_and_before_the_failure_beh
             await anext(aiter(stream))
 
 
+async def test_an_engine_of_the_pool_may_refuse_on_the_way(
+    backends: Backends, engine: FakeEngine, model: Model
+) -> None:
+    error = {
+        "type": "invalid_request_error",
+        "message": "Too long.",
+        "code": "context_length_exceeded",
+        "param": "input",
+    }
+    engine.answer = streamed(event(CHUNK), event({"error": error}))
+    with pytest.raises(EngineRefused) as refused_late:
+        await ask(backends, model)
+    assert (refused_late.value.refusal_code, refused_late.value.param) == ("context_length_exceeded", "input")
+
+
 async def test_a_caller_that_gave_up_waiting_may_wait_again_and_loses_nothing(
     backends: Backends, engine: FakeEngine, model: Model
 ) -> None:

@@ -194,3 +194,13 @@ def test_what_a_declaration_adds_is_sent_and_no_more() -> None:
     assert (sent["top_k"], sent["cache_salt"], sent["max_completion_tokens"]) == (5, "5a17", 3)
     assert "max_tokens" not in sent
     assert sent["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
+
+
+async def test_a_refusal_on_the_way_is_not_told_in_the_other_sides_words(
+    backends: Backends, engine: FakeEngine, model: Model
+) -> None:
+    error = {"type": "invalid_request_error", "message": "the operator's account", "code": "x", "param": None}
+    engine.answer = streamed(event(CHUNK), event({"error": error}))
+    with pytest.raises(EngineFailed) as failed:
+        await ask(backends, model)
+    assert "account" not in str(failed.value)
