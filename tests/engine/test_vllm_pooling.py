@@ -59,6 +59,8 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, C
     encoder whose head is random numbers: it computes as a real one does, and its scores mean nothing."""
     small = Catalogue.load(Path(os.environ[CATALOGUE_VARIABLE])).get(MODEL)
     engine = small.engine.model_dump(exclude={"lora"}) | {"threads": 1}
+    if engine["device"] == "cuda":  # All of them share the one accelerator.
+        engine |= {"accelerator_percent": 30, "accelerator_memory_percent": 20}
     shared = small.model_dump(mode="json", exclude=LATER)
     directory = tmp_path_factory.mktemp("vllm-pooling")
     headed = with_random_head(Path(shared["weights"]["path"]), tmp_path_factory.mktemp("headed"))
