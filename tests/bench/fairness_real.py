@@ -16,6 +16,7 @@ from finpool.gateway.fair_shares import FairShares
 from finpool.gateway.length_prediction import Ask, cost_of
 from finpool.gateway.scheduler import FairQueue
 from finpool.kernel.ids import RequestId, TenantId, new_id
+from finpool.serving.schemas import Operation
 from finpool.serving.service import Backends
 
 MODEL = Catalogue.load(default_directory()).get("smollm2-135m-instruct")
@@ -48,7 +49,7 @@ class Load:
             "max_tokens": output_tokens,
             "ignore_eos": True,
         }
-        stream = await self._backends.chat(MODEL, body, RequestId(new_id("req")))
+        stream = await self._backends.ask(Operation.CHAT, MODEL, body, RequestId(new_id("req")))
         try:
             await stream.begun()
             async for chunks in stream:

@@ -25,7 +25,9 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @contextmanager
-def running_pool(catalogue: Path | None = None, **variables: str) -> Iterator[tuple[psutil.Process, Settings]]:
+def running_pool(
+    catalogue: Path | None = None, *, ready_seconds_max: float = READY_SECONDS_MAX, **variables: str
+) -> Iterator[tuple[psutil.Process, Settings]]:
     """Run the pool with the default catalogue or another; yields it once every model is ready.
 
     `variables` are more of its settings, by their names in the environment.
@@ -57,21 +59,21 @@ def running_pool(catalogue: Path | None = None, **variables: str) -> Iterator[tu
             }
             if catalogue is not None:
                 environment["FINPOOL_CATALOGUE_DIR"] = str(catalogue)
-            with _process(home, environment) as process:
+            with _process(home, environment, ready_seconds_max) as process:
                 yield process, settings
         finally:
             stop_postgres(home)
 
 
 @contextmanager
-def _process(home: Path, environment: dict[str, str]) -> Iterator[psutil.Process]:
+def _process(home: Path, environment: dict[str, str], ready_seconds_max: float) -> Iterator[psutil.Process]:
     log = home / "pool.log"
     with log.open("wb") as output:
         started = subprocess.Popen(
             [sys.executable, "-m", "finpool.apps.pool"], env=environment, stdout=output, stderr=output
         )
     try:
-        _await_ready(started, home, log)
+        _await_ready(started, home, log, ready_seconds_max)
         yield psutil.Process(started.pid)
     finally:
         _stop(started)
@@ -90,8 +92,8 @@ def _free_port() -> int:
         return base
 
 
-def _await_ready(started: "subprocess.Popen[bytes]", home: Path, log: Path) -> None:
-    deadline = time.monotonic() + READY_SECONDS_MAX
+def _await_ready(started: "subprocess.Popen[bytes]", home: Path, log: Path, seconds_max: float) -> None:
+    deadline = time.monotonic() + seconds_max
     while read_engines(home) is None:
         if started.poll() is not None or time.monotonic() > deadline:
             raise AssertionError(f"the pool did not become ready:\n{log.read_text()[-4000:]}")

@@ -35,3 +35,10 @@ def remote_declaration(base_url: str, model_id: str = "far", **engine: Any) -> d
             "output_micros_per_million_tokens": 2_000_000,
         },
     }
+
+
+def remote_pooling_declaration(base_url: str, model_id: str, kind: str) -> dict[str, Any]:
+    """Return the declaration of a remote model that embeds or ranks."""
+    declaration = remote_declaration(base_url, model_id) | {"kind": kind, "capabilities": []}
+    del declaration["output_tokens_default"], declaration["output_tokens_max"]
+    return declaration

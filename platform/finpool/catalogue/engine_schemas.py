@@ -12,6 +12,9 @@ EXPRESS_SLOTS = 1
 """Slots of each engine beyond those that are declared, for tenants that have nothing under way."""
 
 
+Scoring = Literal["cross_encoder", "cosine"]
+
+
 class Declaration(BaseModel):
     """Base of everything that is declared: unknown fields are refused, nothing changes after loading."""
 
@@ -19,11 +22,18 @@ class Declaration(BaseModel):
 
 
 class LlamaCppEngine(Declaration):
-    """llama.cpp in one process: `slots` requests are generated at once, by `threads` CPU threads."""
+    """llama.cpp in one process: `slots` requests are computed at once, by `threads` CPU threads.
+
+    `pooling` is how an embedding or rerank model makes one vector, or one score, of a text; None is what the weights
+    themselves say, and weights that say nothing do not start. `scoring` is how a rerank model compares: a cross encoder
+    reads query and document together, `cosine` compares the vectors of an embedding model.
+    """
 
     name: Literal["llamacpp"]
     slots: StrictInt = Field(ge=1, le=64)
     threads: StrictInt = Field(ge=1, le=1024)
+    pooling: Literal["mean", "cls", "last", "rank"] | None = None
+    scoring: Scoring = "cross_encoder"
 
     @property
     def replicas_max(self) -> int:
@@ -44,6 +54,8 @@ class VllmEngine(Declaration):
     On `cuda` a replica takes `tensor_parallel` x `pipeline_parallel` accelerators, or a part of one
     (`accelerator_percent`), and `threads` CPU cores beside them; on `cpu` it computes with `threads` cores and keeps
     its cache in `kv_cache_gibibytes` of memory. `accelerator` is Ray's name of a kind, such as H100, and None is any.
+    `pooling` is how an embedding model makes one vector of a text; None is what the model's files say. `scoring` is as
+    for llama.cpp.
     """
 
     name: Literal["vllm"]
@@ -63,6 +75,8 @@ class VllmEngine(Declaration):
     eager: StrictBool = False
     tool_call_parser: str | None = Field(None, pattern=r"^[a-z0-9_-]{1,64}$")
     reasoning_parser: str | None = Field(None, pattern=r"^[a-z0-9_-]{1,64}$")
+    pooling: Literal["mean", "cls", "last"] | None = None
+    scoring: Scoring = "cross_encoder"
     lora: LoraSlots | None = None
 
     @model_validator(mode="after")

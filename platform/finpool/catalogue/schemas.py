@@ -1,6 +1,7 @@
 """A model as the catalogue declares it: engine, weights, limits, licence and price."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Literal, Self
@@ -8,7 +9,7 @@ from typing import Annotated, Literal, Self
 import rfc8785
 from pydantic import Field, StrictInt, model_validator
 
-from finpool.catalogue.engine_schemas import Declaration, Engine, OpenAiEngine, VllmEngine
+from finpool.catalogue.engine_schemas import Declaration, Engine, LlamaCppEngine, OpenAiEngine, VllmEngine
 from finpool.catalogue.weights_schemas import Name, RemoteWeights, Snapshot, Weights
 from finpool.kernel.ids import SLUG_PATTERN, ModelId, TenantId
 
@@ -27,6 +28,7 @@ JSON_INTEGER_MAX = 2**53 - 1
 """Canonical JSON, which a price version's name is derived from, holds no larger integer."""
 
 Tokens = Annotated[StrictInt, Field(ge=1)]
+OutputTokens = Annotated[StrictInt, Field(ge=0)]
 MicrosPerMillionTokens = Annotated[StrictInt, Field(ge=0, le=JSON_INTEGER_MAX)]
 CurrencyCode = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 """ISO 4217."""
@@ -46,6 +48,10 @@ class TokenUsage:
         in_order = 0 <= self.cached_input_tokens <= self.input_tokens <= TOKENS_MAX
         if not in_order or not 0 <= self.output_tokens <= TOKENS_MAX:
             raise ValueError(f"impossible token usage: {self}")
+
+
+_CHAT_CAPABILITIES = frozenset({"tools", "json_schema", "logprobs"})
+_CAPABILITIES: Mapping[str, frozenset[str]] = {"embedding": frozenset({"dimensions"}), "rerank": frozenset()}
 
 
 class Price(Declaration):
@@ -74,24 +80,21 @@ class GoldenPrompt(Declaration):
 
 
 class Served(Declaration):
-    """What serves a model: one version of it. `context_tokens` holds for each request, whatever else is running."""
+    """What serves a model: one version of it. `context_tokens` holds for each request, whatever else is running.
+
+    Embedding and rerank models generate nothing, so they leave `output_tokens_*` out; their context is for each input.
+    """
 
     version: str = Field("1", pattern=VERSION_PATTERN)
     engine: Engine
     weights: Weights
     context_tokens: Tokens
-    output_tokens_default: Tokens
-    output_tokens_max: Tokens
+    output_tokens_default: OutputTokens = 0
+    output_tokens_max: OutputTokens = 0
     licence: str = Field(pattern=SPDX_PATTERN)
     filing_number: Name | None = None
-    capabilities: frozenset[Literal["tools", "json_schema", "logprobs"]] = frozenset()
+    capabilities: frozenset[Literal["tools", "json_schema", "logprobs", "dimensions"]] = frozenset()
     golden_prompts: tuple[GoldenPrompt, ...] = Field((), max_length=GOLDEN_PROMPTS_MAX)
-
-    @model_validator(mode="after")
-    def _limits_are_ordered(self) -> Self:
-        if not self.output_tokens_default <= self.output_tokens_max <= self.context_tokens:
-            raise ValueError("output_tokens_default <= output_tokens_max <= context_tokens does not hold")
-        return self
 
     @model_validator(mode="after")
     def _engine_reads_the_weights(self) -> Self:
@@ -111,6 +114,51 @@ class Model(Served):
     price: Price
     tenants: Tenants | None = Field(None, description="Who may call it; None is every tenant whose contract allows it.")
     base: ModelId | None = Field(None, description="Whose engine serves it, for an adapter.")
+
+    @model_validator(mode="after")
+    def _limits_are_ordered(self) -> Self:
+        if not self.chats:
+            if self.output_tokens_default or self.output_tokens_max:
+                raise ValueError(
+                    f"leave output_tokens_default and output_tokens_max out: kind {self.kind} has no output"
+                )
+        elif not 1 <= self.output_tokens_default <= self.output_tokens_max <= self.context_tokens:
+            raise ValueError("1 <= output_tokens_default <= output_tokens_max <= context_tokens does not hold")
+        return self
+
+    @model_validator(mode="after")
+    def _can_what_its_kind_can(self) -> Self:
+        if self.golden_prompts and not self.chats:
+            raise ValueError(f"golden_prompts are for models that chat, and kind {self.kind} does not")
+        possible = _CAPABILITIES.get(self.kind, _CHAT_CAPABILITIES)
+        if not self.capabilities <= possible:
+            raise ValueError(f"capabilities of kind {self.kind} are {', '.join(sorted(possible)) or 'none'}")
+        if "dimensions" in self.capabilities and isinstance(self.engine, LlamaCppEngine):
+            raise ValueError("llamacpp gives vectors of one length only, so leave the capability dimensions out")
+        return self
+
+    @model_validator(mode="after")
+    def _pools_as_its_kind_does(self) -> Self:
+        if isinstance(self.engine, OpenAiEngine):
+            return self
+        pooling, cosine = self.engine.pooling, self.engine.scoring == "cosine"
+        if pooling is not None and self.chats:
+            raise ValueError("engine.pooling is for models of kind embedding or rerank")
+        if cosine and self.kind != "rerank":
+            raise ValueError("engine.scoring is for models of kind rerank")
+        if pooling is not None and (pooling == "rank") != (self.kind == "rerank" and not cosine):
+            raise ValueError("engine.pooling is rank for a cross encoder of kind rerank, and for that only")
+        return self
+
+    @property
+    def ranks_by_cosine(self) -> bool:
+        """Tell whether a rerank model is an embedding model whose vectors are compared."""
+        return not isinstance(self.engine, OpenAiEngine) and self.engine.scoring == "cosine"
+
+    @property
+    def chats(self) -> bool:
+        """Tell whether the model completes chats."""
+        return self.kind in ("general", "financial")
 
     @property
     def engine_id(self) -> ModelId:

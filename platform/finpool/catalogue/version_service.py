@@ -3,13 +3,14 @@
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 
+from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from finpool.audit import service as audit
 from finpool.catalogue import version_repository as repository
 from finpool.catalogue.engine_schemas import OpenAiEngine, VllmEngine
 from finpool.catalogue.price_schemas import BASIS_POINTS
-from finpool.catalogue.schemas import Model
+from finpool.catalogue.schemas import Model, Served
 from finpool.catalogue.service import Catalogue
 from finpool.catalogue.version_errors import (
     LicenceNotAccepted,
@@ -141,10 +142,15 @@ async def retire(session: AsyncSession, actor: Actor, model_id: str, name: str) 
     return await _held(session, model_id, name)
 
 
-def new_row(model: Model, name: str, served: NewVersion | Model, state: VersionState, by: str) -> ModelVersion:
+def fitted(model: Model, served: Served) -> Model:
+    """Return `model` as a version serves it; raises pydantic's `ValidationError` if they do not go together."""
+    return Model.model_validate({**model.model_dump(mode="json"), **declaration_of(served)})
+
+
+def new_row(model: Model, name: str, served: Served, state: VersionState, by: str) -> ModelVersion:
     """Return a version as it is written down first."""
     declaration, at = declaration_of(served), now()
-    weights = Model.model_validate({**model.model_dump(mode="json"), **declaration}).weights_sha256
+    weights = fitted(model, served).weights_sha256
     return ModelVersion(
         model_id=model.id,
         version=name,
@@ -164,6 +170,10 @@ def _require_fit(catalogue: Catalogue, model: Model, new: NewVersion) -> None:
         raise VersionUnfit(f"'{model.id}' is an adapter: declare a changed one under another id.")
     if isinstance(model.engine, OpenAiEngine) or isinstance(new.engine, OpenAiEngine):
         raise VersionUnfit("What a remote engine serves is the other side's: it has no versions here.", param="engine")
+    try:
+        fitted(model, new)
+    except ValidationError as error:
+        raise VersionUnfit("; ".join(str(fault["msg"]) for fault in error.errors())) from error
     takes_adapters = isinstance(new.engine, VllmEngine) and new.engine.lora is not None
     if catalogue.adapters_of(model.id) and not takes_adapters:
         raise VersionUnfit(f"'{model.id}' has adapters, and this engine takes none.", param="engine")

@@ -11,12 +11,14 @@ from finpool.kernel.clock import now
 from finpool.kernel.ids import LeaseId, RequestId
 from finpool.metering.record_schemas import Intent
 from finpool.quota.schemas import Subject
+from finpool.serving.schemas import Operation
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """A request that policy lets through, at a pinned price, and what it may use at the most (tokens)."""
 
+    operation: Operation
     request_id: RequestId
     actor: Actor
     model: Model

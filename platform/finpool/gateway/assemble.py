@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from finpool.catalogue.schemas import TokenUsage
+from finpool.gateway.render import Renderer
+
 
 class Assembler:
     """Adds up deltas per choice: text, reasoning, refusals, tool calls by their index, log probabilities."""
@@ -22,6 +25,22 @@ class Assembler:
     def choices(self) -> list[dict[str, Any]]:
         """Return the finished choices, in order."""
         return [self._choices[index] for index in sorted(self._choices)]
+
+
+class Completion:
+    """A plain chat completion."""
+
+    def __init__(self, renderer: Renderer) -> None:
+        self._renderer = renderer
+        self._assembler = Assembler()
+
+    def add(self, choices: list[dict[str, Any]]) -> None:
+        """Add one chunk's choices."""
+        self._assembler.add(choices)
+
+    def body(self, usage: TokenUsage) -> bytes:
+        """Return the finished completion."""
+        return self._renderer.completion(self._assembler.choices(), usage)
 
 
 def _new_choice(index: int) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class Call:
         self._resolving: asyncio.Future[None] | None = None
         self._marked_at = monotonic_seconds()
         self._marked_tokens = 0
-        self._span = telemetry.start_chat_span(admitted.model.id, admitted.actor.tenant)
+        self._span = telemetry.start_call_span(admitted.operation, admitted.model.id, admitted.actor.tenant)
         self._estimated = self._counts_as_request = False
         self.usage = _NOTHING
 
@@ -144,7 +144,8 @@ class Call:
         admitted, batch = self._admitted, self._admitted.quote.tier is Tier.BATCH
         self._turn = await self._queue.enter(admitted.actor.tenant, admitted.ask, batch=batch)
         with passage:
-            self._stream = await self._backends.chat(admitted.model, admitted.engine_body, admitted.request_id)
+            engine_body, operation = admitted.engine_body, admitted.operation
+            self._stream = await self._backends.ask(operation, admitted.model, engine_body, admitted.request_id)
             await self._stream.begun()
         passage.worked()
 
@@ -160,7 +161,8 @@ class Call:
     async def _resolve(self, error: BaseException | None) -> None:
         """Resolve after leaving: what the engine computed is settled, what it never saw is forgotten."""
         self._counts_as_request = isinstance(error, EngineRefused)
-        if self._stream is None or isinstance(error, EngineUnavailable | EngineRefused):
+        nothing_computed = isinstance(error, EngineUnavailable | EngineRefused) and self.usage is _NOTHING
+        if self._stream is None or nothing_computed:
             await self._finish(None)
         elif error is None or isinstance(error, asyncio.CancelledError | GeneratorExit):
             await self._finish(Outcome.ABORTED)
@@ -187,7 +189,7 @@ class Call:
         if self._turn is not None:
             usage = self.usage
             self._queue.leave(self._turn, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
-        telemetry.end_chat_span(self._span, outcome or "refused", self.usage.input_tokens, self.usage.output_tokens)
+        telemetry.end_call_span(self._span, outcome or "refused", self.usage.input_tokens, self.usage.output_tokens)
         try:
             await self._record(outcome)
         except SpoolUnavailable:

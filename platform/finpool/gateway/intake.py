@@ -1,13 +1,15 @@
 """From bytes to a valid request, or one clear error."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from pydantic import ValidationError
 
 from finpool.gateway.errors import InvalidJson, InvalidValue, UnknownParameter, UnsupportedContentType
-from finpool.gateway.schemas import ChatRequest
+from finpool.gateway.schemas import ChatRequest, Part
 from finpool.kernel.errors import InvalidRequest
+
+Request = TypeVar("Request", bound=Part)
 
 
 def require_json(content_type: str | None) -> None:
@@ -18,7 +20,12 @@ def require_json(content_type: str | None) -> None:
 
 
 def parse_chat_request(body: bytes) -> ChatRequest:
-    """Parse and validate the body; the first thing that is wrong is named by its field."""
+    """Parse and validate a chat completion's body; the first thing that is wrong is named by its field."""
+    return parse_request(body, ChatRequest)
+
+
+def parse_request(body: bytes, shape: type[Request]) -> Request:
+    """Parse and validate a body; the first thing that is wrong is named by its field."""
     try:
         document: Any = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -26,7 +33,7 @@ def parse_chat_request(body: bytes) -> ChatRequest:
     if not isinstance(document, dict):
         raise InvalidJson("The body must be a JSON object.")
     try:
-        return ChatRequest.model_validate(document)
+        return shape.model_validate(document)
     except ValidationError as error:
         raise _explain(error) from error
 

@@ -10,6 +10,7 @@ from finpool.kernel.errors import DomainError
 from finpool.kernel.ids import TenantId
 from finpool.quota.errors import InsufficientQuota, RateLimitExceeded, RequestAboveLimit
 from finpool.serving.errors import EngineFailed, EngineUnavailable
+from finpool.serving.schemas import Operation
 from finpool.serving.service import Backends
 
 COUNTS_MAX = 2
@@ -32,6 +33,8 @@ class PromptCounter:
     async def counted(self, admitted: Admitted, refusal: Refusal) -> Admitted | None:
         """Return the request with its prompt counted, or None if that is not possible or would not help."""
         tenant_id = admitted.actor.tenant
+        if admitted.operation is not Operation.CHAT:
+            return None  # No engine counts these beforehand without computing most of what it costs.
         if _is_hopeless(admitted, refusal) or not self._may_count(tenant_id):
             return None
         self._under_way[tenant_id] += 1

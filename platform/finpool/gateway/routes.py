@@ -7,8 +7,11 @@ from starlette.responses import Response
 
 from finpool.billing.contract_schemas import Quote
 from finpool.catalogue.schemas import Model
+from finpool.gateway.assemble import Completion
 from finpool.gateway.errors import IdempotencyUnsupported
-from finpool.gateway.intake import parse_chat_request, require_json
+from finpool.gateway.intake import parse_chat_request, parse_request, require_json
+from finpool.gateway.pooling_answers import EmbeddingList, Ranking
+from finpool.gateway.pooling_schemas import EmbeddingRequest, RerankRequest
 from finpool.gateway.render import Renderer
 from finpool.gateway.routes_answers import StreamedAnswer, WholeAnswer
 from finpool.gateway.routes_direct import DirectRoute
@@ -45,19 +48,49 @@ async def get_model(model_id: str, request: Request, actor: Reader) -> dict[str,
 async def create_chat_completion(request: Request, actor: Caller) -> Response:
     """Complete a chat, whole or streamed."""
     gateway: Gateway = request.app.state.gateway
-    if request.headers.get("idempotency-key") is not None:
-        raise IdempotencyUnsupported("Idempotency-Key is not supported yet.", param="idempotency-key")
-    require_json(request.headers.get("content-type"))
-    body = await request.body()
+    body = await _json_body(request)
     chat = parse_chat_request(body)
     admitted = gateway.admit(actor, chat, len(body), RequestId(request.state.request_id))
     include_usage = chat.stream_options is not None and chat.stream_options.include_usage
     created = int(now().timestamp())
     tier = admitted.quote.tier
     renderer = Renderer(admitted.request_id, admitted.model, created, tier, include_usage=include_usage)
-    headers = {"openai-organization": actor.tenant, "openai-version": "2020-10-01"}
-    answer = StreamedAnswer if admitted.streamed else WholeAnswer
-    return answer(gateway.call(admitted), renderer, headers)
+    call, headers = gateway.call(admitted), _answer_headers(actor)
+    if admitted.streamed:
+        return StreamedAnswer(call, renderer, headers)
+    return WholeAnswer(call, Completion(renderer), headers)
+
+
+@direct_router.post("/embeddings")
+async def create_embeddings(request: Request, actor: Caller) -> Response:
+    """Embed one text or several."""
+    gateway: Gateway = request.app.state.gateway
+    asked = parse_request(await _json_body(request), EmbeddingRequest)
+    admitted = gateway.admit_pooling(actor, asked, RequestId(request.state.request_id))
+    return WholeAnswer(gateway.call(admitted), EmbeddingList(asked, admitted.model), _answer_headers(actor))
+
+
+@direct_router.post("/rerank")
+async def create_ranking(request: Request, actor: Caller) -> Response:
+    """Order documents by their relevance to a query."""
+    gateway: Gateway = request.app.state.gateway
+    asked = parse_request(await _json_body(request), RerankRequest)
+    admitted = gateway.admit_pooling(actor, asked, RequestId(request.state.request_id))
+    ranking = Ranking(asked, admitted.model, admitted.request_id)
+    return WholeAnswer(gateway.call(admitted), ranking, _answer_headers(actor))
+
+
+async def _json_body(request: Request) -> bytes:
+    """Return the body of a request to a model; raises what no such request may ask for."""
+    if request.headers.get("idempotency-key") is not None:
+        raise IdempotencyUnsupported("Idempotency-Key is not supported yet.", param="idempotency-key")
+    require_json(request.headers.get("content-type"))
+    return await request.body()
+
+
+def _answer_headers(actor: Actor) -> dict[str, str]:
+    """Return the headers of every answer of a model."""
+    return {"openai-organization": actor.tenant, "openai-version": "2020-10-01"}
 
 
 def _model(model: Model, quote: Quote, created: int) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from finpool.gateway.assemble import Assembler
 from finpool.gateway.call import Call
+from finpool.gateway.pooling_answers import WholeBody
 from finpool.gateway.render import DONE, Renderer, error_event
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.errors import DomainError
@@ -19,10 +19,9 @@ CLIENT_READ_SECONDS_MAX = 60.0
 class Answer(Response, ABC):
     """Runs a call and sends what it gives. Errors before the first byte are raised, for the app to render."""
 
-    def __init__(self, call: Call, renderer: Renderer, headers: dict[str, str]) -> None:
+    def __init__(self, call: Call, headers: dict[str, str]) -> None:
         self.background = None
         self._call = call
-        self._renderer = renderer
         self._answer_headers = headers
         self._began_at = monotonic_seconds()
 
@@ -64,22 +63,30 @@ class Answer(Response, ABC):
 
 
 class WholeAnswer(Answer):
-    """A plain completion."""
+    """A plain completion, embeddings or a ranking."""
+
+    def __init__(self, call: Call, whole: WholeBody, headers: dict[str, str]) -> None:
+        super().__init__(call, headers)
+        self._whole = whole
 
     async def _serve(self, send: Send) -> None:
-        assembler = Assembler()
         async with self._call as call:
             async for chunks in call.chunks():
                 for choices in chunks:
-                    assembler.add(choices)
+                    self._whole.add(choices)
+            # An answer that turns out not to be whole is settled as failed, not as complete.
+            body = self._whole.body(call.usage)
             await call.complete()
-            body = self._renderer.completion(assembler.choices(), call.usage)
             await self._start(send, "application/json", len(body))
             await send({"type": "http.response.body", "body": body})
 
 
 class StreamedAnswer(Answer):
     """A completion as server-sent events."""
+
+    def __init__(self, call: Call, renderer: Renderer, headers: dict[str, str]) -> None:
+        super().__init__(call, headers)
+        self._renderer = renderer
 
     async def _serve(self, send: Send) -> None:
         async with self._call as call:

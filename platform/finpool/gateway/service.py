@@ -15,9 +15,11 @@ from finpool.catalogue.version_directory_service import VersionDirectory
 from finpool.gateway.admission import Admitted
 from finpool.gateway.cache_salts import CacheSalts
 from finpool.gateway.call import Call
-from finpool.gateway.errors import InvalidValue, UnsupportedParameter
+from finpool.gateway.capabilities import require_chat, require_pooling
+from finpool.gateway.errors import InvalidValue
 from finpool.gateway.fair_shares import FairShares
 from finpool.gateway.open_calls import OpenCalls
+from finpool.gateway.pooling_schemas import PoolingRequest
 from finpool.gateway.prompt_counter import PromptCounter
 from finpool.gateway.scheduler import FairQueue
 from finpool.gateway.schemas import ChatRequest
@@ -29,6 +31,7 @@ from finpool.kernel.settings import Settings
 from finpool.metering.meter_service import Metering
 from finpool.policy.service import Policy
 from finpool.quota.service import Quota
+from finpool.serving.schemas import Operation
 from finpool.serving.service import Backends
 
 TEMPLATE_TOKENS_MAX = 256
@@ -42,7 +45,7 @@ _log = logger("gateway.service")
 
 
 class Gateway:
-    """Serves chat completions for tenants; one a process."""
+    """Serves models to tenants; one a process."""
 
     def __init__(
         self,
@@ -94,7 +97,7 @@ class Gateway:
         its context.
         """
         model = self._versions.version_for(self.model(actor, request.model), request_id)
-        _require_capabilities(model, request)
+        require_chat(model, request)
         output_tokens = request.output_tokens_asked or model.output_tokens_default
         if output_tokens > model.output_tokens_max:
             raise InvalidValue(
@@ -103,6 +106,7 @@ class Gateway:
             )
         input_bytes = body_bytes * (TOOLS_FACTOR if request.tools else 1) + TEMPLATE_TOKENS_MAX
         return Admitted(
+            operation=Operation.CHAT,
             request_id=request_id,
             actor=actor,
             model=model,
@@ -130,6 +134,23 @@ class Gateway:
             )
         return queue
 
+    def admit_pooling(self, actor: Actor, request: PoolingRequest, request_id: RequestId) -> Admitted:
+        """Decide whether a request for embeddings or a ranking may be served, and bound its input; it has no output."""
+        model = self._versions.version_for(self.model(actor, request.model), request_id)
+        operation = require_pooling(model, request)
+        return Admitted(
+            operation=operation,
+            request_id=request_id,
+            actor=actor,
+            model=model,
+            quote=self._prices.quote(actor.tenant, model, Tier.STANDARD, now()),
+            policy_version=self._policy.version(actor.tenant),
+            streamed=False,
+            engine_body={**request.engine_body(), "cache_salt": self._salts.of(actor.tenant, model)},
+            input_tokens_bound=request.input_tokens_bound(model.context_tokens),
+            output_tokens_bound=0,
+        )
+
     def _entitled(self, tenant_id: TenantId) -> Entitlement:
         terms = self._prices.terms(tenant_id, now())
         return Entitlement(terms.service_weight, terms.service_share_min_basis_points)
@@ -156,20 +177,3 @@ class Gateway:
                 await self._open_calls.wait_until_none()
         except TimeoutError:
             _log.error("calls could not be put on record; the next start settles them at their last mark")
-
-
-def _require_capabilities(model: Model, request: ChatRequest) -> None:
-    """Refuse what the model cannot do, rather than let it be ignored."""
-    wanted = {
-        "tools": ("tools", bool(request.tools)),
-        "json_schema": (
-            "response_format",
-            request.response_format is not None and request.response_format.type != "text",
-        ),
-        "logprobs": ("logprobs", bool(request.logprobs)),
-    }
-    for capability, (param, asked) in wanted.items():
-        if asked and capability not in model.capabilities:
-            raise UnsupportedParameter(f"The model '{model.id}' does not support {param}.", param=param)
-    if model.kind not in ("general", "financial"):
-        raise UnsupportedParameter(f"The model '{model.id}' does not chat.", param="model")

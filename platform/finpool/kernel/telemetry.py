@@ -67,13 +67,13 @@ def observe_lag(read: Callable[[], tuple[int, float] | None], meter: metrics.Met
     )
 
 
-def start_chat_span(model_id: str, tenant_id: str) -> Span:
-    """Start the span of one chat completion, named as the GenAI conventions say."""
-    attributes = {OPERATION_NAME: "chat", REQUEST_MODEL: model_id, RESPONSE_MODEL: model_id, TENANT: tenant_id}
-    return _tracer.start_span(f"chat {model_id}", kind=SpanKind.SERVER, attributes=attributes)
+def start_call_span(operation: str, model_id: str, tenant_id: str) -> Span:
+    """Start the span of one call of a model, named as the GenAI conventions say."""
+    attributes = {OPERATION_NAME: operation, REQUEST_MODEL: model_id, RESPONSE_MODEL: model_id, TENANT: tenant_id}
+    return _tracer.start_span(f"{operation} {model_id}", kind=SpanKind.SERVER, attributes=attributes)
 
 
-def end_chat_span(span: Span, outcome: str, input_tokens: int, output_tokens: int) -> None:
+def end_call_span(span: Span, outcome: str, input_tokens: int, output_tokens: int) -> None:
     """End it with what was used and how it ended."""
     span.set_attributes({OUTCOME: outcome, INPUT_TOKENS: input_tokens, OUTPUT_TOKENS: output_tokens})
     span.end()

@@ -38,13 +38,14 @@ class Replica:
     def __init__(self, declaration: dict[str, Any]) -> None:
         # Only replicas load the engine's library; the process that deploys them need not have it.
         from finpool.serving.llamacpp import LlamaCpp
+        from finpool.serving.llamacpp_pooling import LlamaCppPooling
 
         settings = Settings()
         configure_logs(settings.log_level, "engine")
         log = logger("serving.application")
         model = Model.model_validate(declaration)
         weights = ensure_weights(model, settings, log.info)
-        self._engine = LlamaCpp(model, weights)
+        self._engine = LlamaCpp(model, weights) if model.chats else LlamaCppPooling(model, weights)
         self._liveness = Liveness(self._engine)
         self._weights_sha256 = model.weights_sha256
         self._token = settings.secret("engine_token")

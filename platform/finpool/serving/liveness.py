@@ -1,4 +1,4 @@
-"""Whether an engine lives: it does if it gives tokens, whatever its process says."""
+"""Whether an engine lives: it does if it takes or gives tokens, whatever its process says."""
 
 from finpool.serving.errors import EngineFailed
 from finpool.serving.routes_engine import Engine
@@ -9,14 +9,18 @@ CHECK_SECONDS_MAX = 60
 
 
 class Liveness:
-    """Asked by Serve time and again. An engine that gave somebody a token since the last time need not be asked."""
+    """Asked by Serve time and again. An engine that worked on tokens since the last time need not be asked."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._output_tokens = engine.counters.output_tokens
+        self._tokens = self._counted()
 
     async def require(self) -> None:
         """Raise `EngineFailed` if the engine gives no token."""
-        before, self._output_tokens = self._output_tokens, self._engine.counters.output_tokens
-        if self._output_tokens == before and not await self._engine.healthy():
+        before, self._tokens = self._tokens, self._counted()
+        if self._tokens == before and not await self._engine.healthy():
             raise EngineFailed("The engine gives no token.")
+
+    def _counted(self) -> int:
+        counters = self._engine.counters
+        return counters.input_tokens + counters.output_tokens

@@ -1,7 +1,6 @@
 """llama.cpp as an engine: one model in this process, several requests at once, an abort that stops at once."""
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,19 +9,18 @@ from typing import Any, Self
 import orjson
 import xllamacpp
 
-from finpool.catalogue.engine_schemas import EXPRESS_SLOTS
 from finpool.catalogue.schemas import Model
 from finpool.kernel.errors import DomainError
 from finpool.kernel.ids import new_id
 from finpool.serving.errors import EngineFailed
 from finpool.serving.llamacpp_answer import Answer
+from finpool.serving.llamacpp_listener import Listener
+from finpool.serving.llamacpp_parameters import chat_parameters
 from finpool.serving.llamacpp_request import llamacpp_request, refusal
-from finpool.serving.llamacpp_tokenizer import Tokenizer
+from finpool.serving.llamacpp_tokenizer import COUNT_SECONDS_MAX, Tokenizer
 from finpool.serving.overload import requests_ongoing_max
-from finpool.serving.schemas import UNCOUNTED_FIELD, Counters
-
-BATCH_TOKENS = 512
-"""A prompt is computed in pieces of this size: between two, others get their tokens and an abort is noticed."""
+from finpool.serving.pooling import unsupported
+from finpool.serving.schemas import Counters, counters_for
 
 WARM_UP = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
 
@@ -34,20 +32,29 @@ class LlamaCpp:
         """Load the weights and generate one token, which takes seconds; raises `EngineFailed` if that fails."""
         self.model = model
         self.counters = Counters()
-        parameters = _parameters(model, weights)
+        parameters = chat_parameters(model, weights)
         self._server = xllamacpp.Server(parameters)
-        self._tokenizer = Tokenizer(self._server.listening_address, parameters.api_keys[0], refusal({}))
+        listener = Listener(self._server.listening_address, parameters.api_keys[0], seconds_max=COUNT_SECONDS_MAX)
+        self._tokenizer = Tokenizer(listener, refusal({}))
         self._threads = ThreadPoolExecutor(requests_ongoing_max(model), thread_name_prefix="generation")
         self._warm_up()
 
     def generate(self, body: Mapping[str, Any]) -> "Generation":
         """Start a chat completion; raise `EngineRefused` for a request that this engine cannot serve."""
         request = llamacpp_request(body, self.model)
-        counters = Counters() if body.get(UNCOUNTED_FIELD) is True else self.counters
+        counters = counters_for(body, self.counters)
         counters.requests += 1
         generation = Generation(Answer(self.model.id, new_id("chatcmpl"), refusal(request)), counters)
         generation.start(self._server, self._threads, request)
         return generation
+
+    def embed(self, body: Mapping[str, Any]) -> "Generation":
+        """Raise `EngineRefused`: the model chats."""
+        raise unsupported(self.model.id, "give embeddings")
+
+    def rerank(self, body: Mapping[str, Any]) -> "Generation":
+        """Raise `EngineRefused`: the model chats."""
+        raise unsupported(self.model.id, "rank documents")
 
     async def count_input_tokens(self, body: Mapping[str, Any]) -> int:
         """Return exactly how many input tokens a chat completion would have."""
@@ -157,27 +164,3 @@ class Generation(AsyncIterator[dict[str, Any]]):
         if failure is None:
             self._arrived.put_nowait(self._answer.conclusion())
         self._arrived.put_nowait(failure)
-
-
-def _parameters(model: Model, weights: Path) -> xllamacpp.CommonParams:
-    parameters = xllamacpp.CommonParams()
-    parameters.model.path = str(weights)
-    parameters.model_alias = {model.id}
-    parameters.n_parallel = model.engine.slots + EXPRESS_SLOTS
-    parameters.n_ctx = parameters.n_parallel * model.context_tokens
-    parameters.n_batch = parameters.n_ubatch = BATCH_TOKENS
-    parameters.cpuparams.n_threads = model.engine.threads
-    parameters.cpuparams_batch.n_threads = model.engine.threads
-    parameters.fit_params = False
-    parameters.warmup = True
-    # No tenant may find another's prompt in a cache: neither in a slot nor in memory.
-    parameters.cache_prompt = False
-    parameters.cache_ram_mib = 0
-    parameters.cache_idle_slots = False
-    # llama.cpp opens a listener of its own on loopback. Only the tokenizer uses it, so nobody else gets its key.
-    parameters.api_keys = [secrets.token_hex(32)]
-    parameters.ui = False
-    parameters.endpoint_slots = False
-    # Only errors: at higher levels prompts would reach the logs.
-    parameters.verbosity = 1
-    return parameters

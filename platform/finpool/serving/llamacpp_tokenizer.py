@@ -7,18 +7,17 @@ import aiohttp
 
 from finpool.kernel.errors import DomainError
 from finpool.serving.errors import EngineFailed
+from finpool.serving.llamacpp_listener import Listener
 
 COUNT_SECONDS_MAX = 10.0
 
 
 class Tokenizer:
-    """llama.cpp's listener on loopback, which is the only way to its tokenizer; its key is known to this process."""
+    """llama.cpp's tokenizer, which only its listener offers."""
 
-    def __init__(self, url: str, key: str, refusal: DomainError) -> None:
-        self._url = url
-        self._headers = {"authorization": f"Bearer {key}"}
+    def __init__(self, listener: Listener, refusal: DomainError) -> None:
+        self._listener = listener
         self._refusal = refusal
-        self._session: aiohttp.ClientSession | None = None
 
     async def count(self, request: Mapping[str, Any]) -> int:
         """Return the input tokens of a chat request in llama.cpp's words; raises what refuses it."""
@@ -28,15 +27,12 @@ class Tokenizer:
         return len((await self._ask("/tokenize", content))["tokens"])
 
     async def _ask(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=COUNT_SECONDS_MAX)
-            self._session = aiohttp.ClientSession(headers=self._headers, timeout=timeout, trust_env=False)
         try:
-            async with self._session.post(f"{self._url}{path}", json=body) as response:
-                if response.status == 400:
-                    raise self._refusal
-                response.raise_for_status()
-                answer: dict[str, Any] = await response.json()
-                return answer
-        except (aiohttp.ClientError, TimeoutError) as error:
+            status, answer = await self._listener.ask(path, body)
+        except (aiohttp.ClientError, ValueError, TimeoutError) as error:
             raise EngineFailed("The model could not count the tokens of the request.") from error
+        if status == 400:
+            raise self._refusal
+        if status != 200:
+            raise EngineFailed("The model could not count the tokens of the request.")
+        return answer

@@ -31,11 +31,13 @@ async def read(exchange: Exchange, seconds_max: float) -> bytes:
         raise EngineFailed("The connection to the model broke.") from error
 
 
-async def read_body(exchange: Exchange, body: bytearray, seconds_max: float) -> None:
-    """Read a short body to its end into `body`, which keeps what has come if this is cancelled."""
+async def read_body(
+    exchange: Exchange, body: bytearray, seconds_max: float, *, bytes_max: int = BODY_BYTES_MAX
+) -> None:
+    """Read a body to its end into `body`, which keeps what has come if this is cancelled."""
     while received := await read(exchange, seconds_max):
         body += received
-        if len(body) > BODY_BYTES_MAX:
+        if len(body) > bytes_max:
             raise EngineFailed("The model failed to answer.")
 
 

@@ -7,6 +7,7 @@ import orjson
 
 from finpool.catalogue.engine_schemas import OpenAiEngine
 from finpool.catalogue.schemas import TokenUsage
+from finpool.kernel.errors import DomainError
 from finpool.serving.errors import EngineBusy, EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.exchange import Exchange
 from finpool.serving.reading import BUSY
@@ -105,18 +106,28 @@ class RemoteStream(ChunkStream):
             return EngineChunks(chunks.choices, TokenUsage(self._estimate_max.input_tokens, 0, self._output_tokens))
         return chunks
 
+    def _broken_off(self, event: bytes, failure: EngineFailed) -> DomainError:
+        return failure  # Whatever the event says, it is not in our words.
+
     def _refused(self, status: int) -> EngineRefused | EngineUnavailable | EngineFailed:
-        """Return the error in our own words: the other side's may name its insides, or who pays for it."""
-        if status == BUSY:
-            return EngineBusy("The model is busy.")
-        if status == _NOT_TAKEN_YET:
-            return EngineUnavailable("The model is not available at the moment.")
-        if status not in _REFUSALS:
-            return EngineFailed("The model failed to answer.")
-        if _code(bytes(self._refusal)) == "context_length_exceeded":
-            message = "The request is longer than the model's context."
-            return EngineRefused(message, code="context_length_exceeded", param="messages")
-        return EngineRefused("The model's engine cannot serve this request.")
+        return remote_refusal(status, bytes(self._refusal), "messages")
+
+
+def remote_refusal(status: int, body: bytes, param: str) -> EngineRefused | EngineUnavailable | EngineFailed:
+    """Return the error in our own words: the other side's may name its insides, or who pays for it.
+
+    `param` is the field that holds what may be too long.
+    """
+    if status == BUSY:
+        return EngineBusy("The model is busy.")
+    if status == _NOT_TAKEN_YET:
+        return EngineUnavailable("The model is not available at the moment.")
+    if status not in _REFUSALS:
+        return EngineFailed("The model failed to answer.")
+    if _code(body) == "context_length_exceeded":
+        message = "The request is longer than the model's context."
+        return EngineRefused(message, code="context_length_exceeded", param=param)
+    return EngineRefused("The model's engine cannot serve this request.")
 
 
 def _carries(choice: Any) -> bool:

@@ -1,7 +1,7 @@
 """What a replica answers over HTTP, to nobody but the gateway."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Any, Protocol
@@ -16,11 +16,11 @@ from finpool.kernel.errors import DomainError
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.process_memory import held_bytes
 from finpool.serving.routes_guard import TokenGuard
-from finpool.serving.schemas import ADAPTER_FIELD, WEIGHTS_HEADER, Counters
+from finpool.serving.schemas import ADAPTER_FIELD, ENGINE_PATHS, WEIGHTS_HEADER, Counters, Operation
 
 
 class RunningGeneration(Protocol):
-    """A completion that is being generated: OpenAI chunks, each with the usage so far."""
+    """An answer that is being computed: chunks (`EngineChunks` says of what), each with the usage so far."""
 
     def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
         """Iterate over the chunks."""
@@ -29,22 +29,31 @@ class RunningGeneration(Protocol):
         """Return the next chunk; raise `EngineRefused` or `EngineFailed`."""
 
     def abort(self) -> None:
-        """Stop generating; nothing happens when it has ended."""
+        """Stop computing; nothing happens when it has ended."""
 
 
 class Engine(Protocol):
-    """What these routes need of an engine; llama.cpp is one, others that run in a replica join by having these."""
+    """What these routes need of an engine; llama.cpp is one, others that run in a replica join by having these.
+
+    An engine refuses what its model is not there for.
+    """
 
     counters: Counters
 
     def generate(self, body: Mapping[str, Any]) -> RunningGeneration:
         """Start a chat completion; raise `EngineRefused` for a request that this engine cannot serve."""
 
+    def embed(self, body: Mapping[str, Any]) -> RunningGeneration:
+        """Start to embed the texts of `input`; raise `EngineRefused` for a request that this engine cannot serve."""
+
+    def rerank(self, body: Mapping[str, Any]) -> RunningGeneration:
+        """Start to rank `documents` for `query`; raise `EngineRefused` for a request that this engine cannot serve."""
+
     async def count_input_tokens(self, body: Mapping[str, Any]) -> int:
         """Return exactly how many input tokens a chat completion would have."""
 
     async def healthy(self) -> bool:
-        """Tell whether the engine gives a token now."""
+        """Tell whether the engine gives a token, a vector or a score now."""
 
 
 def engine_app(engine: Engine, token: bytes, weights_sha256: str) -> FastAPI:
@@ -52,16 +61,17 @@ def engine_app(engine: Engine, token: bytes, weights_sha256: str) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TokenGuard, token=token)
 
-    @app.post("/v1/chat/completions")
+    @app.post(ENGINE_PATHS[Operation.CHAT])
     async def chat_completions(request: Request) -> Response:
-        try:
-            body = orjson.loads(await request.body())
-            # An engine takes only adapters that it has loaded, under the hash of what it has loaded.
-            return EventStream(engine.generate(body), body.get(ADAPTER_FIELD) or weights_sha256)
-        except DomainError as error:
-            return _rendered(error)
-        except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError, ValueError):
-            return _rendered(EngineRefused("The request is not a chat completion."))
+        return await _answer(request, engine.generate, weights_sha256)
+
+    @app.post(ENGINE_PATHS[Operation.EMBED])
+    async def embeddings(request: Request) -> Response:
+        return await _answer(request, engine.embed, weights_sha256)
+
+    @app.post(ENGINE_PATHS[Operation.RERANK])
+    async def rerank(request: Request) -> Response:
+        return await _answer(request, engine.rerank, weights_sha256)
 
     @app.post("/tokenize")
     async def tokenize(request: Request) -> Response:
@@ -90,6 +100,20 @@ def engine_app(engine: Engine, token: bytes, weights_sha256: str) -> FastAPI:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return app
+
+
+async def _answer(
+    request: Request, start: Callable[[Mapping[str, Any]], RunningGeneration], weights_sha256: str
+) -> Response:
+    """Start what is asked for and return its stream, or the refusal."""
+    try:
+        body = orjson.loads(await request.body())
+        # An engine takes only adapters that it has loaded, under the hash of what it has loaded.
+        return EventStream(start(body), body.get(ADAPTER_FIELD) or weights_sha256)
+    except DomainError as error:
+        return _rendered(error)
+    except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError, ValueError):
+        return _rendered(EngineRefused("The request is not what this path takes."))
 
 
 class EventStream(Response):

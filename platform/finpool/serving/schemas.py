@@ -1,7 +1,8 @@
 """What an engine sends, as its callers get it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 from finpool.catalogue.schemas import TokenUsage
@@ -16,10 +17,28 @@ UNCOUNTED_FIELD = "uncounted"
 """Field of a request to an engine: true for the platform's own tests, which no tenant used and no counter counts."""
 
 
+class Operation(StrEnum):
+    """What an engine is asked for, named as the GenAI conventions name it."""
+
+    CHAT = "chat"
+    EMBED = "embeddings"
+    RERANK = "rerank"
+
+
+ENGINE_PATHS = {
+    Operation.CHAT: "/v1/chat/completions",
+    Operation.EMBED: "/v1/embeddings",
+    Operation.RERANK: "/v1/rerank",
+}
+"""Where a replica takes each of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineChunks:
-    """The `chat.completion.chunk`s that arrived together, maybe none: the `choices` of each that has any, in order.
+    """The chunks that arrived together, maybe none: the `choices` of each that has any, in order.
 
+    Of a chat these are OpenAI's. Of an embedding each is `{"index", "embedding"}`, the vector as base64 of 32-bit
+    floats with the lowest byte first; of a ranking `{"index", "relevance_score"}`; both once for each input.
     `usage` is the engine's running count after the last of them, None where it said nothing; the last of an answer is
     exact.
     """
@@ -53,7 +72,7 @@ class EngineStream(Protocol):
 class Counters:
     """What the engine has computed since it started, health checks left out.
 
-    `running` counts the generations that the engine has not left yet: while it is 0, no other count moves.
+    `running` counts the requests that the engine has not left yet: while it is 0, no other count moves.
     """
 
     running: int = 0
@@ -62,3 +81,8 @@ class Counters:
     input_tokens: int = 0
     cached_input_tokens: int = 0
     output_tokens: int = 0
+
+
+def counters_for(body: Mapping[str, Any], counters: Counters) -> Counters:
+    """Return what a request is counted in: nothing that lasts for the platform's own tests."""
+    return Counters() if body.get(UNCOUNTED_FIELD) is True else counters

@@ -23,8 +23,9 @@ from finpool.serving.remote import (
     estimate_of,
     remote_request,
 )
+from finpool.serving.remote_pooling import REMOTE_POOLING_PATHS, RemoteResults, remote_pooling_request
 from finpool.serving.retry_budget import RetryBudget
-from finpool.serving.schemas import ADAPTER_FIELD, EngineStream
+from finpool.serving.schemas import ADAPTER_FIELD, ENGINE_PATHS, EngineStream, Operation
 from finpool.serving.stream import ChunkStream
 
 RETRY_SECONDS = 0.05
@@ -77,24 +78,21 @@ class Backends:
             )
         return known
 
-    async def chat(self, model: Model, body: Mapping[str, Any], request_id: RequestId) -> EngineStream:
-        """Send a chat completion to the engine of `model`; returns its answer, which has not begun yet.
+    async def ask(
+        self, operation: Operation, model: Model, body: Mapping[str, Any], request_id: RequestId
+    ) -> EngineStream:
+        """Send a request to the engine of `model`; returns its answer, which has not begun yet.
 
         `body` is OpenAI's request, already validated. Raises `EngineUnavailable` if the engine cannot be reached: then,
         and if this is cancelled, nothing was sent. The stream has to be closed. Closing it early closes the connection,
-        and the engine stops generating.
+        and the engine stops computing.
         """
         if isinstance(model.engine, OpenAiEngine):
-            payload = orjson.dumps(remote_request(body, model.engine))
-            return RemoteStream(
-                await self._send(model, REMOTE_CHAT_PATH, payload, request_id),
-                estimate_max=estimate_of(body, model.context_tokens),
-                begin_seconds_max=self._start_timeout_seconds,
-                read_seconds_max=self._read_timeout_seconds,
-            )
-        payload = orjson.dumps({**body, **_target(model), "stream": True, "stream_options": STREAM_OPTIONS})
+            return await self._ask_remote(operation, model, model.engine, body, request_id)
+        options = {"stream": True, "stream_options": STREAM_OPTIONS} if operation is Operation.CHAT else {}
+        payload = orjson.dumps({**body, **_target(model), **options})
         return ChunkStream(
-            await self._send(model, _path(model, "/v1/chat/completions"), payload, request_id),
+            await self._send(model, _path(model, ENGINE_PATHS[operation]), payload, request_id),
             weights_sha256=model.weights_sha256,
             begin_seconds_max=self._start_timeout_seconds,
             read_seconds_max=self._read_timeout_seconds,
@@ -155,6 +153,31 @@ class Backends:
         except BaseException:
             exchange.close()  # Nobody waits for this answer any more, so the engine need not either.
             raise
+
+    async def _ask_remote(
+        self,
+        operation: Operation,
+        model: Model,
+        engine: OpenAiEngine,
+        body: Mapping[str, Any],
+        request_id: RequestId,
+    ) -> EngineStream:
+        if operation is Operation.CHAT:
+            payload = orjson.dumps(remote_request(body, engine))
+            return RemoteStream(
+                await self._send(model, REMOTE_CHAT_PATH, payload, request_id),
+                estimate_max=estimate_of(body, model.context_tokens),
+                begin_seconds_max=self._start_timeout_seconds,
+                read_seconds_max=self._read_timeout_seconds,
+            )
+        payload = orjson.dumps(remote_pooling_request(operation, body, engine))
+        return RemoteResults(
+            await self._send(model, REMOTE_POOLING_PATHS[operation], payload, request_id),
+            operation,
+            results=len(body["input"] if operation is Operation.EMBED else body["documents"]),
+            begin_seconds_max=self._start_timeout_seconds,
+            read_seconds_max=self._read_timeout_seconds,
+        )
 
     def _connections_to(self, model: Model) -> Connections:
         connections = self._remotes.get(model.id) if isinstance(model.engine, OpenAiEngine) else self._connections

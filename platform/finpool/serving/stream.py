@@ -7,6 +7,7 @@ import orjson
 
 from finpool.catalogue.schemas import TokenUsage
 from finpool.kernel.clock import monotonic_seconds
+from finpool.kernel.errors import DomainError
 from finpool.kernel.logs import logger
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.exchange import Exchange
@@ -41,7 +42,7 @@ class ChunkStream(AsyncIterator[EngineChunks]):
         self._read_seconds_max = read_seconds_max
         self._decoder = EventDecoder()
         self._refusal = bytearray()
-        self._failure: EngineFailed | None = None
+        self._failure: DomainError | None = None
         self._done = False
 
     def __aiter__(self) -> Self:
@@ -74,7 +75,10 @@ class ChunkStream(AsyncIterator[EngineChunks]):
         return self._done or self._failure is not None or self._exchange.more_is_here
 
     async def __anext__(self) -> EngineChunks:
-        """Return what one read brought; raises `EngineFailed` for an error event, too long a pause, a broken stream."""
+        """Return what one read brought; raises `EngineFailed` for an error event, too long a pause, a broken stream.
+
+        Of several inputs, an engine may see only on the way that it cannot take one: that raises `EngineRefused`.
+        """
         if self._failure is not None:
             raise self._failure
         if self._done:
@@ -94,6 +98,14 @@ class ChunkStream(AsyncIterator[EngineChunks]):
     def _refused(self, status: int) -> EngineRefused | EngineUnavailable | EngineFailed:
         return refusal(status, self._exchange.content_type, bytes(self._refusal))
 
+    def _broken_off(self, event: bytes, failure: EngineFailed) -> DomainError:
+        """Return what an event stands for that is no chunk: an engine of the pool says in it whether it refuses."""
+        try:
+            refused = orjson.loads(event)["error"]["type"] == EngineRefused.type
+        except (ValueError, LookupError, TypeError):
+            return failure
+        return refusal(400, "application/json", event) if refused else failure
+
     def _parse(self, events: list[bytes]) -> EngineChunks:
         """Return what the events hold; what comes before a failure is returned, and the failure is raised next."""
         choices: list[list[dict[str, Any]]] = []
@@ -109,7 +121,7 @@ class ChunkStream(AsyncIterator[EngineChunks]):
                 if data.get("usage") is not None:
                     reported = data["usage"]
         except EngineFailed as failure:
-            self._failure = failure
+            self._failure = self._broken_off(event, failure)
         try:
             # Counts only grow, so the last of them says all.
             usage = None if reported is None else usage_of(reported)

@@ -9,7 +9,7 @@ from finpool.catalogue.version_schemas import Measurements
 from finpool.kernel.clock import monotonic_seconds, now
 from finpool.kernel.errors import DomainError
 from finpool.kernel.ids import RequestId, new_id
-from finpool.serving.schemas import UNCOUNTED_FIELD
+from finpool.serving.schemas import UNCOUNTED_FIELD, Operation
 from finpool.serving.service import Backends
 
 ANSWER_TOKENS = 32
@@ -45,57 +45,82 @@ class Trial:
         """Ask the golden prompts, then measure; raises `TrialFailed`."""
         for number, golden in enumerate(self._model.golden_prompts, 1):
             await self._require(number, golden)
-        alone = await self._measured(_QUESTION)
-        started = monotonic_seconds()
-        together = await asyncio.gather(*(self._measured(_QUESTION) for _ in range(self._model.engine.slots)))
-        together_seconds = monotonic_seconds() - started
-        words = min(LONG_PROMPT_WORDS_MAX, self._model.context_tokens // 8)
-        long_prompt = " ".join((_SENTENCE * (1 + words // 20)).split()[:words])
-        prompt = await self._answer(long_prompt, output_tokens=1)
+        measured = await (self._chatting() if self._model.chats else self._pooling())
         figures = await self._backends.figures(self._model, "/memory")
         return Measurements(
+            **measured,
             load_ms=load_ms,
-            first_token_ms=round(1000 * alone.first_seconds),
-            input_tokens_per_second=_rate(prompt.usage.input_tokens, prompt.first_seconds),
-            output_tokens_per_second=_rate(alone.usage.output_tokens - 1, alone.last_seconds - alone.first_seconds),
-            output_tokens_per_second_full=_rate(sum(each.usage.output_tokens for each in together), together_seconds),
-            streams=len(together),
+            streams=self._model.engine.slots,
             memory_bytes=figures["bytes"],
             golden_prompts=len(self._model.golden_prompts),
             measured_at=now(),
         )
 
+    async def _chatting(self) -> dict[str, int]:
+        alone = await self._measured(_QUESTION)
+        started = monotonic_seconds()
+        together = await asyncio.gather(*(self._measured(_QUESTION) for _ in range(self._model.engine.slots)))
+        together_seconds = monotonic_seconds() - started
+        prompt = await self._chat(self._long_text(), output_tokens=1)
+        return {
+            "first_token_ms": round(1000 * alone.first_seconds),
+            "input_tokens_per_second": _rate(prompt.usage.input_tokens, prompt.first_seconds),
+            "output_tokens_per_second": _rate(alone.usage.output_tokens - 1, alone.last_seconds - alone.first_seconds),
+            "output_tokens_per_second_full": _rate(
+                sum(each.usage.output_tokens for each in together), together_seconds
+            ),
+        }
+
+    async def _pooling(self) -> dict[str, int]:
+        """Measure an engine that gives vectors or scores: it reads, and generates nothing."""
+        alone = await self._pool(_QUESTION)
+        started = monotonic_seconds()
+        together = await asyncio.gather(*(self._pool(self._long_text()) for _ in range(self._model.engine.slots)))
+        read_tokens = sum(each.usage.input_tokens for each in together)
+        if not alone.usage.input_tokens:
+            raise TrialFailed("the engine read no token")
+        return {
+            "first_token_ms": round(1000 * alone.first_seconds),
+            "input_tokens_per_second": _rate(read_tokens, monotonic_seconds() - started),
+            "output_tokens_per_second": 0,
+            "output_tokens_per_second_full": 0,
+        }
+
     async def _require(self, number: int, golden: GoldenPrompt) -> None:
         tokens = min(golden.output_tokens_max, self._model.output_tokens_max)
-        text = (await self._answer(golden.prompt, output_tokens=tokens)).text.casefold()
+        text = (await self._chat(golden.prompt, output_tokens=tokens)).text.casefold()
         if not any(wanted.casefold() in text for wanted in golden.answer_has_one_of):
             raise TrialFailed(f"golden prompt {number} was not answered with any of the texts it has to have")
 
     async def _measured(self, prompt: str) -> _Answer:
         tokens = min(ANSWER_TOKENS, self._model.output_tokens_max)
-        answer = await self._answer(prompt, output_tokens=tokens, ignore_eos=True)
+        answer = await self._chat(prompt, output_tokens=tokens, ignore_eos=True)
         if answer.usage.output_tokens < 1:
             raise TrialFailed("the engine generated no token")
         return answer
 
-    async def _answer(self, prompt: str, *, output_tokens: int, **fields: Any) -> _Answer:
-        body = {
-            "messages": [{"role": "user", "content": prompt}],
-            "max_tokens": output_tokens,
-            "temperature": 0,
-            UNCOUNTED_FIELD: True,
-            **fields,
-        }
+    async def _chat(self, prompt: str, *, output_tokens: int, **fields: Any) -> _Answer:
+        messages = [{"role": "user", "content": prompt}]
+        body = {"messages": messages, "max_tokens": output_tokens, "temperature": 0, **fields}
+        return await self._answer(Operation.CHAT, body)
+
+    async def _pool(self, text: str) -> _Answer:
+        if self._model.kind == "embedding":
+            return await self._answer(Operation.EMBED, {"input": [text]})
+        return await self._answer(Operation.RERANK, {"query": _QUESTION, "documents": [text]})
+
+    async def _answer(self, operation: Operation, body: dict[str, Any]) -> _Answer:
         started = monotonic_seconds()
         first = last = 0.0
         usage, text = TokenUsage(0, 0, 0), ""
         try:
-            stream = await self._backends.chat(self._model, body, RequestId(new_id("trial")))
+            request_id = RequestId(new_id("trial"))
+            stream = await self._backends.ask(operation, self._model, {**body, UNCOUNTED_FIELD: True}, request_id)
             try:
                 await stream.begun()
                 async for chunks in stream:
                     usage = chunks.usage or usage
-                    if usage.output_tokens:
+                    if usage.output_tokens or operation is not Operation.CHAT:
                         last = monotonic_seconds() - started
                         first = first or last
                     text += _text(chunks.choices)
@@ -104,6 +129,10 @@ class Trial:
         except DomainError as error:
             raise TrialFailed(f"the engine failed: {error.message}") from error
         return _Answer(text, usage, first, last)
+
+    def _long_text(self) -> str:
+        words = min(LONG_PROMPT_WORDS_MAX, self._model.context_tokens // 8)
+        return " ".join((_SENTENCE * (1 + words // 20)).split()[:words])
 
 
 def _text(choices: list[list[dict[str, Any]]]) -> str:

@@ -11,7 +11,8 @@ from vllm.entrypoints.serve.tokenize.protocol import TokenizeChatRequest, Tokeni
 from finpool.catalogue.schemas import Model, TokenUsage
 from finpool.kernel.errors import DomainError
 from finpool.serving.errors import EngineFailed, EngineUnavailable
-from finpool.serving.schemas import ADAPTER_FIELD, UNCOUNTED_FIELD, Counters
+from finpool.serving.pooling import unsupported
+from finpool.serving.schemas import ADAPTER_FIELD, Counters, counters_for
 from finpool.serving.vllm_answer import VllmAnswer, refused
 from finpool.serving.vllm_request import tokenize_request, vllm_request
 
@@ -58,10 +59,18 @@ class Vllm:
 
     def generate(self, body: Mapping[str, Any]) -> "VllmGeneration":
         """Start a chat completion; raise `EngineRefused` for a request that this engine cannot serve."""
-        counters = Counters() if body.get(UNCOUNTED_FIELD) is True else self.counters
+        counters = counters_for(body, self.counters)
         generation = self._start(body, counters)
         counters.requests += 1
         return generation
+
+    def embed(self, body: Mapping[str, Any]) -> "VllmGeneration":
+        """Raise `EngineRefused`: the model chats."""
+        raise unsupported(self.model.id, "give embeddings")
+
+    def rerank(self, body: Mapping[str, Any]) -> "VllmGeneration":
+        """Raise `EngineRefused`: the model chats."""
+        raise unsupported(self.model.id, "rank documents")
 
     async def count_input_tokens(self, body: Mapping[str, Any]) -> int:
         """Return exactly how many input tokens a chat completion would have."""

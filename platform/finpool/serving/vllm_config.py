@@ -95,6 +95,8 @@ def _engine_options(model: Model, engine: VllmEngine) -> dict[str, Any]:
         "enable_log_requests": False,
         "disable_log_stats": False,
     }
+    if not model.chats:
+        options |= _pooling_options(engine)
     if engine.device == "cuda":
         options["gpu_memory_utilization"] = engine.accelerator_memory_percent / 100
     if engine.quantization is not None:
@@ -109,6 +111,14 @@ def _engine_options(model: Model, engine: VllmEngine) -> dict[str, Any]:
             "max_loras": lora_slots(engine, engine.lora),
             "max_lora_rank": engine.lora.rank_max,
         }
+    return options
+
+
+def _pooling_options(engine: VllmEngine) -> dict[str, Any]:
+    """Return what a model that embeds or ranks is started with: nothing of one request is kept for another."""
+    options: dict[str, Any] = {"runner": "pooling", "enable_prefix_caching": False}
+    if engine.pooling is not None:
+        options["pooler_config"] = {"pooling_type": engine.pooling.upper()}
     return options
 
 

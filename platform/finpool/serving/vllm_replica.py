@@ -22,6 +22,7 @@ from finpool.serving.routes_engine import engine_app
 from finpool.serving.vllm import Vllm
 from finpool.serving.vllm_config import declared_in, llm_config, needs_neutral
 from finpool.serving.vllm_neutral import NEUTRAL, write_neutral
+from finpool.serving.vllm_pooling import VllmPooling, require_scoring
 
 
 @serve.ingress()
@@ -42,17 +43,11 @@ class VllmReplica(LLMServer):
         if loaded and isinstance(model.engine, VllmEngine) and needs_neutral(model.engine):
             base_name = NEUTRAL
             await self._load_neutral(vllm_engine, next(iter(loaded.values())), len(loaded) + 1)
-        self._vllm = Vllm(
-            model,
-            vllm_engine,
-            vllm_engine._app_state.serving_tokenization,
-            base_name=base_name,
-            adapters=frozenset(loaded),
-        )
+        self._vllm = _engine(model, vllm_engine, base_name, frozenset(loaded))
         self._liveness = Liveness(self._vllm)
         # The first request takes seconds more than any other, so it is ours.
         if not await self._vllm.healthy():
-            raise EngineFailed(f"The model {model.id} generated nothing when it was started.")
+            raise EngineFailed(f"The model {model.id} gave nothing when it was started.")
 
     async def __serve_build_asgi_app__(self) -> Any:
         """Return our routes in the place of vLLM's, which take salts, priorities and commands from anybody."""
@@ -81,6 +76,15 @@ class VllmReplica(LLMServer):
         directory = self._settings.weights_path / NEUTRAL / adapter.name
         await asyncio.to_thread(write_neutral, adapter, directory)
         await vllm_engine.resolve_lora(_named(NEUTRAL, directory, number))
+
+
+def _engine(model: Model, vllm_engine: Any, base_name: str, adapters: frozenset[str]) -> Vllm | VllmPooling:
+    if model.chats:
+        tokenizer = vllm_engine._app_state.serving_tokenization
+        return Vllm(model, vllm_engine, tokenizer, base_name=base_name, adapters=adapters)
+    if model.kind == "rerank":
+        require_scoring(model, vllm_engine._app_state.serving_scores)
+    return VllmPooling(model, vllm_engine, base_name=base_name, adapters=adapters)
 
 
 def _named(name: str, directory: Path, number: int) -> DiskMultiplexConfig:

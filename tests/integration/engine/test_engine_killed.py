@@ -18,6 +18,7 @@ from finpool.catalogue.service import Catalogue, default_directory
 from finpool.kernel.ids import RequestId
 from finpool.kernel.settings import Settings
 from finpool.serving.errors import EngineFailed
+from finpool.serving.schemas import Operation
 from finpool.serving.service import Backends
 
 KILLED, OTHER = "killed", "other"
@@ -60,7 +61,7 @@ def replica_of(pool: psutil.Process, model_id: str) -> psutil.Process:
 async def read_on(backends: Backends, model: Model, begun: asyncio.Event, output_tokens: int = 1000) -> int:
     """Read an answer to its end; returns its tokens."""
     body: dict[str, Any] = {"messages": QUESTION, "max_tokens": output_tokens, "ignore_eos": True}
-    stream = await backends.chat(model, body, RequestId("req_test"))
+    stream = await backends.ask(Operation.CHAT, model, body, RequestId("req_test"))
     tokens = 0
     try:
         await stream.begun()

@@ -17,7 +17,7 @@ from finpool.catalogue.schemas import Model
 from finpool.kernel.ids import RequestId
 from finpool.serving.environment import pool_directory, ray_directory
 from finpool.serving.errors import EngineRefused
-from finpool.serving.schemas import EngineChunks
+from finpool.serving.schemas import EngineChunks, Operation
 from finpool.serving.service import Backends
 
 _KINDS = ("", "Streaming", "WithRejection", "WithRejectionStreaming")
@@ -27,7 +27,7 @@ QUESTION = [{"role": "user", "content": "Tell me about Paris."}]
 
 async def ask(backends: Backends, model: Model, **fields: Any) -> list[EngineChunks]:
     body = {"messages": QUESTION, "max_tokens": 24, **fields}
-    with closing(await backends.chat(model, body, RequestId("req_test"))) as stream:
+    with closing(await backends.ask(Operation.CHAT, model, body, RequestId("req_test"))) as stream:
         await stream.begun()
         return [chunks async for chunks in stream if chunks.choices or chunks.usage]
 
@@ -90,7 +90,7 @@ async def test_the_tokenizer_counts_what_the_engine_will_report(backends: Backen
 async def test_a_caller_that_leaves_stops_the_generation(pool: Any, backends: Backends, model: Model) -> None:
     before = await pool.usage()
     body = {"messages": QUESTION, "max_tokens": 1000, "ignore_eos": True}
-    with closing(await backends.chat(model, body, RequestId("req_test"))) as stream:
+    with closing(await backends.ask(Operation.CHAT, model, body, RequestId("req_test"))) as stream:
         await stream.begun()
         async for chunks in stream:
             if chunks.usage is not None and chunks.usage.output_tokens >= 3:

@@ -8,14 +8,16 @@ from pathlib import Path
 import openai
 import pytest
 import yaml
-from aiohttp import web
-from remote_model import KEY, remote_declaration
+from aiohttp import ClientSession, web
+from remote_model import KEY, remote_declaration, remote_pooling_declaration
 from scripted_engine import CHUNK, LAST, USAGE, FakeEngine, event, refused, streamed
 
 from finpool.catalogue.service import default_directory
 from finpool.kernel.settings import Settings
 
 MODEL = "far"
+EMBEDDING = "far-embedding"
+RERANK = "far-rerank"
 HELLO = [{"role": "user", "content": "Hello"}]
 UNCOUNTED = {"id": "c", "choices": CHUNK["choices"]}
 DONE = b"data: [DONE]\n\n"
@@ -25,7 +27,7 @@ DONE = b"data: [DONE]\n\n"
 async def remote() -> AsyncIterator[FakeEngine]:
     far = FakeEngine()
     application = web.Application()
-    application.router.add_post("/v1/chat/completions", far.handle)
+    application.router.add_post("/v1/{path:.*}", far.handle)
     runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -36,11 +38,16 @@ async def remote() -> AsyncIterator[FakeEngine]:
 
 @pytest.fixture
 def settings(settings: Settings, remote: FakeEngine, tmp_path: Path) -> Settings:
-    """The usual settings, with a remote model beside the pool's."""
+    """The usual settings, with remote models beside the pool's."""
     catalogue = tmp_path / "catalogue"
     shutil.copytree(default_directory(), catalogue)
-    declaration = remote_declaration(f"http://127.0.0.1:{remote.port}/v1")
-    (catalogue / "far.yaml").write_text(yaml.safe_dump(declaration))
+    url = f"http://127.0.0.1:{remote.port}/v1"
+    for declaration in (
+        remote_declaration(url),
+        remote_pooling_declaration(url, EMBEDDING, "embedding"),
+        remote_pooling_declaration(url, RERANK, "rerank"),
+    ):
+        (catalogue / f"{declaration['id']}.yaml").write_text(yaml.safe_dump(declaration))
     (settings.secrets_path / "remote_far").write_text(KEY)
     return settings.model_copy(update={"catalogue_dir": catalogue})
 
@@ -107,3 +114,37 @@ async def test_banks_are_told_that_its_weights_were_checked_by_nobody(bank):
     async with bank.client(key) as client:
         models = {each.id: each.model_dump() for each in (await client.models.list()).data}
     assert (models[MODEL]["weights_verified"], models[MODEL]["serving_domain"]) == (False, "pool")
+
+
+async def test_vectors_and_scores_are_charged_as_they_were_counted_there(bank, remote):
+    key = await bank.add_tenant("bank-a")
+    counted = {"prompt_tokens": 6, "total_tokens": 6}
+    remote.answer = refused(200, {"data": [{"index": 0, "embedding": [0.5, -1]}], "usage": counted})
+    async with bank.client(key) as client:
+        answer = await client.embeddings.create(model=EMBEDDING, input="text", user="somebody")
+    assert (answer.data[0].embedding, answer.usage.prompt_tokens) == ([0.5, -1], 6)
+    remote.answer = refused(200, {"results": [{"index": 0, "relevance_score": 0.5}], "usage": counted})
+    ranking = {"model": RERANK, "query": "q", "documents": ["a"]}
+    headers = {"authorization": f"Bearer {key}"}
+    async with ClientSession(headers=headers) as session, session.post(f"{bank.url}/v1/rerank", json=ranking) as told:
+        assert (await told.json())["results"] == [{"index": 0, "relevance_score": 0.5}]
+    assert [sorted(body) for body in remote.bodies] == [
+        ["encoding_format", "input", "model"],
+        ["documents", "model", "query"],
+    ]
+    assert (await bank.settled("bank-a")).posted_micros == 12
+    records = await bank.usage("bank-a")
+    assert [(each["outcome"], each["estimated"], each["input_tokens"], each["output_tokens"]) for each in records] == [
+        ("completed", False, 6, 0)
+    ] * 2
+
+
+async def test_an_answer_that_counts_nothing_is_no_answer_and_costs_nothing(bank, remote):
+    remote.answer = refused(200, {"data": [{"index": 0, "embedding": [0.5]}]})
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        with pytest.raises(openai.InternalServerError):
+            await client.embeddings.create(model=EMBEDDING, input="text")
+    (record,) = await bank.usage("bank-a")
+    assert (record["outcome"], record["input_tokens"]) == ("failed", 0)
+    assert (await bank.settled("bank-a")).posted_micros == 0

@@ -26,14 +26,14 @@ from finpool.kernel.settings import Settings
 from finpool.serving.connections import Connections
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.exchange import Connection
-from finpool.serving.schemas import WEIGHTS_HEADER, EngineChunks
+from finpool.serving.schemas import WEIGHTS_HEADER, EngineChunks, Operation
 from finpool.serving.service import Backends
 
 BODY = {"messages": [{"role": "user", "content": "Hello"}]}
 
 
 async def ask(backends: Backends, model: Model) -> list[EngineChunks]:
-    stream = await backends.chat(model, BODY, RequestId("req_1"))
+    stream = await backends.ask(Operation.CHAT, model, BODY, RequestId("req_1"))
     with closing(stream):
         await stream.begun()
         return [chunks async for chunks in stream if chunks.choices or chunks.usage]
@@ -61,7 +61,7 @@ async def test_what_arrived_together_is_told_together_and_before_the_failure_beh
 ) -> None:
     error = event({"error": {"message": "broken"}})
     engine.answer = streamed(event({**CHUNK, "usage": {**USAGE, "completion_tokens": 1}}) + event(CHUNK) + error)
-    stream = await backends.chat(model, BODY, RequestId("req_1"))
+    stream = await backends.ask(Operation.CHAT, model, BODY, RequestId("req_1"))
     with closing(stream):
         await stream.begun()
         chunks = await anext(aiter(stream))
@@ -69,6 +69,21 @@ async def test_what_arrived_together_is_told_together_and_before_the_failure_beh
         assert stream.more_is_here
         with pytest.raises(EngineFailed):
             await anext(aiter(stream))
+
+
+async def test_an_engine_of_the_pool_may_refuse_on_the_way(
+    backends: Backends, engine: FakeEngine, model: Model
+) -> None:
+    error = {
+        "type": "invalid_request_error",
+        "message": "Too long.",
+        "code": "context_length_exceeded",
+        "param": "input",
+    }
+    engine.answer = streamed(event(CHUNK), event({"error": error}))
+    with pytest.raises(EngineRefused) as refused_late:
+        await ask(backends, model)
+    assert (refused_late.value.refusal_code, refused_late.value.param) == ("context_length_exceeded", "input")
 
 
 async def test_a_caller_that_gave_up_waiting_may_wait_again_and_loses_nothing(
@@ -83,7 +98,7 @@ async def test_a_caller_that_gave_up_waiting_may_wait_again_and_loses_nothing(
         return response
 
     engine.answer = slowly
-    stream = await backends.chat(model, BODY, RequestId("req_1"))
+    stream = await backends.ask(Operation.CHAT, model, BODY, RequestId("req_1"))
     with closing(stream):
         for _ in range(3):
             with pytest.raises(TimeoutError):
@@ -123,7 +138,7 @@ async def test_a_connection_serves_the_next_request(backends: Backends, engine: 
 
 async def test_leaving_early_closes_the_connection(backends: Backends, engine: FakeEngine, model: Model) -> None:
     engine.answer = streamed(event(CHUNK), pause_seconds=30)
-    stream = await backends.chat(model, BODY, RequestId("req_1"))
+    stream = await backends.ask(Operation.CHAT, model, BODY, RequestId("req_1"))
     await stream.begun()
     await anext(aiter(stream))
     stream.close()

@@ -53,6 +53,12 @@ class ScriptedEngine:
             raise EngineRefused("no", code="because")
         return self._generation
 
+    def embed(self, body: Mapping[str, Any]) -> ScriptedGeneration:
+        return ScriptedGeneration({"choices": [{"index": 0, "embedding": body["input"][0]}]})
+
+    def rerank(self, body: Mapping[str, Any]) -> ScriptedGeneration:
+        raise EngineRefused("This model does not rank.", param="model")
+
     async def healthy(self) -> bool:
         return self._healthy
 
@@ -105,6 +111,14 @@ async def test_a_refusal_before_the_first_chunk_is_a_400_with_the_reason(generat
     sent = await chat(generation and generation(EngineRefused("no", code="because")))
     assert sent[0]["status"] == 400
     assert json.loads(body_of(sent))["error"]["code"] == "because"
+
+
+async def test_vectors_are_streamed_as_a_chat_is_and_what_a_model_is_not_there_for_is_a_400() -> None:
+    sent = await request(ScriptedEngine(), "POST", "/v1/embeddings", body=b'{"input": ["AAAA"]}')
+    assert (WEIGHTS_HEADER.encode(), WEIGHTS_SHA256.encode()) in sent[0]["headers"]
+    assert body_of(sent) == b'data: {"choices":[{"index":0,"embedding":"AAAA"}]}\n\ndata: [DONE]\n\n'
+    sent = await request(ScriptedEngine(), "POST", "/v1/rerank")
+    assert (sent[0]["status"], json.loads(body_of(sent))["error"]["param"]) == (400, "model")
 
 
 async def test_a_failure_before_the_first_chunk_is_a_500() -> None:

@@ -22,7 +22,7 @@ from finpool.kernel.ids import RequestId
 from finpool.kernel.settings import Settings
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.remote import OPENAI_FIELDS, estimate_of, remote_request
-from finpool.serving.schemas import EngineChunks
+from finpool.serving.schemas import EngineChunks, Operation
 from finpool.serving.service import Backends
 
 TOKEN = "e" * 40
@@ -68,7 +68,7 @@ async def backends(model: Model, tmp_path: Path) -> AsyncIterator[Backends]:
 
 async def ask(backends: Backends, model: Model, body: dict[str, Any] = BODY) -> tuple[list[EngineChunks], bool]:
     """Return what came, and whether its count is an estimate."""
-    stream = await backends.chat(model, body, RequestId("req_1"))
+    stream = await backends.ask(Operation.CHAT, model, body, RequestId("req_1"))
     with closing(stream):
         await stream.begun()
         received = [chunks async for chunks in stream if chunks.choices or chunks.usage]
@@ -194,3 +194,13 @@ def test_what_a_declaration_adds_is_sent_and_no_more() -> None:
     assert (sent["top_k"], sent["cache_salt"], sent["max_completion_tokens"]) == (5, "5a17", 3)
     assert "max_tokens" not in sent
     assert sent["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
+
+
+async def test_a_refusal_on_the_way_is_not_told_in_the_other_sides_words(
+    backends: Backends, engine: FakeEngine, model: Model
+) -> None:
+    error = {"type": "invalid_request_error", "message": "the operator's account", "code": "x", "param": None}
+    engine.answer = streamed(event(CHUNK), event({"error": error}))
+    with pytest.raises(EngineFailed) as failed:
+        await ask(backends, model)
+    assert "account" not in str(failed.value)

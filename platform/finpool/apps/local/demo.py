@@ -86,7 +86,10 @@ class Demo:
         recorded_before = self._recorded_requests()
         deadline = time.monotonic() + timeout_seconds
         bank = self.bank("bank-a")
-        model_id = str(_patiently(lambda: bank.get("/models"), (401,), _KEY_KNOWN_SECONDS)["data"][0]["id"])
+        models = _patiently(lambda: bank.get("/models"), (401,), _KEY_KNOWN_SECONDS)["data"]
+        model_id = next((str(model["id"]) for model in models if model["kind"] not in ("embedding", "rerank")), None)
+        if model_id is None:
+            raise ConfigurationError("no model of the catalogue chats, and a demo bank asks one before all is ready")
         question = {
             "model": model_id,
             "messages": [{"role": "user", "content": "What is a bank? Answer in one short sentence."}],
