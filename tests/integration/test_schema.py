@@ -23,6 +23,7 @@ for tables in (
     "catalogue.models",
     "billing.contract_models",
     "billing.models",
+    "gateway.models",
 ):
     import_module(f"finpool.{tables}")
 

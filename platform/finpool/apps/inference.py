@@ -15,6 +15,7 @@ from finpool.apps.health import database_reachable, health_router
 from finpool.apps.opening import opened_when_usable, spool_takes_work
 from finpool.billing.price_directory_service import PriceDirectory
 from finpool.catalogue.service import Catalogue, default_directory
+from finpool.gateway.exchange_service import ShareExchange
 from finpool.gateway.routes import direct_router
 from finpool.gateway.routes import router as gateway_router
 from finpool.gateway.service import Gateway
@@ -94,6 +95,8 @@ class InferenceDoor:
             backends = Backends(settings, self.catalogue.all())
             await backends.start()
             stack.push_async_callback(backends.close)
+            exchange = ShareExchange(self.database)
+            stack.push_async_callback(exchange.close)
             gateway = Gateway(
                 settings,
                 catalogue=self.catalogue,
@@ -102,8 +105,10 @@ class InferenceDoor:
                 quota=quota,
                 metering=Metering(spool),
                 backends=backends,
+                exchange=exchange,
             )
             stack.push_async_callback(gateway.close)
+            await exchange.start()
             yield gateway, spool
 
 

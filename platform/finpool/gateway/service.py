@@ -15,6 +15,7 @@ from finpool.gateway.admission import Admitted
 from finpool.gateway.cache_salts import CacheSalts
 from finpool.gateway.call import Call
 from finpool.gateway.errors import InvalidValue, UnsupportedParameter
+from finpool.gateway.exchange_service import ShareExchange
 from finpool.gateway.fair_shares import FairShares
 from finpool.gateway.open_calls import OpenCalls
 from finpool.gateway.prompt_counter import PromptCounter
@@ -53,6 +54,7 @@ class Gateway:
         quota: Quota,
         metering: Metering,
         backends: Backends,
+        exchange: ShareExchange,
     ) -> None:
         self._catalogue = catalogue
         self._policy = policy
@@ -62,18 +64,7 @@ class Gateway:
         self._backends = backends
         self._salts = CacheSalts(settings.secret("engine_token"))
         self._counter = PromptCounter(backends)
-        self._queues = {
-            model.id: FairQueue(
-                FairShares(
-                    model.engine.slots * model.engine.replicas_max,
-                    express_max=0 if isinstance(model.engine, OpenAiEngine) else EXPRESS_SLOTS,
-                    entitled=self._entitled,
-                ),
-                waiting_max=settings.queue_requests_max,
-                wait_seconds_max=settings.queue_timeout_seconds,
-            )
-            for model in catalogue.with_engines()
-        }
+        self._queues = {model.id: self._new_queue(model, settings, exchange) for model in catalogue.with_engines()}
         self._open_calls = OpenCalls()
         self.started_at = int(time.time())
 
@@ -119,6 +110,17 @@ class Gateway:
             engine_body={**request.engine_body(output_tokens), "cache_salt": self._salts.of(actor.tenant, model)},
             input_tokens_bound=min(input_bytes, model.context_tokens) * request.choices,
             output_tokens_bound=output_tokens * request.choices,
+        )
+
+    def _new_queue(self, model: Model, settings: Settings, exchange: ShareExchange) -> FairQueue:
+        shares = FairShares(
+            model.engine.slots * model.engine.replicas_max,
+            express_max=0 if isinstance(model.engine, OpenAiEngine) else EXPRESS_SLOTS,
+            entitled=self._entitled,
+        )
+        exchange.join(model.id, shares)
+        return FairQueue(
+            shares, waiting_max=settings.queue_requests_max, wait_seconds_max=settings.queue_timeout_seconds
         )
 
     def _entitled(self, tenant_id: TenantId) -> Entitlement:
