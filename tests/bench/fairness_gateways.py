@@ -31,11 +31,11 @@ class Gateways:
 
     def __init__(self, profile: Profile, weights: Mapping[str, int], *, together: bool) -> None:
         self._gateways = [Fair(profile, weights, predicts=True) for _ in range(GATEWAYS)]
-        self._exchanges = [FairExchange(each.shares, gateways=GATEWAYS if together else 1) for each in self._gateways]
+        self._exchanges = [FairExchange(each.shares) for each in self._gateways]
         self._told: dict[str, GatewayShare] = {}
         self._together = together
-        self._next = 0
-        self._in_flight = 0
+        # They have been up for a while when the first request comes.
+        self._next = -2 * GATEWAYS
         self.in_flight_max = 0
         self.slots_max = 0
 
@@ -44,11 +44,12 @@ class Gateways:
         while self._together and EXCHANGE_SECONDS * self._next / GATEWAYS <= now:
             number = self._next % GATEWAYS
             exchange = self._exchanges[number]
-            slots = exchange.meet({run: share for run, share in self._told.items() if run != f"run{number}"})
-            self._told[f"run{number}"] = exchange.share(slots)
-            exchange.hold(slots)
+            told = exchange.meet({run: share for run, share in self._told.items() if run != f"run{number}"})
+            self._told[f"run{number}"] = told
+            exchange.hold(told.slots)
             self._next += 1
-            self.slots_max = max(self.slots_max, sum(each.slots for each in self._exchanges))
+            if self._next > 0:
+                self.slots_max = max(self.slots_max, sum(each.slots for each in self._exchanges))
 
     def arrive(self, request: Request, engine: SimulatedEngine) -> None:
         """Let a request come to its gateway."""
@@ -141,6 +142,13 @@ def weighted_unevenly() -> Workload:
     return Workload("weights 1:2:3:4, unevenly spread", requests, tuple(weights), weights)
 
 
+def chat_apart() -> Workload:
+    """A tenant asks something short every two seconds at a gateway, and its neighbour floods from all."""
+    chat = [Request(20 + 2.0 * number, "chat", 64, 32) for number in range(280)]
+    flood = at([0, 1, 2], steady("flood", 3000, 256, 256))
+    return Workload("interactive at one gateway, a flood at all", in_order(flood, at([2], chat)))
+
+
 def on_off_apart() -> Workload:
     """One tenant always asks for more than its half, the other every other minute, at another gateway."""
     half = [each for each in steady("B", 1200, 256, 256) if int(each.at // 60) % 2 == 0]
@@ -153,4 +161,5 @@ GATEWAY_WORKLOADS: tuple[Callable[[], Workload], ...] = (
     one_spread,
     weighted_unevenly,
     on_off_apart,
+    chat_apart,
 )

@@ -71,13 +71,13 @@ class ShareExchange:
         if started - self._heard_at > LIVE_SECONDS:
             self._part()
         told: dict[str, GatewayShare] = {}
+        idle_too = not all(each.met for each in self._engines.values())
         async with asyncio.timeout(ANSWER_SECONDS_MAX), self._database.across_tenants() as session:
             await share_repository.lock_exchange(session, ANSWER_SECONDS_MAX)
-            heard = await share_repository.live_shares(session, self._run_id, LIVE_SECONDS)
+            heard = await share_repository.live_shares(session, self._run_id, LIVE_SECONDS, idle_too=idle_too)
             for engine, exchange in self._engines.items():
-                slots = exchange.meet(heard.get(engine, {}))
-                told[engine] = exchange.share(slots)
-                exchange.hold(min(slots, exchange.slots))
+                told[engine] = exchange.meet(heard.get(engine, {}))
+                exchange.hold(min(told[engine].slots, exchange.slots))
             await share_repository.write_shares(session, self._run_id, told, self._told)
             await share_repository.delete_stale(session)
         self._told, self._heard_at, self._cut_off = told, started, False

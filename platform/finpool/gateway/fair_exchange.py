@@ -3,7 +3,7 @@
 Without clock, event loop or database: `exchange_service` carries it through Postgres, the bench in virtual time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 
 from finpool.gateway.fair_shares import FairShares
 from finpool.gateway.share_schemas import GatewayShare, Standing
@@ -17,6 +17,9 @@ CATCH_UP_EXCHANGES = 8
 """Who is ahead by what it gets in so many exchanges has its claim to slots halved: slower than turns take to end."""
 
 SMOOTHED_EXCHANGES = 8
+STEADY_PART = 16
+"""Less than this part of the slots is not given up: what moves is idle for an exchange, the express slot first."""
+
 EXPRESS_FROM_SLOTS = 3
 """A gateway with fewer slots keeps none of them for newcomers."""
 
@@ -34,47 +37,39 @@ class FairExchange:
         self._express_max = shares.express_max
         self._known = gateways
         self._base: dict[TenantId, int] = {}
+        self._told: Set[TenantId] = set()
         self._runs: dict[str, dict[TenantId, int]] = {}
-        self._new_runs: set[str] = set()
-        self._met = False
         self._pace = 0
         self._charged = 0
+        self.met = False
         self.slots = self._all_slots
         if gateways > 1:
-            self._hold_even_part()
+            self.hold(self._even_part)
 
     @property
     def _all_slots(self) -> int:
         return self._in_flight_max + self._express_max
 
-    def share(self, slots: int) -> GatewayShare:
-        """Return what the others are told: the tenants' standings of this run, and the slots that this gateway takes.
+    def meet(self, others: Mapping[str, GatewayShare]) -> GatewayShare:
+        """Take in what every other live run tells; returns what they are to be told, the slots to `hold` in it.
 
-        A tenant that this run has done nothing for is left out.
+        Call `hold` once they can know. What runs tell at the first meeting is past, and not counted; at later ones
+        tenants that are idle and unchanged may be left out. A tenant that this run has done nothing for is not told of.
         """
-        tenants = {}
-        for tenant_id, each in self._shares.standings().items():
-            charged = each.charged - self._base.get(tenant_id, 0)
-            if charged or not each.idle:
-                tenants[tenant_id] = Standing(charged, each.waiting, each.batch_waiting, each.in_flight)
-        return GatewayShare(slots, tenants)
-
-    def meet(self, others: Mapping[str, GatewayShare]) -> int:
-        """Take in what every other live run tells; returns the slots that this gateway may hold now.
-
-        Call `hold` with them once the others can know. What a run was charged before this gateway first heard of any
-        is past, and not counted.
-        """
+        known = 1 + len(others)
+        # At the first meeting after a time apart the others may not have come back yet.
+        self._known = known if self.met else max(known, self._known)
         growth = self._growth(others)
-        elsewhere = _sums(others)
-        self._shares.meet(growth, elsewhere)
-        self._known = 1 + len(others)
-        self._set_pace(growth)
-        if not others:
-            return self._all_slots
-        due = self._due(others)
-        free = self._all_slots - sum(each.taken for each in others.values())
-        return max(1, min(due, free))
+        self._shares.meet(growth, _sums(others))
+        own = self._shares.standings()
+        self._set_pace(own, growth)
+        slots = self._all_slots if self._known == known else self._even_part
+        if others:
+            due = self._due({OWN: own, **{run_id: each.tenants for run_id, each in others.items()}})
+            if self.slots - self.slots // STEADY_PART <= due < self.slots:
+                due = self.slots
+            slots = max(1, min(due, slots, self._all_slots - sum(each.taken for each in others.values())))
+        return GatewayShare(slots, self._of_this_run(own))
 
     def hold(self, slots: int) -> None:
         """Fill so many slots from now on. One of them is for newcomers, unless that would leave hardly any other."""
@@ -91,54 +86,66 @@ class FairExchange:
         """
         self._shares.meet({}, {})
         self._base = {tenant_id: each.charged for tenant_id, each in self._shares.standings().items()}
-        self._runs, self._new_runs, self._met = {}, set(), False
-        self._hold_even_part()
+        self._told, self._runs, self.met = set(), {}, False
+        self.hold(min(self.slots, self._even_part))
 
-    def _hold_even_part(self) -> None:
-        self.hold(min(self.slots, max(1, self._all_slots // self._known)))
+    @property
+    def _even_part(self) -> int:
+        return max(1, self._all_slots // self._known)
 
     def _growth(self, others: Mapping[str, GatewayShare]) -> dict[TenantId, int]:
         growth: dict[TenantId, int] = {}
         for run_id, share in others.items():
-            if run_id not in self._runs:
-                self._runs[run_id] = {}
-                if self._met:
-                    self._new_runs.add(run_id)
-            charged = self._runs[run_id]
+            charged = self._runs.setdefault(run_id, {})
             for tenant_id, standing in share.tenants.items():
-                unheard = 0 if run_id in self._new_runs else standing.charged
-                grown = standing.charged - charged.get(tenant_id, unheard)
+                grown = standing.charged - charged.get(tenant_id, 0 if self.met else standing.charged)
                 if grown:
                     growth[tenant_id] = growth.get(tenant_id, 0) + grown
                 charged[tenant_id] = standing.charged
         for run_id in self._runs.keys() - others.keys():
             del self._runs[run_id]
-            self._new_runs.discard(run_id)
-        self._met = True
+        self.met = True
         return growth
 
-    def _set_pace(self, growth: Mapping[TenantId, int]) -> None:
+    def _of_this_run(self, own: Mapping[TenantId, Standing]) -> dict[TenantId, Standing]:
+        told = {}
+        for tenant_id, each in own.items():
+            charged = each.charged - self._base.get(tenant_id, 0)
+            if charged or not each.idle or tenant_id in self._told:
+                told[tenant_id] = Standing(charged, each.waiting, each.batch_waiting, each.in_flight)
+        self._told = told.keys()
+        return told
+
+    def _set_pace(self, own: Mapping[TenantId, Standing], growth: Mapping[TenantId, int]) -> None:
         """Follow how much all tenants are charged together from one exchange to the next."""
-        charged = sum(each.charged for each in self._shares.standings().values())
+        charged = sum(each.charged for each in own.values())
         grown = charged - self._charged + sum(growth.values())
         self._charged = charged
         self._pace += (grown - self._pace) // SMOOTHED_EXCHANGES if self._pace else grown
 
-    def _due(self, others: Mapping[str, GatewayShare]) -> int:
-        tenants = {OWN: self._shares.standings(), **{run_id: each.tenants for run_id, each in others.items()}}
-        active = {tenant_id for each in tenants.values() for tenant_id, standing in each.items() if not standing.idle}
-        weights, leads = self._shares.weight_parts(sorted(active)), self._shares.leads()
-        scale = max(1, CATCH_UP_EXCHANGES * self._pace // max(1, len(active)))
-        claims = []
-        for tenant_id, weight in weights.items():
-            wanted = {
-                run_id: each[tenant_id].waiting + each[tenant_id].in_flight
-                for run_id, each in tenants.items()
-                if tenant_id in each
-            }
-            claims.append(Claim(max(1, weight * SLOT_PARTS * scale // (scale + leads.get(tenant_id, 0))), wanted))
-        batch = {run_id: sum(each.batch_waiting for each in of.values()) for run_id, of in tenants.items()}
-        return split_slots(self._all_slots, sorted(tenants), claims, batch)[OWN]
+    def _due(self, standings: Mapping[str, Mapping[TenantId, Standing]]) -> int:
+        """Return this gateway's part of the slots, as every gateway works it out."""
+        wanted: dict[TenantId, dict[str, int]] = {}
+        waiting: set[TenantId] = set()
+        for run_id, tenants in standings.items():
+            for tenant_id, each in tenants.items():
+                if each.waiting or each.in_flight:
+                    wanted.setdefault(tenant_id, {})[run_id] = each.waiting + each.in_flight
+                if each.waiting:
+                    waiting.add(tenant_id)
+        leads = self._leads(wanted, waiting)
+        scale = max(1, CATCH_UP_EXCHANGES * self._pace // max(1, len(wanted)))
+        claims = [
+            Claim(max(1, weight * SLOT_PARTS * scale // (scale + leads[tenant_id])), wanted[tenant_id])
+            for tenant_id, weight in self._shares.weight_parts(sorted(wanted)).items()
+        ]
+        batch = {run_id: sum(each.batch_waiting for each in of.values()) for run_id, of in standings.items()}
+        return split_slots(self._all_slots, sorted(standings), claims, batch)[OWN]
+
+    def _leads(self, tenants: Iterable[TenantId], waiting: Iterable[TenantId]) -> dict[TenantId, int]:
+        """Return how far each is ahead of the one that was served least of those that wait."""
+        least = min((self._shares.counter(each) for each in waiting), default=0)
+        return {each: max(0, self._shares.counter(each) - least) for each in tenants}
 
 
 def _sums(others: Mapping[str, GatewayShare]) -> dict[TenantId, Standing]:

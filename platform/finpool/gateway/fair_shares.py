@@ -171,10 +171,9 @@ class FairShares:
         self._elsewhere = waiting
         self._served_elsewhere = {tenant_id for tenant_id, each in elsewhere.items() if each.in_flight}
 
-    def leads(self) -> dict[TenantId, int]:
-        """Return how far each tenant is ahead of the one that was served least of those that wait here or elsewhere."""
-        least = min((each.counter for each in self._competing().values()), default=0)
-        return {each.id: max(0, each.counter - least) for each in self._tenants.values()}
+    def counter(self, tenant_id: TenantId) -> int:
+        """Return what decides whose turn is next: what a tenant was charged anywhere, and what it was lifted by."""
+        return self._tenant(tenant_id).counter
 
     def use(self, turn: Turn, *, input_tokens: int, output_tokens: int) -> None:
         """Take note of what a turn has used so far, in total."""

@@ -30,10 +30,13 @@ async def lock_exchange(session: AsyncSession, hold_seconds_max: float) -> None:
     await session.execute(_LOCK, {"milliseconds": str(round(1000 * hold_seconds_max))})
 
 
-async def live_shares(session: AsyncSession, run_id: str, live_seconds: float) -> dict[str, dict[str, GatewayShare]]:
+async def live_shares(
+    session: AsyncSession, run_id: str, live_seconds: float, *, idle_too: bool
+) -> dict[str, dict[str, GatewayShare]]:
     """Return by engine what every other run tells that was heard of within so many seconds.
 
-    Tenants that have been idle for twice as long are left out: every run that is heard of knows their last row.
+    Tenants that have been idle for twice as long are left out, unless `idle_too`: whoever read within the time itself
+    knows their last row.
     """
     age = cast(literal(timedelta(seconds=live_seconds)), Interval)
     now = func.clock_timestamp()
@@ -54,7 +57,7 @@ async def live_shares(session: AsyncSession, run_id: str, live_seconds: float) -
             col(GatewayShareRow.in_flight),
         ).where(
             col(GatewayShareRow.run_id).in_({run for _, run in slots}),
-            (requests > 0) | (col(GatewayShareRow.changed_at) > now - 2 * age),
+            literal(idle_too) | (requests > 0) | (col(GatewayShareRow.changed_at) > now - 2 * age),
         )
         for engine, run, tenant_id, *standing in (await session.execute(rows_query)).tuples():
             if (engine, run) in tenants:
