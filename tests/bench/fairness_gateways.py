@@ -3,6 +3,7 @@
 Every gateway exchanges once in so many seconds, one after the other, so what it reads is up to that old.
 """
 
+import statistics
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,6 +81,11 @@ class Together:
     slots_max: int
     in_flight_max: int
 
+    def parts(self, workload: Workload) -> dict[str, float]:
+        """Return what each backlogged tenant was served by its weight, beside the average of them; 1 is fair."""
+        by_weight = {each: self.measures.service[each] / workload.weights.get(each, 1) for each in workload.backlogged}
+        return {each: served / statistics.fmean(by_weight.values()) for each, served in by_weight.items()}
+
 
 def simulate_gateways(workload: Workload, *, together: bool, profile: Profile = ACCELERATOR) -> Together:
     """Run a workload through the gateways in virtual time."""
@@ -149,17 +155,10 @@ def chat_apart() -> Workload:
     return Workload("interactive at one gateway, a flood at all", in_order(flood, at([2], chat)))
 
 
-def on_off_apart() -> Workload:
-    """One tenant always asks for more than its half, the other every other minute, at another gateway."""
-    half = [each for each in steady("B", 1200, 256, 256) if int(each.at // 60) % 2 == 0]
-    return Workload("B on and off by the minute, apart", in_order(at([0], steady("A", 1200, 256, 256)), at([1], half)))
-
-
 GATEWAY_WORKLOADS: tuple[Callable[[], Workload], ...] = (
     each_at_its_own,
     two_beside_one,
     one_spread,
     weighted_unevenly,
-    on_off_apart,
     chat_apart,
 )

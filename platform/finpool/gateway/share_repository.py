@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import timedelta
 
-from sqlalchemy import Interval, bindparam, cast, delete, func, literal, select, text
+from sqlalchemy import ColumnElement, Interval, bindparam, cast, delete, func, literal, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -25,6 +25,10 @@ _DELETE_STALE = text("DELETE FROM gateway_slots WHERE seen_at < clock_timestamp(
 )
 
 
+def _interval(age: timedelta) -> ColumnElement[timedelta]:
+    return cast(literal(age), Interval)
+
+
 async def lock_exchange(session: AsyncSession, hold_seconds_max: float) -> None:
     """Wait until no other gateway exchanges; the lock of one that went silent meanwhile ends after so long."""
     await session.execute(_LOCK, {"milliseconds": str(round(1000 * hold_seconds_max))})
@@ -38,12 +42,11 @@ async def live_shares(
     Tenants that have been idle for twice as long are left out, unless `idle_too`: whoever read within the time itself
     knows their last row.
     """
-    age = cast(literal(timedelta(seconds=live_seconds)), Interval)
-    now = func.clock_timestamp()
+    age, now = timedelta(seconds=live_seconds), func.clock_timestamp()
     slots_query = select(col(GatewaySlots.engine), col(GatewaySlots.run_id), col(GatewaySlots.slots)).where(
-        col(GatewaySlots.run_id) != run_id, col(GatewaySlots.seen_at) > now - age
+        col(GatewaySlots.run_id) != run_id, col(GatewaySlots.seen_at) > now - _interval(age)
     )
-    slots = {(engine, run): count for engine, run, count in (await session.execute(slots_query)).tuples()}
+    slots = {(engine, run): count for engine, run, count in await session.execute(slots_query)}
     tenants: dict[tuple[str, str], dict[TenantId, Standing]] = {each: {} for each in slots}
     if slots:
         requests = col(GatewayShareRow.waiting) + col(GatewayShareRow.batch_waiting) + col(GatewayShareRow.in_flight)
@@ -57,9 +60,9 @@ async def live_shares(
             col(GatewayShareRow.in_flight),
         ).where(
             col(GatewayShareRow.run_id).in_({run for _, run in slots}),
-            literal(idle_too) | (requests > 0) | (col(GatewayShareRow.changed_at) > now - 2 * age),
+            literal(idle_too) | (requests > 0) | (col(GatewayShareRow.changed_at) > now - _interval(2 * age)),
         )
-        for engine, run, tenant_id, *standing in (await session.execute(rows_query)).tuples():
+        for engine, run, tenant_id, *standing in await session.execute(rows_query):
             if (engine, run) in tenants:
                 tenants[engine, run][TenantId(tenant_id)] = Standing(*standing)
     shares: dict[str, dict[str, GatewayShare]] = {}
