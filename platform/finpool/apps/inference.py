@@ -95,7 +95,7 @@ class InferenceDoor:
             backends = Backends(settings, self.catalogue.all())
             await backends.start()
             stack.push_async_callback(backends.close)
-            exchange = ShareExchange(self.database)
+            exchange = ShareExchange(self.database, ReplicaId(settings.replica_id))
             stack.push_async_callback(exchange.close)
             gateway = Gateway(
                 settings,

@@ -13,10 +13,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from finpool.gateway import share_repository
 from finpool.gateway.fair_exchange import FairExchange
 from finpool.gateway.fair_shares import FairShares
+from finpool.gateway.share_repository import Run
 from finpool.gateway.share_schemas import GatewayShare
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.database import Database
-from finpool.kernel.ids import new_id
+from finpool.kernel.ids import ReplicaId, new_id
 from finpool.kernel.logs import logger
 
 EXCHANGE_SECONDS = 1.0
@@ -31,10 +32,12 @@ _log = logger("gateway.exchange")
 class ShareExchange:
     """The exchange of one gateway, about every engine that it has a queue for; one a process."""
 
-    def __init__(self, database: Database, *, clock: Callable[[], float] = monotonic_seconds) -> None:
+    def __init__(
+        self, database: Database, replica_id: ReplicaId, *, clock: Callable[[], float] = monotonic_seconds
+    ) -> None:
         self._database = database
         self._clock = clock
-        self._run_id = new_id("gateway")
+        self._run = Run(replica_id, new_id("gateway"))
         self._engines: dict[str, FairExchange] = {}
         self._told: dict[str, GatewayShare] = {}
         self._gateways = 1
@@ -49,7 +52,7 @@ class ShareExchange:
     async def start(self) -> None:
         """Exchange once, so that no slot is taken that is another's, and then again and again."""
         await self._try_exchange()
-        self._task = asyncio.create_task(self._run(), name="share-exchange")
+        self._task = asyncio.create_task(self._keep_on(), name="share-exchange")
 
     async def close(self) -> None:
         """Stop, and leave the slots to the others."""
@@ -60,7 +63,7 @@ class ShareExchange:
             await self._task
         with contextlib.suppress(*_DATABASE_ERRORS):  # They also take them when nothing is heard of this run.
             async with asyncio.timeout(ANSWER_SECONDS_MAX), self._database.across_tenants() as session:
-                await share_repository.delete_run(session, self._run_id)
+                await share_repository.delete_run(session, self._run)
 
     async def exchange(self) -> None:
         """Tell the others, hear what they tell, and hold the slots that come of it.
@@ -74,18 +77,18 @@ class ShareExchange:
         idle_too = not all(each.met for each in self._engines.values())
         async with asyncio.timeout(ANSWER_SECONDS_MAX), self._database.across_tenants() as session:
             await share_repository.lock_exchange(session, ANSWER_SECONDS_MAX)
-            heard = await share_repository.live_shares(session, self._run_id, LIVE_SECONDS, idle_too=idle_too)
+            heard = await share_repository.live_shares(session, self._run, LIVE_SECONDS, idle_too=idle_too)
             for engine, exchange in self._engines.items():
                 told[engine] = exchange.meet(heard.get(engine, {}))
                 exchange.hold(min(told[engine].slots, exchange.slots))
-            await share_repository.write_shares(session, self._run_id, told, self._told)
-            await share_repository.delete_stale(session)
+            await share_repository.write_shares(session, self._run, told, self._told)
+            await share_repository.delete_ended(session, self._run)
         self._told, self._heard_at, self._cut_off = told, started, False
         self._gateways = 1 + len({run_id for shares in heard.values() for run_id in shares})
         for engine, share in told.items():
             self._engines[engine].hold(share.slots)
 
-    async def _run(self) -> None:
+    async def _keep_on(self) -> None:
         while True:
             await asyncio.sleep(EXCHANGE_SECONDS)
             await self._try_exchange()
@@ -103,6 +106,6 @@ class ShareExchange:
         if not self._cut_off:
             _log.warning("no word of other gateways for too long; each engine gets an even part of its slots at most")
         self._cut_off = True
-        self._run_id, self._told = new_id("gateway"), {}
+        self._run, self._told = Run(self._run.replica_id, new_id("gateway")), {}
         for exchange in self._engines.values():
             exchange.part()

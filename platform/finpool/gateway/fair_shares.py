@@ -236,7 +236,7 @@ class FairShares:
 
     def _weight_of(self, tenant: _Tenant) -> int:
         """Return the weight that a turn beginning now is charged by."""
-        active = {tenant.id: tenant, **self._competing()}
+        active = {tenant.id: tenant, **self._elsewhere, **self._waiting[False], **self._waiting[True]}
         if len(active) == 1:
             return self._entitled(tenant.id).weight * WEIGHT_PARTS
         return self.weight_parts(active)[tenant.id]

@@ -7,12 +7,13 @@ from sqlmodel import Field, SQLModel
 
 
 class GatewaySlots(SQLModel, table=True):
-    """The slots of an engine that one run of a gateway may fill, and when the run was last heard of."""
+    """The slots of an engine that one run of a replica's gateway may fill, and when the run was last heard of."""
 
     __tablename__ = "gateway_slots"
 
     run_id: str = Field(primary_key=True, sa_type=Text)
     engine: str = Field(primary_key=True, sa_type=Text)
+    replica_id: str = Field(sa_type=Text)
     slots: int = Field(sa_type=Integer)
     seen_at: datetime = Field(sa_type=DateTime(timezone=True))
 

@@ -1,6 +1,7 @@
 """What gateways tell each other, in Postgres. One exchanges at a time, so that no slot is taken twice."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import ColumnElement, Interval, bindparam, cast, delete, func, literal, select, text
@@ -10,7 +11,7 @@ from sqlmodel import col
 
 from finpool.gateway.models import GatewayShareRow, GatewaySlots
 from finpool.gateway.share_schemas import GatewayShare, Standing
-from finpool.kernel.ids import TenantId
+from finpool.kernel.ids import ReplicaId, TenantId
 
 STALE = timedelta(minutes=1)
 """When anybody deletes what a run left that is not heard of any more."""
@@ -20,9 +21,18 @@ _LOCK = text("""
            pg_advisory_xact_lock(hashtext('finpool.gateway.shares'))
 """)
 _DELETE_ORPHANS = text("DELETE FROM gateway_share WHERE run_id NOT IN (SELECT run_id FROM gateway_slots)")
-_DELETE_STALE = text("DELETE FROM gateway_slots WHERE seen_at < clock_timestamp() - :age").bindparams(
-    bindparam("age", type_=Interval)
-)
+_DELETE_ENDED = text("""
+    DELETE FROM gateway_slots
+    WHERE seen_at < clock_timestamp() - :age OR (replica_id = :replica_id AND run_id <> :run_id)
+""").bindparams(bindparam("age", type_=Interval))
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a replica's gateway; of each replica only the latest counts."""
+
+    replica_id: ReplicaId
+    run_id: str
 
 
 def _interval(age: timedelta) -> ColumnElement[timedelta]:
@@ -35,18 +45,18 @@ async def lock_exchange(session: AsyncSession, hold_seconds_max: float) -> None:
 
 
 async def live_shares(
-    session: AsyncSession, run_id: str, live_seconds: float, *, idle_too: bool
+    session: AsyncSession, run: Run, live_seconds: float, *, idle_too: bool
 ) -> dict[str, dict[str, GatewayShare]]:
-    """Return by engine what every other run tells that was heard of within so many seconds.
+    """Return by engine what every other replica's run tells that was heard of within so many seconds.
 
     Tenants that have been idle for twice as long are left out, unless `idle_too`: whoever read within the time itself
     knows their last row.
     """
     age, now = timedelta(seconds=live_seconds), func.clock_timestamp()
     slots_query = select(col(GatewaySlots.engine), col(GatewaySlots.run_id), col(GatewaySlots.slots)).where(
-        col(GatewaySlots.run_id) != run_id, col(GatewaySlots.seen_at) > now - _interval(age)
+        col(GatewaySlots.replica_id) != run.replica_id, col(GatewaySlots.seen_at) > now - _interval(age)
     )
-    slots = {(engine, run): count for engine, run, count in await session.execute(slots_query)}
+    slots = {(engine, other): count for engine, other, count in await session.execute(slots_query)}
     tenants: dict[tuple[str, str], dict[TenantId, Standing]] = {each: {} for each in slots}
     if slots:
         requests = col(GatewayShareRow.waiting) + col(GatewayShareRow.batch_waiting) + col(GatewayShareRow.in_flight)
@@ -59,25 +69,32 @@ async def live_shares(
             col(GatewayShareRow.batch_waiting),
             col(GatewayShareRow.in_flight),
         ).where(
-            col(GatewayShareRow.run_id).in_({run for _, run in slots}),
+            col(GatewayShareRow.run_id).in_({other for _, other in slots}),
             literal(idle_too) | (requests > 0) | (col(GatewayShareRow.changed_at) > now - _interval(2 * age)),
         )
-        for engine, run, tenant_id, *standing in await session.execute(rows_query):
-            if (engine, run) in tenants:
-                tenants[engine, run][TenantId(tenant_id)] = Standing(*standing)
+        for engine, other, tenant_id, *standing in await session.execute(rows_query):
+            if (engine, other) in tenants:
+                tenants[engine, other][TenantId(tenant_id)] = Standing(*standing)
     shares: dict[str, dict[str, GatewayShare]] = {}
-    for (engine, run), count in slots.items():
-        shares.setdefault(engine, {})[run] = GatewayShare(count, tenants[engine, run])
+    for (engine, other), count in slots.items():
+        shares.setdefault(engine, {})[other] = GatewayShare(count, tenants[engine, other])
     return shares
 
 
 async def write_shares(
-    session: AsyncSession, run_id: str, told: Mapping[str, GatewayShare], before: Mapping[str, GatewayShare]
+    session: AsyncSession, run: Run, told: Mapping[str, GatewayShare], before: Mapping[str, GatewayShare]
 ) -> None:
     """Say what a run tells of each engine, as far as it is not what it told `before`, and that it is alive."""
     now = func.clock_timestamp()
     slots = [
-        {"run_id": run_id, "engine": engine, "slots": share.slots, "seen_at": now} for engine, share in told.items()
+        {
+            "run_id": run.run_id,
+            "engine": engine,
+            "replica_id": run.replica_id,
+            "slots": share.slots,
+            "seen_at": now,
+        }
+        for engine, share in told.items()
     ]
     if slots:
         new = insert(GatewaySlots).values(slots)
@@ -86,7 +103,7 @@ async def write_shares(
     rows = [
         {
             "tenant_id": tenant_id,
-            "run_id": run_id,
+            "run_id": run.run_id,
             "engine": engine,
             "charged": each.charged,
             "waiting": each.waiting,
@@ -108,13 +125,13 @@ async def write_shares(
         )
 
 
-async def delete_stale(session: AsyncSession) -> None:
-    """Delete what runs left that are not heard of any more."""
-    await session.execute(_DELETE_STALE, {"age": STALE})
+async def delete_ended(session: AsyncSession, run: Run) -> None:
+    """Delete what runs left that are not heard of any more, and at once what earlier runs of this replica left."""
+    await session.execute(_DELETE_ENDED, {"age": STALE, "replica_id": run.replica_id, "run_id": run.run_id})
     await session.execute(_DELETE_ORPHANS)
 
 
-async def delete_run(session: AsyncSession, run_id: str) -> None:
+async def delete_run(session: AsyncSession, run: Run) -> None:
     """Delete what a run told that ends: its slots are free for others at once."""
-    await session.execute(delete(GatewaySlots).where(col(GatewaySlots.run_id) == run_id))
-    await session.execute(delete(GatewayShareRow).where(col(GatewayShareRow.run_id) == run_id))
+    await session.execute(delete(GatewaySlots).where(col(GatewaySlots.run_id) == run.run_id))
+    await session.execute(delete(GatewayShareRow).where(col(GatewayShareRow.run_id) == run.run_id))

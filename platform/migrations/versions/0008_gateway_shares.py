@@ -13,10 +13,11 @@ def upgrade() -> None:
     """
     op.execute("""
         CREATE UNLOGGED TABLE gateway_slots (
-            run_id   text NOT NULL CHECK (run_id <> ''),
-            engine   text NOT NULL CHECK (engine <> ''),
-            slots    integer NOT NULL CHECK (slots > 0),
-            seen_at  timestamptz NOT NULL,
+            run_id      text NOT NULL CHECK (run_id <> ''),
+            engine      text NOT NULL CHECK (engine <> ''),
+            replica_id  text NOT NULL CHECK (replica_id <> ''),
+            slots       integer NOT NULL CHECK (slots > 0),
+            seen_at     timestamptz NOT NULL,
             PRIMARY KEY (run_id, engine)
         ) WITH (fillfactor = 50)
     """)

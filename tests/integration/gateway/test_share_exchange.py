@@ -13,7 +13,7 @@ from finpool.gateway.exchange_service import LIVE_SECONDS, ShareExchange
 from finpool.gateway.fair_shares import FairShares, Turn, Waiting
 from finpool.gateway.length_prediction import Ask, cost_of
 from finpool.kernel.database import Database
-from finpool.kernel.ids import TenantId
+from finpool.kernel.ids import ReplicaId, TenantId
 
 A, B, C = TenantId("bank-a"), TenantId("bank-b"), TenantId("bank-c")
 ENGINE = "model_version"
@@ -40,11 +40,12 @@ class FailingDatabase(Database):
 class Gateway:
     """One replica: its queue before the engine, the turns under way there, and its part in the exchange."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, name: str) -> None:
         self.now = 0.0
         self.database = database
         self.shares = FairShares(SLOTS - 1, express_max=1)
-        self.exchange = ShareExchange(database, clock=lambda: self.now)
+        self.exchange = ShareExchange(database, ReplicaId(name), clock=lambda: self.now)
+        self.name = name
         self.exchange.join(ENGINE, self.shares)
         self.running: deque[tuple[Turn, TenantId, int, int]] = deque()
 
@@ -93,7 +94,8 @@ async def owner(database: OpenDatabase) -> AsyncIterator["asyncpg.Connection[asy
 @pytest.fixture
 async def gateways(database: OpenDatabase, owner: "asyncpg.Connection[asyncpg.Record]") -> AsyncIterator[list[Gateway]]:
     """Three gateways that have met."""
-    made = [Gateway(FailingDatabase(database("inference").url, connections_max=2)) for _ in range(3)]
+    url = database("inference").url
+    made = [Gateway(FailingDatabase(url, connections_max=2), name) for name in ("one", "two", "three")]
     try:
         await all_exchange(made, times=3)
         yield made
@@ -115,7 +117,8 @@ def every_slot_is_held(gateways: list[Gateway]) -> bool:
 
 async def grow_old(owner: "asyncpg.Connection[asyncpg.Record]", gateway: Gateway) -> None:
     """Make it as if a gateway had not been heard of for too long."""
-    await owner.execute("UPDATE gateway_slots SET seen_at = seen_at - interval '6 s' WHERE slots = $1", gateway.slots)
+    query = "UPDATE gateway_slots SET seen_at = seen_at - interval '6 s' WHERE replica_id = $1"
+    await owner.execute(query, gateway.name)
 
 
 async def test_tenants_at_different_gateways_and_at_all_are_served_alike(gateways: list[Gateway]) -> None:
@@ -165,7 +168,7 @@ async def test_a_gateway_that_died_holds_its_slots_until_it_is_not_heard_of_and_
     await grow_old(owner, dead)
     await all_exchange(living, times=3)
     assert living[0].slots == SLOTS - 1
-    await owner.execute("UPDATE gateway_slots SET seen_at = seen_at - interval '2 min' WHERE slots = $1", dead.slots)
+    await owner.execute("UPDATE gateway_slots SET seen_at = seen_at - interval '2 min' WHERE replica_id = 'one'")
     await all_exchange(living)
     assert await owner.fetchval("SELECT count(DISTINCT run_id) FROM gateway_slots") == 2
     await owner.execute("SELECT set_config('finpool.tenant_id', $1, false)", A)
@@ -225,4 +228,17 @@ async def test_a_gateway_that_only_itself_lost_the_database_comes_back_as_a_new_
             living[0].round(served)
         await all_exchange(gateways)
     assert every_slot_is_held(gateways)
-    assert await owner.fetchval("SELECT count(DISTINCT run_id) FROM gateway_slots") == 4
+    assert await owner.fetchval("SELECT count(DISTINCT run_id) FROM gateway_slots") == 3
+
+
+async def test_a_gateway_that_was_killed_and_is_back_has_its_slots_at_once(
+    gateways: list[Gateway], owner: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    killed, *living = gateways
+    killed.keep_waiting(A, 64)
+    await all_exchange(gateways, times=3)
+    again = Gateway(killed.database, killed.name)
+    again.keep_waiting(A, 64)
+    await all_exchange([again, *living], times=3)
+    assert again.slots == SLOTS - 2
+    assert await owner.fetchval("SELECT count(DISTINCT run_id) FROM gateway_slots") == 3

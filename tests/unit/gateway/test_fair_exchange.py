@@ -1,84 +1,12 @@
 """Gateways that tell each other: no slot twice, no service lost or counted twice, and weights and lifts that hold."""
 
-from collections import Counter, deque
-from functools import partial
+from collections import Counter
 
+from exchanging_gateways import SLOTS, A, B, C, Gateway, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finpool.billing.entitlement_schemas import Entitlement
-from finpool.gateway.fair_exchange import FairExchange
-from finpool.gateway.fair_shares import FairShares, Waiting
-from finpool.gateway.length_prediction import Ask
 from finpool.gateway.share_schemas import GatewayShare, Standing
-from finpool.kernel.ids import TenantId
-
-A, B, C = TenantId("a"), TenantId("b"), TenantId("c")
-ASK = Ask(input_tokens_bound=16, output_tokens_bound=64)
-SLOTS = 8
-
-
-class Shares(FairShares):
-    """Remembers what other gateways' service was counted here."""
-
-    def __init__(self, *arguments, **options):
-        super().__init__(*arguments, **options)
-        self.counted = Counter()
-
-    def meet(self, growth, elsewhere):
-        self.counted.update(growth)
-        super().meet(growth, elsewhere)
-
-
-class Gateway:
-    """A queue, its part in the exchange, and the turns that are under way."""
-
-    def __init__(self, run, entitled=None, express_max=1, slots=SLOTS):
-        options = {} if entitled is None else {"entitled": lambda tenant: entitled.get(tenant, Entitlement())}
-        self.run = run
-        self.shares = Shares(slots - express_max, express_max=express_max, **options)
-        self.exchange = FairExchange(self.shares)
-        self.turns = deque()
-        self.order = []
-
-    def ask(self, tenant, batch=False):
-        waiting = Waiting(ASK, partial(self._begin, tenant), batch=batch)
-        self.shares.arrive(tenant, waiting)
-        self.shares.dispatch()
-
-    def end(self, output_tokens=1):
-        if self.turns:
-            self.shares.end(self.turns.popleft(), input_tokens=16, output_tokens=output_tokens)
-            self.shares.dispatch()
-
-    def leave(self):
-        """End a turn of which the engine did nothing."""
-        if self.turns:
-            self.shares.end(self.turns.popleft(), input_tokens=0, output_tokens=0)
-            self.shares.dispatch()
-
-    def _begin(self, tenant, turn):
-        self.turns.append(turn)
-        self.order.append(tenant)
-
-
-class Table:
-    """What the gateways told."""
-
-    def __init__(self, *gateways):
-        self.gateways = list(gateways)
-        self.told = {}
-
-    def exchange(self, gateway):
-        told = gateway.exchange.meet({run: each for run, each in self.told.items() if run != gateway.run})
-        self.told[gateway.run] = told
-        gateway.exchange.hold(told.slots)
-
-    def all_exchange(self, times=1):
-        for _ in range(times):
-            for gateway in self.gateways:
-                self.exchange(gateway)
-
 
 STEPS = st.lists(
     st.tuples(
@@ -195,64 +123,6 @@ def test_a_gateway_that_hears_nothing_keeps_no_more_than_an_even_part_and_comes_
     table.all_exchange(2)
     assert one.exchange.slots + two.exchange.slots == SLOTS
     assert two.shares.counted[A] - counted == one.shares.standings()[A].charged - charged
-
-
-def test_a_raised_bound_begins_turns_at_once_and_a_lowered_one_ends_none():
-    gateway = Gateway("one")
-    for _ in range(20):
-        gateway.ask(A)
-    gateway.shares.limit(2, 0)
-    assert len(gateway.turns) == SLOTS - 1
-    gateway.end()
-    assert len(gateway.turns) == SLOTS - 2
-    gateway.shares.limit(10, 0)
-    assert len(gateway.turns) == 10
-
-
-def test_a_tenant_that_is_served_elsewhere_is_no_newcomer_here():
-    gateway = Gateway("one")
-    gateway.shares.meet({}, {B: Standing(in_flight=1)})
-    for tenant in (*[A] * SLOTS, B, C):
-        gateway.ask(tenant)
-    assert gateway.order == [*[A] * (SLOTS - 1), C]
-
-
-def test_a_tenant_that_waits_elsewhere_has_its_part_in_weights_and_guarantees():
-    gateway = Gateway("one", {A: Entitlement(1), B: Entitlement(1, share_min_basis_points=7500)})
-    charged = []
-    for elsewhere in ({}, {A: Standing(waiting=5)}):
-        gateway.shares.meet({}, elsewhere)
-        before = gateway.shares.standings().get(B, Standing()).charged
-        gateway.ask(B)
-        charged.append(gateway.shares.standings()[B].charged - before)
-        gateway.leave()
-    # Beside A it takes the triple weight to three quarters of the service.
-    assert charged[0] // 3 == charged[1] > 0
-
-
-def test_who_begins_to_wait_elsewhere_is_lifted_to_the_others_after_its_service_was_counted():
-    gateway = Gateway("one", slots=2)
-    gateway.shares.meet({A: 1_000, B: 10}, {A: Standing(waiting=1)})
-    gateway.shares.meet({A: 500, B: 10}, {A: Standing(waiting=1), B: Standing(waiting=1)})
-    assert (gateway.shares.counter(A), gateway.shares.counter(B)) == (1_500, 1_500)
-
-
-def test_who_waits_elsewhere_already_is_not_lifted_when_it_comes_here_too():
-    gateway = Gateway("one", slots=2)
-    gateway.shares.meet({A: 1_000}, {A: Standing(waiting=1), B: Standing(waiting=1)})
-    behind = gateway.shares.counter(B)
-    gateway.shares.meet({A: 5_000}, {A: Standing(waiting=1), B: Standing(waiting=1)})
-    gateway.shares.limit(0, 0)
-    gateway.ask(B)
-    assert gateway.shares.counter(B) == behind < gateway.shares.counter(A)
-
-
-def test_who_comes_when_all_others_are_served_elsewhere_is_lifted_to_them():
-    gateway = Gateway("one", slots=2)
-    gateway.shares.meet({A: 7_000}, {A: Standing(in_flight=3)})
-    gateway.shares.limit(0, 0)
-    gateway.ask(B)
-    assert gateway.shares.counter(B) == 7_000
 
 
 def test_slots_that_another_run_still_fills_are_not_taken():
