@@ -127,6 +127,45 @@ def test_a_gateway_that_hears_nothing_keeps_no_more_than_an_even_part_and_comes_
 
 def test_slots_that_another_run_still_fills_are_not_taken():
     gateway = Gateway("one")
-    gateway.ask(A)
+    for _ in range(50):
+        gateway.ask(A)
     told = gateway.exchange.meet({"two": GatewayShare(1, {B: Standing(in_flight=6)})})
     assert told.slots == SLOTS - 6
+
+
+def test_what_others_had_served_before_a_gateway_came_is_past_and_what_new_ones_serve_is_not():
+    gateway = Gateway("one")
+    gateway.exchange.meet({"old": GatewayShare(1, {A: Standing(1_000)})})
+    assert gateway.shares.counter(A) == 0
+    gateway.exchange.meet({"old": GatewayShare(1, {A: Standing(1_005)}), "new": GatewayShare(1, {A: Standing(20)})})
+    assert gateway.shares.counter(A) == 25
+
+
+def test_a_charge_that_goes_back_entirely_is_told():
+    one, two = Gateway("one"), Gateway("two")
+    table = Table(one, two)
+    table.all_exchange()
+    one.ask(A)
+    table.all_exchange()
+    charged = two.shares.counter(A)
+    one.leave()
+    table.all_exchange()
+    assert (charged > 0, two.shares.counter(A)) == (True, 0)
+
+
+def test_who_comes_back_as_a_new_run_does_not_bring_what_was_counted_already():
+    one, two = Gateway("one"), Gateway("two")
+    table = Table(one, two)
+    table.all_exchange()
+    one.ask(A)
+    table.all_exchange()
+    counted = two.shares.counter(A)
+    one.exchange.part()
+    del table.told["one"]
+    one.run = "one again"
+    table.all_exchange()
+    assert two.shares.counter(A) == counted
+    one.leave()
+    table.all_exchange()
+    # What the old run had expected and the new one gave back was counted, and is taken back.
+    assert two.shares.counter(A) == 0
