@@ -18,7 +18,7 @@ pytest_plugins = ("installation",)
 
 TENANT_TABLES = (
     "audit_entry, audit_outbox, usage_record, spool_position, lease, account, api_key, platform_token,"
-    " quota_limit, budget, rate_share, replica_run, transfer, usage_adjustment,"
+    " quota_limit, budget, rate_share, replica_run, gateway_slots, gateway_share, transfer, usage_adjustment,"
     " price_schedule, price_version, contract, pool_cost,"
     " invoice_series, invoice, invoice_line, payment, dispute, model_version, model_routing, pool_node"
 )

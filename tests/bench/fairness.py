@@ -6,6 +6,7 @@ import sys
 from functools import partial
 
 from fairness_engine import ACCELERATOR
+from fairness_gateways import GATEWAY_WORKLOADS, GATEWAYS, simulate_gateways
 from fairness_measures import Measures, measure
 from fairness_policies import POLICIES, simulate
 from fairness_real import Load, chats, during, profile
@@ -91,6 +92,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="for each load of the real engine; 0: leave it out")
     seconds = parser.parse_args().seconds
     simulated()
+    several_gateways()
     if seconds:
         asyncio.run(on_the_small_engine(seconds))
 
@@ -117,6 +119,28 @@ def simulated() -> None:
     out("\n")
     for words, figure, holds in goals(found):
         out(f"{'ok  ' if holds else 'MISS'} {figure:6.3f}  {words}\n")
+
+
+def several_gateways() -> None:
+    """Print what tenants get of one engine behind several gateways, apart and with the exchange between them."""
+    out = sys.stdout.write
+    out(f"\n{GATEWAYS} gateways before that engine\n")
+    out(f"{'':10} {'most at once':>13} {'tokens/s':>9}  service by weight beside the average's, first token (s)\n")
+    misses = []
+    for make in GATEWAY_WORKLOADS:
+        out(f"{make().name}\n")
+        for together in (False, True):
+            workload = make()
+            result = simulate_gateways(workload, together=together)
+            parts = result.parts(workload)
+            each_of = [
+                f"{each} {parts[each]:.3f} {seconds:.2f}" if each in parts else f"{each} {seconds:.2f}"
+                for each, seconds in result.measures.first_token_seconds.items()
+            ]
+            out(f"  {'together' if together else 'apart':8} {result.in_flight_max:13}")
+            out(f" {result.measures.tokens_per_second:9.0f}  {', '.join(each_of)}\n")
+            misses += [each for each, part in parts.items() if together and abs(part - 1) > 0.03]
+    out(f"{'MISS' if misses else 'ok  '} together each backlogged tenant gets 1.00 +/- 0.03 {', '.join(misses)}\n")
 
 
 if __name__ == "__main__":

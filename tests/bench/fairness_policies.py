@@ -76,7 +76,7 @@ class Fair:
     """The gateway's own class: the very one that serves, with this engine's bounds."""
 
     def __init__(self, profile: Profile, weights: Mapping[str, int], *, predicts: bool) -> None:
-        self._shares = FairShares(
+        self.shares = FairShares(
             profile.sequences_max - EXPRESS_SLOTS,
             express_max=EXPRESS_SLOTS,
             entitled=lambda tenant: Entitlement(weights.get(tenant, 1)),
@@ -88,17 +88,17 @@ class Fair:
         """Queue with the tenant's own."""
         ask = Ask(request.input_tokens, request.output_tokens_bound)
         waiting = Waiting(ask, partial(self._begin, request, engine), batch=request.batch)
-        self._shares.arrive(TenantId(request.tenant), waiting)
-        self._shares.dispatch()
+        self.shares.arrive(TenantId(request.tenant), waiting)
+        self.shares.dispatch()
 
     def tokens(self, request: Request) -> None:
         """Charge what was streamed."""
-        self._shares.use(self._turns[request], input_tokens=request.input_tokens, output_tokens=request.made)
+        self.shares.use(self._turns[request], input_tokens=request.input_tokens, output_tokens=request.made)
 
     def ended(self, request: Request, engine: SimulatedEngine) -> None:
         """Settle, and let the next ones go."""
-        self._shares.end(self._turns.pop(request), input_tokens=request.input_tokens, output_tokens=request.made)
-        self._shares.dispatch()
+        self.shares.end(self._turns.pop(request), input_tokens=request.input_tokens, output_tokens=request.made)
+        self.shares.dispatch()
 
     def _begin(self, request: Request, engine: SimulatedEngine, turn: Turn) -> None:
         self._turns[request] = turn

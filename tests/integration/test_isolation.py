@@ -45,6 +45,8 @@ ROWS = {
         VALUES ($1, 'lease-' || $1, 'budget-' || $1, 'replica', 'spool', 10, now())""",
     "rate_share": """(tenant_id, limit_id, rate, run_id, replica_id, amount, expires_at)
         VALUES ($1, 'limit', 'requests', 'run', 'replica', 1, now())""",
+    "gateway_share": """(tenant_id, run_id, engine, charged, waiting, batch_waiting, in_flight, changed_at)
+        VALUES ($1, 'run', 'engine', 1, 0, 0, 1, now())""",
     "transfer": """(tenant_id, transfer_id, kind, reference, accounts, amounts_picos, occurred_at)
         VALUES ($1, 'transfer-' || $1, 'usage', 'r', '{unbilled}' || '{revenue}'::text[], '{1,-1}', now())""",
     "contract": """(tenant_id, version, valid_from, discount_basis_points, commitment_micros, pool_weight, created_at,

@@ -24,6 +24,7 @@ for tables in (
     "catalogue.version_models",
     "billing.contract_models",
     "billing.models",
+    "gateway.models",
 ):
     import_module(f"finpool.{tables}")
 

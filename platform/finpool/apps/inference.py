@@ -16,6 +16,7 @@ from finpool.apps.opening import opened_when_usable, spool_takes_work
 from finpool.billing.price_directory_service import PriceDirectory
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.catalogue.version_directory_service import VersionDirectory
+from finpool.gateway.exchange_service import ShareExchange
 from finpool.gateway.routes import direct_router
 from finpool.gateway.routes import router as gateway_router
 from finpool.gateway.service import Gateway
@@ -96,6 +97,8 @@ class InferenceDoor:
             backends = Backends(settings, self.catalogue.all())
             await backends.start()
             stack.push_async_callback(backends.close)
+            exchange = ShareExchange(self.database, ReplicaId(settings.replica_id))
+            stack.push_async_callback(exchange.close)
             gateway = Gateway(
                 settings,
                 catalogue=self.catalogue,
@@ -105,8 +108,10 @@ class InferenceDoor:
                 quota=quota,
                 metering=Metering(spool),
                 backends=backends,
+                exchange=exchange,
             )
             stack.push_async_callback(gateway.close)
+            await exchange.start()
             yield gateway, spool
 
 

@@ -103,9 +103,9 @@ class VllmEngine(Declaration):
 class OpenAiEngine(Declaration):
     """An engine of somebody else's that speaks OpenAI's API: vLLM on other accelerators, a bank's own, a public API.
 
-    `slots` requests of each gateway replica are under way there at once. `secret` names the file with the key; its
-    name begins with `remote_`, so that no declaration can send another secret of the platform away. `extensions` are
-    the fields beyond OpenAI's that this engine knows: any other is refused, never sent.
+    `slots` requests of all gateway replicas together are under way there at once. `secret` names the file with the
+    key; its name begins with `remote_`, so that no declaration can send another secret of the platform away.
+    `extensions` are the fields beyond OpenAI's that this engine knows: any other is refused, never sent.
     """
 
     name: Literal["openai"]

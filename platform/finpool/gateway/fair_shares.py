@@ -7,10 +7,11 @@ back after a pause is lifted to the others, so that it cannot save up a claim.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from finpool.billing.entitlement_schemas import EQUAL, WEIGHT_PARTS, Entitlement, weight_parts
 from finpool.gateway.length_prediction import Ask, Lengths, cost_of
+from finpool.gateway.share_schemas import Standing
 from finpool.kernel.ids import TenantId
 
 BATCH_EVERY = 20
@@ -36,7 +37,9 @@ class Turn:
     def settle_at(self, cost: int) -> None:
         """Make the tenant's counter what it is when this turn costs `cost`; exact, however often it is called."""
         charge = cost * WEIGHT_PARTS * _SERVICE_PARTS // self.weight_parts
-        self.tenant.counter += charge - self.charged
+        growth = charge - self.charged
+        self.tenant.counter += growth
+        self.tenant.charged += growth
         self.charged = charge
 
 
@@ -52,11 +55,12 @@ class Waiting:
 
 
 class _Tenant:
-    __slots__ = ("batch", "counter", "id", "in_flight", "interactive", "last_turn", "lengths")
+    __slots__ = ("batch", "charged", "counter", "id", "in_flight", "interactive", "last_turn", "lengths")
 
     def __init__(self, tenant_id: TenantId) -> None:
         self.id = tenant_id
         self.counter = 0
+        self.charged = 0
         self.in_flight = 0
         self.last_turn = 0
         self.interactive: deque[Waiting] = deque()
@@ -83,13 +87,15 @@ class FairShares:
         predicts: bool = True,
     ) -> None:
         self.in_flight_max = in_flight_max
+        self.express_max = express_max
         self.in_flight = 0
-        self._express_max = express_max
         self._entitled = entitled
         self._predicts = predicts
         self._tenants: dict[TenantId, _Tenant] = {}
         self._turns = 0
         self._waiting: tuple[dict[TenantId, _Tenant], dict[TenantId, _Tenant]] = ({}, {})
+        self._elsewhere: dict[TenantId, _Tenant] = {}
+        self._served_elsewhere: set[TenantId] = set()
         self._overall = Lengths()
         self._last_departed = 0
         self._since_batch = 0
@@ -103,14 +109,18 @@ class FairShares:
         """Return the part of the service that a tenant gets, or would get, among those who wait or are served now."""
         active = {each.id: each for each in self._tenants.values() if each.in_flight or each.interactive or each.batch}
         active.setdefault(tenant_id, self._tenant(tenant_id))
-        weights = self._weight_parts(active)
-        return weights[tenant_id] / sum(weights.values())
+        weights = self.weight_parts({**active, **self._elsewhere})
+        return weights[tenant_id] / sum(weights[each] for each in active)
+
+    def weight_parts(self, tenants: Iterable[TenantId]) -> dict[TenantId, int]:
+        """Return the weights of those who compete, in thousandths."""
+        return weight_parts({each: self._entitled(each) for each in tenants})
 
     def arrive(self, tenant_id: TenantId, waiting: Waiting) -> None:
         """Queue a request; `dispatch` decides when its turn is."""
         tenant = self._tenant(tenant_id)
-        if not tenant.interactive and not tenant.batch:
-            self._lift(tenant)
+        if not tenant.interactive and not tenant.batch and tenant_id not in self._elsewhere:
+            self._lift(tenant, self._competing())
         tenant.queue(waiting.batch).append(waiting)
         self._waiting[waiting.batch][tenant_id] = tenant
 
@@ -129,6 +139,41 @@ class FairShares:
         while (chosen := self._choose()) is not None:
             tenant, batch = chosen
             self._begin(tenant, batch)
+
+    def limit(self, in_flight_max: int, express_max: int) -> None:
+        """Let so many turns be under way from now on: more begin at once, and none ends for there being fewer."""
+        self.in_flight_max = in_flight_max
+        self.express_max = express_max
+        self.dispatch()
+
+    def standings(self) -> dict[TenantId, Standing]:
+        """Return where each tenant stands here."""
+        return {
+            each.id: Standing(each.charged, len(each.interactive), len(each.batch), each.in_flight)
+            for each in self._tenants.values()
+        }
+
+    def meet(self, growth: Mapping[TenantId, int], elsewhere: Mapping[TenantId, Standing]) -> None:
+        """Take in what other gateways tell: what was charged there since the last time, and who stands there now.
+
+        What was charged there counts as charged here, and who waits there competes here; so a tenant is lifted when it
+        begins to wait anywhere, and only after what it was charged has been counted.
+        """
+        competing = self._competing()
+        for tenant_id, charge in growth.items():
+            self._tenant(tenant_id).counter += charge
+        served = [self._tenant(tenant_id).counter for tenant_id, charge in growth.items() if charge > 0]
+        if served:
+            self._last_departed = max(self._last_departed, min(served))
+        waiting = {tenant_id: self._tenant(tenant_id) for tenant_id, each in elsewhere.items() if each.waits}
+        for tenant_id in waiting.keys() - competing.keys():
+            self._lift(waiting[tenant_id], competing)
+        self._elsewhere = waiting
+        self._served_elsewhere = {tenant_id for tenant_id, each in elsewhere.items() if each.in_flight}
+
+    def counter(self, tenant_id: TenantId) -> int:
+        """Return what decides whose turn is next: what a tenant was charged anywhere, and what it was lifted by."""
+        return self._tenant(tenant_id).counter
 
     def use(self, turn: Turn, *, input_tokens: int, output_tokens: int) -> None:
         """Take note of what a turn has used so far, in total."""
@@ -149,8 +194,11 @@ class FairShares:
             tenant = self._tenants[tenant_id] = _Tenant(tenant_id)
         return tenant
 
-    def _lift(self, tenant: _Tenant) -> None:
-        others = [each.counter for waiting in self._waiting for each in waiting.values() if each is not tenant]
+    def _competing(self) -> dict[TenantId, _Tenant]:
+        return {**self._elsewhere, **self._waiting[False], **self._waiting[True]}
+
+    def _lift(self, tenant: _Tenant, competing: Mapping[TenantId, _Tenant]) -> None:
+        others = [each.counter for each in competing.values() if each is not tenant]
         tenant.counter = max(tenant.counter, min(others) if others else self._last_departed)
 
     def _choose(self) -> tuple[_Tenant, bool] | None:
@@ -161,8 +209,9 @@ class FairShares:
             if batch and batch_is_due:
                 return _smallest(batch.values()), True
             return (_smallest(interactive.values()), False) if interactive else None
-        if self.in_flight < self.in_flight_max + self._express_max:
-            idle = [tenant for tenant in interactive.values() if not tenant.in_flight]
+        if self.in_flight < self.in_flight_max + self.express_max:
+            served = self._served_elsewhere
+            idle = [each for each in interactive.values() if not each.in_flight and each.id not in served]
             return (_smallest(idle), False) if idle else None
         return None
 
@@ -187,14 +236,10 @@ class FairShares:
 
     def _weight_of(self, tenant: _Tenant) -> int:
         """Return the weight that a turn beginning now is charged by."""
-        active = {tenant.id: tenant, **self._waiting[False], **self._waiting[True]}
+        active = {tenant.id: tenant, **self._elsewhere, **self._waiting[False], **self._waiting[True]}
         if len(active) == 1:
             return self._entitled(tenant.id).weight * WEIGHT_PARTS
-        return self._weight_parts(active)[tenant.id]
-
-    def _weight_parts(self, active: dict[TenantId, _Tenant]) -> dict[TenantId, int]:
-        """Return the weights of those who compete, in thousandths."""
-        return weight_parts({each: self._entitled(each) for each in active})
+        return self.weight_parts(active)[tenant.id]
 
 
 def _smallest(tenants: Iterable[_Tenant]) -> _Tenant:

@@ -90,5 +90,5 @@ class FairQueue:
     def _wait_seconds(self, tenant_id: TenantId) -> float:
         """Estimate the wait of one more request: its tenant's queue at the pace that the tenant's share allows."""
         turn_seconds = self._turn_seconds or _TURN_SECONDS_GUESS
-        turns_at_once = self._shares.in_flight_max * self._shares.share(tenant_id)
+        turns_at_once = max(1, self._shares.in_flight_max) * self._shares.share(tenant_id)
         return (self._shares.waiting(tenant_id) + 1) * turn_seconds / turns_at_once

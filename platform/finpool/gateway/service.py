@@ -17,6 +17,7 @@ from finpool.gateway.cache_salts import CacheSalts
 from finpool.gateway.call import Call
 from finpool.gateway.capabilities import require_chat, require_pooling
 from finpool.gateway.errors import InvalidValue
+from finpool.gateway.exchange_service import ShareExchange
 from finpool.gateway.fair_shares import FairShares
 from finpool.gateway.open_calls import OpenCalls
 from finpool.gateway.pooling_schemas import PoolingRequest
@@ -58,6 +59,7 @@ class Gateway:
         quota: Quota,
         metering: Metering,
         backends: Backends,
+        exchange: ShareExchange,
     ) -> None:
         self._settings = settings
         self._catalogue = catalogue
@@ -69,9 +71,12 @@ class Gateway:
         self._backends = backends
         self._salts = CacheSalts(settings.secret("engine_token"))
         self._counter = PromptCounter(backends)
+        self._exchange = exchange
         self._queues: dict[str, FairQueue] = {}
         self._open_calls = OpenCalls()
         self.started_at = int(time.time())
+        for model in catalogue.with_engines():
+            self._queue(model)  # Other gateways learn of this one before the first request.
 
     def models(self, actor: Actor) -> list[Model]:
         """Return the models the actor may use."""
@@ -127,6 +132,7 @@ class Gateway:
                 express_max=0 if isinstance(model.engine, OpenAiEngine) else EXPRESS_SLOTS,
                 entitled=self._entitled,
             )
+            self._exchange.join(model.engine_key, shares)
             queue = self._queues[model.engine_key] = FairQueue(
                 shares,
                 waiting_max=self._settings.queue_requests_max,

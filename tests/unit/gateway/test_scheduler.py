@@ -160,3 +160,10 @@ def test_whoever_leaves_every_slot_comes_back(arrivals, in_flight_max):
             await asyncio.gather(*(one("z", 1) for _ in range(in_flight_max)))
 
     asyncio.run(run())
+
+
+async def test_a_queue_without_any_slot_still_estimates_a_wait():
+    queue = make(in_flight_max=0, waiting_max=0)
+    with pytest.raises(QueueRefusal) as refused:
+        await queue.enter(A, ASK)
+    assert refused.value.headers["retry-after-ms"]
