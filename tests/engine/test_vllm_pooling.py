@@ -35,7 +35,16 @@ pytestmark = pytest.mark.skipif(
 
 TEXTS = ["A bank takes deposits.", "The sky is blue.", "A bank takes deposits."]
 SALT = "5a17" * 16
-LATER = {"kind", "engine", "output_tokens_default", "output_tokens_max", "capabilities", "base", "tenants"}
+LATER = {
+    "kind",
+    "engine",
+    "golden_prompts",
+    "output_tokens_default",
+    "output_tokens_max",
+    "capabilities",
+    "base",
+    "tenants",
+}
 
 
 def with_random_head(files: Path, target: Path) -> Path:
@@ -88,7 +97,7 @@ async def backends(pool: tuple[Settings, Catalogue]) -> AsyncIterator[Backends]:
 def counted(settings: Settings, model: Model) -> int:
     """Return the prompt tokens that vLLM has counted itself."""
     headers = {"authorization": f"Bearer {settings.secret('engine_token').decode()}"}
-    request = urllib.request.Request(f"{settings.serve_base_url}/engines/{model.id}/metrics", headers=headers)
+    request = urllib.request.Request(f"{settings.serve_base_url}{model.engine_path}/metrics", headers=headers)
     with urllib.request.urlopen(request, timeout=30) as response:
         families = list(text_string_to_metric_families(response.read().decode()))
     samples = [each for family in families for each in family.samples if each.name == "vllm:prompt_tokens_total"]

@@ -29,6 +29,7 @@ class TrialFailed(Exception):
 @dataclass(frozen=True, slots=True)
 class _Answer:
     text: str
+    choices: int
     usage: TokenUsage
     first_seconds: float
     last_seconds: float
@@ -77,8 +78,8 @@ class Trial:
         started = monotonic_seconds()
         together = await asyncio.gather(*(self._pool(self._long_text()) for _ in range(self._model.engine.slots)))
         read_tokens = sum(each.usage.input_tokens for each in together)
-        if not alone.usage.input_tokens:
-            raise TrialFailed("the engine read no token")
+        if not all(each.choices and each.usage.input_tokens for each in (alone, *together)):
+            raise TrialFailed("the engine computed nothing")
         return {
             "first_token_ms": round(1000 * alone.first_seconds),
             "input_tokens_per_second": _rate(read_tokens, monotonic_seconds() - started),
@@ -112,7 +113,7 @@ class Trial:
     async def _answer(self, operation: Operation, body: dict[str, Any]) -> _Answer:
         started = monotonic_seconds()
         first = last = 0.0
-        usage, text = TokenUsage(0, 0, 0), ""
+        usage, text, choices = TokenUsage(0, 0, 0), "", 0
         try:
             request_id = RequestId(new_id("trial"))
             stream = await self._backends.ask(operation, self._model, {**body, UNCOUNTED_FIELD: True}, request_id)
@@ -124,11 +125,12 @@ class Trial:
                         last = monotonic_seconds() - started
                         first = first or last
                     text += _text(chunks.choices)
+                    choices += sum(len(each) for each in chunks.choices)
             finally:
                 stream.close()
         except DomainError as error:
             raise TrialFailed(f"the engine failed: {error.message}") from error
-        return _Answer(text, usage, first, last)
+        return _Answer(text, choices, usage, first, last)
 
     def _long_text(self) -> str:
         words = min(LONG_PROMPT_WORDS_MAX, self._model.context_tokens // 8)

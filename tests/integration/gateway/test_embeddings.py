@@ -26,7 +26,7 @@ class RealEngine:
 
     async def counts(self, model_id):
         """Return what an engine has counted until now."""
-        headers, url = {"authorization": f"Bearer {self.token}"}, f"{self.base_url}/engines/{model_id}/usage"
+        headers, url = {"authorization": f"Bearer {self.token}"}, f"{self.base_url}/engines/{model_id}/1/usage"
         async with ClientSession(headers=headers) as session, session.get(url) as response:
             return await response.json()
 

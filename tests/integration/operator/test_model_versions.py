@@ -93,6 +93,12 @@ async def test_a_remote_engine_has_no_versions_here(serving: Any) -> None:
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "model_version_unfit")
 
 
+async def test_a_version_that_generates_nothing_is_none_of_a_model_that_chats(serving: Any) -> None:
+    without_output = proposed(output_tokens_default=0, output_tokens_max=0)
+    refused = await serving.post(f"{PATH}/versions", json=without_output)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "model_version_unfit")
+
+
 async def test_every_step_is_on_record(serving: Any, pool: LifeWriter, clean_postgres: EmbeddedPostgres) -> None:
     await started(serving)
     await pool.serve("2")
