@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import asyncpg
+import hypothesis
 import pytest
 
 from finpool.apps.local.postgres import EmbeddedPostgres, start_postgres, stop_postgres
@@ -15,6 +16,10 @@ from finpool.kernel.database import Database
 from finpool.kernel.settings import Settings
 
 pytest_plugins = ("installation",)
+
+# How long an example takes says how busy the machine is, and nothing about the code.
+hypothesis.settings.register_profile("finpool", deadline=None)
+hypothesis.settings.load_profile("finpool")
 
 TENANT_TABLES = (
     "audit_entry, audit_outbox, usage_record, spool_position, lease, account, api_key, platform_token,"

@@ -44,7 +44,7 @@ def test_every_directory_means_the_same_to_every_process(tmp_path: Path, monkeyp
     monkeypatch.setenv("FINPOOL_WEIGHTS_DIR", "../weights")
     settings = local_settings()
     assert settings.home == tmp_path / "state"
-    environment = component_environment(POOL, settings, {})
+    environment = component_environment(POOL, settings, {"pool": "postgresql://pool"})
     assert environment["FINPOOL_HOME"] == str(tmp_path / "state")
     assert environment["FINPOOL_WEIGHTS_DIR"] == str(tmp_path.parent / "weights")
 
