@@ -120,7 +120,8 @@ def _start_ray(settings: Settings, catalogue: Catalogue) -> None:
     import ray
     from ray import serve
 
-    declared = sum(model.engine.threads for model in catalogue.pooled() if model.base is None)
+    engines = [model.engine for model in catalogue.pooled() if model.base is None]
+    declared = sum(engine.threads * engine.replicas_max for engine in engines)
     ray.init(
         address="local",
         num_cpus=settings.pool_cpus or ROOM_FACTOR * declared,

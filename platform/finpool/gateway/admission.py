@@ -15,7 +15,10 @@ from finpool.quota.schemas import Subject
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A request that policy lets through, at a pinned price, and what it may use at the most (tokens)."""
+    """A request that policy lets through, at a pinned price, and what it may use at the most (tokens).
+
+    `load_ms` is how long the version takes to load, as far as that was measured.
+    """
 
     request_id: RequestId
     actor: Actor
@@ -26,6 +29,7 @@ class Admitted:
     engine_body: dict[str, Any]
     input_tokens_bound: int
     output_tokens_bound: int
+    load_ms: int | None = None
 
     @property
     def bound(self) -> TokenUsage:

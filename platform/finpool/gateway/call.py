@@ -144,7 +144,9 @@ class Call:
         admitted, batch = self._admitted, self._admitted.quote.tier is Tier.BATCH
         self._turn = await self._queue.enter(admitted.actor.tenant, admitted.ask, batch=batch)
         with passage:
-            self._stream = await self._backends.chat(admitted.model, admitted.engine_body, admitted.request_id)
+            self._stream = await self._backends.chat(
+                admitted.model, admitted.engine_body, admitted.request_id, load_ms=admitted.load_ms
+            )
             await self._stream.begun()
         passage.worked()
 

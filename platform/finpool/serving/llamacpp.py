@@ -37,7 +37,7 @@ class LlamaCpp:
         parameters = _parameters(model, weights)
         self._server = xllamacpp.Server(parameters)
         self._tokenizer = Tokenizer(self._server.listening_address, parameters.api_keys[0], refusal({}))
-        self._threads = ThreadPoolExecutor(requests_ongoing_max(model), thread_name_prefix="generation")
+        self._threads = ThreadPoolExecutor(requests_ongoing_max(model.engine), thread_name_prefix="generation")
         self._warm_up()
 
     def generate(self, body: Mapping[str, Any]) -> "Generation":

@@ -31,10 +31,16 @@ _log = logger("serving.pool")
 
 @dataclass(frozen=True, slots=True)
 class PoolState:
-    """The engines that are up, as paths by model, and what those that were ended had counted, tokens by model."""
+    """The engines that are up, as paths by model, and what those that were ended had counted, tokens by model.
+
+    An engine that may sleep is up without a replica too: `sleepers` are their paths. `uncounted` are the models whose
+    engines cannot say what they counted, because some of their replicas were not asked or have gone.
+    """
 
     engine_paths: dict[str, list[str]] = field(default_factory=dict)
     ended: dict[str, dict[str, int]] = field(default_factory=dict)
+    sleepers: list[str] = field(default_factory=list)
+    uncounted: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -66,6 +72,7 @@ class Pool:
         self._running: dict[str, _Running] = {}
         self._progress: dict[str, tuple[Version, str]] = {}
         self._ended: dict[str, Counter[str]] = {}
+        self._uncounted: set[str] = set()
         self._wake = asyncio.Event()
         self._published: PoolState | None = None
         self._fault: str | None = None
@@ -187,6 +194,8 @@ class Pool:
     async def _up_after(self, model: Model, step: Step) -> None:
         await step()
         self._up[model.engine_key] = model
+        if model.engine.may_sleep or model.engine.replicas_max > 1:
+            self._uncounted.add(model.id)
 
     def _count_ended(self, model: Model, counted: dict[str, int]) -> None:
         self._up.pop(model.engine_key, None)
@@ -220,7 +229,12 @@ class Pool:
         paths: dict[str, list[str]] = {}
         for model in self._up.values():
             paths.setdefault(model.id, []).append(model.engine_path)
-        state = PoolState(paths, {model_id: dict(counted) for model_id, counted in self._ended.items()})
+        state = PoolState(
+            paths,
+            {model_id: dict(counted) for model_id, counted in self._ended.items()},
+            sorted(model.engine_path for model in self._up.values() if model.engine.may_sleep),
+            sorted(self._uncounted),
+        )
         if state != self._published:
             self._published = state
             self._publish(state)

@@ -27,19 +27,27 @@ class ChunkStream(AsyncIterator[EngineChunks]):
         "_done",
         "_exchange",
         "_failure",
+        "_load_ms",
         "_read_seconds_max",
         "_refusal",
         "_weights_sha256",
     )
 
     def __init__(
-        self, exchange: Exchange, *, weights_sha256: str | None, begin_seconds_max: float, read_seconds_max: float
+        self,
+        exchange: Exchange,
+        *,
+        weights_sha256: str | None,
+        begin_seconds_max: float,
+        read_seconds_max: float,
+        load_ms: int | None = None,
     ) -> None:
         self._exchange = exchange
         self._weights_sha256 = weights_sha256
         self._begin_by = monotonic_seconds() + begin_seconds_max
         self._read_seconds_max = read_seconds_max
         self._decoder = EventDecoder()
+        self._load_ms = load_ms
         self._refusal = bytearray()
         self._failure: EngineFailed | None = None
         self._done = False
@@ -92,7 +100,7 @@ class ChunkStream(AsyncIterator[EngineChunks]):
             self._exchange.close()
 
     def _refused(self, status: int) -> EngineRefused | EngineUnavailable | EngineFailed:
-        return refusal(status, self._exchange.content_type, bytes(self._refusal))
+        return refusal(status, self._exchange.content_type, bytes(self._refusal), self._load_ms)
 
     def _parse(self, events: list[bytes]) -> EngineChunks:
         """Return what the events hold; what comes before a failure is returned, and the failure is raised next."""

@@ -39,7 +39,7 @@ class Trial:
 
     def __init__(self, backends: Backends, model: Model) -> None:
         self._backends = backends
-        self._model = model
+        self._model = _waited_for(model)
 
     async def run(self, *, load_ms: int) -> Measurements:
         """Ask the golden prompts, then measure; raises `TrialFailed`."""
@@ -104,6 +104,12 @@ class Trial:
         except DomainError as error:
             raise TrialFailed(f"the engine failed: {error.message}") from error
         return _Answer(text, usage, first, last)
+
+
+def _waited_for(model: Model) -> Model:
+    """Return the model as one whose engine is waited for: it may have fallen asleep while others were tested."""
+    engine = model.engine.model_copy(update={"cold_start": "queue"})
+    return model.model_copy(update={"engine": engine})
 
 
 def _text(choices: list[list[dict[str, Any]]]) -> str:
