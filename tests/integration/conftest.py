@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 from scripted_engine import EVENT_STREAM
 
+from finpool.serving.errors import ModelCold
 from finpool.serving.schemas import WEIGHTS_HEADER
 
 MODEL = "smollm2-135m-instruct"
@@ -37,6 +38,7 @@ class ScriptedEngine:
     prompt_seconds: float = 0.0
     break_after: int | None = None
     refuse_with: int | None = None
+    asleep: bool = False
     stream_headers: dict[str, str] = field(default_factory=lambda: dict(EVENT_STREAM))
     counts: bool = False
     counted: int = 0
@@ -51,6 +53,8 @@ class ScriptedEngine:
         """Answer one chat completion."""
         self.bodies.append(await request.json())
         self.versions.append(request.match_info["version"])
+        if self.asleep:
+            return web.json_response(ModelCold().body(), status=ModelCold.status)
         if self.refuse_with is not None:
             error = {
                 "message": "too long",

@@ -53,6 +53,9 @@ env:
   {{- end }}
   - name: FINPOOL_ENGINE_DRAIN_SECONDS
     value: {{ int .root.Values.inference.streamSecondsMax | quote }}
+  # HAProxy is started anew whenever a replica comes or goes; the old one would cut its streams after two minutes.
+  - name: RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S
+    value: {{ int .root.Values.inference.streamSecondsMax | quote }}
   - name: RAY_SERVE_ENABLE_HA_PROXY
     value: "1"
   - name: RAY_SERVE_ENABLE_DIRECT_INGRESS

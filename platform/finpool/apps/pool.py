@@ -23,7 +23,8 @@ from finpool.serving.environment import (
     ray_directory,
     serve_port,
 )
-from finpool.serving.pool_service import Pool, PoolState
+from finpool.serving.pool_schemas import PoolState
+from finpool.serving.pool_service import Pool
 from finpool.serving.service import Backends
 from finpool.serving.version_steps import VersionSteps
 
@@ -120,7 +121,8 @@ def _start_ray(settings: Settings, catalogue: Catalogue) -> None:
     import ray
     from ray import serve
 
-    declared = sum(model.engine.threads for model in catalogue.pooled() if model.base is None)
+    engines = [model.engine for model in catalogue.pooled() if model.base is None]
+    declared = sum(engine.threads * engine.replicas_max for engine in engines)
     ray.init(
         address="local",
         num_cpus=settings.pool_cpus or ROOM_FACTOR * declared,

@@ -21,8 +21,40 @@ class Declaration(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class LlamaCppEngine(Declaration):
-    """llama.cpp in one process: `slots` requests are computed at once, by `threads` CPU threads.
+class PoolEngine(Declaration):
+    """What every engine of the pool can be told: how many replicas of it there are, and when they come and go.
+
+    Replicas are added while more than `slots` requests are under way at each, and go after `idle_seconds` with less to
+    do. With `replicas_min` 0 the last one goes as well. A request to an engine that sleeps wakes it: `cold_start` says
+    whether it waits for that, or is refused and told when to come again.
+    """
+
+    slots: StrictInt = Field(ge=1)
+    threads: StrictInt = Field(ge=1, le=1024)
+    replicas_min: StrictInt = Field(1, ge=0, le=REPLICAS_MAX)
+    replicas_max: StrictInt = Field(1, ge=1, le=REPLICAS_MAX)
+    idle_seconds: StrictInt = Field(300, ge=10, le=86_400)
+    cold_start: Literal["refuse", "queue"] = "queue"
+
+    @model_validator(mode="after")
+    def _has_replicas_in_order(self) -> Self:
+        if self.replicas_min > self.replicas_max:
+            raise ValueError("replicas_min is above replicas_max")
+        return self
+
+    @property
+    def may_sleep(self) -> bool:
+        """Tell whether it may have no replica at all while nobody asks."""
+        return self.replicas_min == 0
+
+    @property
+    def replicas_first(self) -> int:
+        """Replicas that it is started with: one that may sleep is tested before it does."""
+        return max(1, self.replicas_min)
+
+
+class LlamaCppEngine(PoolEngine):
+    """llama.cpp: each replica is one process, which computes `slots` requests at once by `threads` CPU threads.
 
     `pooling` is how an embedding or rerank model makes one vector, or one score, of a text; None is what the weights
     themselves say, and weights that say nothing do not start. `scoring` is how a rerank model compares: a cross encoder
@@ -31,14 +63,8 @@ class LlamaCppEngine(Declaration):
 
     name: Literal["llamacpp"]
     slots: StrictInt = Field(ge=1, le=64)
-    threads: StrictInt = Field(ge=1, le=1024)
     pooling: Literal["mean", "cls", "last", "rank"] | None = None
     scoring: Scoring = "cross_encoder"
-
-    @property
-    def replicas_max(self) -> int:
-        """One: the embedded default is one process."""
-        return 1
 
 
 class LoraSlots(Declaration):
@@ -48,7 +74,7 @@ class LoraSlots(Declaration):
     rank_max: Literal[8, 16, 32, 64, 128, 256] = 16
 
 
-class VllmEngine(Declaration):
+class VllmEngine(PoolEngine):
     """vLLM through `ray.serve.llm`: `slots` requests are generated at once by each replica (`max_num_seqs`).
 
     On `cuda` a replica takes `tensor_parallel` x `pipeline_parallel` accelerators, or a part of one
@@ -61,15 +87,12 @@ class VllmEngine(Declaration):
     name: Literal["vllm"]
     device: Literal["cuda", "cpu"]
     slots: StrictInt = Field(ge=1, le=1024)
-    threads: StrictInt = Field(ge=1, le=1024)
     accelerator: str | None = Field(None, pattern=r"^[A-Za-z0-9-]{1,64}$")
     accelerator_percent: StrictInt = Field(100, ge=1, le=100)
     accelerator_memory_percent: StrictInt = Field(90, ge=1, le=98)
     tensor_parallel: StrictInt = Field(1, ge=1, le=64)
     pipeline_parallel: StrictInt = Field(1, ge=1, le=64)
     kv_cache_gibibytes: StrictInt | None = Field(None, ge=1, le=4096)
-    replicas_min: StrictInt = Field(1, ge=1, le=REPLICAS_MAX)
-    replicas_max: StrictInt = Field(1, ge=1, le=REPLICAS_MAX)
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     quantization: Literal["awq", "awq_marlin", "gptq", "gptq_marlin", "fp8", "compressed-tensors"] | None = None
     eager: StrictBool = False
@@ -90,8 +113,6 @@ class VllmEngine(Declaration):
             raise ValueError("kv_cache_gibibytes is for device cpu; on cuda say accelerator_memory_percent")
         if self.accelerator_percent != 100 and self.accelerators > 1:
             raise ValueError("a part of an accelerator goes with tensor_parallel and pipeline_parallel of 1 only")
-        if self.replicas_min > self.replicas_max:
-            raise ValueError("replicas_min is above replicas_max")
         return self
 
     @property
@@ -145,6 +166,16 @@ class OpenAiEngine(Declaration):
     def replicas_max(self) -> int:
         """One: how many stand behind the address is the other side's matter."""
         return 1
+
+    @property
+    def replicas_first(self) -> int:
+        """None of ours."""
+        return 0
+
+    @property
+    def may_sleep(self) -> bool:
+        """Never, as far as we can tell."""
+        return False
 
     @property
     def threads(self) -> int:

@@ -23,6 +23,7 @@ class _Routed:
 
     versions: Mapping[str, Model]
     shares: Mapping[str, int]
+    loads_ms: Mapping[str, int]
 
 
 class VersionDirectory:
@@ -57,13 +58,19 @@ class VersionDirectory:
         version = routed.versions[chosen(routed.shares, request_id)]
         return version if model.base is None else on_version(model, version)
 
+    def load_ms(self, model: Model) -> int | None:
+        """Return how long a version took to load when it was tested; None if nobody has measured it."""
+        routed = self._routed.get(model.engine_id)
+        return None if routed is None else routed.loads_ms.get(model.version)
+
 
 def _route(model: Model, life: ModelLife) -> _Routed:
     if life.in_force is None:
-        return _Routed({}, {})
+        return _Routed({}, {}, {})
     try:
         asked = {each.version: each.of(model) for each in life.versions if each.version in life.in_force.asked}
     except ValueError as error:
         _log.error("a version does not fit its model", model=model.id, reason=str(error))
-        return _Routed({}, {})
-    return _Routed(asked, {name: life.in_force.shares[name] for name in asked})
+        return _Routed({}, {}, {})
+    loads_ms = {each.version: each.measurements.load_ms for each in life.versions if each.measurements is not None}
+    return _Routed(asked, {name: life.in_force.shares[name] for name in asked}, loads_ms)

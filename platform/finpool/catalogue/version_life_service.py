@@ -10,7 +10,7 @@ from finpool.catalogue import version_repository as repository
 from finpool.catalogue.errors import CatalogueInvalid
 from finpool.catalogue.price_schemas import BASIS_POINTS
 from finpool.catalogue.schemas import Model
-from finpool.catalogue.version_schemas import Measurements, Version, VersionState, declaration_of
+from finpool.catalogue.version_schemas import Measurements, Version, VersionState
 from finpool.catalogue.version_service import new_row
 from finpool.kernel.clock import now
 
@@ -30,7 +30,7 @@ async def declare(session: AsyncSession, model: Model) -> None:
     await repository.lock(session, model.id)
     held = await repository.version(session, model.id, model.version)
     if held is not None:
-        if dict(held.declaration) != declaration_of(model):
+        if not held.declares(model, model):
             raise CatalogueInvalid(
                 f"{model.id}: version '{model.version}' was declared otherwise before: give the change another version"
             )

@@ -87,6 +87,13 @@ class Version:
             {**model.model_dump(mode="json"), **self.declaration, "version": self.version, "base": None}
         )
 
+    def declares(self, served: Served, model: Model) -> bool:
+        """Tell whether it is declared as `served` is; fields that came since it was written are at their defaults."""
+        try:
+            return declaration_of(self.of(model)) == declaration_of(served)
+        except ValueError:
+            return False
+
 
 class Shares(BaseModel):
     """How requests are shared out: basis points by version, 10,000 together. A version with 0 is kept ready."""

@@ -55,11 +55,10 @@ async def propose(session: AsyncSession, actor: Actor, catalogue: Catalogue, mod
     """Propose a version; the same one again is no change. Raises `VersionExists` or `VersionUnfit`."""
     model = catalogue.get(model_id)
     _require_fit(catalogue, model, new)
-    declaration = declaration_of(new)
     row = new_row(model, new.version, new, VersionState.PROPOSED, actor.credential_id)
     if not await repository.add(session, row):
         held = await _held(session, model_id, new.version)
-        if dict(held.declaration) != declaration:
+        if not held.declares(new, model):
             raise VersionExists(model_id, new.version)
         return held
     await _record(session, actor, "model_version.proposed", model_id, new.version, sha256=row.declaration_sha256)

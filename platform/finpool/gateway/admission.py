@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from finpool.billing.contract_schemas import Quote
+from finpool.catalogue.price_schemas import Tier
 from finpool.catalogue.schemas import Model, TokenUsage
 from finpool.gateway.length_prediction import Ask
 from finpool.kernel.actor import Actor
@@ -16,7 +17,10 @@ from finpool.serving.schemas import Operation
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A request that policy lets through, at a pinned price, and what it may use at the most (tokens)."""
+    """A request that policy lets through, at a pinned price, and what it may use at the most (tokens).
+
+    `load_ms` is how long the version takes to load, as far as that was measured.
+    """
 
     operation: Operation
     request_id: RequestId
@@ -28,6 +32,7 @@ class Admitted:
     engine_body: dict[str, Any]
     input_tokens_bound: int
     output_tokens_bound: int
+    load_ms: int | None = None
 
     @property
     def bound(self) -> TokenUsage:
@@ -53,6 +58,11 @@ class Admitted:
     def ask(self) -> Ask:
         """What the fair queue knows of the request beforehand."""
         return Ask(self.input_tokens_bound, self.output_tokens_bound)
+
+    @property
+    def batch(self) -> bool:
+        """Tell whether it waits until no interactive request does."""
+        return self.quote.tier is Tier.BATCH
 
     @property
     def subject(self) -> Subject:

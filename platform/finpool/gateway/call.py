@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Self
 
-from finpool.catalogue.price_schemas import Tier
 from finpool.catalogue.schemas import TokenUsage
 from finpool.gateway.admission import Admitted
 from finpool.gateway.fair_shares import Turn
@@ -141,11 +140,12 @@ class Call:
         except SpoolUnavailable:
             self._intent = None  # The spool did not take it, so there is nothing to take out of it again.
             raise
-        admitted, batch = self._admitted, self._admitted.quote.tier is Tier.BATCH
-        self._turn = await self._queue.enter(admitted.actor.tenant, admitted.ask, batch=batch)
+        admitted = self._admitted
+        self._turn = await self._queue.enter(admitted.actor.tenant, admitted.ask, batch=admitted.batch)
         with passage:
-            engine_body, operation = admitted.engine_body, admitted.operation
-            self._stream = await self._backends.ask(operation, admitted.model, engine_body, admitted.request_id)
+            self._stream = await self._backends.ask(
+                admitted.operation, admitted.model, admitted.engine_body, admitted.request_id, load_ms=admitted.load_ms
+            )
             await self._stream.begun()
         passage.worked()
 

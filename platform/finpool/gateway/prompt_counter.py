@@ -9,7 +9,7 @@ from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.errors import DomainError
 from finpool.kernel.ids import TenantId
 from finpool.quota.errors import InsufficientQuota, RateLimitExceeded, RequestAboveLimit
-from finpool.serving.errors import EngineFailed, EngineUnavailable
+from finpool.serving.errors import EngineFailed, EngineUnavailable, ModelCold
 from finpool.serving.schemas import Operation
 from finpool.serving.service import Backends
 
@@ -39,7 +39,11 @@ class PromptCounter:
             return None
         self._under_way[tenant_id] += 1
         try:
-            count = await self._backends.count_input_tokens(admitted.model, admitted.engine_body, admitted.request_id)
+            count = await self._backends.count_input_tokens(
+                admitted.model, admitted.engine_body, admitted.request_id, load_ms=admitted.load_ms
+            )
+        except ModelCold:
+            raise  # Whether the request fits can be told as soon as the model is awake, which it is now being made.
         except (EngineUnavailable, EngineFailed):
             return None
         finally:

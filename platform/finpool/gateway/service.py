@@ -121,6 +121,7 @@ class Gateway:
             engine_body={**request.engine_body(output_tokens), "cache_salt": self._salts.of(actor.tenant, model)},
             input_tokens_bound=min(input_bytes, model.context_tokens) * request.choices,
             output_tokens_bound=output_tokens * request.choices,
+            load_ms=self._versions.load_ms(model),
         )
 
     def _queue(self, model: Model) -> FairQueue:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from finpool.catalogue import node_service, version_service
-from finpool.catalogue.engine_schemas import VllmEngine
+from finpool.catalogue.engine_schemas import PoolEngine
 from finpool.catalogue.node_schemas import EngineNeeds, Node
 from finpool.catalogue.price_schemas import BASIS_POINTS
 from finpool.catalogue.schemas import Model
@@ -106,7 +106,7 @@ def _version(version: Version, model: Model, life: ModelLife, used: Rates, nodes
         model=model.id,
         version=version.version,
         state=version.state.value,
-        replicas_min=model.engine.replicas_min if isinstance(model.engine, VllmEngine) else 1,
+        replicas_min=model.engine.replicas_min if isinstance(model.engine, PoolEngine) else 0,
         replicas_max=_replicas_max(model),
         cpus=needs.cpus,
         accelerator=needs.accelerator,

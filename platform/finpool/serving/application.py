@@ -13,15 +13,16 @@ from finpool.catalogue.weights_service import ensure_weights
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.logs import configure_logs, logger
 from finpool.kernel.settings import Settings
-from finpool.serving.liveness import CHECK_PERIOD_SECONDS, CHECK_SECONDS_MAX, Liveness
-from finpool.serving.overload import requests_ongoing_max, requests_queued_max
+from finpool.serving.liveness import Liveness
+from finpool.serving.replicas import replica_options
 from finpool.serving.routes_engine import engine_app
 
 
 class ApplicationArgs(BaseModel):
     """Arguments of `build_app`: which model the application serves, as the catalogue of this node declares it.
 
-    Whoever knows a version that is not in that catalogue gives its `declaration`, and those of its `adapters`.
+    Whoever knows a version that is not in that catalogue gives its `declaration`, and those of its `adapters`. What may
+    sleep is started `asleep` by whoever has tested it before.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -29,6 +30,7 @@ class ApplicationArgs(BaseModel):
     model_id: str
     declaration: Model | None = None
     adapters: tuple[Model, ...] = ()
+    asleep: bool = False
 
 
 @serve.ingress()
@@ -73,16 +75,11 @@ def build_app(args: ApplicationArgs) -> Application:
         # Only machines that run vLLM have it, and importing it takes seconds.
         from finpool.serving.vllm_replica import build_vllm
 
-        return build_vllm(model, adapters, settings)
+        return build_vllm(model, adapters, settings, asleep=args.asleep)
     deployment = serve.deployment(
         name="engine",
-        num_replicas=1,
-        max_ongoing_requests=requests_ongoing_max(model),
-        max_queued_requests=requests_queued_max(model),
-        graceful_shutdown_timeout_s=settings.engine_drain_seconds,
-        health_check_period_s=CHECK_PERIOD_SECONDS,
-        health_check_timeout_s=CHECK_SECONDS_MAX,
         ray_actor_options={"num_cpus": model.engine.threads},
+        **replica_options(model.engine, settings, asleep=args.asleep),
     )(Replica)
     application: Application = deployment.bind(model.model_dump(mode="json"))
     return application

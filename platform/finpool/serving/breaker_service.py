@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.logs import logger
-from finpool.serving.errors import EngineBusy, EngineFailed, EngineUnavailable
+from finpool.serving.errors import EngineBusy, EngineFailed, EngineUnavailable, ModelCold
 
 _log = logger("serving.breaker")
 
@@ -97,8 +97,8 @@ class Passage:
             self.note(error)
 
     def note(self, failure: EngineFailed | EngineUnavailable) -> None:
-        """Keep a failure that was seen elsewhere; a backend that says it is busy works."""
-        if not isinstance(failure, EngineBusy):
+        """Keep a failure that was seen elsewhere; a backend that says it is busy works, and one that sleeps has to."""
+        if not isinstance(failure, EngineBusy | ModelCold):
             self._failure = failure
 
     def worked(self) -> None:

@@ -30,19 +30,24 @@ class Connections:
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
 
-    async def post(self, path: str, body: bytes, request_id: str, connect_seconds_max: float) -> Exchange:
-        """Send JSON; raises `OSError` or `TimeoutError` if there is no connection, and then nothing was sent."""
+    async def post(
+        self, path: str, body: bytes, request_id: str, connect_seconds_max: float, headers: str = ""
+    ) -> Exchange:
+        """Send JSON; `headers` are further lines, each with its end.
+
+        Raises `OSError` or `TimeoutError` if there is no connection, and then nothing was sent.
+        """
         connection = self._kept() or await self._connect(connect_seconds_max)
         head = (
-            f"POST {self._path}{path} HTTP/1.1\r\n{self._headers}content-type: application/json\r\n"
+            f"POST {self._path}{path} HTTP/1.1\r\n{self._headers}{headers}content-type: application/json\r\n"
             f"accept-encoding: identity\r\nx-request-id: {request_id}\r\ncontent-length: {len(body)}\r\n\r\n"
         )
         return connection.send(head.encode("ascii") + body)
 
-    async def get(self, path: str, connect_seconds_max: float) -> Exchange:
+    async def get(self, path: str, connect_seconds_max: float, headers: str = "") -> Exchange:
         """Ask for a path; raises as `post` does."""
         connection = self._kept() or await self._connect(connect_seconds_max)
-        return connection.send(f"GET {self._path}{path} HTTP/1.1\r\n{self._headers}\r\n".encode("ascii"))
+        return connection.send(f"GET {self._path}{path} HTTP/1.1\r\n{self._headers}{headers}\r\n".encode("ascii"))
 
     def close(self) -> None:
         """Close every connection; requests that are still running are aborted."""

@@ -1,6 +1,11 @@
 """How an engine can fail a request, as its caller sees it."""
 
+import math
+
 from finpool.kernel.errors import DomainError, InvalidRequest, Unavailable
+
+LOAD_SECONDS = 30
+"""What a caller is told to wait for a model whose loading was never measured."""
 
 
 class ConnectionBroken(Exception):
@@ -15,6 +20,20 @@ class EngineUnavailable(Unavailable):
 
 class EngineBusy(EngineUnavailable):
     """The engine says that it has enough to do: it works."""
+
+
+class ModelCold(EngineUnavailable):
+    """The engine sleeps and is being woken: it works, and the headers say when it is likely to be awake."""
+
+    code = "model_cold"
+
+    def __init__(self, load_ms: int | None = None) -> None:
+        """Take how long it took to load when that was measured."""
+        seconds = LOAD_SECONDS if load_ms is None else max(1, math.ceil(load_ms / 1000))
+        super().__init__(
+            "The model sleeps and is being woken.",
+            headers={"retry-after": str(seconds), "retry-after-ms": str(seconds * 1000)},
+        )
 
 
 class EngineFailed(DomainError):

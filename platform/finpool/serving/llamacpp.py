@@ -36,7 +36,7 @@ class LlamaCpp:
         self._server = xllamacpp.Server(parameters)
         listener = Listener(self._server.listening_address, parameters.api_keys[0], seconds_max=COUNT_SECONDS_MAX)
         self._tokenizer = Tokenizer(listener, refusal({}))
-        self._threads = ThreadPoolExecutor(requests_ongoing_max(model), thread_name_prefix="generation")
+        self._threads = ThreadPoolExecutor(requests_ongoing_max(model.engine), thread_name_prefix="generation")
         self._warm_up()
 
     def generate(self, body: Mapping[str, Any]) -> "Generation":

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,6 +21,7 @@ from finpool.kernel.database import Database
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.ids import TenantId
 from finpool.kernel.logs import logger
+from finpool.serving.pool_schemas import PoolState
 from finpool.serving.version_steps import Engines, StepFailed, VersionSteps
 
 TICK_SECONDS = 1.0
@@ -30,14 +31,6 @@ RETRY_SECONDS = 10.0
 
 Step = Callable[[], Awaitable[None]]
 _log = logger("serving.pool")
-
-
-@dataclass(frozen=True, slots=True)
-class PoolState:
-    """The engines that are up, as paths by model, and what those that were ended had counted, tokens by model."""
-
-    engine_paths: dict[str, list[str]] = field(default_factory=dict)
-    ended: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -69,6 +62,7 @@ class Pool:
         self._running: dict[str, _Running] = {}
         self._progress: dict[str, tuple[Version, str]] = {}
         self._ended: dict[str, Counter[str]] = {}
+        self._uncounted: set[str] = set()
         self._wake = asyncio.Event()
         self._published: PoolState | None = None
         self._fault: str | None = None
@@ -194,6 +188,8 @@ class Pool:
     async def _up_after(self, model: Model, step: Step) -> None:
         await step()
         self._up[model.engine_key] = model
+        if model.engine.may_sleep or model.engine.replicas_max > 1:
+            self._uncounted.add(model.id)
 
     def _count_ended(self, model: Model, counted: dict[str, int]) -> None:
         self._up.pop(model.engine_key, None)
@@ -234,7 +230,12 @@ class Pool:
         paths: dict[str, list[str]] = {}
         for model in self._up.values():
             paths.setdefault(model.id, []).append(model.engine_path)
-        state = PoolState(paths, {model_id: dict(counted) for model_id, counted in self._ended.items()})
+        state = PoolState(
+            paths,
+            {model_id: dict(counted) for model_id, counted in self._ended.items()},
+            sorted(model.engine_path for model in self._up.values() if model.engine.may_sleep),
+            sorted(self._uncounted),
+        )
         if state != self._published:
             self._published = state
             self._publish(state)

@@ -32,9 +32,9 @@ class RayEngines:
         """Say what the cluster has too little of for one more engine of `model`; None if it fits."""
         return await self._call(lambda: _missing(model))
 
-    async def deploy(self, model: Model, adapters: Sequence[Model]) -> None:
-        """Have the engine started, if it is not; `running` tells when it is there."""
-        await self._call(lambda: _deploy(model, adapters))
+    async def deploy(self, model: Model, adapters: Sequence[Model], *, asleep: bool) -> None:
+        """Have the engine started, if it is not; `running` tells when it is there, or sleeps if it was to."""
+        await self._call(lambda: _deploy(model, adapters, asleep=asleep))
 
     async def running(self, model: Model) -> bool:
         """Tell whether the engine is there and warmed up; raises `EngineFailed` with why it cannot start."""
@@ -92,16 +92,14 @@ def _missing(model: Model) -> str | None:
 def _resources(model: Model) -> dict[str, float]:
     """Return what an engine takes when it starts, in Ray's names."""
     engine = model.engine
-    if not isinstance(engine, VllmEngine):
-        return {"CPU": float(engine.threads)}
     wanted = {"CPU": float(engine.threads)}
-    if engine.device == "cuda":
+    if isinstance(engine, VllmEngine) and engine.device == "cuda":
         wanted["GPU"] = engine.accelerators * engine.accelerator_percent / 100
-    return {name: amount * engine.replicas_min for name, amount in wanted.items()}
+    return {name: amount * engine.replicas_first for name, amount in wanted.items()}
 
 
-def _deploy(model: Model, adapters: Sequence[Model]) -> None:
-    arguments = ApplicationArgs(model_id=model.id, declaration=model, adapters=tuple(adapters))
+def _deploy(model: Model, adapters: Sequence[Model], *, asleep: bool) -> None:
+    arguments = ApplicationArgs(model_id=model.id, declaration=model, adapters=tuple(adapters), asleep=asleep)
     target = serve.RunTarget(build_app(arguments), name=model.engine_key, route_prefix=model.engine_path)
     serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
 

@@ -2,7 +2,14 @@
 
 import orjson
 
-from finpool.serving.errors import ConnectionBroken, EngineBusy, EngineFailed, EngineRefused, EngineUnavailable
+from finpool.serving.errors import (
+    ConnectionBroken,
+    EngineBusy,
+    EngineFailed,
+    EngineRefused,
+    EngineUnavailable,
+    ModelCold,
+)
 from finpool.serving.exchange import Exchange
 
 BODY_BYTES_MAX = 65_536
@@ -41,13 +48,26 @@ async def read_body(
             raise EngineFailed("The model failed to answer.")
 
 
-def refusal(status: int, content_type: str, body: bytes) -> EngineRefused | EngineUnavailable | EngineFailed:
+def is_cold(body: bytes) -> bool:
+    """Tell whether an answer of 503 says that the engine has no replica because nobody has asked it for a while."""
+    try:
+        return bool(orjson.loads(body)["error"]["code"] == ModelCold.code)
+    except (ValueError, LookupError, TypeError):
+        return False
+
+
+def refusal(
+    status: int, content_type: str, body: bytes, load_ms: int | None = None
+) -> EngineRefused | EngineUnavailable | EngineFailed:
     """Return the error that stands for an answer other than 200.
 
-    Engines report in JSON. What is not JSON comes from Serve's proxy, which says 500 also where it found no engine.
+    `load_ms` is how long the engine took to load, if that is known. Engines report in JSON. What is not JSON comes from
+    Serve's proxy, which says 500 also where it found no engine.
     """
     if status == BUSY:
         return EngineBusy("The model is busy.")
+    if status == ModelCold.status and is_cold(body):
+        return ModelCold(load_ms)
     if status in STATUSES_BEFORE_DISPATCH or content_type != "application/json":
         return EngineUnavailable("The model is not available at the moment.")
     try:

@@ -8,6 +8,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from finpool.kernel.settings import Settings
+from finpool.serving.routes_cold import ColdStartDoor, stands_in_for_engines
 
 HEALTH_PROBE_PATH = "/-/healthz"
 _UNAUTHORIZED_BODY = b'{"error":{}}'
@@ -59,13 +60,15 @@ class PortGuard(TokenGuard):
 def port_guards() -> list[Middleware]:
     """Return the guard for every HTTP server of this Serve process; `ray_environment` points Serve at it."""
     node_address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-    return [
+    guards = [
         Middleware(
             PortGuard,
             token=Settings().secret("engine_token"),
             probes_come_from_other_nodes=not _is_loopback((node_address, 0)),
         )
     ]
+    # The last one is asked first, so nobody without the token wakes an engine.
+    return [Middleware(ColdStartDoor), *guards] if stands_in_for_engines() else guards
 
 
 def _is_loopback(address: tuple[str, int] | None) -> bool:

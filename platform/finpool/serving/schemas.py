@@ -3,12 +3,18 @@
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from finpool.catalogue.schemas import TokenUsage
 
 WEIGHTS_HEADER = "x-finpool-weights-sha256"
 """The header of a stream in which an engine says which weights it has really loaded: their SHA-256 in hex."""
+
+COLD_START_HEADER = "x-finpool-cold-start"
+"""What whoever asks an engine that sleeps wants done; without it the request waits until the engine is awake."""
+
+ColdStart = Literal["refuse", "leave"]
+"""`refuse`: answer at once and wake the engine; `leave`: answer at once and let it sleep."""
 
 ADAPTER_FIELD = "adapter"
 """Field of a request to an engine: SHA-256 of an adapter's weights, its name within the engine; absent for the base."""

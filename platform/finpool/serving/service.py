@@ -7,15 +7,15 @@ from typing import Any, Literal
 
 import orjson
 
-from finpool.catalogue.engine_schemas import OpenAiEngine
+from finpool.catalogue.engine_schemas import OpenAiEngine, PoolEngine
 from finpool.catalogue.schemas import Model
 from finpool.kernel.ids import ModelId, RequestId
 from finpool.kernel.settings import Settings
 from finpool.serving.breaker_service import Breaker
 from finpool.serving.connections import Connections
-from finpool.serving.errors import EngineFailed, EngineUnavailable
+from finpool.serving.errors import EngineFailed, EngineUnavailable, ModelCold
 from finpool.serving.exchange import Exchange
-from finpool.serving.reading import read_body, refusal, status_of
+from finpool.serving.reading import is_cold, read_body, refusal, status_of
 from finpool.serving.remote import (
     REMOTE_CHAT_PATH,
     REMOTE_MODELS_PATH,
@@ -25,7 +25,7 @@ from finpool.serving.remote import (
 )
 from finpool.serving.remote_pooling import REMOTE_POOLING_PATHS, RemoteResults, remote_pooling_request
 from finpool.serving.retry_budget import RetryBudget
-from finpool.serving.schemas import ADAPTER_FIELD, ENGINE_PATHS, EngineStream, Operation
+from finpool.serving.schemas import ADAPTER_FIELD, COLD_START_HEADER, ENGINE_PATHS, ColdStart, EngineStream, Operation
 from finpool.serving.stream import ChunkStream
 
 RETRY_SECONDS = 0.05
@@ -79,13 +79,19 @@ class Backends:
         return known
 
     async def ask(
-        self, operation: Operation, model: Model, body: Mapping[str, Any], request_id: RequestId
+        self,
+        operation: Operation,
+        model: Model,
+        body: Mapping[str, Any],
+        request_id: RequestId,
+        *,
+        load_ms: int | None = None,
     ) -> EngineStream:
         """Send a request to the engine of `model`; returns its answer, which has not begun yet.
 
         `body` is OpenAI's request, already validated. Raises `EngineUnavailable` if the engine cannot be reached: then,
         and if this is cancelled, nothing was sent. The stream has to be closed. Closing it early closes the connection,
-        and the engine stops computing.
+        and the engine stops computing. Whoever is refused because the engine sleeps is told to wait for `load_ms`.
         """
         if isinstance(model.engine, OpenAiEngine):
             return await self._ask_remote(operation, model, model.engine, body, request_id)
@@ -96,9 +102,12 @@ class Backends:
             weights_sha256=model.weights_sha256,
             begin_seconds_max=self._start_timeout_seconds,
             read_seconds_max=self._read_timeout_seconds,
+            load_ms=load_ms,
         )
 
-    async def count_input_tokens(self, model: Model, body: Mapping[str, Any], request_id: RequestId) -> int:
+    async def count_input_tokens(
+        self, model: Model, body: Mapping[str, Any], request_id: RequestId, *, load_ms: int | None = None
+    ) -> int:
         """Return exactly how many input tokens `body` is, by the model's own tokenizer.
 
         Raises `EngineRefused`, `EngineUnavailable` or `EngineFailed`. Costs the engine some milliseconds. A remote
@@ -112,7 +121,7 @@ class Backends:
             status, answer = await status_of(exchange, self._start_timeout_seconds), bytearray()
             await read_body(exchange, answer, self._read_timeout_seconds)
             if status != 200:
-                raise refusal(status, exchange.content_type, bytes(answer))
+                raise refusal(status, exchange.content_type, bytes(answer), load_ms)
             return int(orjson.loads(answer)["count"])
         except (ValueError, LookupError, TypeError) as error:
             raise EngineFailed("The model could not count the tokens of the request.") from error
@@ -120,19 +129,27 @@ class Backends:
             exchange.close()
 
     async def ready(self, model: Model) -> bool:
-        """Tell whether the engine of `model` generates tokens now; it may take as long as an engine may start.
+        """Tell whether the engine of `model` generates tokens now, or sleeps if it may; that does not wake it.
 
-        A remote engine is asked for its models only: a token there costs money.
+        It may take as long as an engine may start. A remote engine is asked for its models only: a token there costs
+        money.
         """
-        path = REMOTE_MODELS_PATH if isinstance(model.engine, OpenAiEngine) else _path(model, "/health")
         try:
-            return (await self._get(model, path, with_body=False))[0] == 200
+            if isinstance(model.engine, OpenAiEngine):
+                return (await self._get(model, REMOTE_MODELS_PATH, with_body=False))[0] == 200
+            status, answer = await self._get(model, _path(model, "/health"))
         except (EngineUnavailable, EngineFailed):
             return False
+        return status == 200 or (model.engine.may_sleep and status == ModelCold.status and is_cold(answer))
 
     async def figures(self, model: Model, path: Literal["/usage", "/memory"]) -> dict[str, int]:
-        """Return what the engine of `model` counts by itself; raises `EngineUnavailable` or `EngineFailed`."""
+        """Return what the engine of `model` counts by itself; raises `EngineUnavailable` or `EngineFailed`.
+
+        One that sleeps, and so counts nothing, is left asleep and is `ModelCold`.
+        """
         status, answer = await self._get(model, _path(model, path))
+        if status == ModelCold.status and is_cold(answer):
+            raise ModelCold
         if status != 200:
             raise EngineFailed("The engine does not say what it counted.")
         figures: dict[str, int] = orjson.loads(answer)
@@ -140,7 +157,8 @@ class Backends:
 
     async def _get(self, model: Model, path: str, *, with_body: bool = True) -> tuple[int, bytes]:
         try:
-            exchange = await self._connections_to(model).get(path, self._start_timeout_seconds)
+            headers = "" if isinstance(model.engine, OpenAiEngine) else _when_cold("leave")
+            exchange = await self._connections_to(model).get(path, self._start_timeout_seconds, headers)
         except OSError as error:
             raise EngineUnavailable("The model cannot be reached at the moment.") from error
         try:
@@ -190,17 +208,21 @@ class Backends:
     async def _send(self, model: Model, path: str, payload: bytes, request_id: RequestId) -> Exchange:
         """Send a request, once more if there was no connection: then nothing was sent, so nothing was computed."""
         connections, retries = self._connections_to(model), self._retries[model.engine_key]
+        refused = (
+            isinstance(model.engine, PoolEngine) and model.engine.may_sleep and model.engine.cold_start == "refuse"
+        )
+        headers = _when_cold("refuse") if refused else ""
         retries.earn()
         try:
             try:
-                return await connections.post(path, payload, request_id, self._start_timeout_seconds)
+                return await connections.post(path, payload, request_id, self._start_timeout_seconds, headers)
             except TimeoutError:
                 raise
             except OSError:
                 if not retries.take():
                     raise
             await asyncio.sleep(RETRY_SECONDS)
-            return await connections.post(path, payload, request_id, self._start_timeout_seconds)
+            return await connections.post(path, payload, request_id, self._start_timeout_seconds, headers)
         except TimeoutError as error:
             raise EngineUnavailable("The model did not begin to answer in time.") from error
         except OSError as error:
@@ -209,6 +231,10 @@ class Backends:
 
 def _path(model: Model, path: str) -> str:
     return f"{model.engine_path}{path}"
+
+
+def _when_cold(wish: ColdStart) -> str:
+    return f"{COLD_START_HEADER}: {wish}\r\n"
 
 
 def _target(model: Model) -> dict[str, str]:

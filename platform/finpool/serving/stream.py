@@ -28,19 +28,27 @@ class ChunkStream(AsyncIterator[EngineChunks]):
         "_done",
         "_exchange",
         "_failure",
+        "_load_ms",
         "_read_seconds_max",
         "_refusal",
         "_weights_sha256",
     )
 
     def __init__(
-        self, exchange: Exchange, *, weights_sha256: str | None, begin_seconds_max: float, read_seconds_max: float
+        self,
+        exchange: Exchange,
+        *,
+        weights_sha256: str | None,
+        begin_seconds_max: float,
+        read_seconds_max: float,
+        load_ms: int | None = None,
     ) -> None:
         self._exchange = exchange
         self._weights_sha256 = weights_sha256
         self._begin_by = monotonic_seconds() + begin_seconds_max
         self._read_seconds_max = read_seconds_max
         self._decoder = EventDecoder()
+        self._load_ms = load_ms
         self._refusal = bytearray()
         self._failure: DomainError | None = None
         self._done = False
@@ -96,7 +104,7 @@ class ChunkStream(AsyncIterator[EngineChunks]):
             self._exchange.close()
 
     def _refused(self, status: int) -> EngineRefused | EngineUnavailable | EngineFailed:
-        return refusal(status, self._exchange.content_type, bytes(self._refusal))
+        return refusal(status, self._exchange.content_type, bytes(self._refusal), self._load_ms)
 
     def _broken_off(self, event: bytes, failure: EngineFailed) -> DomainError:
         """Return what an event stands for that is no chunk: an engine of the pool says in it whether it refuses."""

@@ -40,7 +40,7 @@ class Trial:
 
     def __init__(self, backends: Backends, model: Model) -> None:
         self._backends = backends
-        self._model = model
+        self._model = _waited_for(model)
 
     async def run(self, *, load_ms: int) -> Measurements:
         """Ask the golden prompts, then measure; raises `TrialFailed`."""
@@ -135,6 +135,12 @@ class Trial:
     def _long_text(self) -> str:
         words = min(LONG_PROMPT_WORDS_MAX, self._model.context_tokens // 8)
         return " ".join((_SENTENCE * (1 + words // 20)).split()[:words])
+
+
+def _waited_for(model: Model) -> Model:
+    """Return the model as one whose engine is waited for: it may have fallen asleep while others were tested."""
+    engine = model.engine.model_copy(update={"cold_start": "queue"})
+    return model.model_copy(update={"engine": engine})
 
 
 def _text(choices: list[list[dict[str, Any]]]) -> str:

@@ -30,8 +30,8 @@ class Engines(Protocol):
     async def missing_resources(self, model: Model) -> str | None:
         """Say what there is too little of for one more engine of `model`; None if it fits."""
 
-    async def deploy(self, model: Model, adapters: Sequence[Model]) -> None:
-        """Have the engine started, if it is not."""
+    async def deploy(self, model: Model, adapters: Sequence[Model], *, asleep: bool) -> None:
+        """Have the engine started, if it is not; or asleep, if it may sleep and nobody needs it yet."""
 
     async def running(self, model: Model) -> bool:
         """Tell whether the engine is there; raises `EngineFailed` with why it cannot start."""
@@ -70,7 +70,7 @@ class VersionSteps:
 
     async def test(self, version: Version, model: Model, adapters: Sequence[Model]) -> None:
         """Start the engine, test the version once and keep what was measured. Raises `StepFailed`."""
-        load_ms = await self._start(model, adapters)
+        load_ms = await self._start(model, adapters, asleep=False)
         if version.measurements is not None:
             return
         try:
@@ -86,7 +86,7 @@ class VersionSteps:
     ) -> None:
         """Have the engine of a version that serves. Raises `StepFailed`."""
         await self._fetch(model, progress)
-        await self._start(model, adapters)
+        await self._start(model, adapters, asleep=version.measurements is not None and model.engine.may_sleep)
         if version.fault is not None:
             async with self._database.across_tenants() as session:
                 await life.tell_fault(session, version, None)
@@ -112,11 +112,11 @@ class VersionSteps:
         except WeightsUnavailable as error:
             raise StepFailed(str(error)) from error
 
-    async def _start(self, model: Model, adapters: Sequence[Model]) -> int:
-        """Start the engine and wait until it answers; returns how many milliseconds that took."""
+    async def _start(self, model: Model, adapters: Sequence[Model], *, asleep: bool) -> int:
+        """Start the engine and wait until it answers, or sleeps; returns how many milliseconds that took."""
         started = monotonic_seconds()
         try:
-            await self._engines.deploy(model, adapters)
+            await self._engines.deploy(model, adapters, asleep=asleep)
             await _until(partial(self._engines.running, model))
         except (EngineFailed, ValueError) as error:
             raise StepFailed(f"its engine does not start: {error}") from error

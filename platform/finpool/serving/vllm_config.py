@@ -9,8 +9,7 @@ from ray.serve.llm import LLMConfig
 from finpool.catalogue.engine_schemas import EXPRESS_SLOTS, LoraSlots, VllmEngine
 from finpool.catalogue.schemas import Model
 from finpool.kernel.settings import Settings
-from finpool.serving.liveness import CHECK_PERIOD_SECONDS, CHECK_SECONDS_MAX
-from finpool.serving.overload import requests_ongoing_max, requests_queued_max
+from finpool.serving.replicas import replica_options
 
 TOP_LOGPROBS_MAX = 20
 _DECLARED = "finpool_declarations"
@@ -27,7 +26,9 @@ _ENVIRONMENT = {
 }
 
 
-def llm_config(model: Model, adapters: Sequence[Model], weights: Path, settings: Settings) -> LLMConfig:
+def llm_config(
+    model: Model, adapters: Sequence[Model], weights: Path, settings: Settings, *, asleep: bool = False
+) -> LLMConfig:
     """Return the configuration that serves `model` from the files in `weights`, and tells the replica its adapters.
 
     Raises `ValueError` for what Ray or vLLM do not take, such as an accelerator that Ray does not know.
@@ -39,7 +40,7 @@ def llm_config(model: Model, adapters: Sequence[Model], weights: Path, settings:
         accelerator_config={"kind": "cpu" if engine.device == "cpu" else "gpu"},
         placement_group_config={"bundles": _bundles(engine), "strategy": "PACK"},
         engine_kwargs=_engine_options(model, engine),
-        deployment_config=_deployment_options(model, engine, settings),
+        deployment_config=_deployment_options(engine, settings, asleep=asleep),
         callback_config={"callback_class": "finpool.serving.vllm_weights:WeightsInPlace"},
         runtime_env={"env_vars": _environment(engine)},
         # vLLM's own counters in the replica's process are what usage is compared with.
@@ -122,20 +123,10 @@ def _pooling_options(engine: VllmEngine) -> dict[str, Any]:
     return options
 
 
-def _deployment_options(model: Model, engine: VllmEngine, settings: Settings) -> dict[str, Any]:
+def _deployment_options(engine: VllmEngine, settings: Settings, *, asleep: bool) -> dict[str, Any]:
     """Return Serve's options. By itself `ray.serve.llm` would let any number of requests wait inside the engine."""
     return {
-        "autoscaling_config": {
-            "min_replicas": engine.replicas_min,
-            "max_replicas": engine.replicas_max,
-            "initial_replicas": engine.replicas_min,
-            "target_ongoing_requests": engine.slots,
-        },
-        "max_ongoing_requests": requests_ongoing_max(model),
-        "max_queued_requests": requests_queued_max(model),
-        "graceful_shutdown_timeout_s": settings.engine_drain_seconds,
-        "health_check_period_s": CHECK_PERIOD_SECONDS,
-        "health_check_timeout_s": CHECK_SECONDS_MAX,
+        **replica_options(engine, settings, asleep=asleep),
         "ray_actor_options": {"num_cpus": 0 if engine.device == "cpu" else engine.threads},
     }
 

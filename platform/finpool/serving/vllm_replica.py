@@ -93,10 +93,10 @@ def _named(name: str, directory: Path, number: int) -> DiskMultiplexConfig:
     )
 
 
-def build_vllm(model: Model, adapters: Sequence[Model], settings: Settings) -> Application:
+def build_vllm(model: Model, adapters: Sequence[Model], settings: Settings, *, asleep: bool) -> Application:
     """Return the application that serves `model`, and its adapters, with vLLM."""
     application: Application = build_llm_deployment(
-        llm_config(model, adapters, snapshot_location(model, settings), settings),
+        llm_config(model, adapters, snapshot_location(model, settings), settings, asleep=asleep),
         override_serve_options={"name": "engine"},
         deployment_cls=VllmReplica,
     )

@@ -191,6 +191,7 @@ def test_ray_serves_from_its_workers_behind_a_token(render: Render) -> None:
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         given = environment(group["template"]["spec"]["containers"][0])
         assert given["RAY_SERVE_ENABLE_HA_PROXY"] == given["RAY_SERVE_ENABLE_DIRECT_INGRESS"] == "1"
+        assert given["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"] == given["FINPOOL_ENGINE_DRAIN_SECONDS"]
         module, _, name = given["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"].partition(":")
         assert callable(getattr(importlib.import_module(module), name))
         assert given["FINPOOL_WEIGHTS_DIR"] == "/var/lib/finpool/weights"

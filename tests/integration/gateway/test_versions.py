@@ -123,3 +123,23 @@ async def test_an_engine_of_a_version_with_other_weights_than_declared_answers_n
         bank.engine.weights["2"] = DECLARED
         with pytest.raises(openai.InternalServerError, match="does not serve the weights"):
             await operated.ask(client, 1)
+
+
+async def test_a_model_that_sleeps_says_how_long_it_takes_to_load_and_is_asked_again_and_again(operated, bank):
+    key = await bank.add_tenant("bank-a")
+    await operated.pool.serve("1")
+    bank.engine.asleep = True
+    refusals = bank.settings.engine_failures_max + 2
+    async with bank.client(key) as client, asyncio.timeout(30):
+        while len(bank.engine.bodies) < refusals:
+            with pytest.raises(openai.APIStatusError) as refused:
+                await client.chat.completions.create(model=MODEL, messages=HELLO)
+            if refused.value.code == "model_not_ready":
+                await asyncio.sleep(0.02)  # The door has not heard yet that the version serves.
+                continue
+            assert (refused.value.status_code, refused.value.code) == (503, "model_cold")
+            assert refused.value.response.headers["retry-after"] == "1", "its test measured a millisecond"
+        account = await bank.settled("bank-a")
+        assert (account.posted_micros, account.pending_micros) == (0, 0)
+        bank.engine.asleep = False
+        assert await operated.ask(client, 1) == {"1": 1}

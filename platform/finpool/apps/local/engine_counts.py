@@ -15,17 +15,26 @@ COUNTS = ("input_tokens", "output_tokens")
 def engine_counts(settings: Settings) -> dict[str, dict[str, int]]:
     """Return what the engines of each model have counted, those of versions that were retired since included.
 
-    Raises `ConfigurationError` while the pool is not ready, `Unreachable` or `Refused` if an engine does not answer.
+    Those of `uncounted_models` are left out. Raises `ConfigurationError` while the pool is not ready, `Unreachable` or
+    `Refused` if an engine does not answer.
     """
     state = read_engines(settings.home)
     if state is None:
         raise ConfigurationError("the engines are not ready: `finpool status` says which process to wait for")
     engines = ApiClient(settings.serve_base_url, settings.secret("engine_token").decode())
-    counted = {model_id: Counter(ended) for model_id, ended in state.ended.items()}
+    counted = {model_id: Counter(ended) for model_id, ended in state.ended.items() if model_id not in state.uncounted}
     for model_id, paths in state.engine_paths.items():
+        if model_id in state.uncounted:
+            continue
         for path in paths:
             counted.setdefault(model_id, Counter()).update(_counts(engines.get(f"{path}/usage")))
     return {model_id: dict(counts) for model_id, counts in counted.items()}
+
+
+def uncounted_models(settings: Settings) -> frozenset[str]:
+    """Return the models whose engines cannot say what they counted: a replica that has gone took its counts along."""
+    state = read_engines(settings.home)
+    return frozenset() if state is None else frozenset(state.uncounted)
 
 
 def differences(counted: dict[str, dict[str, int]], used: dict[str, dict[str, int]]) -> list[dict[str, str | None]]:

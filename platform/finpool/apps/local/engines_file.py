@@ -6,7 +6,7 @@ from pathlib import Path
 
 from finpool.apps.local.home import write_atomically
 from finpool.kernel.errors import ConfigurationError
-from finpool.serving.pool_service import PoolState
+from finpool.serving.pool_schemas import PoolState
 
 
 def write_engines(home: Path, state: PoolState | None) -> None:

@@ -2,7 +2,7 @@
 
 import http.client
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from finpool.apps.local.components import Component, local_url
@@ -11,22 +11,16 @@ from finpool.apps.local.home import Home
 from finpool.apps.local.processes import last_log_line, log_path, running_process
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.settings import Settings
+from finpool.serving.reading import BODY_BYTES_MAX, is_cold
+from finpool.serving.schemas import COLD_START_HEADER
 
 _PAUSE_SECONDS = 0.1
 _PROBE_SECONDS = 5.0
 
 
-def answers(url: str, token: str | None = None) -> bool:
+def answers(url: str) -> bool:
     """Tell whether a GET of `url` is answered with 200."""
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_PROBE_SECONDS)
-    try:
-        connection.request("GET", parts.path, headers={} if token is None else {"Authorization": f"Bearer {token}"})
-        return connection.getresponse().status == http.client.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
+    return _get(url, {})[0] == http.client.OK
 
 
 def door_answers(settings: Settings, door: Component) -> bool:
@@ -35,13 +29,35 @@ def door_answers(settings: Settings, door: Component) -> bool:
 
 
 def engines_answer(settings: Settings) -> bool:
-    """Tell whether the pool has what every model asks for, and whether each of its engines is healthy."""
+    """Tell whether the pool has what every model asks for, and whether each of its engines is healthy, or sleeps."""
     state = read_engines(settings.home)
     if state is None:
         return False
     token = settings.secret("engine_token").decode()
     paths = [path for paths in state.engine_paths.values() for path in paths]
-    return all(answers(f"{settings.serve_base_url}{path}/health", token) for path in paths)
+    return all(
+        _engine_answers(f"{settings.serve_base_url}{path}/health", token, may_sleep=path in state.sleepers)
+        for path in paths
+    )
+
+
+def _engine_answers(url: str, token: str, *, may_sleep: bool) -> bool:
+    status, body = _get(url, {"Authorization": f"Bearer {token}", COLD_START_HEADER: "leave"})
+    return status == http.client.OK or (may_sleep and status == http.client.SERVICE_UNAVAILABLE and is_cold(body))
+
+
+def _get(url: str, headers: Mapping[str, str]) -> tuple[int | None, bytes]:
+    """Return status and body of an answer; no status if there is none."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_PROBE_SECONDS)
+    try:
+        connection.request("GET", parts.path, headers=dict(headers))
+        answer = connection.getresponse()
+        return answer.status, answer.read(BODY_BYTES_MAX)
+    except (OSError, http.client.HTTPException):
+        return None, b""
+    finally:
+        connection.close()
 
 
 def wait_until(

@@ -1,0 +1,173 @@
+"""Replicas that come and go: from none by a request, to two under load, and back without breaking an answer off."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+from pool_process import READY_SECONDS_MAX, running_pool
+
+from finpool.apps.local.engines_file import read_engines
+from finpool.apps.local.readiness import engines_answer
+from finpool.catalogue.schemas import Model
+from finpool.catalogue.service import Catalogue, default_directory
+from finpool.kernel.ids import RequestId
+from finpool.kernel.settings import Settings
+from finpool.serving.errors import ModelCold
+from finpool.serving.service import Backends
+
+REFUSES, QUEUES = "refuses", "queues"
+QUESTION = [{"role": "user", "content": "Tell me about Paris."}]
+SLOTS = 2
+LONG_TOKENS = 300
+SHORT = {"context_tokens": 512, "output_tokens_default": 16, "output_tokens_max": 400, "golden_prompts": []}
+"""What makes the test of a version short: it is not what is tested here."""
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two models on the same weights that may sleep, one for each policy; one of them may have two replicas."""
+    directory = tmp_path_factory.mktemp("catalogue")
+    declared = yaml.safe_load((default_directory() / "smollm2-135m-instruct.yaml").read_text())
+    for name, policy, replicas_max in ((REFUSES, "refuse", 1), (QUEUES, "queue", 2)):
+        engine = {
+            "name": "llamacpp",
+            "slots": SLOTS,
+            "threads": 1,
+            "idle_seconds": 10,
+            "replicas_min": 0,
+            "replicas_max": replicas_max,
+            "cold_start": policy,
+        }
+        (directory / f"{name}.yaml").write_text(yaml.safe_dump({**declared, **SHORT, "id": name, "engine": engine}))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def pool(catalogue: Path) -> Iterator[tuple[psutil.Process, Settings]]:
+    with running_pool(catalogue) as running:
+        yield running
+
+
+@pytest.fixture
+async def backends(pool: tuple[psutil.Process, Settings]) -> AsyncIterator[Backends]:
+    backends = Backends(pool[1])
+    await backends.start()
+    yield backends
+    await backends.close()
+
+
+@pytest.fixture(scope="module")
+def models(catalogue: Path) -> Catalogue:
+    return Catalogue.load(catalogue)
+
+
+@pytest.fixture
+def replicas(pool: tuple[psutil.Process, Settings]) -> Callable[[str], int]:
+    """Return a count of a model's replicas by their processes, which Ray names after their application."""
+
+    def count(model_id: str) -> int:
+        commands = []
+        for process in pool[0].children(recursive=True):
+            try:
+                commands.append(" ".join(process.cmdline()))
+            except psutil.Error:
+                continue  # It ended while we looked.
+        return sum(f"ServeReplica:{model_id}_1:" in command for command in commands)
+
+    return count
+
+
+async def until(what: str, holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + READY_SECONDS_MAX
+    while not holds():
+        assert time.monotonic() < deadline, f"it did not come to this: {what}"
+        await asyncio.sleep(0.2)
+
+
+async def answer_tokens(backends: Backends, model: Model, output_tokens: int = 4) -> int:
+    """Read an answer to its end; returns its tokens."""
+    body: dict[str, Any] = {"messages": QUESTION, "max_tokens": output_tokens, "ignore_eos": True}
+    stream = await backends.chat(model, body, RequestId("req_test"))
+    tokens = 0
+    try:
+        await stream.begun()
+        async for chunks in stream:
+            if chunks.usage is not None:
+                tokens = chunks.usage.output_tokens
+    finally:
+        stream.close()
+    return tokens
+
+
+async def keep_asking(backends: Backends, model: Model, enough: asyncio.Event) -> list[int]:
+    """Ask for one long answer after the other; returns the tokens of each."""
+    answers = []
+    while not enough.is_set():
+        answers.append(await answer_tokens(backends, model, LONG_TOKENS))
+    return answers
+
+
+async def test_under_load_a_second_replica_comes_and_when_it_goes_no_answer_breaks_off(
+    backends: Backends, models: Catalogue, replicas: Callable[[str], int]
+) -> None:
+    model = models.get(QUEUES)
+    two, one = asyncio.Event(), asyncio.Event()
+    # Two streams go on throughout, which is work for one replica: the one that goes has something to finish.
+    streams = [asyncio.create_task(keep_asking(backends, model, one)) for _ in range(SLOTS)]
+    load = [asyncio.create_task(keep_asking(backends, model, two)) for _ in range(3 * SLOTS)]
+    await until("two replicas", lambda: replicas(QUEUES) == 2)
+    two.set()
+    await until("one replica", lambda: replicas(QUEUES) == 1)
+    one.set()
+    answers = await asyncio.gather(*streams, *load)
+    assert {tokens for each in answers for tokens in each} == {LONG_TOKENS}
+
+
+async def test_a_model_that_sleeps_is_as_ready_as_one_that_answers_and_probes_let_it_sleep(
+    pool: tuple[psutil.Process, Settings], backends: Backends, models: Catalogue, replicas: Callable[[str], int]
+) -> None:
+    await until("no replica", lambda: replicas(REFUSES) == 0)
+    for _ in range(20):
+        assert await backends.ready(models.get(REFUSES))
+        with pytest.raises(ModelCold):
+            await backends.figures(models.get(REFUSES), "/usage")
+        await asyncio.sleep(0.1)
+    await until("ready, as `finpool up` asks", lambda: engines_answer(pool[1]))
+    assert replicas(REFUSES) == 0
+    state = read_engines(pool[1].home)
+    assert state is not None
+    assert state.sleepers == [f"/engines/{QUEUES}/1", f"/engines/{REFUSES}/1"]
+
+
+async def test_a_request_that_is_refused_wakes_the_model_and_it_falls_asleep_again(
+    backends: Backends, models: Catalogue, replicas: Callable[[str], int]
+) -> None:
+    model = models.get(REFUSES)
+    await until("no replica", lambda: replicas(REFUSES) == 0)
+    with pytest.raises(ModelCold) as cold:
+        await answer_tokens(backends, model)
+    assert cold.value.headers["retry-after"]
+    deadline, tokens = time.monotonic() + READY_SECONDS_MAX, 0
+    while not tokens:
+        assert time.monotonic() < deadline, "the model was not woken"
+        await asyncio.sleep(0.2)
+        try:
+            tokens = await answer_tokens(backends, model)
+        except ModelCold:
+            continue
+    assert tokens == 4
+    await until("no replica", lambda: replicas(REFUSES) == 0)
+
+
+async def test_requests_that_may_wait_wake_the_model_and_are_served(
+    backends: Backends, models: Catalogue, replicas: Callable[[str], int]
+) -> None:
+    await until("no replica", lambda: replicas(QUEUES) == 0)
+    asked = (answer_tokens(backends, models.get(QUEUES)) for _ in range(2 * SLOTS))
+    assert await asyncio.gather(*asked) == [4] * (2 * SLOTS)
+    await until("no replica", lambda: replicas(QUEUES) == 0)
