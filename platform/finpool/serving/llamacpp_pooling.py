@@ -10,12 +10,20 @@ import orjson
 import xllamacpp
 
 from finpool.catalogue.schemas import Model
-from finpool.kernel.errors import DomainError
 from finpool.serving.cosine import CosineScores
 from finpool.serving.errors import EngineFailed, EngineRefused
 from finpool.serving.llamacpp_listener import Listener
 from finpool.serving.llamacpp_parameters import pooling_parameters
-from finpool.serving.pooling import Compute, Pooled, PoolingRun, documents_of, inputs_of, too_long, unsupported
+from finpool.serving.pooling import (
+    Compute,
+    Pooled,
+    PoolingRun,
+    documents_of,
+    gives_a_result,
+    inputs_of,
+    too_long,
+    unsupported,
+)
 from finpool.serving.schemas import Counters, counters_for
 
 PIECE_INPUTS = 1
@@ -69,15 +77,7 @@ class LlamaCppPooling:
     async def healthy(self) -> bool:
         """Tell whether the engine gives a vector or a score now; it waits for a free slot, as any request does."""
         compute = self._embed if self.model.kind == "embedding" else self._scores(PROBE_TEXT)
-        run = PoolingRun(compute, [PROBE_TEXT], Counters(), piece_inputs=PIECE_INPUTS)
-        try:
-            async for _ in run:
-                pass
-        except DomainError:
-            return False
-        finally:
-            run.abort()
-        return run.input_tokens > 0
+        return await gives_a_result(PoolingRun(compute, [PROBE_TEXT], Counters(), piece_inputs=PIECE_INPUTS))
 
     def _start(self, compute: Compute, inputs: list[str], counters: Counters) -> PoolingRun:
         run = PoolingRun(compute, inputs, counters, piece_inputs=PIECE_INPUTS)

@@ -88,6 +88,18 @@ class PoolingRun(AsyncIterator[dict[str, Any]]):
             self._counters.running -= 1
 
 
+async def gives_a_result(run: PoolingRun) -> bool:
+    """Tell whether the engine computes what it is asked for a health check."""
+    try:
+        async for _ in run:
+            pass
+    except DomainError:
+        return False
+    finally:
+        run.abort()
+    return run.input_tokens > 0
+
+
 def inputs_of(body: Mapping[str, Any]) -> list[str]:
     """Return the texts to embed; raise `EngineRefused` for anything else."""
     return _texts(body.get("input"), "input")

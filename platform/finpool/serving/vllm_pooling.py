@@ -12,10 +12,18 @@ from ray.llm._internal.serve.core.configs.openai_api_models import (
 )
 
 from finpool.catalogue.schemas import Model
-from finpool.kernel.errors import DomainError
 from finpool.serving.cosine import CosineScores
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
-from finpool.serving.pooling import Compute, Pooled, PoolingRun, documents_of, inputs_of, too_long, unsupported
+from finpool.serving.pooling import (
+    Compute,
+    Pooled,
+    PoolingRun,
+    documents_of,
+    gives_a_result,
+    inputs_of,
+    too_long,
+    unsupported,
+)
 from finpool.serving.schemas import ADAPTER_FIELD, Counters, counters_for
 
 PIECE_INPUTS = 32
@@ -72,15 +80,7 @@ class VllmPooling:
         """Tell whether the engine gives a vector or a score now; it waits for its turn, as any request does."""
         ranks = self.model.kind == "rerank"
         compute = self._scores(self._base_name, PROBE_TEXT) if ranks else self._embedding(self._base_name, None)
-        run = PoolingRun(compute, [PROBE_TEXT], Counters(), piece_inputs=PIECE_INPUTS)
-        try:
-            async for _ in run:
-                pass
-        except DomainError:
-            return False
-        finally:
-            run.abort()
-        return run.input_tokens > 0
+        return await gives_a_result(PoolingRun(compute, [PROBE_TEXT], Counters(), piece_inputs=PIECE_INPUTS))
 
     def _start(self, compute: Compute, inputs: list[str], counters: Counters) -> PoolingRun:
         run = PoolingRun(compute, inputs, counters, piece_inputs=PIECE_INPUTS)
