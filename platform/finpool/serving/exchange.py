@@ -34,6 +34,7 @@ class Exchange:
         "_waiter",
         "content_type",
         "ended",
+        "may_be_sent_again",
         "status",
         "weights_sha256",
     )
@@ -47,7 +48,7 @@ class Exchange:
         self.status: int | None = None
         self.content_type = ""
         self.weights_sha256 = ""
-        self.ended = False
+        self.ended = self.may_be_sent_again = False
 
     async def head(self, seconds_max: float) -> int:
         """Return the answer's status; raises `ConnectionBroken`, or `TimeoutError` if it does not come in time."""
@@ -178,10 +179,10 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
-        exchange = self._exchange
-        if exchange is None:  # Nobody has asked for anything.
+        if (exchange := self._exchange) is None:  # Nobody has asked for anything.
             self._transport.abort()
             return
+        exchange.may_be_sent_again = False
         if exchange.status is None:
             self._head_bytes += len(data)
         try:
@@ -197,10 +198,7 @@ class Connection(asyncio.Protocol):
                 self.resume()  # The end may have come with what filled the buffer.
                 self._on_free(self)
                 return
-        if self._exchange is None:
-            self._transport.abort()
-        else:
-            exchange.wake()
+        exchange.wake() if self._exchange is not None else self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop."""

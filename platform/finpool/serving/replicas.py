@@ -7,7 +7,7 @@ from finpool.kernel.settings import Settings
 from finpool.serving.liveness import CHECK_PERIOD_SECONDS, CHECK_SECONDS_MAX
 from finpool.serving.overload import requests_ongoing_max, requests_queued_max
 
-LOOK_BACK_SECONDS = 10.0
+LOOK_BACK_SECONDS = 15.0
 """What is under way is averaged over so long: a replica is idle when nothing was under way in all of it."""
 
 UPSCALE_SECONDS = 10.0

@@ -71,8 +71,9 @@ class VersionSteps:
     async def test(self, version: Version, model: Model, adapters: Sequence[Model]) -> None:
         """Start the engine, test the version once and keep what was measured. Raises `StepFailed`."""
         load_ms = await self._start(model, adapters, asleep=False)
-        if version.measurements is not None:
-            return
+        async with self._database.across_tenants() as session:
+            if await life.is_measured(session, version):
+                return
         try:
             async with self._one_trial:  # Two at a time would measure each other.
                 measurements = await Trial(self._backends, model).run(load_ms=load_ms)
