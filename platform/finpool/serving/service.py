@@ -98,13 +98,14 @@ class Backends:
             return await self._ask_remote(operation, model, model.engine, body, request_id)
         options = {"stream": True, "stream_options": STREAM_OPTIONS} if operation is Operation.CHAT else {}
         payload = orjson.dumps({**body, **_target(model), **options})
+        path = model.engine_path + ENGINE_PATHS[operation]
         return ChunkStream(
-            await self._send(model, _path(model, ENGINE_PATHS[operation]), payload, request_id),
+            await self._send(model, path, payload, request_id),
             weights_sha256=model.weights_sha256,
             begin_seconds_max=self._start_timeout_seconds,
             read_seconds_max=self._read_timeout_seconds,
             load_ms=load_ms,
-            again=partial(self._send_again, model, payload, request_id),
+            again=partial(self._send_again, model, path, payload, request_id),
         )
 
     async def count_input_tokens(
@@ -118,7 +119,7 @@ class Backends:
         if isinstance(model.engine, OpenAiEngine):
             raise EngineUnavailable("The model's tokenizer is out of reach.")
         payload = orjson.dumps({**body, **_target(model)})
-        exchange = await self._send(model, _path(model, "/tokenize"), payload, request_id)
+        exchange = await self._send(model, model.engine_path + "/tokenize", payload, request_id)
         try:
             status, answer = await status_of(exchange, self._start_timeout_seconds), bytearray()
             await read_body(exchange, answer, self._read_timeout_seconds)
@@ -139,7 +140,7 @@ class Backends:
         try:
             if isinstance(model.engine, OpenAiEngine):
                 return (await self._get(model, REMOTE_MODELS_PATH, with_body=False))[0] == 200
-            status, answer = await self._get(model, _path(model, "/health"))
+            status, answer = await self._get(model, model.engine_path + "/health")
         except (EngineUnavailable, EngineFailed):
             return False
         return status == 200 or (model.engine.may_sleep and status == ModelCold.status and is_cold(answer))
@@ -149,7 +150,7 @@ class Backends:
 
         One that sleeps, and so counts nothing, is left asleep and is `ModelCold`.
         """
-        status, answer = await self._get(model, _path(model, path))
+        status, answer = await self._get(model, model.engine_path + path)
         if status == ModelCold.status and is_cold(answer):
             raise ModelCold
         if status != 200:
@@ -207,12 +208,12 @@ class Backends:
             )
         return connections
 
-    async def _send_again(self, model: Model, payload: bytes, request_id: RequestId) -> Exchange:
-        """Send a chat that nobody took, over a connection of its own; raises `EngineFailed` if that is too often."""
+    async def _send_again(self, model: Model, path: str, payload: bytes, request_id: RequestId) -> Exchange:
+        """Send a request that nobody took, over a connection of its own; raises `EngineFailed` if that is too often."""
         if not self._retries[model.engine_key].take():
             raise EngineFailed("The connection to the model broke.")
         self._connections_to(model).close_kept()
-        return await self._send(model, _path(model, "/v1/chat/completions"), payload, request_id)
+        return await self._send(model, path, payload, request_id)
 
     async def _send(self, model: Model, path: str, payload: bytes, request_id: RequestId) -> Exchange:
         """Send a request, once more if there was no connection: then nothing was sent, so nothing was computed."""
@@ -236,10 +237,6 @@ class Backends:
             raise EngineUnavailable("The model did not begin to answer in time.") from error
         except OSError as error:
             raise EngineUnavailable("The model cannot be reached at the moment.") from error
-
-
-def _path(model: Model, path: str) -> str:
-    return f"{model.engine_path}{path}"
 
 
 def _when_cold(wish: ColdStart) -> str:

@@ -18,6 +18,7 @@ from finpool.catalogue.service import Catalogue, default_directory
 from finpool.kernel.ids import RequestId
 from finpool.kernel.settings import Settings
 from finpool.serving.errors import ModelCold
+from finpool.serving.schemas import Operation
 from finpool.serving.service import Backends
 
 REFUSES, QUEUES = "refuses", "queues"
@@ -92,7 +93,7 @@ async def until(what: str, holds: Callable[[], bool]) -> None:
 async def answer_tokens(backends: Backends, model: Model, output_tokens: int = 4) -> int:
     """Read an answer to its end; returns its tokens."""
     body: dict[str, Any] = {"messages": QUESTION, "max_tokens": output_tokens, "ignore_eos": True}
-    stream = await backends.chat(model, body, RequestId("req_test"))
+    stream = await backends.ask(Operation.CHAT, model, body, RequestId("req_test"))
     tokens = 0
     try:
         await stream.begun()

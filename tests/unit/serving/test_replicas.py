@@ -16,7 +16,7 @@ from finpool.serving.breaker_service import Breaker, BreakerState
 from finpool.serving.errors import LOAD_SECONDS, EngineFailed, EngineUnavailable, ModelCold
 from finpool.serving.replicas import replica_options
 from finpool.serving.routes_cold import ColdStartDoor
-from finpool.serving.schemas import COLD_START_HEADER
+from finpool.serving.schemas import COLD_START_HEADER, Operation
 from finpool.serving.service import Backends
 
 COLD = ModelCold().body()
@@ -33,7 +33,7 @@ def sleeping(model: Model, cold_start: str) -> Model:
 
 
 async def chat(backends: Backends, model: Model, load_ms: int | None = None) -> Any:
-    stream = await backends.chat(model, {"messages": []}, RequestId("req_1"), load_ms=load_ms)
+    stream = await backends.ask(Operation.CHAT, model, {"messages": []}, RequestId("req_1"), load_ms=load_ms)
     try:
         await stream.begun()
         return [chunks.usage async for chunks in stream][-1]

@@ -9,11 +9,12 @@ from scripted_engine import LAST, USED, FakeEngine, event, streamed
 from finpool.catalogue.schemas import Model
 from finpool.kernel.ids import RequestId
 from finpool.serving.errors import EngineFailed
+from finpool.serving.schemas import Operation
 from finpool.serving.service import Backends
 
 
 async def ask(backends: Backends, model: Model) -> list[Any]:
-    stream = await backends.chat(model, {"messages": []}, RequestId("req_1"))
+    stream = await backends.ask(Operation.CHAT, model, {"messages": []}, RequestId("req_1"))
     try:
         await stream.begun()
         return [chunks async for chunks in stream]
