@@ -77,7 +77,7 @@ def pool_environment(settings: Settings, directory: Path) -> dict[str, str]:
         # Serve would keep a replica for 30 seconds after its last request.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
         # HAProxy is started anew whenever a replica comes or goes; the old one would cut its streams after two minutes.
-        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(math.ceil(settings.engine_drain_seconds)),
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(max(120, math.ceil(settings.engine_drain_seconds))),
         # Serve kills a HAProxy that is not ready after three checks of 5 seconds each, and the start fails with it: too
         # little for a machine that is busy. Serve itself gives up after 60 seconds.
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",

@@ -77,8 +77,9 @@ def test_the_environment_names_the_token_file_and_never_the_token(tmp_path: Path
 
 
 def test_haproxy_lets_an_answer_go_on_for_as_long_as_an_engine_does_when_replicas_come_and_go(tmp_path: Path) -> None:
-    environment = pool_environment(Settings(home=tmp_path, engine_drain_seconds=90.5), tmp_path)
-    assert environment["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"] == "91"
+    for drain_seconds, expected in ((1, "120"), (900.5, "901")):
+        environment = pool_environment(Settings(home=tmp_path, engine_drain_seconds=drain_seconds), tmp_path)
+        assert environment["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"] == expected
 
 
 def test_every_variable_for_serve_is_one_that_this_version_of_serve_reads(tmp_path: Path) -> None:
