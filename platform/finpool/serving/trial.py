@@ -12,7 +12,7 @@ from finpool.kernel.ids import RequestId, new_id
 from finpool.serving.schemas import UNCOUNTED_FIELD, Operation
 from finpool.serving.service import Backends
 
-ANSWER_TOKENS = 32
+ANSWER_TOKENS = 16
 """Length of the answers whose speed is measured: long enough for an average, short enough for a slow engine."""
 
 LONG_PROMPT_WORDS_MAX = 400
