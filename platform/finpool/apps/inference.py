@@ -21,6 +21,7 @@ from finpool.gateway.routes import direct_router
 from finpool.gateway.routes import router as gateway_router
 from finpool.gateway.service import Gateway
 from finpool.identity.service import KeyDirectory
+from finpool.kernel import telemetry
 from finpool.kernel.changes import ChangeFeed, SnapshotTooOld
 from finpool.kernel.database import Database
 from finpool.kernel.ids import ReplicaId, new_id
@@ -96,6 +97,7 @@ class InferenceDoor:
             await stack.enter_async_context(_running(quota, settings.lease_idle_seconds))
             backends = Backends(settings, self.catalogue.all())
             await backends.start()
+            telemetry.observe_backends(backends.breakers.asked)
             stack.push_async_callback(backends.close)
             exchange = ShareExchange(self.database, ReplicaId(settings.replica_id))
             stack.push_async_callback(exchange.close)

@@ -1,6 +1,6 @@
 """OpenTelemetry set-up, and every name that is exported: the GenAI conventions still move, so they move here only."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from opentelemetry import metrics, trace
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -19,6 +19,7 @@ INPUT_TOKENS = "gen_ai.usage.input_tokens"
 OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
 TENANT = "finpool.tenant.id"
 OUTCOME = "finpool.outcome"
+BACKEND = "finpool.backend"
 
 _tracer = trace.get_tracer("finpool")
 _meter = metrics.get_meter("finpool")
@@ -64,6 +65,20 @@ def observe_lag(read: Callable[[], tuple[int, float] | None], meter: metrics.Met
     )
     meter.create_observable_gauge(
         "finpool_spool_oldest_record_age_seconds", [age], unit="s", description="How long the oldest has waited."
+    )
+
+
+def observe_backends(read: Callable[[], Mapping[str, bool]], meter: metrics.Meter = _meter) -> None:
+    """Export which backends this process asks (1) and which it leaves alone because they failed (0).
+
+    `read` is called in the exporter's thread.
+    """
+
+    def asked(_: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
+        return [metrics.Observation(int(each), {BACKEND: backend}) for backend, each in read().items()]
+
+    meter.create_observable_gauge(
+        "finpool_backend_asked", [asked], description="1 while a backend is asked, 0 while it is left alone."
     )
 
 

@@ -115,3 +115,25 @@ class Passage:
             self._breaker.succeeded(trial=self._trial)
         else:
             self._breaker.undecided(trial=self._trial)
+
+
+class Breakers:
+    """The breakers of one process, one before each backend that it ever asked."""
+
+    def __init__(self, failures_max: int, open_seconds: float) -> None:
+        self._failures_max = failures_max
+        self._open_seconds = open_seconds
+        self._breakers: dict[str, Breaker] = {}
+
+    def before(self, backend_id: str) -> Breaker:
+        """Return the breaker before a backend."""
+        known = self._breakers.get(backend_id)
+        if known is None:
+            known = self._breakers[backend_id] = Breaker(
+                backend_id, failures_max=self._failures_max, open_seconds=self._open_seconds
+            )
+        return known
+
+    def asked(self) -> dict[str, bool]:
+        """Tell of each backend whether it is asked, or left alone for now; safe to call from another thread."""
+        return {backend_id: each.state is BreakerState.CLOSED for backend_id, each in list(self._breakers.items())}

@@ -12,7 +12,7 @@ from finpool.catalogue.engine_schemas import OpenAiEngine, PoolEngine
 from finpool.catalogue.schemas import Model
 from finpool.kernel.ids import ModelId, RequestId
 from finpool.kernel.settings import Settings
-from finpool.serving.breaker_service import Breaker
+from finpool.serving.breaker_service import Breaker, Breakers
 from finpool.serving.connections import Connections
 from finpool.serving.errors import EngineFailed, EngineUnavailable, ModelCold
 from finpool.serving.exchange import Exchange
@@ -44,7 +44,7 @@ class Backends:
         self._models = tuple(models)
         self._connections: Connections | None = None
         self._remotes: dict[ModelId, Connections] = {}
-        self._breakers: dict[str, Breaker] = {}
+        self.breakers = Breakers(settings.engine_failures_max, settings.engine_open_seconds)
         self._retries: defaultdict[str, RetryBudget] = defaultdict(RetryBudget)
 
     async def start(self) -> None:
@@ -70,14 +70,7 @@ class Backends:
 
     def breaker(self, model: Model) -> Breaker:
         """Return the breaker before the engine of `model`, which its adapters share."""
-        known = self._breakers.get(model.engine_key)
-        if known is None:
-            known = self._breakers[model.engine_key] = Breaker(
-                model.engine_key,
-                failures_max=self._settings.engine_failures_max,
-                open_seconds=self._settings.engine_open_seconds,
-            )
-        return known
+        return self.breakers.before(model.engine_key)
 
     async def ask(
         self,

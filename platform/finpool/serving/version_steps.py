@@ -96,16 +96,23 @@ class VersionSteps:
         """Let a version finish what it answers, end its engine and retire it.
 
         Every gateway has to hear that it is not asked any more, and what waits there for a turn has to be through:
-        only then can an engine without work be taken to have none to come.
+        only then can an engine without work be taken to have none to come. It is retired before its engine ends, so
+        that a way back that is asked for in the same moment finds an engine that works, or has one started.
         """
+        counted: dict[str, int] = {}
         if model.engine_key in await self._engines.deployed():
             heard_seconds = self._settings.snapshot_age_max_seconds + self._settings.queue_timeout_seconds
             await asyncio.sleep(heard_seconds - (now() - version.changed_at).total_seconds())
-            ended(await self._idle(model))
-            await self._engines.delete(model.engine_key)
-            await _until(partial(self._has_ended, model))
+            counted = await self._idle(model)
+        # From here on nothing may be left half done: the new state itself would have this step cancelled.
+        await asyncio.shield(self._end(version, model, partial(ended, counted)))
+
+    async def _end(self, version: Version, model: Model, ended: Callable[[], None]) -> None:
         async with self._database.across_tenants() as session:
-            await life.move(session, version, VersionState.RETIRED)
+            retired = await life.move(session, version, VersionState.RETIRED)
+        if retired:
+            ended()
+            await self._engines.delete(model.engine_key)
 
     async def _fetch(self, model: Model, progress: Callable[[str], None]) -> None:
         try:
@@ -128,9 +135,6 @@ class VersionSteps:
         except TimeoutError as error:
             raise StepFailed("its engine started and does not answer") from error
         return load_ms
-
-    async def _has_ended(self, model: Model) -> bool:
-        return model.engine_key not in await self._engines.deployed()
 
     async def _idle(self, model: Model) -> dict[str, int]:
         """Wait until the engine generates nothing, but not for ever; returns what it counted in its life."""

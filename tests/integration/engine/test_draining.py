@@ -1,0 +1,119 @@
+"""The end of a version: its engine ends only when nothing is left to do and nobody has asked for the way back."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from model_life import CATALOGUE, MODEL, LifeWriter
+
+from finpool.catalogue import version_service as versions
+from finpool.catalogue.node_schemas import Node
+from finpool.catalogue.schemas import Model
+from finpool.catalogue.version_schemas import Version, VersionState
+from finpool.kernel.actor import Actor, Audience, Role
+from finpool.kernel.database import Database
+from finpool.kernel.settings import Settings
+from finpool.serving.version_steps import VersionSteps
+
+OPERATOR = Actor(Audience.OPERATOR, "token_test", Role.OPERATOR_ADMIN)
+SETTINGS = Settings(snapshot_age_max_seconds=0.1, queue_timeout_seconds=0.1, engine_drain_seconds=30)
+
+
+class OneEngine:
+    """An engine that runs, and what it counted; it is busy for as long as a test says."""
+
+    def __init__(self, key: str) -> None:
+        self.keys = {key}
+        self.counted = {"running": 1, "input_tokens": 7, "output_tokens": 5}
+
+    async def missing_resources(self, model: Model) -> str | None:
+        return None
+
+    async def deploy(self, model: Model, adapters: Sequence[Model], *, asleep: bool) -> None:
+        self.keys.add(model.engine_key)
+
+    async def running(self, model: Model) -> bool:
+        return model.engine_key in self.keys
+
+    async def deployed(self) -> set[str]:
+        return set(self.keys)
+
+    async def nodes(self) -> list[Node]:
+        return []
+
+    async def delete(self, key: str) -> None:
+        self.keys.discard(key)
+
+    async def figures(self, model: Model, path: str) -> dict[str, int]:
+        return dict(self.counted)
+
+
+class Draining:
+    """Version 1 is being drained, and version 2 serves in its place."""
+
+    def __init__(self, database: Callable[[str], Database]) -> None:
+        self.database = database
+        self.pool = LifeWriter(database)
+        self.engine = OneEngine(f"{MODEL}_1")
+        self.ended: list[dict[str, int]] = []
+
+    async def begin(self) -> "asyncio.Task[None]":
+        """Bring both versions there, and begin the step."""
+        await self.pool.declare()
+        await self.pool.serve("1")
+        await self.pool.declare(version="2")
+        async with self.database("operator").across_tenants() as session:
+            await versions.accept_licence(session, OPERATOR, MODEL, "2", "Apache-2.0")
+            await versions.start(session, OPERATOR, MODEL, "2")
+        await self.pool.serve("2")
+        async with self.database("operator").across_tenants() as session:
+            await versions.promote(session, OPERATOR, MODEL, "2")
+            version = await versions.retire(session, OPERATOR, MODEL, "1")
+        backends: Any = self.engine
+        steps = VersionSteps(SETTINGS, self.database("pool"), backends, self.engine)
+        return asyncio.create_task(steps.drain(version, version.of(CATALOGUE.get(MODEL)), self.ended.append))
+
+    async def version(self) -> Version:
+        async with self.database("pool").across_tenants() as session:
+            return next(each for each in (await versions.life(session, MODEL)).versions if each.version == "1")
+
+
+@pytest.fixture
+async def draining(database: Callable[[str], Database]) -> Draining:
+    return Draining(database)
+
+
+async def test_an_engine_ends_when_it_has_nothing_left_to_do_and_what_it_counted_is_kept(draining: Draining) -> None:
+    step = await draining.begin()
+    await asyncio.sleep(1)
+    assert (draining.engine.keys, draining.ended) == ({f"{MODEL}_1"}, [])
+    draining.engine.counted["running"] = 0
+    await step
+    assert draining.engine.keys == set()
+    assert draining.ended == [{"running": 0, "input_tokens": 7, "output_tokens": 5}]
+    assert (await draining.version()).state is VersionState.RETIRED
+
+
+async def test_an_engine_that_is_asked_back_while_it_is_drained_goes_on(draining: Draining) -> None:
+    step = await draining.begin()
+    await asyncio.sleep(0.3)
+    async with draining.database("operator").across_tenants() as session:
+        await versions.roll_back(session, OPERATOR, MODEL)
+    draining.engine.counted["running"] = 0
+    await step
+    assert (draining.engine.keys, draining.ended) == ({f"{MODEL}_1"}, [])
+    assert (await draining.version()).state is VersionState.SERVING
+
+
+async def test_a_step_that_is_cancelled_as_it_ends_leaves_nothing_half_done(draining: Draining) -> None:
+    step = await draining.begin()
+    draining.engine.counted["running"] = 0
+    for _ in range(1000):
+        if (await draining.version()).state is VersionState.RETIRED:
+            break
+        await asyncio.sleep(0.01)
+    step.cancel()
+    await asyncio.wait([step])
+    await asyncio.sleep(0.1)
+    assert (draining.engine.keys, len(draining.ended)) == (set(), 1)
