@@ -35,30 +35,19 @@ class Connections:
     ) -> Exchange:
         """Send JSON; `headers` are further lines, each with its end.
 
-        A proxy that finds a kept connection to an engine closed closes ours without a word, and expects to be asked
-        again; the exchange says so for as long as no byte of an answer has come.
-
         Raises `OSError` or `TimeoutError` if there is no connection, and then nothing was sent.
         """
-        kept = self._kept()
-        connection = kept or await self._connect(connect_seconds_max)
+        connection = self._kept() or await self._connect(connect_seconds_max)
         head = (
             f"POST {self._path}{path} HTTP/1.1\r\n{self._headers}{headers}content-type: application/json\r\n"
             f"accept-encoding: identity\r\nx-request-id: {request_id}\r\ncontent-length: {len(body)}\r\n\r\n"
         )
-        exchange = connection.send(head.encode("ascii") + body)
-        exchange.may_be_sent_again = kept is not None
-        return exchange
+        return connection.send(head.encode("ascii") + body)
 
     async def get(self, path: str, connect_seconds_max: float, headers: str = "") -> Exchange:
         """Ask for a path; raises as `post` does."""
         connection = self._kept() or await self._connect(connect_seconds_max)
         return connection.send(f"GET {self._path}{path} HTTP/1.1\r\n{self._headers}{headers}\r\n".encode("ascii"))
-
-    def close_kept(self) -> None:
-        """Close the connections that nothing is under way on: what goes for one of them may go for all."""
-        for connection in list(self._idle):
-            connection.close()
 
     def close(self) -> None:
         """Close every connection; requests that are still running are aborted."""

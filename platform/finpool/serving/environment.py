@@ -11,6 +11,7 @@ from pathlib import Path
 
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.settings import Settings
+from finpool.serving.connections import IDLE_SECONDS_MAX
 
 RAY_TOKEN = "ray_token"  # noqa: S105 - the name of a file.
 """Secret file that Ray's own processes authenticate each other with."""
@@ -74,8 +75,9 @@ def pool_environment(settings: Settings, directory: Path) -> dict[str, str]:
         "RAY_AUTH_TOKEN_PATH": str((settings.secrets_path / RAY_TOKEN).absolute()),
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1",
-        # Serve would keep a replica for 30 seconds after its last request.
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+        # Serve would keep a replica for 30 seconds after its last request. An old HAProxy still knows one that goes, and
+        # serves what comes over connections that the gateway kept: for as long as it keeps them, and a little more.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(math.ceil(IDLE_SECONDS_MAX) + 2),
         # HAProxy is started anew whenever a replica comes or goes; the old one would cut its streams after two minutes.
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(max(120, math.ceil(settings.engine_drain_seconds))),
         # Serve kills a HAProxy that is not ready after three checks of 5 seconds each, and the start fails with it: too

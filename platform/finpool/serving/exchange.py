@@ -34,7 +34,6 @@ class Exchange:
         "_waiter",
         "content_type",
         "ended",
-        "may_be_sent_again",
         "status",
         "weights_sha256",
     )
@@ -48,7 +47,7 @@ class Exchange:
         self.status: int | None = None
         self.content_type = ""
         self.weights_sha256 = ""
-        self.ended = self.may_be_sent_again = False
+        self.ended = False
 
     async def head(self, seconds_max: float) -> int:
         """Return the answer's status; raises `ConnectionBroken`, or `TimeoutError` if it does not come in time."""
@@ -182,7 +181,6 @@ class Connection(asyncio.Protocol):
         if (exchange := self._exchange) is None:  # Nobody has asked for anything.
             self._transport.abort()
             return
-        exchange.may_be_sent_again = False
         if exchange.status is None:
             self._head_bytes += len(data)
         try:

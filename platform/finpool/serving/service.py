@@ -3,7 +3,6 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Any, Literal
 
 import orjson
@@ -98,7 +97,6 @@ class Backends:
             begin_seconds_max=self._start_timeout_seconds,
             read_seconds_max=self._read_timeout_seconds,
             load_ms=load_ms,
-            again=partial(self._send_again, model, path, payload, request_id),
         )
 
     async def count_input_tokens(
@@ -200,13 +198,6 @@ class Backends:
                 "the backends were used before start() or after close(), or for a model they were not told"
             )
         return connections
-
-    async def _send_again(self, model: Model, path: str, payload: bytes, request_id: RequestId) -> Exchange:
-        """Send a request that nobody took, over a connection of its own; raises `EngineFailed` if that is too often."""
-        if not self._retries[model.engine_key].take():
-            raise EngineFailed("The connection to the model broke.")
-        self._connections_to(model).close_kept()
-        return await self._send(model, path, payload, request_id)
 
     async def _send(self, model: Model, path: str, payload: bytes, request_id: RequestId) -> Exchange:
         """Send a request, once more if there was no connection: then nothing was sent, so nothing was computed."""

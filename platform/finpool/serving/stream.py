@@ -1,6 +1,6 @@
 """Reading an engine's answer: bytes in, chunks and running counts out."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any, Self
 
 import orjson
@@ -23,7 +23,6 @@ class ChunkStream(AsyncIterator[EngineChunks]):
     """The chunks of one answer. It ends with the engine's `[DONE]`; any other end raises `EngineFailed`."""
 
     __slots__ = (
-        "_again",
         "_begin_by",
         "_decoder",
         "_done",
@@ -43,16 +42,13 @@ class ChunkStream(AsyncIterator[EngineChunks]):
         begin_seconds_max: float,
         read_seconds_max: float,
         load_ms: int | None = None,
-        again: Callable[[], Awaitable[Exchange]] | None = None,
     ) -> None:
-        """Take the exchange, and how to have another if this one was closed before anybody took the request."""
         self._exchange = exchange
         self._weights_sha256 = weights_sha256
         self._begin_by = monotonic_seconds() + begin_seconds_max
         self._read_seconds_max = read_seconds_max
         self._decoder = EventDecoder()
         self._load_ms = load_ms
-        self._again = again
         self._refusal = bytearray()
         self._failure: DomainError | None = None
         self._done = False
@@ -66,7 +62,7 @@ class ChunkStream(AsyncIterator[EngineChunks]):
         An engine with other weights than the request was admitted for has failed: nothing of its answer is passed on,
         because what is on record, and maybe approved, is another model. One that cannot say has None to compare with.
         """
-        status = await self._status()
+        status = await status_of(self._exchange, self._begin_by - monotonic_seconds())
         if status != 200:
             await read_body(self._exchange, self._refusal, self._read_seconds_max)
             raise self._refused(status)
@@ -75,16 +71,6 @@ class ChunkStream(AsyncIterator[EngineChunks]):
                 "an engine serves other weights", wanted=self._weights_sha256, served=self._exchange.weights_sha256
             )
             raise EngineFailed("The model's engine does not serve the weights that the catalogue names.")
-
-    async def _status(self) -> int:
-        try:
-            return await status_of(self._exchange, self._begin_by - monotonic_seconds())
-        except EngineFailed:
-            again, self._again = self._again, None
-            if again is None or not self._exchange.may_be_sent_again:
-                raise
-        self._exchange = await again()
-        return await status_of(self._exchange, self._begin_by - monotonic_seconds())
 
     @property
     def estimates(self) -> bool:
