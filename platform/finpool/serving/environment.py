@@ -75,8 +75,8 @@ def pool_environment(settings: Settings, directory: Path) -> dict[str, str]:
         "RAY_AUTH_TOKEN_PATH": str((settings.secrets_path / RAY_TOKEN).absolute()),
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1",
-        # Serve would keep a replica for 30 seconds after its last request. An old HAProxy still knows one that goes, and
-        # serves what comes over connections that the gateway kept: for as long as it keeps them, and a little more.
+        # Serve would keep a replica for 30 seconds after its last request. An old HAProxy knows one that goes, and
+        # hands on what comes over connections that the gateway kept: for as long as it keeps them, and a little more.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(math.ceil(IDLE_SECONDS_MAX) + 2),
         # HAProxy is started anew whenever a replica comes or goes; the old one would cut its streams after two minutes.
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(max(120, math.ceil(settings.engine_drain_seconds))),
