@@ -92,9 +92,9 @@ async def test_the_pool_may_read_no_table_of_a_tenant(clean_postgres: EmbeddedPo
     connection = await asyncpg.connect(clean_postgres.urls["pool"])
     try:
         readable = await connection.fetch(
-            "SELECT table_name FROM information_schema.columns"
-            " WHERE column_name = 'tenant_id' AND table_schema = 'public'"
-            " AND has_table_privilege(quote_ident(table_name), 'SELECT')"
+            "SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'"
+            " WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace"
+            " AND has_table_privilege(c.oid, 'SELECT')"
         )
     finally:
         await connection.close()

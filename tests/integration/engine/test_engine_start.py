@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from finpool.apps.local.postgres import EmbeddedPostgres
 from finpool.catalogue.service import default_directory
 
+UNREACHABLE = "postgresql://finpool_pool:none@127.0.0.1:1/none"
 GGUF = b"GGUF\x03\0\0\0 and nothing else"
 
 
@@ -33,28 +35,37 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(home: Path, port: int = 28_000) -> str:
-    """Start the pool, which must refuse, and return its reason."""
+def start(home: Path, port: int = 28_000, database_url: str = UNREACHABLE) -> str:
+    """Start the pool, which must refuse before it starts anything, and return its reason."""
+    ended = run(home, port, database_url)
+    assert ended.stderr == ""
+    return reason_of(ended)
+
+
+def reason_of(ended: "subprocess.CompletedProcess[str]") -> str:
+    assert ended.returncode == 1
+    told = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith("{")]
+    (refusal,) = [line for line in told if line["event"] == "cannot start"]
+    reason: str = refusal["reason"]
+    return reason
+
+
+def run(home: Path, port: int, database_url: str) -> "subprocess.CompletedProcess[str]":
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FINPOOL_", "RAY_"))}
-    ended = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", "finpool.apps.pool"],
         env={
             **inherited,
             "FINPOOL_HOME": str(home),
             "FINPOOL_CATALOGUE_DIR": str(home / "models"),
             "FINPOOL_PORT": str(port),
+            "FINPOOL_POOL_DATABASE_URL": database_url,
         },
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
-    assert ended.returncode == 1
-    assert ended.stderr == ""
-    refusal = json.loads(ended.stdout.splitlines()[-1])
-    assert refusal["event"] == "cannot start"
-    reason: str = refusal["reason"]
-    return reason
 
 
 def test_a_taken_port_is_named_with_the_setting_that_moves_it(home: Path) -> None:
@@ -75,9 +86,9 @@ def test_a_missing_or_weak_secret_is_named(home: Path, name: str) -> None:
     assert name in start(home)
 
 
-def test_weights_that_are_not_as_declared_are_named(home: Path) -> None:
+def test_weights_that_are_not_as_declared_are_named(home: Path, clean_postgres: EmbeddedPostgres) -> None:
     (home / "small.gguf").write_bytes(b"others")
-    assert "SHA-256" in start(home)
+    assert "SHA-256" in reason_of(run(home, 28_000, clean_postgres.urls["pool"]))
 
 
 def test_a_wrong_declaration_is_named(home: Path) -> None:

@@ -31,6 +31,7 @@ from finpool.quota.limit_service import write_limits
 from finpool.quota.schemas import Limits, Rate, operator_limit
 from finpool.quota.service import Quota
 from finpool.quota.share_table import Holder
+from finpool.serving.schemas import Operation
 from finpool.serving.service import Backends
 
 MODEL = ModelId("smollm2-135m-instruct")
@@ -61,6 +62,7 @@ class Path:
     def call(self, key_id):
         actor = Actor(Audience.TENANT, key_id, Role.TENANT_OWNER, BANK, ProjectId("main"))
         admitted = Admitted(
+            operation=Operation.CHAT,
             request_id=RequestId(new_id("req")),
             actor=actor,
             model=self.model,
