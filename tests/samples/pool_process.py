@@ -19,7 +19,7 @@ from finpool.apps.local.postgres import start_postgres, stop_postgres
 from finpool.apps.migrate import migrate
 from finpool.kernel.settings import Settings
 
-READY_SECONDS_MAX = 240
+READY_SECONDS_MAX = 600
 STOP_SECONDS_MAX = 90
 REPOSITORY = Path(__file__).parents[2]
 

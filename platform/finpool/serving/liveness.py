@@ -3,7 +3,7 @@
 from finpool.serving.errors import EngineFailed
 from finpool.serving.routes_engine import Engine
 
-CHECK_PERIOD_SECONDS = 10
+CHECK_PERIOD_SECONDS = 30
 CHECK_SECONDS_MAX = 60
 """A token may have to wait behind others' prompts. Serve starts a replica anew after three checks that fail."""
 
