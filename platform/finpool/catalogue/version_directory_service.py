@@ -1,6 +1,6 @@
 """Which version a request goes to, in memory: a snapshot that follows the database."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,9 +19,9 @@ _log = logger("catalogue.versions")
 
 @dataclass(frozen=True, slots=True)
 class _Routed:
-    """A model's versions that requests go to, and their shares. None of them: it is not ready."""
+    """A model's versions that requests go to, its adapters' with them, and their shares. None of them: not ready."""
 
-    versions: Mapping[str, Model]
+    versions: Mapping[tuple[ModelId, str], Model]
     shares: Mapping[str, int]
     loads_ms: Mapping[str, int]
 
@@ -39,7 +39,9 @@ class VersionDirectory:
             return
         lives = await service.lives(session)
         self._routed = {
-            model.id: _route(model, lives[model.id]) for model in self._catalogue.with_engines() if model.id in lives
+            model.id: _route(model, self._catalogue.adapters_of(model.id), lives[model.id])
+            for model in self._catalogue.with_engines()
+            if model.id in lives
         }
 
     def version_for(self, model: Model, request_id: str) -> Model:
@@ -50,13 +52,12 @@ class VersionDirectory:
         routed = self._routed.get(model.engine_id)
         if routed is None:
             return model
-        if not routed.versions:
+        if not routed.shares:
             raise ModelNotReady(
                 f"The model '{model.id}' is being made ready.",
                 headers={"retry-after": str(RETRY_SECONDS), "retry-after-ms": str(RETRY_SECONDS * 1000)},
             )
-        version = routed.versions[chosen(routed.shares, request_id)]
-        return version if model.base is None else on_version(model, version)
+        return routed.versions[model.id, chosen(routed.shares, request_id)]
 
     def load_ms(self, model: Model) -> int | None:
         """Return how long a version took to load when it was tested; None if nobody has measured it."""
@@ -64,7 +65,7 @@ class VersionDirectory:
         return None if routed is None else routed.loads_ms.get(model.version)
 
 
-def _route(model: Model, life: ModelLife) -> _Routed:
+def _route(model: Model, adapters: Iterable[Model], life: ModelLife) -> _Routed:
     if life.in_force is None:
         return _Routed({}, {}, {})
     try:
@@ -73,4 +74,7 @@ def _route(model: Model, life: ModelLife) -> _Routed:
         _log.error("a version does not fit its model", model=model.id, reason=str(error))
         return _Routed({}, {}, {})
     loads_ms = {each.version: each.measurements.load_ms for each in life.versions if each.measurements is not None}
-    return _Routed(asked, {name: life.in_force.shares[name] for name in asked}, loads_ms)
+    versions = {(model.id, name): version for name, version in asked.items()}
+    for adapter in adapters:
+        versions |= {(adapter.id, name): on_version(adapter, version) for name, version in asked.items()}
+    return _Routed(versions, {name: life.in_force.shares[name] for name in asked}, loads_ms)

@@ -81,12 +81,6 @@ async def fail(session: AsyncSession, held: Version, fault: str) -> None:
         await move(session, held, VersionState.PROPOSED, fault=fault[:TEXT_MAX])
 
 
-async def is_measured(session: AsyncSession, held: Version) -> bool:
-    """Tell whether a version's test is over by now: whoever holds the version may not have heard of it yet."""
-    now_held = await repository.version(session, held.model_id, held.version)
-    return now_held is not None and now_held.measurements is not None
-
-
 async def passed(session: AsyncSession, held: Version, measurements: Measurements) -> bool:
     """Keep what a version's test measured; tells whether the version is still under test."""
     kept: Mapping[str, Any] = measurements.model_dump(mode="json")
