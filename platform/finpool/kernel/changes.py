@@ -16,7 +16,11 @@ from finpool.kernel.ids import TenantId
 from finpool.kernel.logs import logger
 
 _log = logger("kernel.changes")
-_CHECK_SECONDS = 5.0
+_ANSWER_SECONDS_MAX = 5.0
+_CHECK_SECONDS_MAX = 5.0
+_CHECKS_WITHIN_AGE = 3
+"""How often the database is asked before a snapshot that nothing has changed would be too old: one answer may be late."""
+
 _RECONNECT_SECONDS = 0.5
 _START_SECONDS_MAX = 30.0
 _RELOAD_SECONDS_MAX = 30.0
@@ -43,6 +47,7 @@ class ChangeFeed:
         self._database = database
         self._snapshots = snapshots
         self._age_max_seconds = age_max_seconds
+        self._check_seconds = min(_CHECK_SECONDS_MAX, age_max_seconds / _CHECKS_WITHIN_AGE)
         self._heard_at: float | None = None
         # A set: however often a tenant changed while another was being read, it is read again once.
         self._changed: set[TenantId | None] = set()
@@ -87,7 +92,7 @@ class ChangeFeed:
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def _listen(self) -> None:
-        connection = await asyncpg.connect(self._database.url, timeout=_CHECK_SECONDS)
+        connection = await asyncpg.connect(self._database.url, timeout=_ANSWER_SECONDS_MAX)
         # A connection that ends wakes the feed: what changes before it listens again is then read without delay.
         connection.add_termination_listener(lambda _: self._wake.set())
         try:
@@ -101,11 +106,11 @@ class ChangeFeed:
 
     async def _next_change(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         try:
-            async with asyncio.timeout(_CHECK_SECONDS):
+            async with asyncio.timeout(self._check_seconds):
                 await self._wake.wait()
         except TimeoutError:
             heard = monotonic_seconds()
-            await connection.execute("SELECT 1", timeout=_CHECK_SECONDS)
+            await connection.execute("SELECT 1", timeout=_ANSWER_SECONDS_MAX)
             self._heard_at = heard
             return
         self._wake.clear()

@@ -69,6 +69,9 @@ def pool_environment(settings: Settings, directory: Path) -> dict[str, str]:
     haproxy = directory / _HAPROXY_DIRECTORY
     environment = {
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray starts its workers with niceness 15. Here they are what answers clients, as the gateway is: whatever else
+        # wants a core would get 28 times as much of it as an engine.
+        "RAY_worker_niceness": "0",
         # Ray takes the machine's outward address for its node, unless it believes that it cannot form a cluster.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_AUTH_MODE": "token",

@@ -1,13 +1,15 @@
 """The feed of pushed changes: it comes back at once when its connection ends, and a burst of changes is one reload."""
 
 import asyncio
+import contextlib
 
 import asyncpg
 import pytest
 
-from finpool.kernel.changes import ChangeFeed
+from finpool.kernel.changes import ChangeFeed, SnapshotTooOld
 from finpool.kernel.database import CHANGES_CHANNEL
 
+SHORT_AGE_SECONDS = 1.0
 LISTENERS = "SELECT pid FROM pg_stat_activity WHERE usename = 'finpool_inference' AND query LIKE 'LISTEN%'"
 
 
@@ -55,13 +57,27 @@ async def loads_reach(snapshot, count):
 async def test_a_connection_that_ends_is_made_again_without_waiting_for_the_next_check(
     feed, snapshot, connection, monkeypatch
 ):
-    monkeypatch.setattr("finpool.kernel.changes._CHECK_SECONDS", 3600.0)
+    monkeypatch.setattr(feed, "_check_seconds", 3600.0)
     await connection.execute('SELECT pg_notify($1, \'{"tenant_id": "bank-a"}\')', CHANGES_CHANNEL)
     await loads_reach(snapshot, 2)
     (listener,) = await connection.fetch(LISTENERS)
     await connection.execute("SELECT pg_terminate_backend($1)", listener["pid"])
     await loads_reach(snapshot, 3)
     assert snapshot.loads == [None, "bank-a", None]
+
+
+async def test_a_short_age_is_checked_as_often_as_it_needs(database, snapshot):
+    feed = ChangeFeed(database("inference"), [snapshot], SHORT_AGE_SECONDS)
+    await feed.start()
+    fresh = 0
+    for _ in range(60):
+        await asyncio.sleep(SHORT_AGE_SECONDS / 10)
+        with contextlib.suppress(SnapshotTooOld):
+            feed.require_fresh()
+            fresh += 1
+    await feed.close()
+    # Checked every 5 seconds, it would be fresh for a fifth of the time; a busy machine may be late now and then.
+    assert fresh > 40
 
 
 async def test_a_burst_of_changes_is_read_once(feed, snapshot, connection):
