@@ -19,7 +19,7 @@ _log = logger("kernel.changes")
 _ANSWER_SECONDS_MAX = 5.0
 _CHECK_SECONDS_MAX = 5.0
 _CHECKS_WITHIN_AGE = 3
-"""How often the database is asked before a snapshot that nothing has changed would be too old: one answer may be late."""
+"""How often the database is asked before what it last said is too old: one answer may be late."""
 
 _RECONNECT_SECONDS = 0.5
 _START_SECONDS_MAX = 30.0
