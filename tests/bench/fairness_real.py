@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 from fairness_engine import Profile
 
 from finpool.catalogue.engine_schemas import EXPRESS_SLOTS
-from finpool.catalogue.schemas import TokenUsage
+from finpool.catalogue.schemas import TokenUsage, service_of
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.gateway.fair_shares import FairShares
-from finpool.gateway.length_prediction import Ask, cost_of
+from finpool.gateway.length_prediction import Ask
 from finpool.gateway.scheduler import FairQueue
 from finpool.kernel.ids import RequestId, TenantId, new_id
 from finpool.serving.schemas import Operation
@@ -56,7 +56,7 @@ class Load:
                 if chunks.usage is None:
                     continue
                 now = chunks.usage
-                self.service[tenant] += cost_of(
+                self.service[tenant] += service_of(
                     now.input_tokens - usage.input_tokens, now.output_tokens - usage.output_tokens
                 )
                 self.tokens += now.output_tokens - usage.output_tokens

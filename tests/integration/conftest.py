@@ -12,7 +12,7 @@ from aiohttp import web
 from scripted_engine import EVENT_STREAM
 
 from finpool.serving.errors import ModelCold
-from finpool.serving.schemas import WEIGHTS_HEADER
+from finpool.serving.schemas import EXPECTED_SERVICE_HEADER, WEIGHTS_HEADER
 
 MODEL = "smollm2-135m-instruct"
 
@@ -45,6 +45,7 @@ class ScriptedEngine:
     weights: dict[str, str] = field(default_factory=dict)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     versions: list[str] = field(default_factory=list)
+    expected_service: list[int] = field(default_factory=list)
     under_way: int = 0
     under_way_max: int = 0
     aborted: int = 0
@@ -53,6 +54,7 @@ class ScriptedEngine:
         """Answer one chat completion."""
         self.bodies.append(await request.json())
         self.versions.append(request.match_info["version"])
+        self.expected_service.append(int(request.headers.get(EXPECTED_SERVICE_HEADER, 0)))
         if self.asleep:
             return web.json_response(ModelCold().body(), status=ModelCold.status)
         if self.refuse_with is not None:

@@ -8,10 +8,6 @@ from finpool.catalogue.price_schemas import BASIS_POINTS
 
 WEIGHT_PARTS = 1000
 
-INPUT_WEIGHT = 1
-OUTPUT_WEIGHT = 2
-"""An output token costs an engine about twice as much as one of the prompt, which are computed many at once."""
-
 Claimant = TypeVar("Claimant", bound=Hashable)
 
 

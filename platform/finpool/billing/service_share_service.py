@@ -7,8 +7,9 @@ from typing import Any
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from finpool.billing.entitlement_schemas import EQUAL, INPUT_WEIGHT, OUTPUT_WEIGHT, Entitlement, weight_parts
+from finpool.billing.entitlement_schemas import EQUAL, Entitlement, weight_parts
 from finpool.billing.service_share_schemas import ServiceShareQuery, ServiceShares, ServiceWindow, TenantShare
+from finpool.catalogue.schemas import INPUT_WEIGHT, OUTPUT_WEIGHT
 from finpool.catalogue.service import Catalogue
 from finpool.kernel.ids import ModelId, TenantId
 

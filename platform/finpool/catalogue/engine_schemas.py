@@ -24,15 +24,17 @@ class Declaration(BaseModel):
 class PoolEngine(Declaration):
     """What every engine of the pool can be told: how many replicas of it there are, and when they come and go.
 
-    Replicas are added while more than `slots` requests are under way at each, and go after `idle_seconds` with less to
-    do. With `replicas_min` 0 the last one goes as well. A request to an engine that sleeps wakes it: `cold_start` says
-    whether it waits for that, or is refused and told when to come again.
+    Replicas are added while more than `slots` requests are under way at each, or while more service than
+    `service_ahead_max` (input tokens + 2 x output tokens; None: whatever it is) is expected of these and not computed
+    yet. They go after `idle_seconds` with less to do. With `replicas_min` 0 the last one goes as well. A request to an
+    engine that sleeps wakes it: `cold_start` says whether it waits for that, or is refused and told when to come again.
     """
 
     slots: StrictInt = Field(ge=1)
     threads: StrictInt = Field(ge=1, le=1024)
     replicas_min: StrictInt = Field(1, ge=0, le=REPLICAS_MAX)
     replicas_max: StrictInt = Field(1, ge=1, le=REPLICAS_MAX)
+    service_ahead_max: StrictInt | None = Field(None, ge=1)
     idle_seconds: StrictInt = Field(300, ge=10, le=86_400)
     cold_start: Literal["refuse", "queue"] = "queue"
 

@@ -36,6 +36,16 @@ CurrencyCode = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 Tenants = Annotated[frozenset[Annotated[TenantId, Field(pattern=SLUG_PATTERN)]], Field(min_length=1, max_length=256)]
 
 
+INPUT_WEIGHT = 1
+OUTPUT_WEIGHT = 2
+"""An output token costs an engine about twice as much as one of the prompt, which are computed many at once."""
+
+
+def service_of(input_tokens: int, output_tokens: int) -> int:
+    """Return the service that tokens stand for, by which shares of an engine are measured."""
+    return INPUT_WEIGHT * input_tokens + OUTPUT_WEIGHT * output_tokens
+
+
 @dataclass(frozen=True, slots=True)
 class TokenUsage:
     """Tokens of one request. `cached_input_tokens` is the part of `input_tokens` that came out of a cache."""

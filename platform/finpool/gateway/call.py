@@ -143,9 +143,7 @@ class Call:
         admitted = self._admitted
         self._turn = await self._queue.enter(admitted.actor.tenant, admitted.ask, batch=admitted.batch)
         with passage:
-            self._stream = await self._backends.ask(
-                admitted.operation, admitted.model, admitted.engine_body, admitted.request_id, load_ms=admitted.load_ms
-            )
+            self._stream = await admitted.ask_engine(self._backends, self._turn.expected_cost)
             await self._stream.begun()
         passage.worked()
 

@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
 from finpool.billing.entitlement_schemas import EQUAL, WEIGHT_PARTS, Entitlement, weight_parts
-from finpool.gateway.length_prediction import Ask, Lengths, cost_of
+from finpool.catalogue.schemas import service_of
+from finpool.gateway.length_prediction import Ask, Lengths
 from finpool.gateway.share_schemas import Standing
 from finpool.kernel.ids import TenantId
 
@@ -177,11 +178,11 @@ class FairShares:
 
     def use(self, turn: Turn, *, input_tokens: int, output_tokens: int) -> None:
         """Take note of what a turn has used so far, in total."""
-        turn.settle_at(max(cost_of(input_tokens, output_tokens), turn.expected_cost))
+        turn.settle_at(max(service_of(input_tokens, output_tokens), turn.expected_cost))
 
     def end(self, turn: Turn, *, input_tokens: int, output_tokens: int) -> None:
         """End a turn: it costs what it used, and what was expected beyond that goes back."""
-        turn.settle_at(cost_of(input_tokens, output_tokens))
+        turn.settle_at(service_of(input_tokens, output_tokens))
         turn.tenant.in_flight -= 1
         self.in_flight -= 1
         if input_tokens or output_tokens:

@@ -3,14 +3,9 @@
 from collections import deque
 from dataclasses import dataclass
 
-from finpool.billing.entitlement_schemas import INPUT_WEIGHT, OUTPUT_WEIGHT
+from finpool.catalogue.schemas import INPUT_WEIGHT, service_of
 
 REMEMBERED = 5
-
-
-def cost_of(input_tokens: int, output_tokens: int) -> int:
-    """Return the service that tokens stand for."""
-    return INPUT_WEIGHT * input_tokens + OUTPUT_WEIGHT * output_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,4 +44,4 @@ class Lengths:
             return ask.input_cost
         input_tokens = ask.input_tokens_bound * sum(known._inputs) // max(1, sum(known._bounds))
         output_tokens = sum(known._outputs) // len(known._outputs)
-        return cost_of(min(input_tokens, ask.input_tokens_bound), min(output_tokens, ask.output_tokens_bound))
+        return service_of(min(input_tokens, ask.input_tokens_bound), min(output_tokens, ask.output_tokens_bound))

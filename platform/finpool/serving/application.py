@@ -16,6 +16,8 @@ from finpool.kernel.settings import Settings
 from finpool.serving.liveness import Liveness
 from finpool.serving.replicas import replica_options
 from finpool.serving.routes_engine import engine_app
+from finpool.serving.scaling import SERVICE_AHEAD
+from finpool.serving.work_ahead import WorkAhead
 
 
 class ApplicationArgs(BaseModel):
@@ -51,14 +53,19 @@ class Replica:
         self._liveness = Liveness(self._engine)
         self._weights_sha256 = model.weights_sha256
         self._token = settings.secret("engine_token")
+        self._ahead = WorkAhead()
 
     def __serve_build_asgi_app__(self) -> Any:
         """Return the routes; Serve calls this after the constructor."""
-        return engine_app(self._engine, self._token, self._weights_sha256)
+        return engine_app(self._engine, self._token, self._weights_sha256, self._ahead)
 
     async def check_health(self) -> None:
         """Serve asks from time to time, and starts the replica anew when this fails repeatedly."""
         await self._liveness.require()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve asks from time to time, and hands it to the policy that decides on replicas."""
+        return {SERVICE_AHEAD: self._ahead.service}
 
 
 def build_app(args: ApplicationArgs) -> Application:

@@ -6,6 +6,7 @@ from finpool.catalogue.engine_schemas import PoolEngine
 from finpool.kernel.settings import Settings
 from finpool.serving.liveness import CHECK_PERIOD_SECONDS, CHECK_SECONDS_MAX
 from finpool.serving.overload import requests_ongoing_max, requests_queued_max
+from finpool.serving.scaling import ReplicasWanted
 
 LOOK_BACK_SECONDS = 15.0
 """What is under way is averaged over so long: a replica is idle when nothing was under way in all of it."""
@@ -16,8 +17,10 @@ UPSCALE_SECONDS = 10.0
 
 def replica_options(engine: PoolEngine, settings: Settings, *, asleep: bool) -> dict[str, Any]:
     """Return Serve's options of a deployment; with `asleep`, an engine that may sleep begins without a replica."""
+    policy = {} if engine.service_ahead_max is None else {"policy": _by_service(engine.service_ahead_max)}
     return {
         "autoscaling_config": {
+            **policy,
             "min_replicas": engine.replicas_min,
             "max_replicas": engine.replicas_max,
             "initial_replicas": engine.replicas_min if asleep else engine.replicas_first,
@@ -33,3 +36,9 @@ def replica_options(engine: PoolEngine, settings: Settings, *, asleep: bool) -> 
         "health_check_period_s": CHECK_PERIOD_SECONDS,
         "health_check_timeout_s": CHECK_SECONDS_MAX,
     }
+
+
+def _by_service(service_ahead_max: int) -> dict[str, Any]:
+    """Return Serve's declaration of our policy; without it Serve counts requests only."""
+    name = f"{ReplicasWanted.__module__}:{ReplicasWanted.__name__}"
+    return {"policy_function": name, "policy_kwargs": {"service_ahead_max": service_ahead_max}}

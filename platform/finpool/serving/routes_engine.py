@@ -12,11 +12,20 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import Receive, Scope, Send
 
+from finpool.catalogue.schemas import service_of
 from finpool.kernel.errors import DomainError
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.process_memory import held_bytes
 from finpool.serving.routes_guard import TokenGuard
-from finpool.serving.schemas import ADAPTER_FIELD, ENGINE_PATHS, WEIGHTS_HEADER, Counters, Operation
+from finpool.serving.schemas import (
+    ADAPTER_FIELD,
+    ENGINE_PATHS,
+    EXPECTED_SERVICE_HEADER,
+    WEIGHTS_HEADER,
+    Counters,
+    Operation,
+)
+from finpool.serving.work_ahead import Work, WorkAhead
 
 
 class RunningGeneration(Protocol):
@@ -56,22 +65,25 @@ class Engine(Protocol):
         """Tell whether the engine gives a token, a vector or a score now."""
 
 
-def engine_app(engine: Engine, token: bytes, weights_sha256: str) -> FastAPI:
-    """Return the application of one replica; every path of it asks for `token`, every stream names the weights."""
+def engine_app(engine: Engine, token: bytes, weights_sha256: str, ahead: WorkAhead) -> FastAPI:
+    """Return the application of one replica; every path of it asks for `token`, every stream names the weights.
+
+    `ahead` is kept at what is expected of the requests under way and was not computed yet.
+    """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TokenGuard, token=token)
 
     @app.post(ENGINE_PATHS[Operation.CHAT])
     async def chat_completions(request: Request) -> Response:
-        return await _answer(request, engine.generate, weights_sha256)
+        return await _answer(request, engine.generate, weights_sha256, ahead)
 
     @app.post(ENGINE_PATHS[Operation.EMBED])
     async def embeddings(request: Request) -> Response:
-        return await _answer(request, engine.embed, weights_sha256)
+        return await _answer(request, engine.embed, weights_sha256, ahead)
 
     @app.post(ENGINE_PATHS[Operation.RERANK])
     async def rerank(request: Request) -> Response:
-        return await _answer(request, engine.rerank, weights_sha256)
+        return await _answer(request, engine.rerank, weights_sha256, ahead)
 
     @app.post("/tokenize")
     async def tokenize(request: Request) -> Response:
@@ -103,13 +115,15 @@ def engine_app(engine: Engine, token: bytes, weights_sha256: str) -> FastAPI:
 
 
 async def _answer(
-    request: Request, start: Callable[[Mapping[str, Any]], RunningGeneration], weights_sha256: str
+    request: Request, start: Callable[[Mapping[str, Any]], RunningGeneration], weights_sha256: str, ahead: WorkAhead
 ) -> Response:
     """Start what is asked for and return its stream, or the refusal."""
     try:
         body = orjson.loads(await request.body())
         # An engine takes only adapters that it has loaded, under the hash of what it has loaded.
-        return EventStream(start(body), body.get(ADAPTER_FIELD) or weights_sha256)
+        sha256 = body.get(ADAPTER_FIELD) or weights_sha256
+        expected = int(request.headers.get(EXPECTED_SERVICE_HEADER, 0))
+        return EventStream(start(body), sha256, ahead.begin(expected))
     except DomainError as error:
         return _rendered(error)
     except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError, ValueError):
@@ -119,11 +133,12 @@ async def _answer(
 class EventStream(Response):
     """Server-sent events of a generation. The status waits for the first chunk, so that a refusal can be a 400."""
 
-    def __init__(self, generation: RunningGeneration, weights_sha256: str) -> None:
+    def __init__(self, generation: RunningGeneration, weights_sha256: str, work: Work) -> None:
         headers = {"cache-control": "no-store", WEIGHTS_HEADER: weights_sha256}
         super().__init__(media_type="text/event-stream", headers=headers)
         del self.headers["content-length"]
         self._generation = generation
+        self._work = work
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer; when the caller goes away, in whatever phase, the generation is aborted at once."""
@@ -131,6 +146,7 @@ class EventStream(Response):
             async with _cancelled_on_disconnect(receive):
                 await self._respond(scope, receive, send)
         finally:
+            self._work.end()
             self._generation.abort()
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -140,15 +156,20 @@ class EventStream(Response):
             await _rendered(error)(scope, receive, send)
             return
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        await _send_event(send, orjson.dumps(chunk))
+        await self._send_chunk(send, chunk)
         try:
             async for chunk in self._generation:
-                await _send_event(send, orjson.dumps(chunk))
+                await self._send_chunk(send, chunk)
         except DomainError as error:
             await _send_event(send, orjson.dumps(_told(error).body()))
         else:
             await _send_event(send, b"[DONE]")
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_chunk(self, send: Send, chunk: dict[str, Any]) -> None:
+        if (usage := chunk.get("usage")) is not None:
+            self._work.computed(service_of(usage["prompt_tokens"], usage.get("completion_tokens", 0)))
+        await _send_event(send, orjson.dumps(chunk))
 
 
 @asynccontextmanager

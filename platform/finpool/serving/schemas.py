@@ -13,6 +13,9 @@ WEIGHTS_HEADER = "x-finpool-weights-sha256"
 COLD_START_HEADER = "x-finpool-cold-start"
 """What whoever asks an engine that sleeps wants done; without it the request waits until the engine is awake."""
 
+EXPECTED_SERVICE_HEADER = "x-finpool-expected-service"
+"""The service that the gateway expects a request to take, as its fair queue charged it; without it nothing is known."""
+
 ColdStart = Literal["refuse", "leave"]
 """`refuse`: answer at once and wake the engine; `leave`: answer at once and let it sleep."""
 

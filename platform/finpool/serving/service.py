@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import orjson
 
-from finpool.catalogue.engine_schemas import OpenAiEngine, PoolEngine
+from finpool.catalogue.engine_schemas import OpenAiEngine
 from finpool.catalogue.schemas import Model
 from finpool.kernel.ids import ModelId, RequestId
 from finpool.kernel.settings import Settings
@@ -15,6 +15,7 @@ from finpool.serving.breaker_service import Breaker, Breakers
 from finpool.serving.connections import Connections
 from finpool.serving.errors import EngineFailed, EngineUnavailable, ModelCold
 from finpool.serving.exchange import Exchange
+from finpool.serving.headers import headers_beside, when_cold
 from finpool.serving.reading import is_cold, read_body, refusal, status_of
 from finpool.serving.remote import (
     REMOTE_CHAT_PATH,
@@ -25,7 +26,7 @@ from finpool.serving.remote import (
 )
 from finpool.serving.remote_pooling import REMOTE_POOLING_PATHS, RemoteResults, remote_pooling_request
 from finpool.serving.retry_budget import RetryBudget
-from finpool.serving.schemas import ADAPTER_FIELD, COLD_START_HEADER, ENGINE_PATHS, ColdStart, EngineStream, Operation
+from finpool.serving.schemas import ADAPTER_FIELD, ENGINE_PATHS, EngineStream, Operation
 from finpool.serving.stream import ChunkStream
 
 RETRY_SECONDS = 0.05
@@ -78,13 +79,15 @@ class Backends:
         body: Mapping[str, Any],
         request_id: RequestId,
         *,
+        expected_service: int = 0,
         load_ms: int | None = None,
     ) -> EngineStream:
         """Send a request to the engine of `model`; returns its answer, which has not begun yet.
 
         `body` is OpenAI's request, already validated. Raises `EngineUnavailable` if the engine cannot be reached: then,
         and if this is cancelled, nothing was sent. The stream has to be closed. Closing it early closes the connection,
-        and the engine stops computing. Whoever is refused because the engine sleeps is told to wait for `load_ms`.
+        and the engine stops computing. Whoever is refused because the engine sleeps is told to wait for `load_ms`;
+        an engine's replicas follow the `expected_service` of what is under way.
         """
         if isinstance(model.engine, OpenAiEngine):
             return await self._ask_remote(operation, model, model.engine, body, request_id)
@@ -92,7 +95,7 @@ class Backends:
         payload = orjson.dumps({**body, **_target(model), **options})
         path = model.engine_path + ENGINE_PATHS[operation]
         return ChunkStream(
-            await self._send(model, path, payload, request_id),
+            await self._send(model, path, payload, request_id, expected_service),
             weights_sha256=model.weights_sha256,
             begin_seconds_max=self._start_timeout_seconds,
             read_seconds_max=self._read_timeout_seconds,
@@ -151,7 +154,7 @@ class Backends:
 
     async def _get(self, model: Model, path: str, *, with_body: bool = True) -> tuple[int, bytes]:
         try:
-            headers = "" if isinstance(model.engine, OpenAiEngine) else _when_cold("leave")
+            headers = "" if isinstance(model.engine, OpenAiEngine) else when_cold("leave")
             exchange = await self._connections_to(model).get(path, self._start_timeout_seconds, headers)
         except OSError as error:
             raise EngineUnavailable("The model cannot be reached at the moment.") from error
@@ -199,13 +202,12 @@ class Backends:
             )
         return connections
 
-    async def _send(self, model: Model, path: str, payload: bytes, request_id: RequestId) -> Exchange:
+    async def _send(
+        self, model: Model, path: str, payload: bytes, request_id: RequestId, expected_service: int = 0
+    ) -> Exchange:
         """Send a request, once more if there was no connection: then nothing was sent, so nothing was computed."""
         connections, retries = self._connections_to(model), self._retries[model.engine_key]
-        refused = (
-            isinstance(model.engine, PoolEngine) and model.engine.may_sleep and model.engine.cold_start == "refuse"
-        )
-        headers = _when_cold("refuse") if refused else ""
+        headers = headers_beside(model, expected_service)
         retries.earn()
         try:
             try:
@@ -221,10 +223,6 @@ class Backends:
             raise EngineUnavailable("The model did not begin to answer in time.") from error
         except OSError as error:
             raise EngineUnavailable("The model cannot be reached at the moment.") from error
-
-
-def _when_cold(wish: ColdStart) -> str:
-    return f"{COLD_START_HEADER}: {wish}\r\n"
 
 
 def _target(model: Model) -> dict[str, str]:

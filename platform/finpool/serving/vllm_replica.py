@@ -19,10 +19,12 @@ from finpool.kernel.settings import Settings
 from finpool.serving.errors import EngineFailed
 from finpool.serving.liveness import Liveness
 from finpool.serving.routes_engine import engine_app
+from finpool.serving.scaling import SERVICE_AHEAD
 from finpool.serving.vllm import Vllm
 from finpool.serving.vllm_config import declared_in, llm_config, needs_neutral
 from finpool.serving.vllm_neutral import NEUTRAL, write_neutral
 from finpool.serving.vllm_pooling import VllmPooling, require_scoring
+from finpool.serving.work_ahead import WorkAhead
 
 
 @serve.ingress()
@@ -45,18 +47,23 @@ class VllmReplica(LLMServer):
             await self._load_neutral(vllm_engine, next(iter(loaded.values())), len(loaded) + 1)
         self._vllm = _engine(model, vllm_engine, base_name, frozenset(loaded))
         self._liveness = Liveness(self._vllm)
+        self._ahead = WorkAhead()
         # The first request takes seconds more than any other, so it is ours.
         if not await self._vllm.healthy():
             raise EngineFailed(f"The model {model.id} gave nothing when it was started.")
 
     async def __serve_build_asgi_app__(self) -> Any:
         """Return our routes in the place of vLLM's, which take salts, priorities and commands from anybody."""
-        return engine_app(self._vllm, self._token, self._vllm.model.weights_sha256)
+        return engine_app(self._vllm, self._token, self._vllm.model.weights_sha256, self._ahead)
 
     async def check_health(self) -> None:
         """Serve asks from time to time, and starts the replica anew when this fails repeatedly."""
         await super().check_health()
         await self._liveness.require()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve asks from time to time, and hands it to the policy that decides on replicas."""
+        return {SERVICE_AHEAD: self._ahead.service}
 
     async def _load(self, vllm_engine: Any, adapters: Sequence[Model]) -> dict[str, Path]:
         """Load what can be loaded, each under its SHA-256: one tenant's broken adapter stops nobody else's model."""

@@ -18,10 +18,11 @@ from finpool.catalogue.service import Catalogue, default_directory
 from finpool.kernel.ids import RequestId
 from finpool.kernel.settings import Settings
 from finpool.serving.errors import ModelCold
+from finpool.serving.replicas import LOOK_BACK_SECONDS, UPSCALE_SECONDS
 from finpool.serving.schemas import Operation
 from finpool.serving.service import Backends
 
-REFUSES, QUEUES = "refuses", "queues"
+REFUSES, QUEUES, WORKS = "refuses", "queues", "works"
 QUESTION = [{"role": "user", "content": "Tell me about Paris."}]
 SLOTS = 2
 LONG_TOKENS = 150
@@ -31,7 +32,7 @@ SHORT = {"context_tokens": 512, "output_tokens_default": 16, "output_tokens_max"
 
 @pytest.fixture(scope="module")
 def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two models on the same weights that may sleep, one for each policy; one of them may have two replicas."""
+    """Three models on the same weights: two may sleep, one for each policy; two may have two replicas."""
     directory = tmp_path_factory.mktemp("catalogue")
     declared = yaml.safe_load((default_directory() / "smollm2-135m-instruct.yaml").read_text())
     for name, policy, replicas_max in ((REFUSES, "refuse", 1), (QUEUES, "queue", 2)):
@@ -45,6 +46,15 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "cold_start": policy,
         }
         (directory / f"{name}.yaml").write_text(yaml.safe_dump({**declared, **SHORT, "id": name, "engine": engine}))
+    works = {
+        "name": "llamacpp",
+        "slots": SLOTS,
+        "threads": 1,
+        "idle_seconds": 10,
+        "replicas_max": 2,
+        "service_ahead_max": 4 * LONG_TOKENS,
+    }
+    (directory / f"{WORKS}.yaml").write_text(yaml.safe_dump({**declared, **SHORT, "id": WORKS, "engine": works}))
     return directory
 
 
@@ -90,10 +100,10 @@ async def until(what: str, holds: Callable[[], bool]) -> None:
         await asyncio.sleep(0.2)
 
 
-async def answer_tokens(backends: Backends, model: Model, output_tokens: int = 4) -> int:
+async def answer_tokens(backends: Backends, model: Model, output_tokens: int = 4, *, expected_service: int = 0) -> int:
     """Read an answer to its end; returns its tokens."""
     body: dict[str, Any] = {"messages": QUESTION, "max_tokens": output_tokens, "ignore_eos": True}
-    stream = await backends.ask(Operation.CHAT, model, body, RequestId("req_test"))
+    stream = await backends.ask(Operation.CHAT, model, body, RequestId("req_test"), expected_service=expected_service)
     tokens = 0
     try:
         await stream.begun()
@@ -105,11 +115,13 @@ async def answer_tokens(backends: Backends, model: Model, output_tokens: int = 4
     return tokens
 
 
-async def keep_asking(backends: Backends, model: Model, enough: asyncio.Event) -> list[int]:
+async def keep_asking(
+    backends: Backends, model: Model, enough: asyncio.Event, *, expected_service: int = 0
+) -> list[int]:
     """Ask for one long answer after the other; returns the tokens of each."""
     answers = []
     while not enough.is_set():
-        answers.append(await answer_tokens(backends, model, LONG_TOKENS))
+        answers.append(await answer_tokens(backends, model, LONG_TOKENS, expected_service=expected_service))
     return answers
 
 
@@ -171,3 +183,23 @@ async def test_requests_that_may_wait_wake_the_model_and_are_served(
     await until("no replica", lambda: replicas(QUEUES) == 0)
     asked = (answer_tokens(backends, models.get(QUEUES)) for _ in range(2 * SLOTS))
     assert await asyncio.gather(*asked) == [4] * (2 * SLOTS)
+
+
+async def test_few_requests_that_are_much_work_bring_a_second_replica_and_as_many_small_ones_do_not(
+    backends: Backends, models: Catalogue, replicas: Callable[[str], int]
+) -> None:
+    model, seen = models.get(WORKS), []
+    for expected_service in (4, 8 * LONG_TOKENS):
+        enough = asyncio.Event()
+        asked = [
+            asyncio.create_task(keep_asking(backends, model, enough, expected_service=expected_service))
+            for _ in range(SLOTS)
+        ]
+        if expected_service == 4:
+            await asyncio.sleep(UPSCALE_SECONDS + LOOK_BACK_SECONDS)
+        else:
+            await until("two replicas", lambda: replicas(WORKS) == 2)
+        seen.append(replicas(WORKS))
+        enough.set()
+        await asyncio.gather(*asked)
+    assert seen == [1, 2]

@@ -208,3 +208,13 @@ async def test_a_client_that_does_not_read_is_given_up_and_pays_what_was_generat
     assert record["outcome"] == "aborted"
     assert 0 < record["output_tokens"] < 10**6
     writer.close()
+
+
+async def test_an_engine_is_told_what_a_request_is_expected_to_take(bank):
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        for _ in range(2):
+            await client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=8)
+    known, told = bank.engine.expected_service
+    assert known > 0, "of the first request of all, only the bound of its prompt is known"
+    assert told == 10 + 2 * 5, "the second one is expected to be as the first was"

@@ -9,9 +9,10 @@ from typing import Any
 import asyncpg
 import pytest
 
+from finpool.catalogue.schemas import service_of
 from finpool.gateway.exchange_service import LIVE_SECONDS, ShareExchange
 from finpool.gateway.fair_shares import FairShares, Turn, Waiting
-from finpool.gateway.length_prediction import Ask, cost_of
+from finpool.gateway.length_prediction import Ask
 from finpool.kernel.database import Database
 from finpool.kernel.ids import ReplicaId, TenantId
 
@@ -65,7 +66,7 @@ class Gateway:
         """Let the engine make one token for each turn."""
         for _ in range(len(self.running)):
             turn, tenant_id, wanted, made = self.running.popleft()
-            served[tenant_id] += cost_of(0 if made else 16, 1)
+            served[tenant_id] += service_of(0 if made else 16, 1)
             made += 1
             if made < wanted:
                 self.shares.use(turn, input_tokens=16, output_tokens=made)

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finpool.billing.entitlement_schemas import Entitlement
+from finpool.catalogue.schemas import service_of
 from finpool.gateway.fair_shares import FairShares, Waiting
-from finpool.gateway.length_prediction import Ask, cost_of
+from finpool.gateway.length_prediction import Ask
 from finpool.kernel.ids import TenantId
 
 BOUND = 64
@@ -33,7 +34,7 @@ class Engine:
     def round(self):
         for _ in range(len(self.running)):
             turn, tenant, wanted, made = self.running.popleft()
-            self.served[tenant] += cost_of(16 if made == 0 else 0, 1)
+            self.served[tenant] += service_of(16 if made == 0 else 0, 1)
             made += 1
             if made < wanted:
                 self.shares.use(turn, input_tokens=16, output_tokens=made)
@@ -67,7 +68,7 @@ def test_backlogged_tenants_are_served_by_weight_whatever_their_answers_length(l
     served = backlogged(lengths, entitled, 400, in_flight_max)
     by_weight = [served[tenant] / entitled[tenant].weight for tenant in lengths]
     # VTC's bound: twice the most that can be charged before the order can react, here for every turn in flight.
-    assert max(by_weight) - min(by_weight) <= 2 * (in_flight_max + 1) * cost_of(16, BOUND)
+    assert max(by_weight) - min(by_weight) <= 2 * (in_flight_max + 1) * service_of(16, BOUND)
 
 
 @pytest.mark.parametrize("weights", [(1, 1), (1, 2), (1, 2, 3, 4)])
@@ -111,7 +112,7 @@ def test_every_request_gets_its_turn_once_and_is_charged_what_it_cost(history):
         if rounds == 3 and shares.withdraw(TenantId(tenant), waiting):
             left.append(tenant)
         else:
-            used[tenant] += cost_of(16, tokens)
+            used[tenant] += service_of(16, tokens)
         for _ in range(rounds):
             engine.round()
     for _ in range(BOUND * (len(history) + 1)):

@@ -9,7 +9,8 @@ import pytest
 
 from finpool.serving.errors import EngineFailed, EngineRefused
 from finpool.serving.routes_engine import engine_app
-from finpool.serving.schemas import WEIGHTS_HEADER, Counters
+from finpool.serving.schemas import EXPECTED_SERVICE_HEADER, WEIGHTS_HEADER, Counters
+from finpool.serving.work_ahead import WorkAhead
 
 TOKEN = b"t" * 32
 WEIGHTS_SHA256 = "a" * 64
@@ -64,9 +65,14 @@ class ScriptedEngine:
 
 
 async def request(
-    engine: ScriptedEngine, method: str, path: str, body: bytes = b"{}", gone: asyncio.Event | None = None
+    engine: ScriptedEngine,
+    method: str,
+    path: str,
+    body: bytes = b"{}",
+    gone: asyncio.Event | None = None,
+    ahead: WorkAhead | None = None,
 ) -> Sent:
-    """Send one ASGI request; the client goes when `gone` is set."""
+    """Send one ASGI request, of which a service of 100 is expected; the client goes when `gone` is set."""
     incoming = [{"type": "http.request", "body": body, "more_body": False}]
     sent: Sent = []
 
@@ -84,9 +90,9 @@ async def request(
         "method": method,
         "path": path,
         "query_string": b"",
-        "headers": [(b"authorization", b"Bearer " + TOKEN)],
+        "headers": [(b"authorization", b"Bearer " + TOKEN), (EXPECTED_SERVICE_HEADER.encode(), b"100")],
     }
-    await engine_app(engine, TOKEN, WEIGHTS_SHA256)(scope, receive, send)
+    await engine_app(engine, TOKEN, WEIGHTS_SHA256, ahead or WorkAhead())(scope, receive, send)
     return sent
 
 
@@ -181,3 +187,20 @@ async def test_health_is_whether_the_engine_gives_a_token(healthy: bool, status:
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/redoc"])
 async def test_there_is_no_documentation(path: str) -> None:
     assert (await request(ScriptedEngine(), "GET", path))[0]["status"] == 404
+
+
+@pytest.mark.parametrize("ends", [(), (EngineFailed("broke"),), (None,)])
+async def test_what_is_ahead_of_a_replica_is_less_with_each_chunk_and_nothing_at_the_end(ends: Any) -> None:
+    ahead, gone, seen = WorkAhead(), asyncio.Event(), []
+
+    class Watched(ScriptedGeneration):
+        async def __anext__(self) -> dict[str, Any]:
+            seen.append(ahead.service)
+            if len(seen) == 3:
+                gone.set()
+            return await super().__anext__()
+
+    counted = [{"usage": {"prompt_tokens": 10, "completion_tokens": tokens}} for tokens in (0, 5)]
+    await chat(Watched(*counted, *ends), gone=gone, ahead=ahead)
+    assert seen == [100, 100 - 10, 100 - 10 - 2 * 5]
+    assert ahead.service == 0

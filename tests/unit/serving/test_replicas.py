@@ -16,7 +16,7 @@ from finpool.serving.breaker_service import Breaker, BreakerState
 from finpool.serving.errors import LOAD_SECONDS, EngineFailed, EngineUnavailable, ModelCold
 from finpool.serving.replicas import replica_options
 from finpool.serving.routes_cold import ColdStartDoor
-from finpool.serving.schemas import COLD_START_HEADER, Operation
+from finpool.serving.schemas import COLD_START_HEADER, EXPECTED_SERVICE_HEADER, Operation
 from finpool.serving.service import Backends
 
 COLD = ModelCold().body()
@@ -167,3 +167,14 @@ def test_an_engine_that_sleeps_has_not_failed() -> None:
     passage.note(EngineFailed("broke"))
     passage.end(worked=False)
     assert breaker.state is BreakerState.OPEN
+
+
+async def test_an_engine_of_the_pool_is_told_what_a_request_is_expected_to_take(
+    backends: Backends, engine: FakeEngine, model: Model
+) -> None:
+    engine.answer = streamed(event(LAST), b"data: [DONE]\n\n")
+    await chat(backends, model)
+    stream = await backends.ask(Operation.CHAT, model, {"messages": []}, RequestId("req_2"), expected_service=321)
+    await stream.begun()
+    stream.close()
+    assert [headers.get(EXPECTED_SERVICE_HEADER) for headers in engine.headers] == [None, "321"]
