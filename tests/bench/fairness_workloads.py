@@ -9,6 +9,9 @@ from fairness_engine import Request
 SECONDS = 600.0
 TRACE_TENANTS = 27
 TRACE_PER_SECOND = 3.5
+TRACE_SEED = 20260101
+OTHER_TRACE_SEEDS = (1, 2, 3, 4, 5)
+"""Each scheduler serves other requests of a trace, longer or shorter ones, so throughput is compared over several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ def interactive_alone() -> Workload:
     return Workload("interactive alone", chat)
 
 
-def trace(seed: int = 20260101) -> Workload:
+def trace(seed: int = TRACE_SEED) -> Workload:
     """Many tenants of very different sizes, lengths as spread out as conversations are: a few send most of it."""
     numbers, at, requests = random.Random(seed), 0.0, []
     tenants = [f"t{number:02}" for number in range(TRACE_TENANTS)]
