@@ -1,6 +1,6 @@
 """Which version a request goes to, in memory: a snapshot that follows the database."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -32,6 +32,19 @@ class VersionDirectory:
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
         self._routed: dict[ModelId, _Routed] = {}
+        self._listeners: list[Callable[[], None]] = []
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever versions or routings were read again."""
+        self._listeners.append(listener)
+
+    def engine_keys(self) -> set[str]:
+        """Return the engines that requests go to."""
+        keys = set()
+        for model in self._catalogue.with_engines():
+            routed = self._routed.get(model.id)
+            keys |= {model.engine_key} if routed is None else {each.engine_key for each in routed.versions.values()}
+        return keys
 
     async def load(self, session: AsyncSession, tenant_id: TenantId | None) -> None:
         """Read every version and routing again; a tenant's change is none of them."""
@@ -43,6 +56,8 @@ class VersionDirectory:
             for model in self._catalogue.with_engines()
             if model.id in lives
         }
+        for listener in self._listeners:
+            listener()
 
     def version_for(self, model: Model, request_id: str) -> Model:
         """Return the version of `model` that serves a request; raises `ModelNotReady` while none does.

@@ -49,6 +49,10 @@ class ShareExchange:
         """Share an engine with the other gateways from now on."""
         self._engines[engine] = FairExchange(shares, gateways=self._gateways)
 
+    def leave(self, engine: str) -> None:
+        """Share an engine no more; the others take its slots when nothing is heard of this gateway at it."""
+        self._engines.pop(engine, None)
+
     async def start(self) -> None:
         """Exchange once, so that no slot is taken that is another's, and then again and again."""
         await self._try_exchange()
@@ -86,7 +90,8 @@ class ShareExchange:
         self._told, self._heard_at, self._cut_off = told, started, False
         self._gateways = 1 + len({run_id for shares in heard.values() for run_id in shares})
         for engine, share in told.items():
-            self._engines[engine].hold(share.slots)
+            if engine in self._engines:  # It may have been left meanwhile.
+                self._engines[engine].hold(share.slots)
 
     async def _keep_on(self) -> None:
         while True:

@@ -33,6 +33,11 @@ class FairQueue:
         self._clock = clock
         self._turn_seconds: float | None = None
 
+    @property
+    def idle(self) -> bool:
+        """Tell whether nobody waits and no turn is under way."""
+        return all(each.idle for each in self._shares.standings().values())
+
     async def enter(self, tenant_id: TenantId, ask: Ask, *, batch: bool = False) -> Turn:
         """Wait for a turn, to be ended by `leave`; raises `QueueRefusal` for a full queue or too long a wait.
 

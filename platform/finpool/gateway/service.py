@@ -77,6 +77,7 @@ class Gateway:
         self.started_at = int(time.time())
         for model in catalogue.with_engines():
             self._queue(model)  # Other gateways learn of this one before the first request.
+        versions.on_change(self._leave_unrouted)
 
     def models(self, actor: Actor) -> list[Model]:
         """Return the models the actor may use."""
@@ -140,6 +141,13 @@ class Gateway:
                 wait_seconds_max=self._settings.queue_timeout_seconds,
             )
         return queue
+
+    def _leave_unrouted(self) -> None:
+        """Forget the queues of versions that requests go to no more, and that have answered all they were asked."""
+        routed = self._versions.engine_keys()
+        for key in [key for key, queue in self._queues.items() if queue.idle and key not in routed]:
+            del self._queues[key]
+            self._exchange.leave(key)
 
     def admit_pooling(self, actor: Actor, request: PoolingRequest, request_id: RequestId) -> Admitted:
         """Decide whether a request for embeddings or a ranking may be served, and bound its input; it has no output."""

@@ -1,14 +1,17 @@
 """Each request goes to the version that the routing in force gives it, and its record names what answered."""
 
 import asyncio
+import contextlib
 from collections import Counter
 
+import asyncpg
 import openai
 import pytest
 from model_life import CATALOGUE, LifeWriter, proposed
 
 from finpool.catalogue import version_service as versions
 from finpool.catalogue.version_schemas import NewVersion, VersionState
+from finpool.gateway.exchange_service import EXCHANGE_SECONDS
 from finpool.kernel.actor import Actor, Audience, Role
 
 MODEL = "smollm2-135m-instruct"
@@ -50,9 +53,10 @@ class Operated:
 
     async def heard(self, client, version):
         """Wait until requests go to a version."""
-        for _ in range(200):
-            if (await self.ask(client, 1))[version]:
-                return
+        for _ in range(500):
+            with contextlib.suppress(openai.InternalServerError):  # Until then there may be none that serves.
+                if (await self.ask(client, 1))[version]:
+                    return
             await asyncio.sleep(0.02)
         raise AssertionError(f"no request ever went to version {version}")
 
@@ -83,6 +87,7 @@ async def test_requests_follow_the_routing_and_each_record_names_the_weights_tha
     await operated.pool.serve("1")
     await operated.start_other()
     async with bank.client(key) as client:
+        await operated.heard(client, "1")
         await operated.route(v1=5_000, v2=5_000)
         assert set(await operated.ask(client, 20)) == {"1"}, "version 2 is still under test"
         await operated.pool.move("2", VersionState.SERVING)
@@ -103,6 +108,7 @@ async def test_a_request_that_waits_in_the_queue_goes_to_the_version_it_was_admi
     await operated.start_other()
     await operated.pool.move("2", VersionState.SERVING)
     async with bank.client(key) as client:
+        await operated.heard(client, "1")
         bank.engine.prompt_seconds = 0.5
         waiting = asyncio.create_task(operated.ask(client, 12))
         await asyncio.sleep(0.2)
@@ -143,3 +149,40 @@ async def test_a_model_that_sleeps_says_how_long_it_takes_to_load_and_is_asked_a
         assert (account.posted_micros, account.pending_micros) == (0, 0)
         bank.engine.asleep = False
         assert await operated.ask(client, 1) == {"1": 1}
+
+
+async def test_a_gateway_tells_the_others_of_a_version_only_while_requests_go_to_it(operated, bank):
+    key = await bank.add_tenant("bank-a")
+    await operated.pool.serve("1")
+    await operated.start_other()
+    await operated.pool.move("2", VersionState.SERVING)
+    async with bank.client(key) as client:
+        await operated.heard(client, "1")
+        bank.engine.prompt_seconds = 5.0
+        under_way = asyncio.create_task(operated.ask(client, 1))
+        await asyncio.sleep(0.2)
+        await operated.route(v2=10_000)
+        await told_of(bank, f"{MODEL}_1")
+        await under_way
+        bank.engine.prompt_seconds = 0.0
+        await operated.heard(client, "2")
+        await operated.pool.move("1", VersionState.DRAINING, VersionState.RETIRED)
+        await told_of(bank, f"{MODEL}_2")
+        await operated.route(v1=10_000)
+        await operated.pool.move("1", VersionState.TESTING, VersionState.SERVING)
+        await operated.heard(client, "1")
+        await told_of(bank, f"{MODEL}_1")
+
+
+async def told_of(bank, *engines):
+    """Wait until the gateway exchanges about these engines and no other."""
+    owner = await asyncpg.connect(bank.settings.database_url("owner"))
+    told, rows = set(), await owner.fetch("SELECT engine, seen_at FROM gateway_slots")
+    for _ in range(20):
+        await asyncio.sleep(2 * EXCHANGE_SECONDS)
+        before, rows = rows, await owner.fetch("SELECT engine, seen_at FROM gateway_slots")
+        told = {row["engine"] for row in rows if row not in before}
+        if told == {*engines}:
+            break
+    await owner.close()
+    assert told == {*engines}
