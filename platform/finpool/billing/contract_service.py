@@ -104,16 +104,20 @@ async def own_contract(session: AsyncSession, tenant_id: TenantId) -> OwnContrac
     )
 
 
+async def usable_models(session: AsyncSession, tenant_id: TenantId, models: Iterable[Model]) -> list[Model]:
+    """Return those of some models that a tenant may use: they are open to it, and granted to it."""
+    granted = (await tenancy.get_tenant(session, tenant_id)).models
+    return [each for each in models if each.open_to(tenant_id) and (ALL_MODELS in granted or each.id in granted)]
+
+
 async def own_prices(session: AsyncSession, tenant_id: TenantId, models: Iterable[Model]) -> OwnPrices:
     """Return what a tenant pays now for each model that it may use, as the inference path would quote it."""
     at = now()
-    granted = (await tenancy.get_tenant(session, tenant_id)).models
     directory = PriceDirectory()
     await directory.load(session, None)
     data = [
         price
-        for model in models
-        if model.open_to(tenant_id) and (ALL_MODELS in granted or model.id in granted)
+        for model in await usable_models(session, tenant_id, models)
         for tier in (Tier.STANDARD, Tier.BATCH)
         if (price := _own_price(directory.held(tenant_id, model, tier, at))) is not None
     ]
