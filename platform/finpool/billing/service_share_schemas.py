@@ -11,6 +11,11 @@ from finpool.metering.schemas import Moment
 
 WINDOWS_MAX = 1440
 
+OWN_WINDOW_SECONDS_MIN = 900
+"""A bank that knows its share of a whole knows the whole: this is the least time that it can be about (ADR 0026)."""
+
+OWN_DAYS_MAX = 31
+
 
 class ServiceShareQuery(BaseModel):
     """Which time, in windows of how many seconds; by default the last hour by the minute."""
@@ -33,7 +38,28 @@ class ServiceShareQuery(BaseModel):
         return self
 
 
-class TenantShare(BaseModel):
+class OwnServiceShareQuery(ServiceShareQuery):
+    """Which time, in windows of how many seconds; by default the last day by the hour."""
+
+    start: Moment = Field(
+        default_factory=lambda: now() - timedelta(days=1), alias="from", description="By default a day ago."
+    )
+    window_seconds: int = Field(
+        3600,
+        ge=OWN_WINDOW_SECONDS_MIN,
+        le=86_400,
+        multiple_of=OWN_WINDOW_SECONDS_MIN,
+        description="Length of a window: whole quarters of an hour.",
+    )
+
+    @model_validator(mode="after")
+    def _is_a_month_at_most(self) -> Self:
+        if self.end - self.start > timedelta(days=OWN_DAYS_MAX):
+            raise ValueError(f"at most {OWN_DAYS_MAX} days: ask for a shorter time")
+        return self
+
+
+class ShareFigures(BaseModel):
     """One tenant in one window. Service is input tokens + 2 x output tokens of the requests that ended in it.
 
     `share` is its part of all service, `entitled_share` what its contract gives it beside those who were served.
@@ -41,7 +67,6 @@ class TenantShare(BaseModel):
     was due to it and went to tenants beyond what was due to them. Waits are of requests with a wait on record.
     """
 
-    tenant_id: TenantId
     requests: int
     service: int
     share: float
@@ -50,6 +75,12 @@ class TenantShare(BaseModel):
     queue_ms_median: int | None
     queue_ms_p95: int | None
     queue_ms_max: int | None
+
+
+class TenantShare(ShareFigures):
+    """The figures of one tenant, as operators and supervisors see them."""
+
+    tenant_id: TenantId
 
 
 class ServiceWindow(BaseModel):
@@ -69,3 +100,23 @@ class ServiceShares(BaseModel):
     models: list[ModelId]
     window_seconds: int
     data: list[ServiceWindow]
+
+
+class OwnServiceWindow(ShareFigures):
+    """A tenant's own figures in a whole window."""
+
+    start: datetime
+    end: datetime
+
+
+class OwnServiceShares(BaseModel):
+    """The windows, a minute after their end, in which a tenant was served by the engine of a model.
+
+    `models` are those of the engine that the tenant may use; what others may use beside them counts in the whole.
+    """
+
+    object: Literal["list"] = "list"
+    model: ModelId
+    models: list[ModelId]
+    window_seconds: int
+    data: list[OwnServiceWindow]

@@ -1,35 +1,32 @@
 """Evidence of fair shares, computed from usage records and contracts, so that anybody who has both can check it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from itertools import groupby
 
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from finpool.billing.entitlement_schemas import EQUAL, Entitlement, weight_parts
-from finpool.billing.service_share_schemas import ServiceShareQuery, ServiceShares, ServiceWindow, TenantShare
-from finpool.catalogue.schemas import INPUT_WEIGHT, OUTPUT_WEIGHT
+from finpool.billing import contract_service as contracts
+from finpool.billing.service_share_schemas import (
+    OwnServiceShareQuery,
+    OwnServiceShares,
+    OwnServiceWindow,
+    ServiceShareQuery,
+    ServiceShares,
+    ServiceWindow,
+    TenantShare,
+)
+from finpool.billing.share_figures import claim, entitled_shares, share_figures
+from finpool.catalogue.errors import ModelNotFound
+from finpool.catalogue.schemas import Model
 from finpool.catalogue.service import Catalogue
-from finpool.kernel.ids import ModelId, TenantId
+from finpool.kernel.ids import TenantId
 
-_EPSILON = 1e-9
+_SERVED = text("SELECT * FROM service_by_window(:models, :start, :end, :seconds)")
 
-_SERVED = text(f"""
-    SELECT CAST(floor(extract(epoch FROM settled_at) / :seconds) AS bigint) AS number, tenant_id,
-           count(*) AS requests, sum({INPUT_WEIGHT} * input_tokens + {OUTPUT_WEIGHT} * output_tokens) AS service,
-           percentile_disc(0.5) WITHIN GROUP (ORDER BY queue_ms) AS queue_ms_median,
-           percentile_disc(0.95) WITHIN GROUP (ORDER BY queue_ms) AS queue_ms_p95,
-           max(queue_ms) AS queue_ms_max
-    FROM usage_record
-    WHERE model_id = ANY(:models) AND settled_at >= :start AND settled_at < :end
-    GROUP BY 1, 2 ORDER BY 1, 2
-""")  # noqa: S608 - put together from constants.
-
-_TERMS = text("""
-    SELECT tenant_id, valid_from, service_weight, service_share_min_basis_points FROM contract
-    WHERE valid_from < :end ORDER BY valid_from, version
-""")
+_OWN = text("SELECT * FROM own_service_by_window(:models, :first, :end, :seconds)")
+"""For the tenant of the session; without one the database refuses."""
 
 
 async def service_shares_across_tenants(
@@ -40,62 +37,79 @@ async def service_shares_across_tenants(
     Windows begin at whole multiples of their length since 1970, and the first and the last are cut to the time asked
     for. A contract counts as it was when the window began.
     """
-    engine = catalogue.get(model_id).engine_id
-    models = [model.id for model in catalogue.all() if model.engine_id == engine]
-    parameters: dict[str, Any] = {"start": query.start, "end": query.end}
-    served = await session.execute(_SERVED, {**parameters, "models": models, "seconds": query.window_seconds})
-    rows: dict[int, list[RowMapping]] = {}
-    for row in served.mappings():
-        rows.setdefault(int(row["number"]), []).append(row)
-    terms = (await session.execute(_TERMS, {"end": query.end})).mappings().all()
+    model = catalogue.get(model_id)
+    models = [each.id for each in _beside(catalogue, model)]
+    parameters = {"models": models, "start": query.start, "end": query.end, "seconds": query.window_seconds}
+    rows = (await session.execute(_SERVED, parameters)).mappings().all()
     return ServiceShares(
-        engine=ModelId(engine),
+        engine=model.engine_id,
         models=models,
         window_seconds=query.window_seconds,
-        data=[_window(number, of_tenants, terms, query) for number, of_tenants in rows.items()],
+        data=[_window(number, list(each), query) for number, each in groupby(rows, _number)],
     )
 
 
-def _window(
-    number: int, rows: Sequence[RowMapping], terms: Sequence[RowMapping], query: ServiceShareQuery
-) -> ServiceWindow:
-    start = datetime.fromtimestamp(number * query.window_seconds, UTC)
-    end = start + timedelta(seconds=query.window_seconds)
-    total = sum(int(row["service"]) for row in rows)
-    claims = _claims_at(start, terms)
-    weights = weight_parts({TenantId(row["tenant_id"]): claims.get(row["tenant_id"], EQUAL) for row in rows})
-    shares = {TenantId(row["tenant_id"]): int(row["service"]) / max(1, total) for row in rows}
-    entitled = {tenant_id: weight / sum(weights.values()) for tenant_id, weight in weights.items()}
+async def own_service_shares(
+    session: AsyncSession, catalogue: Catalogue, tenant_id: TenantId, model_id: str, query: OwnServiceShareQuery
+) -> OwnServiceShares:
+    """Return a tenant's own part of what the engine of a model gave, in each window in which the tenant was served.
+
+    Only whole windows are shown, a minute after their end. Raises `ModelNotFound` for a model that is not for the
+    tenant.
+    """
+    model = catalogue.get(model_id)
+    beside = _beside(catalogue, model)
+    usable = [each.id for each in await contracts.usable_models(session, tenant_id, beside)]
+    if model.id not in usable:
+        raise ModelNotFound(model_id)
+    seconds = query.window_seconds
+    first, end = (int(moment.timestamp() // seconds) for moment in (query.start, query.end))
+    parameters = {"models": [each.id for each in beside], "first": first, "end": end, "seconds": seconds}
+    rows = (await session.execute(_OWN, parameters)).mappings().all()
+    return OwnServiceShares(
+        model=model.id,
+        models=usable,
+        window_seconds=seconds,
+        data=[_own_window(row, seconds) for row in rows],
+    )
+
+
+def _beside(catalogue: Catalogue, model: Model) -> list[Model]:
+    """Return all models that the engine of a model serves, itself among them."""
+    return [each for each in catalogue.all() if each.engine_id == model.engine_id]
+
+
+def _number(row: RowMapping) -> int:
+    number: int = row["number"]
+    return number
+
+
+def _window(number: int, rows: Sequence[RowMapping], query: ServiceShareQuery) -> ServiceWindow:
+    start, end = _limits(number, query.window_seconds)
+    service = sum(row["service"] for row in rows)
+    due = entitled_shares([claim(row["service_weight"], row["service_share_min_basis_points"]) for row in rows])
     return ServiceWindow(
         start=max(start, query.start),
         end=min(end, query.end),
-        service=total,
-        tenants=[_share(row, shares, entitled) for row in rows],
+        service=service,
+        tenants=[
+            TenantShare(tenant_id=row["tenant_id"], **share_figures(row, service, entitled).model_dump())
+            for row, entitled in zip(rows, due, strict=True)
+        ],
     )
 
 
-def _claims_at(at: datetime, terms: Sequence[RowMapping]) -> dict[str, Entitlement]:
-    """Return the claims by the contract of each tenant that held at a moment; `terms` are in the order they begin."""
-    return {
-        row["tenant_id"]: Entitlement(row["service_weight"], row["service_share_min_basis_points"])
-        for row in terms
-        if row["valid_from"] <= at
-    }
-
-
-def _share(row: RowMapping, shares: Mapping[TenantId, float], entitled: Mapping[TenantId, float]) -> TenantShare:
-    tenant_id = TenantId(row["tenant_id"])
-    beyond = sum(max(0.0, shares[each] - entitled[each]) for each in shares if each != tenant_id)
-    short = entitled[tenant_id] - shares[tenant_id]
-    index = min(short, beyond) if row["queue_ms_max"] and short > _EPSILON else 0.0
-    return TenantShare(
-        tenant_id=tenant_id,
-        requests=row["requests"],
-        service=int(row["service"]),
-        share=round(shares[tenant_id], 6),
-        entitled_share=round(entitled[tenant_id], 6),
-        noisy_neighbour_index=round(index, 6),
-        queue_ms_median=row["queue_ms_median"],
-        queue_ms_p95=row["queue_ms_p95"],
-        queue_ms_max=row["queue_ms_max"],
+def _own_window(row: RowMapping, window_seconds: int) -> OwnServiceWindow:
+    start, end = _limits(row["number"], window_seconds)
+    others = zip(
+        row["service_weights_of_others"] or (), row["service_shares_min_basis_points_of_others"] or (), strict=True
     )
+    own = claim(row["service_weight"], row["service_share_min_basis_points"])
+    entitled, *_ = entitled_shares([own, *(claim(weight, points) for weight, points in others)])
+    figures = share_figures(row, row["service_of_all"], entitled)
+    return OwnServiceWindow(start=start, end=end, **figures.model_dump())
+
+
+def _limits(number: int, window_seconds: int) -> tuple[datetime, datetime]:
+    start = datetime.fromtimestamp(number * window_seconds, UTC)
+    return start, start + timedelta(seconds=window_seconds)
