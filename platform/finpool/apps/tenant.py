@@ -1,4 +1,4 @@
-"""The tenants' own API: account and limits, usage, costs and audit trail.
+"""The tenants' own API: account and limits, usage, shares, costs and audit trail.
 
 It is served beside the inference app, which lends it its gatekeeper.
 """
@@ -12,6 +12,7 @@ from finpool.audit.routes_tenant import router as audit_router
 from finpool.billing.routes_contracts_tenant import router as contracts_router
 from finpool.billing.routes_files_tenant import router as files_router
 from finpool.billing.routes_invoices_tenant import router as invoices_router
+from finpool.billing.routes_service_shares_tenant import router as shares_router
 from finpool.billing.routes_tenant import router as billing_router
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.kernel.database import Database
@@ -43,6 +44,7 @@ def create_app(settings: Settings, gatekeeper: Gatekeeper) -> FastAPI:
     app.include_router(metering_router)
     app.include_router(billing_router)
     app.include_router(contracts_router)
+    app.include_router(shares_router)
     app.include_router(invoices_router)
     app.include_router(files_router)
     app.include_router(audit_router)
