@@ -108,6 +108,11 @@ lock: $(VENV)/bootstrap.stamp ## Resolve pyproject.toml again into requirements/
 		--no-emit-index-url --no-emit-find-links --constraint requirements/dev.txt \
 		--override requirements/vllm-cuda-overrides.txt --extra dev \
 		--output-file requirements/vllm-cuda.txt requirements/vllm-cuda.in pyproject.toml
+	@# A machine's own wheels may be builds for processors, of which the image wants none.
+	@env -u UV_FIND_LINKS $(UV) pip compile --quiet --no-header --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --constraint requirements/vllm-cuda.txt \
+		--override requirements/vllm-cuda-overrides.txt --extra engines \
+		--output-file requirements/engines-vllm.txt requirements/vllm-cuda.in pyproject.toml
 
 define check_python
 @if [ -z "$(PYTHON)" ]; then \

@@ -1,10 +1,13 @@
-"""The image recipe: two locked, rootless targets that name no package index and fetch nothing by URL."""
+"""The image recipe: three locked, rootless targets that name no package index and fetch nothing by URL."""
 
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+LOCKS = {"app": "run", "engine": "engines", "engine-vllm": "engines-vllm"}
+TARGETS = list(LOCKS)
 
 
 @dataclass
@@ -41,23 +44,46 @@ def stages(text: str) -> dict[str, Stage]:
     return found
 
 
-def test_both_targets_start_from_the_base_image_the_builder_names(stages: dict[str, Stage], text: str) -> None:
-    assert {"app", "engine"} <= set(stages)
+def test_every_target_starts_from_the_base_image_the_builder_names(stages: dict[str, Stage], text: str) -> None:
+    assert set(TARGETS) <= set(stages)
     roots = [stage for stage in stages.values() if stage.parent not in stages]
     assert [stage.parent for stage in roots] == ["${PYTHON_IMAGE}"]
     assert re.search(r"^ARG PYTHON_IMAGE=python:3\.1[12]-slim$", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("target", ["app", "engine"])
+def pins(path: Path) -> dict[str, str]:
+    """Return the version that a lock names for each package, whatever the Python it is for."""
+    return dict(re.findall(r"^([a-z0-9._-]+)(?:\[[a-z,]+\])?==([^ ]+)", path.read_text(), re.MULTILINE))
+
+
+def test_the_base_has_the_python_that_vllm_is_locked_for(text: str, repository: Path) -> None:
+    locking = (repository / "Makefile").read_text().replace("\\\n", "")
+    python = re.search(r"--python-version (\S+)[^\n]*engines-vllm\.txt", locking)
+    assert python is not None
+    assert f"ARG PYTHON_IMAGE=python:{python.group(1)}-slim" in text
+
+
+def test_all_engines_have_one_ray_and_what_the_gpu_tests_ran_with(repository: Path) -> None:
+    locks = {name: pins(repository / "requirements" / f"{name}.txt") for name in (*LOCKS.values(), "vllm-cuda")}
+    assert len({lock["ray"] for lock in locks.values()}) == 1
+    image, tested = locks["engines-vllm"], locks["vllm-cuda"]
+    assert image["vllm"] == tested["vllm"]
+    assert {name: version for name, version in image.items() if tested.get(name) != version} == {
+        "xllamacpp": locks["engines"]["xllamacpp"]
+    }
+    assert not {"pytest", "mypy", "ruff"} & set(image)
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_a_target_runs_without_root(stages: dict[str, Stage], target: str) -> None:
     assert stages[target].all("USER")[-1:] == ["65532:65532"]
     assert [keyword for keyword, _ in stages[target].steps][-2:] == ["USER", "ENTRYPOINT"]
 
 
-@pytest.mark.parametrize(("target", "lock"), [("app", "run.txt"), ("engine", "engines.txt")])
+@pytest.mark.parametrize(("target", "lock"), LOCKS.items())
 def test_a_target_holds_exactly_its_locked_requirements(stages: dict[str, Stage], target: str, lock: str) -> None:
     packages = stages[f"{target}-packages"]
-    assert packages.all("COPY") == [f"requirements/{lock} /requirements.txt"]
+    assert packages.all("COPY") == [f"requirements/{lock}.txt /requirements.txt"]
     (install,) = [step for step in packages.all("RUN") if " install " in step]
     for option in ("--require-hashes", "--no-deps", "--only-binary=:all:", "-r /requirements.txt"):
         assert option in install
@@ -66,7 +92,7 @@ def test_a_target_holds_exactly_its_locked_requirements(stages: dict[str, Stage]
 
 def test_packages_are_installed_nowhere_else(stages: dict[str, Stage]) -> None:
     installing = {name for name, stage in stages.items() for step in stage.all("RUN") if "pip" in step}
-    assert installing == {"app-packages", "engine-packages"}
+    assert installing == {f"{target}-packages" for target in TARGETS}
 
 
 def test_nothing_is_fetched_by_url_and_no_index_is_named(stages: dict[str, Stage]) -> None:
@@ -80,8 +106,8 @@ def test_nothing_is_fetched_by_url_and_no_index_is_named(stages: dict[str, Stage
 def test_credentials_of_an_index_stay_out_of_the_image(stages: dict[str, Stage]) -> None:
     for stage in stages.values():
         assert not [rest for rest in (*stage.all("ARG"), *stage.all("ENV")) if re.search("TOKEN|PASSWORD|INDEX", rest)]
-    for name in ("app-packages", "engine-packages"):
-        assert stages[name].all("RUN")[0].startswith("--mount=type=secret,id=pip,target=/etc/pip.conf")
+    for target in TARGETS:
+        assert stages[f"{target}-packages"].all("RUN")[0].startswith("--mount=type=secret,id=pip,target=/etc/pip.conf")
 
 
 def test_a_build_sees_only_what_it_copies(repository: Path, stages: dict[str, Stage]) -> None:
