@@ -1,33 +1,4 @@
-{{- /* The version of a model, as the catalogue in the values declares it; without one there it is 1. */ -}}
-{{- define "finpool.modelVersion" -}}
-{{- $id := .id -}}
-{{- $version := "1" -}}
-{{- range .root.Values.catalogue -}}
-{{- $declared := fromYaml . -}}
-{{- if eq (toString $declared.id) $id -}}
-{{- $version = toString (default "1" $declared.version) -}}
-{{- end -}}
-{{- end -}}
-{{- $version -}}
-{{- end -}}
-
-{{- /* One Ray Serve application for each model, in the form of Serve's own configuration file. */ -}}
-{{- define "finpool.serveConfig" -}}
-proxy_location: EveryNode
-http_options:
-  host: 0.0.0.0
-  port: 8000
-applications:
-{{- range .Values.models.serve }}
-  - name: {{ . | quote }}
-    import_path: finpool.serving.application:build_app
-    route_prefix: /engines/{{ . }}/{{ include "finpool.modelVersion" (dict "root" $ "id" .) }}
-    args:
-      model_id: {{ . | quote }}
-{{- end }}
-{{- end -}}
-
-{{- /* Ray's head and workers run the same image with the same environment. They get no database URL and no pepper. */ -}}
+{{- /* Ray's head and workers run one image with one environment. They get no database URL and no pepper. */ -}}
 {{- define "finpool.rayContainer" -}}
 {{ include "finpool.image.fields" . }}
 env:
@@ -71,6 +42,10 @@ volumeMounts:
   {{- include "finpool.mounts" . | nindent 2 }}
   - name: weights
     mountPath: /var/lib/finpool/weights
+  {{- if .sharedMemory }}
+  - name: shared-memory
+    mountPath: /dev/shm
+  {{- end }}
 {{- end -}}
 
 {{- define "finpool.rayVolumes" -}}
@@ -83,6 +58,12 @@ volumeMounts:
   emptyDir:
     sizeLimit: {{ .root.Values.models.weights.sizeLimit }}
   {{- end }}
+{{- if .sharedMemory }}
+- name: shared-memory
+  emptyDir:
+    medium: Memory
+    sizeLimit: {{ .sharedMemory }}
+{{- end }}
 {{- end -}}
 
 {{- /* No version among the labels: KubeRay would start a second Ray cluster for each new chart. */ -}}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from chart_manifests import VARIATIONS
 
 Manifest = dict[str, Any]
 Render = Callable[..., list[Manifest]]
@@ -195,3 +196,14 @@ def test_only_the_apps_reach_the_collector(render: Render) -> None:
     assert {name for name, pod in pods(render(changes)).items() if reaches(policies, pod, collector, 4318)} == {
         "inference", "operator", "regulator",
     }  # fmt: skip
+
+
+def test_workers_with_accelerators_are_reached_like_all_others(render: Render) -> None:
+    policies = network_policies(render(VARIATIONS["accelerators"]))
+    (service,) = [manifest for manifest in render(VARIATIONS["accelerators"]) if manifest["kind"] == "RayService"]
+    workers = [Endpoint("worker", HERE, each["metadata"]["labels"]) for each in list(templates(service))[1:]]
+    assert len(workers) == 3
+    for worker in workers:
+        assert reaches(policies, pods(render())["inference"], worker, 8000)
+        assert all(reaches(policies, other, worker, 30000) for other in workers)
+        assert not any(reaches(policies, stranger, worker, port) for stranger in STRANGERS for port in ALL_PORTS)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from chart_manifests import environment
 
 Manifest = dict[str, Any]
 Render = Callable[..., list[Manifest]]
@@ -14,10 +15,6 @@ Render = Callable[..., list[Manifest]]
 def one(manifests: list[Manifest], kind: str, suffix: str) -> Manifest:
     (found,) = [m for m in manifests if m["kind"] == kind and m["metadata"]["name"].endswith(suffix)]
     return found
-
-
-def environment(container: Manifest) -> dict[str, Any]:
-    return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in container["env"]}
 
 
 @pytest.mark.parametrize("seconds", [10, 600, 7200])
