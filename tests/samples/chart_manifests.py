@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 from model_declarations import CUDA_ENGINE, vllm_declaration
+from remote_model import remote_declaration
 
 Manifest = dict[str, Any]
 
@@ -91,6 +92,10 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     "accelerators only": {
         "images": VLLM_IMAGE,
         "models": {"workers": {"replicas": 0}, "acceleratorGroups": [ACCELERATORS]},
+    },
+    "remote engines": {
+        "catalogue": {"far.yaml": yaml.safe_dump(remote_declaration("https://models.example/v1"))},
+        "remoteEngines": {"egress": [{"to": PEERS, "port": 443}]},
     },
 }
 

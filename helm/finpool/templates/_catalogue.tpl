@@ -11,6 +11,22 @@
 {{- toJson $found -}}
 {{- end -}}
 
+{{- /* Secret files with the keys of remote engines, as a JSON list: each once, however many models share it. */ -}}
+{{- define "finpool.remoteKeys" -}}
+{{- $names := list -}}
+{{- range $file, $text := .Values.catalogue -}}
+{{- $engine := default dict (fromYaml $text).engine -}}
+{{- if eq (toString $engine.name) "openai" -}}
+{{- if not (regexMatch "^remote_[a-z0-9_]{1,64}$" (toString $engine.secret)) -}}
+{{- fail (printf "catalogue: %s: engine.secret: '%v' must be remote_ and then 1 to 64 of a-z, 0-9 and _"
+          $file $engine.secret) -}}
+{{- end -}}
+{{- $names = append $names $engine.secret -}}
+{{- end -}}
+{{- end -}}
+{{- $names | uniq | sortAlpha | toJson -}}
+{{- end -}}
+
 {{- /* Ray serves what runs on its own workers; a model that could never start there is refused here. */ -}}
 {{- define "finpool.requireServable" -}}
 {{- $engine := default dict .declared.engine -}}

@@ -11,7 +11,7 @@ from chart_manifests import ACCELERATORS, VARIATIONS, VLLM_IMAGE, Manifest, cont
 from model_declarations import CPU_ENGINE, CUDA_ENGINE, vllm_declaration
 from remote_model import remote_declaration
 
-from finpool.catalogue.engine_schemas import VllmEngine
+from finpool.catalogue.engine_schemas import OpenAiEngine, VllmEngine
 from finpool.catalogue.schemas import Model
 
 Render = Callable[..., list[Manifest]]
@@ -168,8 +168,9 @@ def test_what_could_never_run_is_refused_with_a_line_that_says_why(
 
 
 def test_the_catalogue_takes_what_the_chart_was_rendered_with() -> None:
-    for text in VARIATIONS["accelerators"]["catalogue"].values():
-        assert isinstance(Model.model_validate(yaml.safe_load(text)).engine, VllmEngine)
+    for variation, engine in (("accelerators", VllmEngine), ("remote engines", OpenAiEngine)):
+        for text in VARIATIONS[variation]["catalogue"].values():
+            assert isinstance(Model.model_validate(yaml.safe_load(text)).engine, engine)
 
 
 def test_every_key_of_a_group_is_documented(chart: Path) -> None:

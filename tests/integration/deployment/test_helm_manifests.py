@@ -128,9 +128,12 @@ def test_each_process_gets_only_the_database_roles_it_needs(manifests: list[Mani
             assert given[f"FINPOOL_{role.upper()}_DATABASE_URL"] == {"secretKeyRef": reference}
 
 
-def test_each_process_gets_only_the_secret_files_it_needs(manifests: list[Manifest]) -> None:
+def test_each_process_gets_only_the_secret_files_it_needs(
+    manifests: list[Manifest], request: pytest.FixtureRequest
+) -> None:
+    remote = ["remote_far"] if request.node.callspec.params["manifests"] == "remote engines" else []
     files = {
-        "inference": ["key_pepper", "engine_token"],
+        "inference": ["key_pepper", "engine_token", *remote],
         "operator": ["key_pepper"],
         "regulator": ["key_pepper"],
         "tokens": ["key_pepper"],

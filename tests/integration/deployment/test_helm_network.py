@@ -198,6 +198,15 @@ def test_only_the_apps_reach_the_collector(render: Render) -> None:
     }  # fmt: skip
 
 
+def test_only_inference_reaches_the_remote_engines_and_only_where_it_is_told(render: Render) -> None:
+    egress = [{"to": [{"ipBlock": {"cidr": "198.51.100.0/24"}}], "port": 443}]
+    far = Endpoint("far", ip="198.51.100.9")
+    for changes, reaching in (({}, set()), ({"remoteEngines": {"egress": egress}}, {"inference"})):
+        policies, ours = network_policies(render(changes)), pods(render(changes))
+        assert {name for name, pod in ours.items() if reaches(policies, pod, far, 443)} == reaching
+        assert not any(reaches(policies, pod, far, 80) for pod in ours.values())
+
+
 def test_workers_with_accelerators_are_reached_like_all_others(render: Render) -> None:
     policies = network_policies(render(VARIATIONS["accelerators"]))
     (service,) = [manifest for manifest in render(VARIATIONS["accelerators"]) if manifest["kind"] == "RayService"]
