@@ -21,7 +21,7 @@ variable "kuberay_version" {
 }
 
 variable "image_registry" {
-  description = "Registry that holds both images."
+  description = "Registry that holds the images."
   type        = string
 }
 
@@ -45,6 +45,17 @@ variable "engine_image_digest" {
   }
 }
 
+variable "vllm_image_digest" {
+  description = "Digest of the engine-vllm image; needed with gpu_engines, null without."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.gpu_engines ? can(regex("^sha256:[0-9a-f]{64}$", var.vllm_image_digest)) : true
+    error_message = "With gpu_engines, vllm_image_digest must be sha256: and 64 hex digits."
+  }
+}
+
 variable "database_secret_name" {
   description = "Kubernetes secret with one database URL for each role."
   type        = string
@@ -52,7 +63,7 @@ variable "database_secret_name" {
 }
 
 variable "file_secret_name" {
-  description = "Kubernetes secret with the key pepper and the engine token."
+  description = "Kubernetes secret with the key pepper, the engine token and the keys of remote engines."
   type        = string
   default     = "finpool-files"
 }
@@ -75,15 +86,21 @@ variable "models" {
 }
 
 variable "engine_replicas" {
-  description = "Pods that run engines."
+  description = "Pods that run engines on processors; 0 only with gpu_engines."
   type        = number
   default     = 1
 }
 
 variable "gpu_engines" {
-  description = "Run engines on the nodes with GPUs."
+  description = "Run vLLM on the nodes with GPUs."
   type        = bool
   default     = false
+}
+
+variable "gpu_engine_replicas" {
+  description = "Pods that run vLLM, with one GPU each; more of a kind, or other kinds, go into extra_values."
+  type        = number
+  default     = 1
 }
 
 variable "extra_values" {

@@ -138,16 +138,20 @@ def test_the_example_gives_the_chart_values_that_it_accepts(
         "image_registry": "registry.example",
         "app_image_digest": "sha256:" + "1" * 64,
         "engine_image_digest": "sha256:" + "2" * 64,
-    }
+    } | ({"vllm_image_digest": "sha256:" + "3" * 64} if gpu else {})
     (example / "given.auto.tfvars.json").write_text(json.dumps(given))
     terraform(example, "init", "-input=false", "-no-color")
     terraform(example, "apply", "-auto-approve", "-input=false", "-no-color")
     values = json.loads(terraform(example, "output", "-json"))["values"]["value"]
     manifests = render(values)
     (service,) = [manifest for manifest in manifests if manifest["kind"] == "RayService"]
-    worker = service["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]["template"]["spec"]
-    assert worker["containers"][0]["image"] == f"registry.example/finpool/engine@{given['engine_image_digest']}"
-    assert ("nvidia.com/gpu" in worker["containers"][0]["resources"]["limits"]) is gpu
+    groups = service["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    workers = {group["groupName"]: group["template"]["spec"]["containers"][0] for group in groups}
+    assert set(workers) == ({"engines", "gpu"} if gpu else {"engines"})
+    image = f"engine-vllm@sha256:{'3' * 64}" if gpu else f"engine@sha256:{'2' * 64}"
+    for name, worker in workers.items():
+        assert worker["image"] == f"registry.example/finpool/{image}"
+        assert ("nvidia.com/gpu" in worker["resources"]["limits"]) is (name == "gpu")
     policies = [manifest for manifest in manifests if manifest["kind"] == "NetworkPolicy"]
     (database,) = [policy for policy in policies if policy["metadata"]["name"].endswith("-database")]
     peers = database["spec"]["egress"][0]["to"]

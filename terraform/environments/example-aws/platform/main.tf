@@ -9,7 +9,9 @@ module "platform" {
   image_registry      = var.image_registry
   app_image_digest    = var.app_image_digest
   engine_image_digest = var.engine_image_digest
+  vllm_image_digest   = var.vllm_image_digest
   database_cidrs      = var.database_cidrs
   gpu_engines         = var.gpu_engines
+  gpu_engine_replicas = var.gpu_engine_replicas
   extra_values        = [for file in var.values_files : file(file)]
 }

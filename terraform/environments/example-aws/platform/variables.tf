@@ -19,6 +19,12 @@ variable "gpu_engines" {
   default     = false
 }
 
+variable "gpu_engine_replicas" {
+  description = "Pods that run vLLM on those nodes, with one GPU each."
+  type        = number
+  default     = 1
+}
+
 variable "kuberay_chart" {
   description = "Chart of the KubeRay operator, in your own registry or unpacked beside this folder."
   type        = string
@@ -31,7 +37,7 @@ variable "kuberay_version" {
 }
 
 variable "image_registry" {
-  description = "Registry that holds both images."
+  description = "Registry that holds the images."
   type        = string
 }
 
@@ -43,6 +49,12 @@ variable "app_image_digest" {
 variable "engine_image_digest" {
   description = "Digest of the engine image."
   type        = string
+}
+
+variable "vllm_image_digest" {
+  description = "Digest of the engine-vllm image; needed with gpu_engines."
+  type        = string
+  default     = null
 }
 
 variable "values_files" {
