@@ -1,6 +1,7 @@
 """docs/deployment.md says what the chart and the Terraform layers really ask for."""
 
 import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,11 +55,39 @@ def test_guide_sets_every_variable_that_has_no_default(guide: str, repository: P
     assert variables <= {name for name, _ in blocks}
 
 
+def values_in(guide: str, file: str) -> dict[str, Any]:
+    """Return the values that the guide writes into `file`."""
+    found = re.search(rf"{file}\.yaml <<'EOF'\n(.*?)EOF", guide, re.S)
+    assert found is not None
+    text = textwrap.dedent(found.group(1)).replace('"sha256:..."', '"sha256:' + "0" * 64 + '"')
+    values: dict[str, Any] = yaml.safe_load(text)
+    return values
+
+
 def test_values_in_the_guide_are_accepted_by_the_chart(guide: str, render: Callable[..., list[dict[str, Any]]]) -> None:
-    values = re.search(r"bank\.yaml <<'EOF'\n(.*?)EOF", guide, re.S)
-    assert values is not None
-    kinds = {manifest["kind"] for manifest in render(yaml.safe_load(values.group(1)))}
+    kinds = {manifest["kind"] for manifest in render(values_in(guide, "bank"))}
     assert "Ingress" in kinds
+
+
+def test_the_guides_workers_with_accelerators_can_run_what_engines_md_declares(
+    guide: str, repository: Path, render: Callable[..., list[dict[str, Any]]]
+) -> None:
+    declared = re.search(r"```yaml\n(id: qwen-small\n.*?)```", (repository / "docs" / "engines.md").read_text(), re.S)
+    assert declared is not None
+    values = values_in(guide, "accelerators")
+    assert set(values["catalogue"]) == {"qwen-small.yaml"}
+    manifests = render(values | {"catalogue": {"qwen-small.yaml": declared.group(1)}})
+    (service,) = [manifest for manifest in manifests if manifest["kind"] == "RayService"]
+    engine = yaml.safe_load(declared.group(1))["engine"]
+    (group,) = service["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    resources = group["template"]["spec"]["containers"][0]["resources"]
+    assert int(resources["limits"]["nvidia.com/gpu"]) >= engine["tensor_parallel"]
+    assert int(resources["requests"]["cpu"]) * group["replicas"] >= engine["threads"] * engine["replicas_max"]
+
+
+def test_the_guide_opens_the_way_to_remote_engines(guide: str, render: Callable[..., list[dict[str, Any]]]) -> None:
+    names = [manifest["metadata"]["name"] for manifest in render(values_in(guide, "remote"))]
+    assert "pool-finpool-inference-to-remote-engines" in names
 
 
 def test_paths_in_the_guide_exist(guide: str, repository: Path) -> None:
