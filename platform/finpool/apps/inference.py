@@ -27,7 +27,7 @@ from finpool.kernel.database import Database
 from finpool.kernel.ids import ReplicaId, new_id
 from finpool.kernel.settings import Settings
 from finpool.kernel.web import new_door
-from finpool.metering.meter_service import Metering, require_current
+from finpool.metering.meter_service import Metering, open_spool
 from finpool.metering.spool import Spool
 from finpool.policy.service import Policy
 from finpool.quota.allotments import Allotments
@@ -81,12 +81,12 @@ class InferenceDoor:
         """
         settings = self.settings
         async with AsyncExitStack() as stack:
-            spool = Spool(settings.spool_path, settings.spool_bytes_max)
+            replica_id = ReplicaId(settings.replica_id)
+            spool = await open_spool(settings.spool_path, settings.spool_bytes_max, self.database, replica_id)
             stack.push_async_callback(spool.close)
-            await require_current(spool, self.database, ReplicaId(settings.replica_id))
             allotments = Allotments(
                 self.database,
-                Holder(ReplicaId(settings.replica_id), spool.spool_id, new_id("run")),
+                Holder(replica_id, spool.spool_id, new_id("run")),
                 spool.return_lease,
                 share_of_rest=settings.lease_share_of_rest,
                 idle_seconds=settings.lease_idle_seconds,
@@ -99,7 +99,7 @@ class InferenceDoor:
             await backends.start()
             telemetry.observe_backends(backends.breakers.asked)
             stack.push_async_callback(backends.close)
-            exchange = ShareExchange(self.database, ReplicaId(settings.replica_id))
+            exchange = ShareExchange(self.database, replica_id)
             stack.push_async_callback(exchange.close)
             gateway = Gateway(
                 settings,

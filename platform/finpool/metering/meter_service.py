@@ -1,33 +1,30 @@
 """What the gateway calls to put usage on record; everything it is told is durable before it answers."""
 
+from pathlib import Path
+
 from sqlalchemy import select
 from sqlmodel import col
 
 from finpool.catalogue.schemas import TokenUsage
 from finpool.kernel.clock import now
 from finpool.kernel.database import Database
-from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.ids import ReplicaId
 from finpool.metering.models import SpoolPosition
 from finpool.metering.record_schemas import Intent, Outcome, Settlement
 from finpool.metering.spool import Spool
 
 
-async def require_current(spool: Spool, database: Database, replica_id: ReplicaId) -> None:
-    """Raise `ConfigurationError` if more of this spool is recorded than it holds: an old copy of it was put back.
+async def open_spool(directory: Path, bytes_max: int, database: Database, replica_id: ReplicaId) -> Spool:
+    """Return this replica's spool, open; raises as `Spool` does.
 
-    Its next records would take numbers that count as recorded, and be lost.
+    What is recorded is asked before: what the spool settles when it is opened may be recorded in the same moment.
     """
-    query = select(col(SpoolPosition.seq)).where(
-        col(SpoolPosition.replica_id) == replica_id, col(SpoolPosition.spool_id) == spool.spool_id
+    query = select(col(SpoolPosition.spool_id), col(SpoolPosition.seq)).where(
+        col(SpoolPosition.replica_id) == replica_id
     )
     async with database.across_tenants() as session:
-        recorded = (await session.execute(query)).scalar_one_or_none()
-    if recorded is not None and recorded > spool.last_seq:
-        raise ConfigurationError(
-            f"the spool is older than what is recorded of it ({spool.last_seq} < {recorded}):"
-            " an old copy was put back; move it away and start with a new one"
-        )
+        recorded = {row.spool_id: row.seq for row in await session.execute(query)}
+    return Spool(directory, bytes_max, recorded=recorded)
 
 
 class Metering:

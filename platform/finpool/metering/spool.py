@@ -1,10 +1,13 @@
 """This replica's durable local record. Nothing is served that is not in it; a settlement in it is never lost."""
 
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 from finpool.kernel.clock import now
+from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.logs import logger
 from finpool.metering import spool_file
 from finpool.metering.errors import SpoolCorrupt
@@ -20,17 +23,18 @@ from finpool.metering.record_schemas import (
 from finpool.metering.spool_writer import Rows, SpoolWriter
 
 _log = logger("metering.spool")
+NOTHING_RECORDED: Mapping[str, int] = MappingProxyType({})
 _INSERT_RECORD = "INSERT INTO record (kind, body) VALUES (?, ?)"
 
 
 class Spool:
     """Intents, marks and settlements of one inference replica."""
 
-    def __init__(self, directory: Path, bytes_max: int) -> None:
-        """Open the spool and settle what an earlier run left open.
+    def __init__(self, directory: Path, bytes_max: int, *, recorded: Mapping[str, int] = NOTHING_RECORDED) -> None:
+        """Open the spool and settle what an earlier run left open; `recorded` are the last numbers by spool.
 
-        Raises `SpoolUnusable`, or `SpoolCorrupt`, for a file that cannot be served with, and `SpoolLocked` if another
-        process serves with it.
+        Raises `SpoolUnusable`, or `SpoolCorrupt`, for a file that cannot be served with, `SpoolLocked` if another
+        process serves with it, and `ConfigurationError` for an old copy, which it leaves as it is.
         """
         self._connection = spool_file.connect(directory)
         lock: IO[bytes] | None = None
@@ -38,7 +42,7 @@ class Spool:
             lock = spool_file.lock(directory)
             with spool_file.translated(directory / spool_file.FILE_NAME):
                 self.spool_id = spool_file.spool_id(self._connection)
-                self.last_seq = spool_file.last_seq(self._connection)
+                self._require_current(recorded.get(self.spool_id, 0))
                 self._recover()
         except BaseException:
             self._connection.close()
@@ -88,6 +92,18 @@ class Spool:
         """Put the return of a lease behind every settlement that is already here."""
         body = encode(LeaseReturn(tenant_id, lease_id))
         await self._writer.write(Rows(records=((RecordKind.LEASE_RETURN, body),)))
+
+    def _require_current(self, recorded: int) -> None:
+        """Refuse an old copy that was put back, before anything is settled in it.
+
+        Its next records would take numbers that count as recorded, and be lost.
+        """
+        held = spool_file.last_seq(self._connection)
+        if recorded > held:
+            raise ConfigurationError(
+                f"the spool is older than what is recorded of it ({held} < {recorded}):"
+                " an old copy was put back; move it away and start with a new one"
+            )
 
     def _recover(self) -> None:
         """Settle what an earlier run left open at its last mark, flagged as estimated: it crashed in between."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from sample_intent import INTENT
 
+from finpool.kernel.errors import ConfigurationError
 from finpool.metering import spool_file
 from finpool.metering.errors import SpoolCorrupt, SpoolUnavailable
 from finpool.metering.record_schemas import Outcome, RecordKind, Settlement, decode_settlement
@@ -56,6 +57,26 @@ async def test_an_open_intent_is_settled_at_its_last_mark_by_the_next_run(tmp_pa
     assert (found.outcome, found.estimated) == (Outcome.CRASHED, True)
     assert (found.input_tokens, found.cached_input_tokens, found.output_tokens) == (9, 2, 3)
     assert again.spool_id == spool.spool_id
+
+
+async def test_what_the_next_run_settles_may_be_recorded_before_it_serves(tmp_path):
+    spool = Spool(tmp_path, 10**9)
+    await spool.settle(settlement())
+    await spool.intend(INTENT)
+    await spool.close()
+    await Spool(tmp_path, 10**9, recorded={spool.spool_id: 1, "another": 7}).close()
+    assert len(rows(tmp_path)) == 2
+
+
+async def test_an_old_copy_is_refused_and_nothing_is_settled_in_it(tmp_path):
+    spool = Spool(tmp_path, 10**9)
+    await spool.settle(settlement())
+    await spool.intend(INTENT)
+    await spool.close()
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=r"older than what is recorded of it \(1 < 2\)"):
+            Spool(tmp_path, 10**9, recorded={spool.spool_id: 2})
+    assert len(rows(tmp_path)) == 1
 
 
 async def test_a_discarded_intent_leaves_no_trace(tmp_path):
