@@ -21,7 +21,7 @@ from finpool.kernel.settings import Settings
 MODEL = "smollm2-135m-instruct"
 STREAMS = 32
 QUESTION: list[Any] = [{"role": "user", "content": "What is a bank? Answer in one sentence."}]
-SECONDS_MAX = 300
+SECONDS_MAX = 900
 HEARD_SECONDS = 5
 
 

@@ -27,7 +27,7 @@ from finpool.tenancy.service import create_project, create_tenant
 
 MODEL = "smollm2-135m-instruct"
 OPERATOR = Actor(Audience.OPERATOR, "token_test", Role.OPERATOR_ADMIN)
-START_SECONDS_MAX = 60
+START_SECONDS_MAX = 300
 
 
 @dataclass
