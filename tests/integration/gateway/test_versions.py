@@ -44,6 +44,12 @@ class Operated:
         self.bank.engine.weights["2"] = OTHER
         await self.pool.move("2", VersionState.TESTING)
 
+    async def both_serve(self):
+        """Bring both versions to where they serve, the first one with all requests."""
+        await self.pool.serve("1")
+        await self.start_other()
+        await self.pool.move("2", VersionState.SERVING)
+
     async def ask(self, client, requests, **options):
         """Ask so often, and return which versions were asked."""
         before = len(self.bank.engine.versions)
@@ -104,9 +110,7 @@ async def test_requests_follow_the_routing_and_each_record_names_the_weights_tha
 
 async def test_a_request_that_waits_in_the_queue_goes_to_the_version_it_was_admitted_for(operated, bank):
     key = await bank.add_tenant("bank-a")
-    await operated.pool.serve("1")
-    await operated.start_other()
-    await operated.pool.move("2", VersionState.SERVING)
+    await operated.both_serve()
     async with bank.client(key) as client:
         await operated.heard(client, "1")
         bank.engine.prompt_seconds = 0.5
@@ -120,9 +124,7 @@ async def test_a_request_that_waits_in_the_queue_goes_to_the_version_it_was_admi
 
 async def test_an_engine_of_a_version_with_other_weights_than_declared_answers_nothing(operated, bank):
     key = await bank.add_tenant("bank-a")
-    await operated.pool.serve("1")
-    await operated.start_other()
-    await operated.pool.move("2", VersionState.SERVING)
+    await operated.both_serve()
     async with bank.client(key) as client:
         await operated.route(v2=10_000)
         await operated.heard(client, "2")
@@ -153,9 +155,7 @@ async def test_a_model_that_sleeps_says_how_long_it_takes_to_load_and_is_asked_a
 
 async def test_a_gateway_tells_the_others_of_a_version_only_while_requests_go_to_it(operated, bank):
     key = await bank.add_tenant("bank-a")
-    await operated.pool.serve("1")
-    await operated.start_other()
-    await operated.pool.move("2", VersionState.SERVING)
+    await operated.both_serve()
     async with bank.client(key) as client:
         await operated.heard(client, "1")
         bank.engine.prompt_seconds = 5.0
