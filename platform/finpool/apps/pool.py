@@ -16,6 +16,7 @@ from finpool.kernel.database import Database
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.logs import configure_logs, logger
 from finpool.kernel.settings import Settings
+from finpool.serving.counters import forget_counts
 from finpool.serving.environment import (
     RAY_TOKEN,
     make_pool_directory,
@@ -54,6 +55,7 @@ def main() -> int:
         catalogue = Catalogue.load(settings.catalogue_dir or default_directory())
         _require_free_port(serve_port(settings))
         write_engines(settings.home, None)
+        forget_counts(settings.home)
         directory = make_pool_directory(settings)
         # Ray reads its environment when it is imported, and its processes inherit it.
         os.environ.update(pool_environment(settings, directory))

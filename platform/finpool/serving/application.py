@@ -13,6 +13,7 @@ from finpool.catalogue.weights_service import ensure_weights
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.logs import configure_logs, logger
 from finpool.kernel.settings import Settings
+from finpool.serving.counters import counts_file
 from finpool.serving.liveness import Liveness
 from finpool.serving.replicas import replica_options
 from finpool.serving.routes_engine import engine_app
@@ -50,6 +51,7 @@ class Replica:
         model = Model.model_validate(declaration)
         weights = ensure_weights(model, settings, log.info)
         self._engine = LlamaCpp(model, weights) if model.chats else LlamaCppPooling(model, weights)
+        self._engine.counters.keep_in(counts_file(settings.home, model.engine_key))
         self._liveness = Liveness(self._engine)
         self._weights_sha256 = model.weights_sha256
         self._token = settings.secret("engine_token")

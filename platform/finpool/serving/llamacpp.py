@@ -12,6 +12,7 @@ import xllamacpp
 from finpool.catalogue.schemas import Model
 from finpool.kernel.errors import DomainError
 from finpool.kernel.ids import new_id
+from finpool.serving.counters import Counters, counters_for
 from finpool.serving.errors import EngineFailed
 from finpool.serving.llamacpp_answer import Answer
 from finpool.serving.llamacpp_listener import Listener
@@ -20,7 +21,6 @@ from finpool.serving.llamacpp_request import llamacpp_request, refusal
 from finpool.serving.llamacpp_tokenizer import COUNT_SECONDS_MAX, Tokenizer
 from finpool.serving.overload import requests_ongoing_max
 from finpool.serving.pooling import unsupported
-from finpool.serving.schemas import Counters, counters_for
 
 WARM_UP = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
 

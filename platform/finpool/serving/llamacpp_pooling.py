@@ -11,6 +11,7 @@ import xllamacpp
 
 from finpool.catalogue.schemas import Model
 from finpool.serving.cosine import CosineScores
+from finpool.serving.counters import Counters, counters_for
 from finpool.serving.errors import EngineFailed, EngineRefused
 from finpool.serving.llamacpp_listener import Listener
 from finpool.serving.llamacpp_parameters import pooling_parameters
@@ -24,7 +25,6 @@ from finpool.serving.pooling import (
     too_long,
     unsupported,
 )
-from finpool.serving.schemas import Counters, counters_for
 
 PIECE_INPUTS = 1
 """Inputs of one request that are computed at a time: one slot for each request, as the fair queue counts them.

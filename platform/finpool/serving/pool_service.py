@@ -1,7 +1,6 @@
 """The pool's loop: it takes every version of a model through its life, and keeps the engines that it should have."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -61,8 +60,6 @@ class Pool:
         self._up: dict[str, Model] = {}
         self._running: dict[str, _Running] = {}
         self._progress: dict[str, tuple[Version, str]] = {}
-        self._ended: dict[str, Counter[str]] = {}
-        self._uncounted: set[str] = set()
         self._wake = asyncio.Event()
         self._published: PoolState | None = None
         self._fault: str | None = None
@@ -142,7 +139,7 @@ class Pool:
             serve = partial(self._steps.serve, version, model, adapters, note)
             self._run(version, model, partial(self._up_after, model, serve))
         elif version.state is VersionState.DRAINING:
-            ended = partial(self._count_ended, model)
+            ended = partial(self._up.pop, key, None)
             self._run(version, model, partial(self._steps.drain, version, model, ended))
         elif version.state not in ON_THE_POOL and key in await self._engines.deployed():
             self._up.pop(key, None)
@@ -188,13 +185,6 @@ class Pool:
     async def _up_after(self, model: Model, step: Step) -> None:
         await step()
         self._up[model.engine_key] = model
-        if model.engine.may_sleep or model.engine.replicas_max > 1:
-            self._uncounted.add(model.id)
-
-    def _count_ended(self, model: Model, counted: dict[str, int]) -> None:
-        self._up.pop(model.engine_key, None)
-        tokens = {name: count for name, count in counted.items() if name.endswith("_tokens")}
-        self._ended.setdefault(model.id, Counter()).update(tokens)
 
     def _note(self, version: Version, progress: str) -> None:
         """Keep the latest line; called from the thread that fetches."""
@@ -230,12 +220,7 @@ class Pool:
         paths: dict[str, list[str]] = {}
         for model in self._up.values():
             paths.setdefault(model.id, []).append(model.engine_path)
-        state = PoolState(
-            paths,
-            {model_id: dict(counted) for model_id, counted in self._ended.items()},
-            sorted(model.engine_path for model in self._up.values() if model.engine.may_sleep),
-            sorted(self._uncounted),
-        )
+        state = PoolState(paths, sorted(model.engine_path for model in self._up.values() if model.engine.may_sleep))
         if state != self._published:
             self._published = state
             self._publish(state)

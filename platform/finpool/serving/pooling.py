@@ -9,8 +9,8 @@ from typing import Any, Self
 
 from finpool.catalogue.schemas import TokenUsage
 from finpool.kernel.errors import DomainError
+from finpool.serving.counters import Counters
 from finpool.serving.errors import EngineFailed, EngineRefused
-from finpool.serving.schemas import Counters
 from finpool.serving.usage_object import usage_object
 
 CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"

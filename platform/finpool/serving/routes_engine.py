@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 from typing import Any, Protocol
 
 import orjson
@@ -14,17 +13,11 @@ from starlette.types import Receive, Scope, Send
 
 from finpool.catalogue.schemas import service_of
 from finpool.kernel.errors import DomainError
+from finpool.serving.counters import Counters
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.process_memory import held_bytes
 from finpool.serving.routes_guard import TokenGuard
-from finpool.serving.schemas import (
-    ADAPTER_FIELD,
-    ENGINE_PATHS,
-    EXPECTED_SERVICE_HEADER,
-    WEIGHTS_HEADER,
-    Counters,
-    Operation,
-)
+from finpool.serving.schemas import ADAPTER_FIELD, ENGINE_PATHS, EXPECTED_SERVICE_HEADER, WEIGHTS_HEADER, Operation
 from finpool.serving.work_ahead import Work, WorkAhead
 
 
@@ -101,7 +94,7 @@ def engine_app(engine: Engine, token: bytes, weights_sha256: str, ahead: WorkAhe
 
     @app.get("/usage")
     async def usage() -> Response:
-        return JSONResponse(asdict(engine.counters))
+        return JSONResponse(engine.counters.figures())
 
     @app.get("/memory")
     async def memory() -> Response:

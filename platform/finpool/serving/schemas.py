@@ -1,6 +1,6 @@
 """What an engine sends, as its callers get it."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, Protocol
@@ -75,23 +75,3 @@ class EngineStream(Protocol):
 
     def close(self) -> None:
         """Take no more; the engine stops generating."""
-
-
-@dataclass(slots=True)
-class Counters:
-    """What the engine has computed since it started, health checks left out.
-
-    `running` counts the requests that the engine has not left yet: while it is 0, no other count moves.
-    """
-
-    running: int = 0
-    requests: int = 0
-    aborted: int = 0
-    input_tokens: int = 0
-    cached_input_tokens: int = 0
-    output_tokens: int = 0
-
-
-def counters_for(body: Mapping[str, Any], counters: Counters) -> Counters:
-    """Return what a request is counted in: nothing that lasts for the platform's own tests."""
-    return Counters() if body.get(UNCOUNTED_FIELD) is True else counters

@@ -91,22 +91,21 @@ class VersionSteps:
             async with self._database.across_tenants() as session:
                 await life.tell_fault(session, version, None)
 
-    async def drain(self, version: Version, model: Model, ended: Callable[[dict[str, int]], None]) -> None:
+    async def drain(self, version: Version, model: Model, ended: Callable[[], object]) -> None:
         """Let a version finish what it answers, end its engine and retire it.
 
         Every gateway has to hear that it is not asked any more, and what waits there for a turn has to be through:
         only then can an engine without work be taken to have none to come. It is retired before its engine ends, so
         that a way back that is asked for in the same moment finds an engine that works, or has one started.
         """
-        counted: dict[str, int] = {}
         if model.engine_key in await self._engines.deployed():
             heard_seconds = self._settings.snapshot_age_max_seconds + self._settings.queue_timeout_seconds
             await asyncio.sleep(heard_seconds - (now() - version.changed_at).total_seconds())
-            counted = await self._idle(model)
+            await self._idle(model)
         # From here on nothing may be left half done: the new state itself would have this step cancelled.
-        await asyncio.shield(self._end(version, model, partial(ended, counted)))
+        await asyncio.shield(self._end(version, model, ended))
 
-    async def _end(self, version: Version, model: Model, ended: Callable[[], None]) -> None:
+    async def _end(self, version: Version, model: Model, ended: Callable[[], object]) -> None:
         async with self._database.across_tenants() as session:
             retired = await life.move(session, version, VersionState.RETIRED)
         if retired:
@@ -135,19 +134,17 @@ class VersionSteps:
             raise StepFailed("its engine started and does not answer") from error
         return load_ms
 
-    async def _idle(self, model: Model) -> dict[str, int]:
-        """Wait until the engine generates nothing, but not for ever; returns what it counted in its life."""
+    async def _idle(self, model: Model) -> None:
+        """Wait until the engine generates nothing, but not for ever."""
         by = monotonic_seconds() + self._settings.engine_drain_seconds
-        counted: dict[str, int] = {}
         idle = 0
         while idle < IDLE_ANSWERS and monotonic_seconds() < by:
             try:
                 counted = await self._backends.figures(model, "/usage")
             except DomainError:
-                return counted  # It has ended by itself, so nothing is left to wait for.
+                return  # It has ended by itself, so nothing is left to wait for.
             idle = idle + 1 if counted["running"] == 0 else 0
             await asyncio.sleep(POLL_SECONDS)
-        return counted
 
 
 async def _until(holds: Callable[[], Awaitable[bool]]) -> None:

@@ -10,9 +10,10 @@ from vllm.entrypoints.serve.tokenize.protocol import TokenizeChatRequest, Tokeni
 
 from finpool.catalogue.schemas import Model, TokenUsage
 from finpool.kernel.errors import DomainError
+from finpool.serving.counters import Counters, counters_for
 from finpool.serving.errors import EngineFailed, EngineUnavailable
 from finpool.serving.pooling import unsupported
-from finpool.serving.schemas import ADAPTER_FIELD, Counters, counters_for
+from finpool.serving.schemas import ADAPTER_FIELD
 from finpool.serving.vllm_answer import VllmAnswer, refused
 from finpool.serving.vllm_request import tokenize_request, vllm_request
 

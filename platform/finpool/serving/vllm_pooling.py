@@ -13,6 +13,7 @@ from ray.llm._internal.serve.core.configs.openai_api_models import (
 
 from finpool.catalogue.schemas import Model
 from finpool.serving.cosine import CosineScores
+from finpool.serving.counters import Counters, counters_for
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.pooling import (
     Compute,
@@ -24,7 +25,7 @@ from finpool.serving.pooling import (
     too_long,
     unsupported,
 )
-from finpool.serving.schemas import ADAPTER_FIELD, Counters, counters_for
+from finpool.serving.schemas import ADAPTER_FIELD
 
 PIECE_INPUTS = 32
 """Inputs of one request that vLLM is given at a time: enough for a batch, and all that is computed in vain if its

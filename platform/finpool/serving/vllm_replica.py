@@ -16,6 +16,7 @@ from finpool.catalogue.schemas import Model
 from finpool.catalogue.weights_service import ensure_weights, snapshot_location
 from finpool.kernel.logs import configure_logs, logger
 from finpool.kernel.settings import Settings
+from finpool.serving.counters import counts_file
 from finpool.serving.errors import EngineFailed
 from finpool.serving.liveness import Liveness
 from finpool.serving.routes_engine import engine_app
@@ -46,6 +47,7 @@ class VllmReplica(LLMServer):
             base_name = NEUTRAL
             await self._load_neutral(vllm_engine, next(iter(loaded.values())), len(loaded) + 1)
         self._vllm = _engine(model, vllm_engine, base_name, frozenset(loaded))
+        self._vllm.counters.keep_in(counts_file(self._settings.home, model.engine_key))
         self._liveness = Liveness(self._vllm)
         self._ahead = WorkAhead()
         # The first request takes seconds more than any other, so it is ours.

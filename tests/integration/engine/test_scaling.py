@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from pool_process import READY_SECONDS_MAX, running_pool
 
 from finpool.apps.local.engines_file import read_engines
 from finpool.apps.local.readiness import engines_answer
-from finpool.catalogue.schemas import Model
+from finpool.catalogue.schemas import Model, TokenUsage
 from finpool.catalogue.service import Catalogue, default_directory
 from finpool.kernel.ids import RequestId
 from finpool.kernel.settings import Settings
+from finpool.serving.counters import kept_counts
 from finpool.serving.errors import ModelCold
 from finpool.serving.replicas import LOOK_BACK_SECONDS, UPSCALE_SECONDS
 from finpool.serving.schemas import Operation
@@ -28,6 +30,9 @@ SLOTS = 2
 LONG_TOKENS = 150
 SHORT = {"context_tokens": 512, "output_tokens_default": 16, "output_tokens_max": 400, "golden_prompts": []}
 """What makes the test of a version short: it is not what is tested here."""
+
+READ: dict[str, Counter[str]] = {}
+"""What all tests of this file read of each engine."""
 
 
 @pytest.fixture(scope="module")
@@ -104,15 +109,17 @@ async def answer_tokens(backends: Backends, model: Model, output_tokens: int = 4
     """Read an answer to its end; returns its tokens."""
     body: dict[str, Any] = {"messages": QUESTION, "max_tokens": output_tokens, "ignore_eos": True}
     stream = await backends.ask(Operation.CHAT, model, body, RequestId("req_test"), expected_service=expected_service)
-    tokens = 0
+    usage = TokenUsage(0, 0, 0)
     try:
         await stream.begun()
         async for chunks in stream:
             if chunks.usage is not None:
-                tokens = chunks.usage.output_tokens
+                usage = chunks.usage
     finally:
         stream.close()
-    return tokens
+    read = READ.setdefault(f"{model.id}_1", Counter())
+    read.update(requests=1, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
+    return usage.output_tokens
 
 
 async def keep_asking(
@@ -203,3 +210,9 @@ async def test_few_requests_that_are_much_work_bring_a_second_replica_and_as_man
         enough.set()
         await asyncio.gather(*asked)
     assert seen == [1, 2]
+
+
+async def test_what_replicas_counted_that_came_and_went_is_what_was_read(pool: tuple[psutil.Process, Settings]) -> None:
+    counted = kept_counts(pool[1].home)
+    assert {key: {name: counted[key][name] for name in read} for key, read in READ.items()} == READ
+    assert set(READ) == {f"{model_id}_1" for model_id in (QUEUES, REFUSES, WORKS)}

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from finpool.serving.counters import Counters
 from finpool.serving.errors import EngineFailed, EngineRefused
 from finpool.serving.routes_engine import engine_app
-from finpool.serving.schemas import EXPECTED_SERVICE_HEADER, WEIGHTS_HEADER, Counters
+from finpool.serving.schemas import EXPECTED_SERVICE_HEADER, WEIGHTS_HEADER
 from finpool.serving.work_ahead import WorkAhead
 
 TOKEN = b"t" * 32

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from finpool.serving.counters import Counters
 from finpool.serving.errors import EngineFailed
 from finpool.serving.liveness import Liveness
-from finpool.serving.schemas import Counters
 
 
 class IdleEngine:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from finpool.serving.counters import Counters
 from finpool.serving.errors import EngineFailed, EngineRefused
 from finpool.serving.pooling import Pooled, PoolingRun, documents_of, inputs_of
-from finpool.serving.schemas import Counters
 
 TOKENS = 3
 

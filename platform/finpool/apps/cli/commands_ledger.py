@@ -10,7 +10,7 @@ from finpool.apps.cli.output import JsonOption, show_fields, show_json, show_lin
 from finpool.apps.client.api import segment
 from finpool.apps.client.errors import CliError, ExitCode
 from finpool.apps.local.engine_counts import differences as engine_differences
-from finpool.apps.local.engine_counts import engine_counts, uncounted_models, usage_by_engine
+from finpool.apps.local.engine_counts import engine_counts, usage_by_engine
 from finpool.apps.local.home import local_settings
 from finpool.billing.render_schemas import DocumentFormat, FocusFormat
 
@@ -47,10 +47,8 @@ def reconcile(
         engine_of = {model["id"]: model.get("base") or model["id"] for model in api.list("/v1/models")}
         used = usage_by_engine(api.get("/v1/usage", period)["data"], engine_of)
         settings = local_settings()
-        counted, uncounted = engine_counts(settings), uncounted_models(settings)
-        used = {model_id: tokens for model_id, tokens in used.items() if model_id not in uncounted}
-        result["engines"], result["models_not_counted"] = "counters", sorted(uncounted)
-        result["differences"] += engine_differences(counted, used)
+        result["engines"] = "counters"
+        result["differences"] += engine_differences(engine_counts(settings), used)
     if json:
         show_json(result)
     else:
@@ -87,8 +85,6 @@ def save_invoice(
 
 def _show(result: dict[str, Any]) -> None:
     show_lines([f"from {result['from']} to {result['to']}; engines as {_ENGINES[result['engines']]}"])
-    if skipped := result.get("models_not_counted"):
-        show_lines([f"not asked, because replicas that went took their counts along: {', '.join(skipped)}"])
     for totals in result["tenants"]:
         show_lines([""])
         show_fields(totals)

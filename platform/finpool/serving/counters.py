@@ -1,0 +1,124 @@
+"""What engines computed, counted by their own processes, and kept where it outlives them.
+
+Of each engine there is one file with a row for each process that was ever at work at the same time. A process writes
+its row through a memory map, so counting costs no system call and what was counted survives a kill.
+"""
+
+import fcntl
+import mmap
+import os
+import shutil
+from array import array
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from finpool.serving.schemas import UNCOUNTED_FIELD
+
+_NAMES = ("running", "requests", "aborted", "input_tokens", "cached_input_tokens", "output_tokens")
+_ROW_BYTES = 8 * len(_NAMES)
+
+
+class _Count:
+    """One count of `Counters`, in whatever holds them."""
+
+    def __init__(self, name: str) -> None:
+        self._index = _NAMES.index(name)
+
+    def __get__(self, counters: "Counters", owner: type["Counters"]) -> int:
+        return counters.values[self._index]
+
+    def __set__(self, counters: "Counters", value: int) -> None:
+        counters.values[self._index] = value
+
+
+class Counters:
+    """What the engine has computed, health checks left out. All of it belongs to one event loop.
+
+    `running` counts the requests that the engine has not left yet: while it is 0, no other count moves.
+    """
+
+    __slots__ = ("_file", "values")
+
+    running = _Count("running")
+    requests = _Count("requests")
+    aborted = _Count("aborted")
+    input_tokens = _Count("input_tokens")
+    cached_input_tokens = _Count("cached_input_tokens")
+    output_tokens = _Count("output_tokens")
+
+    def __init__(self, **counts: int) -> None:
+        self.values: list[int] | memoryview[int] = [counts.get(name, 0) for name in _NAMES]
+        self._file: int | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Counters) and self.figures() == other.figures()
+
+    __hash__ = None  # type: ignore[assignment]  # They change.
+
+    def figures(self) -> dict[str, int]:
+        """Return each count by its name."""
+        return dict(zip(_NAMES, self.values, strict=True))
+
+    def keep_in(self, file: Path) -> None:
+        """Go on counting in a file, in a row that no living process has; what is in it stays and grows.
+
+        Once in a process. Its lock of the row is given up when it closes the file, so nothing else there may open it.
+        """
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+        row = _free_row(descriptor)
+        os.posix_fallocate(descriptor, row * _ROW_BYTES, _ROW_BYTES)
+        mapped = memoryview(mmap.mmap(descriptor, (row + 1) * _ROW_BYTES))
+        kept = mapped[row * _ROW_BYTES :].cast("q")
+        kept[0] = 0  # Whoever had the row before runs no more.
+        for index, value in enumerate(self.values):
+            kept[index] += value
+        self.values, self._file = kept, descriptor
+
+
+def counters_for(body: Mapping[str, Any], counters: Counters) -> Counters:
+    """Return what a request is counted in: nothing that lasts for the platform's own tests."""
+    return Counters() if body.get(UNCOUNTED_FIELD) is True else counters
+
+
+def counts_file(home: Path, engine_key: str) -> Path:
+    """Return where the processes of an engine keep their counts."""
+    return _directory(home) / engine_key
+
+
+def forget_counts(home: Path) -> None:
+    """Begin to count anew; no engine may be running."""
+    shutil.rmtree(_directory(home), ignore_errors=True)
+
+
+def kept_counts(home: Path) -> dict[str, dict[str, int]]:
+    """Return what all processes of each engine have counted together, those that ended included, by engine key."""
+    directory = _directory(home)
+    if not directory.is_dir():
+        return {}
+    return {file.name: _sums(file) for file in sorted(directory.iterdir())}
+
+
+def _directory(home: Path) -> Path:
+    return home / "run" / "counts"
+
+
+def _free_row(descriptor: int) -> int:
+    row = 0
+    while True:
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, _ROW_BYTES, row * _ROW_BYTES)
+        except (BlockingIOError, PermissionError):
+            row += 1
+        else:
+            return row
+
+
+def _sums(file: Path) -> dict[str, int]:
+    values = array("q", file.read_bytes())
+    sums: Counter[str] = Counter(dict.fromkeys(_NAMES, 0))
+    for begin in range(0, len(values), len(_NAMES)):
+        sums.update(dict(zip(_NAMES, values[begin:], strict=False)))
+    return dict(sums)
