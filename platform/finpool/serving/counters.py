@@ -39,7 +39,7 @@ class Counters:
     `running` counts the requests that the engine has not left yet: while it is 0, no other count moves.
     """
 
-    __slots__ = ("_file", "values")
+    __slots__ = ("values",)
 
     running = _Count("running")
     requests = _Count("requests")
@@ -50,7 +50,6 @@ class Counters:
 
     def __init__(self, **counts: int) -> None:
         self.values: list[int] | memoryview[int] = [counts.get(name, 0) for name in _NAMES]
-        self._file: int | None = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Counters) and self.figures() == other.figures()
@@ -64,7 +63,8 @@ class Counters:
     def keep_in(self, file: Path) -> None:
         """Go on counting in a file, in a row that no living process has; what is in it stays and grows.
 
-        Once in a process. Its lock of the row is given up when it closes the file, so nothing else there may open it.
+        Once in a process, which never closes the file: that would give its lock of the row up. So nothing else in the
+        process may open the file either.
         """
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
@@ -75,7 +75,7 @@ class Counters:
         kept[0] = 0  # Whoever had the row before runs no more.
         for index, value in enumerate(self.values):
             kept[index] += value
-        self.values, self._file = kept, descriptor
+        self.values = kept
 
 
 def counters_for(body: Mapping[str, Any], counters: Counters) -> Counters:
