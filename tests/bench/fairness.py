@@ -14,6 +14,7 @@ from fairness_real import Load, chats, during, profile
 from fairness_workloads import OTHER_TRACE_SEEDS, SECONDS, WORKLOADS, Workload, trace
 from pool_process import running_pool
 
+from finpool.kernel.settings import Settings
 from finpool.serving.service import Backends
 
 FIRST_TOKENS_SHOWN = 4
@@ -71,30 +72,34 @@ def trace_throughputs(found: dict[tuple[str, str], tuple[Workload, Measures]]) -
     return [ours.tokens_per_second / fcfs.tokens_per_second for ours, fcfs in pairs]
 
 
-async def on_the_small_engine(seconds: float) -> None:
+def on_the_small_engine(seconds: float) -> None:
     """Print what two banks get that ask without end, and how long a third one waits for its first token."""
-    out = sys.stdout.write
     with running_pool() as (_, settings):
-        backends = Backends(settings)
-        await backends.start()
-        measured = await profile(backends)
-        out(f"\n{measured.name}: {measured.sequences_max} sequences, a step {1000 * measured.step_seconds:.1f} ms")
-        out(f" + {1000 * measured.sequence_seconds:.1f} ms a sequence\n")
-        alone = await chats(Load(backends, fair=True))
-        out(f"first token of a chat alone: {1000 * alone:.0f} ms\n")
-        for policy_name, fair in (("FCFS", False), (OURS, True)):
-            for sent in ({"A": 16, "B": 128}, {"A": 64, "B": 64}):
-                load = Load(backends, fair=fair)
-                await during(load, sent, lambda: asyncio.sleep(seconds))
-                ratio = load.service["A"] / load.service["B"]
-                rate = load.tokens / seconds
-                out(f"  {policy_name:15} A's answers {sent['A']}, B's {sent['B']} tokens:")
-                out(f" service A/B {ratio:.2f}, {rate:.0f} tokens/s\n")
+        asyncio.run(_under_load(settings, seconds))
+
+
+async def _under_load(settings: Settings, seconds: float) -> None:
+    out = sys.stdout.write
+    backends = Backends(settings)
+    await backends.start()
+    measured = await profile(backends)
+    out(f"\n{measured.name}: {measured.sequences_max} sequences, a step {1000 * measured.step_seconds:.1f} ms")
+    out(f" + {1000 * measured.sequence_seconds:.1f} ms a sequence\n")
+    alone = await chats(Load(backends, fair=True))
+    out(f"first token of a chat alone: {1000 * alone:.0f} ms\n")
+    for policy_name, fair in (("FCFS", False), (OURS, True)):
+        for sent in ({"A": 16, "B": 128}, {"A": 64, "B": 64}):
             load = Load(backends, fair=fair)
-            beside = await during(load, {"flood": 128}, partial(chats, load))
-            out(f"  {policy_name:15} first token of the chat beside a flood: {1000 * beside:.0f} ms,")
-            out(f" {beside / alone:.1f} x alone\n")
-        await backends.close()
+            await during(load, sent, lambda: asyncio.sleep(seconds))
+            ratio = load.service["A"] / load.service["B"]
+            rate = load.tokens / seconds
+            out(f"  {policy_name:15} A's answers {sent['A']}, B's {sent['B']} tokens:")
+            out(f" service A/B {ratio:.2f}, {rate:.0f} tokens/s\n")
+        load = Load(backends, fair=fair)
+        beside = await during(load, {"flood": 128}, partial(chats, load))
+        out(f"  {policy_name:15} first token of the chat beside a flood: {1000 * beside:.0f} ms,")
+        out(f" {beside / alone:.1f} x alone\n")
+    await backends.close()
 
 
 def main() -> None:
@@ -105,7 +110,7 @@ def main() -> None:
     simulated()
     several_gateways()
     if seconds:
-        asyncio.run(on_the_small_engine(seconds))
+        on_the_small_engine(seconds)
 
 
 def simulated() -> None:
