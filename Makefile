@@ -40,6 +40,9 @@ endif
 # Most tests wait for processes rather than compute, so more of them fit than there are cores.
 TEST_PROCESSES ?= 3
 
+# What `make coverage` runs: a folder or a file of tests.
+TESTS ?= tests
+
 # How long each measurement of `make bench` takes, and how many of them each figure is the median of.
 BENCH_SECONDS ?= 1.5
 BENCH_ROUNDS ?= 3
@@ -47,7 +50,7 @@ BENCH_ROUNDS ?= 3
 # Once the development set is installed, `make up` keeps it: it holds everything that the engines' set holds.
 RUN_STAMP := $(if $(wildcard $(VENV)/dev.stamp),$(VENV)/dev.stamp,$(VENV)/engines.stamp)
 
-.PHONY: help up down test test-faults test-vllm test-gpu bench bench-fairness check lock
+.PHONY: help up down test test-fast test-faults test-vllm test-gpu coverage bench bench-fairness check format lock
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -59,7 +62,10 @@ down: ## Stop the platform; nothing is lost
 	@if [ -x $(BIN)/finpool ]; then $(BIN)/finpool down; else echo "Nothing to stop: the platform is not installed here."; fi
 
 test: $(VENV)/dev.stamp ## Run all tests
-	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --durations 20
+
+test-fast: $(VENV)/dev.stamp ## Run the tests of units and of the architecture, in about a minute
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/unit tests/architecture
 
 test-faults: $(VENV)/dev.stamp ## Kill, cut and fill up everything under load, then compare all books (FINPOOL_FAULTS_SECONDS)
 	@$(BIN)/python tests/faultrun/fault_run.py
@@ -74,6 +80,16 @@ test-gpu: $(GPU_VENV)/vllm.stamp ## Run the same on this machine's NVIDIA accele
 	@FINPOOL_TEST_CATALOGUE_DIR="$(CURDIR)/.cache/vllm-cuda-catalogue" \
 		$(GPU_VENV)/bin/python -m pytest tests/e2e/test_main_job.py tests/engine
 
+# Each process leaves a data file of its own; without an older run's files their sum is this run's. A failed test does not
+# keep the report from being printed, and still fails the target.
+coverage: $(VENV)/dev.stamp ## Run tests and print which branches they took (TESTS=tests/unit for some of them)
+	@$(BIN)/coverage erase
+	@status=0; \
+		$(BIN)/coverage run -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(TESTS) || status=$$?; \
+		$(BIN)/coverage combine --quiet; \
+		$(BIN)/coverage report; \
+		exit $$status
+
 bench: $(VENV)/dev.stamp ## Measure the hot path beside a bare pass-through (BENCH_SECONDS, BENCH_ROUNDS)
 	@$(BIN)/python tests/bench/hot_path.py --seconds $(BENCH_SECONDS) --rounds $(BENCH_ROUNDS)
 
@@ -85,6 +101,10 @@ check: $(VENV)/dev.stamp ## Check format, lint, types and layers
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+format: $(VENV)/dev.stamp ## Format the code and repair what the linter can repair
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
 
 lock: $(VENV)/bootstrap.stamp ## Resolve pyproject.toml again into requirements/
 	@$(UV) pip compile --quiet --upgrade --no-header --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
