@@ -22,6 +22,7 @@ from finpool.kernel.ids import SLUG_PATTERN, TenantId
 from finpool.kernel.ingress import Ingress
 from finpool.kernel.logs import logger
 from finpool.kernel.paging import PageQuery
+from finpool.kernel.version import VERSION
 
 _log = logger("kernel.web")
 
@@ -224,6 +225,7 @@ def new_door(
     """
     app = FastAPI(
         title=f"FinPool {name} API",
+        version=VERSION,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,

@@ -2,7 +2,6 @@
 
 import json
 import re
-import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 import yaml
 
 from finpool.kernel.settings import Settings
+from finpool.kernel.version import VERSION
 
 SET_BY_THE_CHART = {
     "home", "host", "port", "replica_id", "secrets_dir", "spool_dir", "spool_bytes_max", "catalogue_dir",
@@ -117,10 +117,9 @@ def test_settings_that_values_may_hold_are_those_of_the_code(chart: Path) -> Non
     assert allowed == set(Settings.model_fields) - SET_BY_THE_CHART
 
 
-def test_chart_and_package_have_one_version(chart: Path, repository: Path) -> None:
-    package = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+def test_chart_and_package_have_one_version(chart: Path) -> None:
     description = yaml.safe_load((chart / "Chart.yaml").read_text())
-    assert description["appVersion"] == description["version"] == package["version"]
+    assert description["appVersion"] == description["version"] == VERSION
 
 
 def test_kuberay_is_told_the_ray_version_that_the_image_holds(

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
@@ -25,6 +26,7 @@ from finpool.apps.cli.commands_views import list_models, pull_model, usage_app
 from finpool.apps.cli.output import show_error
 from finpool.apps.cli.serve import serve
 from finpool.apps.client.errors import CliError, ExitCode, as_cli_error
+from finpool.kernel.version import VERSION
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -64,6 +66,22 @@ app.command("top-up")(top_up)
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(audit_app, name="audit")
 app.add_typer(spool_app, name="spool")
+
+
+def print_version(asked: bool) -> None:
+    """Print the version and end, if `--version` was given."""
+    if asked:
+        typer.echo(f"finpool {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def read_options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options of `finpool` itself, which come before a command."""
 
 
 def main() -> None:
