@@ -1,4 +1,4 @@
-"""The documentation names every setting, command, option and exit code, and nothing that does not exist."""
+"""The documentation names every setting, metric, command, option and exit code, and nothing that does not exist."""
 
 import re
 from collections.abc import Iterator
@@ -96,3 +96,9 @@ def test_every_test_that_a_guarantee_names_exists() -> None:
     assert len(named) >= 22
     for path, name in named:
         assert re.search(rf"def {name}\(", (ROOT / "tests" / path).read_text()), f"{path}::{name}"
+
+
+def test_every_metric_is_explained_to_operators() -> None:
+    exported = re.findall(r'"(finpool_\w+)"', (ROOT / "platform" / "finpool" / "kernel" / "telemetry.py").read_text())
+    assert len(exported) >= 5
+    assert [name for name in exported if f"`{name}`" not in (DOCS / "operator.md").read_text()] == []
