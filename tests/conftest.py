@@ -6,12 +6,11 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
-import asyncpg
 import hypothesis
 import pytest
+from database_server import DatabaseServer
 
-from finpool.apps.local.postgres import EmbeddedPostgres, start_postgres, stop_postgres
-from finpool.apps.migrate import migrate
+from finpool.apps.local.postgres import EmbeddedPostgres
 from finpool.kernel.database import Database
 from finpool.kernel.settings import Settings
 
@@ -20,13 +19,6 @@ pytest_plugins = ("installation",)
 # How long an example takes says how busy the machine is, and nothing about the code.
 hypothesis.settings.register_profile("finpool", deadline=None)
 hypothesis.settings.load_profile("finpool")
-
-TENANT_TABLES = (
-    "audit_entry, audit_outbox, usage_record, spool_position, lease, account, api_key, platform_token,"
-    " quota_limit, budget, rate_share, replica_run, gateway_slots, gateway_share, transfer, usage_adjustment,"
-    " price_schedule, price_version, contract, pool_cost,"
-    " invoice_series, invoice, invoice_line, payment, dispute, model_version, model_routing, pool_node"
-)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -55,27 +47,28 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[EmbeddedPostgres]:
-    """One embedded Postgres for the whole run, in a directory of its own."""
+def database_server() -> Iterator[DatabaseServer]:
+    """One embedded Postgres for the whole process, in a directory of its own."""
     home = Path(tempfile.mkdtemp(prefix="finpool-test-"))
     try:
-        server = start_postgres(home)
-        migrate(Settings(**{f"{role}_database_url": url for role, url in server.urls.items()}))
+        server = DatabaseServer(home)
         yield server
+        server.close()
     finally:
-        stop_postgres(home)
         shutil.rmtree(home)
 
 
+@pytest.fixture(scope="session")
+def postgres(database_server: DatabaseServer) -> EmbeddedPostgres:
+    """The server's process id, and one URL for each database role."""
+    return database_server.postgres
+
+
 @pytest.fixture
-async def clean_postgres(postgres: EmbeddedPostgres) -> EmbeddedPostgres:
+def clean_postgres(database_server: DatabaseServer) -> EmbeddedPostgres:
     """The same Postgres with every table empty."""
-    connection = await asyncpg.connect(postgres.urls["owner"])
-    try:
-        await connection.execute(f"TRUNCATE {TENANT_TABLES}, project, tenant")
-    finally:
-        await connection.close()
-    return postgres
+    database_server.empty()
+    return database_server.postgres
 
 
 @pytest.fixture
