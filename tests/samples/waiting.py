@@ -1,0 +1,42 @@
+"""Waiting for a condition: the one place where tests look, pause and look again."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+SECONDS_MAX = 60.0
+PAUSE_SECONDS = 0.01
+
+Found = TypeVar("Found")
+
+
+async def until(
+    holds: Callable[[], Found | Awaitable[Found]],
+    what: str,
+    *,
+    seconds_max: float = SECONDS_MAX,
+    pause_seconds: float = PAUSE_SECONDS,
+) -> Found:
+    """Return the first true value of `holds`, a function or a coroutine function; fail with `what` after the time."""
+    deadline = time.monotonic() + seconds_max
+    while True:
+        found: Any = holds()
+        if inspect.isawaitable(found):
+            found = await found
+        if found:
+            return found  # type: ignore[no-any-return]
+        assert time.monotonic() < deadline, f"not within {seconds_max:g} seconds: {what}"
+        await asyncio.sleep(pause_seconds)
+
+
+def until_now(
+    holds: Callable[[], Found], what: str, *, seconds_max: float = SECONDS_MAX, pause_seconds: float = PAUSE_SECONDS
+) -> Found:
+    """Do the same outside of an event loop."""
+    deadline = time.monotonic() + seconds_max
+    while not (found := holds()):
+        assert time.monotonic() < deadline, f"not within {seconds_max:g} seconds: {what}"
+        time.sleep(pause_seconds)
+    return found
