@@ -9,12 +9,15 @@ from pathlib import Path
 import hypothesis
 import pytest
 from database_server import DatabaseServer
+from work_units import WorkUnits, place, scheduler
 
 from finpool.apps.local.postgres import EmbeddedPostgres
 from finpool.kernel.database import Database
 from finpool.kernel.settings import Settings
 
 pytest_plugins = ("installation",)
+
+ROOT = Path(__file__).parents[1]
 
 # How long an example takes says how busy the machine is, and nothing about the code.
 hypothesis.settings.register_profile("finpool", deadline=None)
@@ -23,14 +26,12 @@ hypothesis.settings.load_profile("finpool")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that no process is left with it at the end."""
-    tests = Path(__file__).parent
-    order = ("e2e", "faultrun", "integration/engine", "integration/faults", "integration")
+    items.sort(key=lambda item: place(item.path.relative_to(ROOT).as_posix()))
 
-    def place(item: pytest.Item) -> int:
-        path = item.path.relative_to(tests).as_posix()
-        return next((number for number, each in enumerate(order) if path.startswith(each)), len(order))
 
-    items.sort(key=place)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> WorkUnits | None:
+    """Let files that share processes run in the same process of the run."""
+    return scheduler(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

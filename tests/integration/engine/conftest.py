@@ -61,8 +61,9 @@ class Pool:
         return [tuple(found.laddr) for found in connections if found.status == psutil.CONN_LISTEN]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def pool() -> Iterator[Pool]:
+    """The default catalogue on the pool, once for all files that do not change it."""
     with running_pool() as (process, settings):
         yield Pool(process, settings, settings.secret("engine_token").decode())
 
