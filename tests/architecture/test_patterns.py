@@ -48,7 +48,7 @@ def test_each_pattern_begins_with_a_file_or_a_commit_as_its_example(thing: str) 
         ("JsonOption", "platform/finpool"),
         ("CliError", "platform/finpool"),
         ("ExitCode", "platform/finpool"),
-        ("TENANT_TABLES", "tests"),
+        ("DatabaseServer", "tests/samples"),
         ("SET_BY_THE_CHART", "tests/integration/deployment"),
     ],
 )
