@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> WorkUnits | None:
-    """Let files that share processes run in the same process of the run."""
+    """Let the files that start real engines run in one process of the run, one after the other."""
     return scheduler(config, log)
 
 
