@@ -11,7 +11,7 @@ import pytest
 from database_server import DatabaseServer
 from work_units import WorkUnits, place, scheduler
 
-from finpool.apps.local.postgres import EmbeddedPostgres
+from finpool.installation.postgres import EmbeddedPostgres
 from finpool.kernel.database import Database
 from finpool.kernel.settings import Settings
 

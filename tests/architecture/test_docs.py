@@ -8,8 +8,8 @@ from typing import Any
 import typer
 from pydantic_core import PydanticUndefined
 
-from finpool.apps.cli.main import app
-from finpool.apps.client.errors import ExitCode
+from finpool.cli.main import app
+from finpool.client.errors import ExitCode
 from finpool.kernel.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -6,14 +6,11 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "platform" / "finpool"
 FILE_LINES_MAX = 250
 FUNCTION_LINES_MAX = 70
 WEB_FRAMEWORKS = {"fastapi", "starlette"}
-PUBLIC_MODULE = re.compile(r"^(\w+_)?(service|schemas)$|^errors$")
 NAMES_WITHOUT_MEANING = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
 
 TEMPORARY = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
@@ -28,7 +25,6 @@ def tracked(*patterns: str) -> list[Path]:
 
 PYTHON_FILES = tracked("*.py")
 PACKAGE_FILES = [path for path in PYTHON_FILES if PACKAGE in path.parents]
-DOMAINS = sorted(path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists())
 
 
 def shown(path: Path) -> str:
@@ -92,18 +88,6 @@ def test_nothing_is_left_for_later() -> None:
         if TEMPORARY.search(line)
     ]
     assert found == []
-
-
-@pytest.mark.parametrize("domain", [domain for domain in DOMAINS if domain not in ("apps", "kernel")])
-def test_a_domain_enters_another_only_through_its_public_modules(domain: str) -> None:
-    trespasses = []
-    for path in (PACKAGE / domain).rglob("*.py"):
-        for module in imports(path):
-            parts = module.split(".")
-            foreign = parts[0] == "finpool" and len(parts) > 2 and parts[1] not in (domain, "kernel")
-            if foreign and not PUBLIC_MODULE.match(parts[2]):
-                trespasses.append(f"{shown(path)} imports {module}")
-    assert trespasses == []
 
 
 def may_use_the_web(path: Path) -> bool:

@@ -15,7 +15,7 @@ from fairness_workloads import OTHER_TRACE_SEEDS, SECONDS, WORKLOADS, Workload, 
 from pool_process import running_pool
 
 from finpool.kernel.settings import Settings
-from finpool.serving.service import Backends
+from finpool.serving.backend.service import Backends
 
 FIRST_TOKENS_SHOWN = 4
 OURS = "VTC, predicted"

@@ -13,9 +13,9 @@ from fairness_measures import Measures, measure
 from fairness_policies import Fair
 from fairness_workloads import SECONDS, Workload, in_order, steady
 
-from finpool.gateway.exchange_service import EXCHANGE_SECONDS
-from finpool.gateway.fair_exchange import FairExchange
-from finpool.gateway.share_schemas import GatewayShare
+from finpool.gateway.peers.exchange import FairExchange
+from finpool.gateway.peers.schemas import GatewayShare
+from finpool.gateway.peers.service import EXCHANGE_SECONDS
 
 GATEWAYS = 3
 

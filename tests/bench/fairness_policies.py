@@ -7,10 +7,10 @@ from typing import Protocol
 
 from fairness_engine import Profile, Request, SimulatedEngine
 
-from finpool.billing.entitlement_schemas import Entitlement
-from finpool.catalogue.engine_schemas import EXPRESS_SLOTS
-from finpool.gateway.fair_shares import FairShares, Turn, Waiting
-from finpool.gateway.length_prediction import Ask
+from finpool.billing.service_share.entitlement import Entitlement
+from finpool.catalogue.model.engine import EXPRESS_SLOTS
+from finpool.gateway.queue.fair_shares import FairShares, Turn, Waiting
+from finpool.gateway.queue.length_prediction import Ask
 from finpool.kernel.ids import TenantId
 
 REQUESTS_PER_MINUTE = 5

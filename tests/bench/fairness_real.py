@@ -9,15 +9,15 @@ from typing import Any, TypeVar
 
 from fairness_engine import Profile
 
-from finpool.catalogue.engine_schemas import EXPRESS_SLOTS
-from finpool.catalogue.schemas import TokenUsage, service_of
-from finpool.catalogue.service import Catalogue, default_directory
-from finpool.gateway.fair_shares import FairShares
-from finpool.gateway.length_prediction import Ask
-from finpool.gateway.scheduler import FairQueue
+from finpool.catalogue.model.engine import EXPRESS_SLOTS
+from finpool.catalogue.model.schemas import TokenUsage, service_of
+from finpool.catalogue.model.service import Catalogue, default_directory
+from finpool.gateway.queue.fair_shares import FairShares
+from finpool.gateway.queue.length_prediction import Ask
+from finpool.gateway.queue.queue import FairQueue
 from finpool.kernel.ids import RequestId, TenantId, new_id
+from finpool.serving.backend.service import Backends
 from finpool.serving.schemas import Operation
-from finpool.serving.service import Backends
 
 MODEL = Catalogue.load(default_directory()).get("smollm2-135m-instruct")
 CLIENTS = 8

@@ -25,9 +25,9 @@ from hot_path_load import Load, ask, request_bytes
 from hot_path_servers import STREAM_CHUNKS
 from hot_path_tenant import MODEL, PEPPER, catalogue_with_all_slots, create_tenant_with_key
 
-from finpool.apps.local.components import INFERENCE, component_environment
-from finpool.apps.local.postgres import EmbeddedPostgres, start_postgres, stop_postgres
 from finpool.apps.migrate import migrate
+from finpool.installation.components import INFERENCE, component_environment
+from finpool.installation.postgres import EmbeddedPostgres, start_postgres, stop_postgres
 from finpool.kernel.settings import Settings
 
 CONNECTIONS = (1, 16, 64)

@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 
-from finpool.catalogue.service import Catalogue, default_directory
+from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.serving.schemas import WEIGHTS_HEADER
 
 STREAM_CHUNKS = 32

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from finpool.catalogue.service import default_directory
+from finpool.catalogue.model.service import default_directory
 from finpool.identity.schemas import NewKey
 from finpool.identity.service import create_key
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.database import Database
 from finpool.kernel.ids import TenantId
 from finpool.kernel.settings import Settings
-from finpool.quota.limit_service import set_limits
+from finpool.quota.limit.service import set_limits
 from finpool.quota.schemas import Limits, operator_limit
 from finpool.tenancy.schemas import NewProject, NewTenant
 from finpool.tenancy.service import create_project, create_tenant

@@ -16,10 +16,10 @@ from pathlib import Path
 import asyncpg
 from sqlalchemy import text
 
-from finpool.apps.local.postgres import start_postgres, stop_postgres
 from finpool.apps.migrate import migrate
-from finpool.billing.invoice_lines import BillingTerms
-from finpool.billing.invoice_service import draft_invoice, issue_invoice
+from finpool.billing.invoice.lines import BillingTerms
+from finpool.billing.invoice.service import draft_invoice, issue_invoice
+from finpool.installation.postgres import start_postgres, stop_postgres
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.database import Database
 from finpool.kernel.ids import TenantId

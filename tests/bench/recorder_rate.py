@@ -16,18 +16,18 @@ from pathlib import Path
 
 from spool_cycles import INTENT
 
-from finpool.apps.local.postgres import start_postgres, stop_postgres
 from finpool.apps.migrate import migrate
 from finpool.audit.sequencer import Sequencer
-from finpool.catalogue.price_schemas import TokenPrice
-from finpool.catalogue.schemas import Price
+from finpool.catalogue.model.schemas import Price
+from finpool.catalogue.price.schemas import TokenPrice
+from finpool.installation.postgres import start_postgres, stop_postgres
 from finpool.kernel.clock import now
 from finpool.kernel.database import Database
 from finpool.kernel.ids import ReplicaId
 from finpool.kernel.settings import Settings
-from finpool.metering import spool_file
-from finpool.metering.record_schemas import Outcome, RecordKind, Settlement, encode
-from finpool.metering.recorder import Recorder
+from finpool.metering.recorder.recorder import Recorder
+from finpool.metering.spool import file as spool_file
+from finpool.metering.spool.schemas import Outcome, RecordKind, Settlement, encode
 from finpool.quota.models import Account, Budget, Lease
 from finpool.tenancy.models import Tenant
 

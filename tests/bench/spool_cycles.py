@@ -12,8 +12,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from finpool.metering.record_schemas import Intent, Outcome, Settlement
-from finpool.metering.spool import Spool
+from finpool.metering.spool.schemas import Intent, Outcome, Settlement
+from finpool.metering.spool.spool import Spool
 
 SPOOL_BYTES_MAX = 10**10
 INTENT = Intent(

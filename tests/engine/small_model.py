@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from finpool.catalogue.service import Catalogue, default_directory
-from finpool.catalogue.weights_service import ensure_weights
+from finpool.catalogue.model.service import Catalogue, default_directory
+from finpool.catalogue.weights.service import ensure_weights
 from finpool.kernel.settings import Settings
 
 MODEL = "smollm2-135m-instruct"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from model_declarations import CPU_ENGINE, CUDA_ENGINE, vllm_declaration
 
-from finpool.catalogue.schemas import Model
+from finpool.catalogue.model.schemas import Model
 from finpool.kernel.settings import Settings
 
 pytestmark = [
@@ -20,7 +20,7 @@ WEIGHTS = Path("/models/base")
 
 
 def configured(**engine: Any) -> Any:
-    from finpool.serving.vllm_config import llm_config
+    from finpool.serving.vllm.config import llm_config
 
     model = Model.model_validate(vllm_declaration(engine=engine))
     return llm_config(model, (), WEIGHTS, Settings())

@@ -19,14 +19,14 @@ from pool_process import running_pool
 from prometheus_client.parser import text_string_to_metric_families
 from small_model import MODEL, directory_weights
 
-from finpool.catalogue.schemas import Model, TokenUsage
-from finpool.catalogue.service import Catalogue
+from finpool.catalogue.model.schemas import Model, TokenUsage
+from finpool.catalogue.model.service import Catalogue
 from finpool.kernel.ids import RequestId
 from finpool.kernel.settings import Settings
+from finpool.serving.backend.service import Backends
 from finpool.serving.errors import EngineRefused
 from finpool.serving.schemas import Operation
-from finpool.serving.service import Backends
-from finpool.serving.vector_schemas import unpacked
+from finpool.serving.vectors import unpacked
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("vllm") is None or CATALOGUE_VARIABLE not in os.environ,

@@ -37,7 +37,7 @@ def skew_clock(path: str) -> None:
 
 def serve_process(component: str) -> int:
     """Serve as `finpool serve` does; returns the exit code."""
-    serve = importlib.import_module("finpool.apps.cli.serve")
+    serve = importlib.import_module("finpool.cli.serve")
     settings = importlib.import_module("finpool.kernel.settings").Settings()
     if component == "worker":
         return int(serve.run_process(component, settings))
@@ -69,8 +69,8 @@ def run(order: dict[str, Any]) -> None:
 
 def main() -> None:
     """Fork a process for each order until the input ends; then kill whatever still runs."""
-    for module in ("inference", "worker", "cli.serve", "http_limits"):
-        importlib.import_module(f"finpool.apps.{module}")
+    for module in ("apps.inference", "apps.worker", "cli.serve", "apps.http_limits"):
+        importlib.import_module(f"finpool.{module}")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     started = []
     for line in sys.stdin:

@@ -17,12 +17,12 @@ import asyncpg
 from fault_checks import MICROS
 from truth_engine import MODEL
 
-from finpool.apps.local.postgres import postgres_pid, start_postgres, stop_postgres
 from finpool.apps.migrate import migrate
-from finpool.billing.invoice_lines import BillingTerms
-from finpool.billing.invoice_service import draft_invoice, issue_invoice
+from finpool.billing.invoice.lines import BillingTerms
+from finpool.billing.invoice.service import draft_invoice, issue_invoice
 from finpool.identity.schemas import NewKey
 from finpool.identity.service import create_key
+from finpool.installation.postgres import postgres_pid, start_postgres, stop_postgres
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.database import Database
 from finpool.kernel.ids import TenantId
@@ -34,7 +34,7 @@ OPERATOR = Actor(Audience.OPERATOR, "token_test", Role.OPERATOR_ADMIN)
 TERMS = BillingTerms(currency="CNY", seller_name="Sector Pool", tax_label="VAT", tax_basis_points=600)
 PEPPER = "p" * 64
 _START = (
-    "import sys, pathlib; from finpool.apps.local.postgres import start_postgres as s; s(pathlib.Path(sys.argv[1]))"
+    "import sys, pathlib; from finpool.installation.postgres import start_postgres as s; s(pathlib.Path(sys.argv[1]))"
 )
 Limit = tuple[str, str, str, str]
 """A tenant, a scope, its id, and the column of the limit."""

@@ -14,8 +14,8 @@ from fault_schedule import World, keep_running
 from fault_sector import Limit
 from fault_world import PRICES
 
-from finpool.apps.local.components import INFERENCE, WORKER
-from finpool.billing.reconcile_service import reconcile
+from finpool.billing.reconciliation.service import reconcile
+from finpool.installation.components import INFERENCE, WORKER
 from finpool.kernel.clock import now
 from finpool.kernel.database import Database
 

@@ -16,8 +16,8 @@ from fault_schedule import World
 from fault_sector import PEPPER, Limit, Sector
 from truth_engine import MODEL, TruthEngine
 
-from finpool.billing.invoice_periods import month_of, months_between
-from finpool.catalogue.service import default_directory
+from finpool.billing.months import month_of, months_between
+from finpool.catalogue.model.service import default_directory
 from finpool.kernel.clock import now
 from finpool.kernel.settings import Settings
 

@@ -8,16 +8,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from finpool.gateway.call import Call
-from finpool.metering import record_schemas
-from finpool.metering import recorder as recorder_module
-from finpool.metering.record_schemas import Outcome, Settlement
-from finpool.metering.recorder import Recorder
-from finpool.metering.spool import Spool
-from finpool.quota import account_service, grants, ledger_schemas, ledger_service
-from finpool.quota.allotments import Allotments
-from finpool.quota.leases import Leases
-from finpool.serving.service import Backends
+from finpool.gateway.call.call import Call
+from finpool.metering.recorder import recorder as recorder_module
+from finpool.metering.recorder.recorder import Recorder
+from finpool.metering.spool import schemas as record_schemas
+from finpool.metering.spool.schemas import Outcome, Settlement
+from finpool.metering.spool.spool import Spool
+from finpool.quota.account import service as account_service
+from finpool.quota.grant import grants
+from finpool.quota.ledger import schemas as ledger_schemas
+from finpool.quota.ledger import service as ledger_service
+from finpool.quota.reservation.allotments import Allotments
+from finpool.quota.reservation.leases import Leases
+from finpool.serving.backend.service import Backends
 
 PRICE_MICROS = 1_000_000
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from finpool.catalogue.service import Catalogue, default_directory
+from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.serving.schemas import WEIGHTS_HEADER
 
 MODEL = "smollm2-135m-instruct"

@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from finpool.apps.local.postgres import EmbeddedPostgres
 from finpool.audit.errors import AuditEntryTooLarge
 from finpool.audit.schemas import ENTRY_BYTES_MAX, Entry, Event, verify_chain
 from finpool.audit.sequencer import Sequencer
 from finpool.audit.service import append, append_all, entries
+from finpool.installation.postgres import EmbeddedPostgres
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.database import Database
 from finpool.kernel.ids import TenantId

@@ -5,8 +5,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from finpool.apps.cli.main import run
-from finpool.apps.local.postgres import EmbeddedPostgres
+from finpool.cli.main import run
+from finpool.installation.postgres import EmbeddedPostgres
 from finpool.kernel.settings import Settings
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from finpool.apps.local.postgres import start_postgres, stop_postgres
+from finpool.installation.postgres import start_postgres, stop_postgres
 from finpool.kernel.errors import ConfigurationError
 
 

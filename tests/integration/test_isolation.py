@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import text
 
 from finpool.audit import service as audit
-from finpool.billing import contract_service as contracts
-from finpool.billing import service as billing
-from finpool.billing.schemas import CostsQuery
+from finpool.billing.contract import service as contracts
+from finpool.billing.cost import service as billing
+from finpool.billing.cost.schemas import CostsQuery
 from finpool.identity import service as identity
 from finpool.identity.errors import KeyNotFound
 from finpool.identity.schemas import KeyChange
@@ -21,9 +21,9 @@ from finpool.kernel.clock import now
 from finpool.kernel.database import Database
 from finpool.kernel.ids import KeyId, ProjectId, TenantId
 from finpool.kernel.paging import PageQuery
-from finpool.metering import service as metering
-from finpool.metering.schemas import CompletionsQuery
-from finpool.quota import account_service as accounts
+from finpool.metering.usage import service as metering
+from finpool.metering.usage.schemas import CompletionsQuery
+from finpool.quota.account import service as accounts
 from finpool.tenancy import service as tenancy
 from finpool.tenancy.errors import ProjectNotFound
 from finpool.tenancy.schemas import ProjectChange

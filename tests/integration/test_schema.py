@@ -1,6 +1,7 @@
 """The schema in Postgres: isolation by policy, and the same tables as the code's."""
 
 from importlib import import_module
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -10,23 +11,15 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import SQLModel
 
-from finpool.apps.local.postgres import EmbeddedPostgres
+import finpool
 from finpool.apps.migrate import LOGIN_ROLES
+from finpool.installation.postgres import EmbeddedPostgres
 from finpool.kernel.database import driver_url
 
-for tables in (
-    "tenancy.models",
-    "identity.models",
-    "quota.models",
-    "metering.models",
-    "audit.models",
-    "catalogue.models",
-    "catalogue.version_models",
-    "billing.contract_models",
-    "billing.models",
-    "gateway.models",
-):
-    import_module(f"finpool.{tables}")
+PLATFORM = Path(finpool.__file__).parents[1]
+
+for tables in Path(finpool.__file__).parent.rglob("models.py"):
+    import_module(".".join(tables.relative_to(PLATFORM).with_suffix("").parts))
 
 
 async def test_every_table_with_a_tenant_has_forced_row_level_security(clean_postgres: EmbeddedPostgres) -> None:

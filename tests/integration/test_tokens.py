@@ -20,7 +20,7 @@ def finpool(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("FINPOOL_OWNER_DATABASE_URL", settings.database_url("owner"))
 
     def run(*arguments: str, exit_code: int = 0) -> Any:
-        command = [sys.executable, "-m", "finpool.apps.cli.main", "token", *arguments, "--json"]
+        command = [sys.executable, "-m", "finpool.cli.main", "token", *arguments, "--json"]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         assert ended.returncode == exit_code, ended.stderr
         return json.loads(ended.stdout or ended.stderr)

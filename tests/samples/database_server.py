@@ -8,8 +8,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncpg
 
-from finpool.apps.local.postgres import DATABASE_NAME, start_postgres, stop_postgres
 from finpool.apps.migrate import migrate
+from finpool.installation.postgres import DATABASE_NAME, start_postgres, stop_postgres
 from finpool.kernel.settings import Settings
 
 _SERVER_SETTINGS = (

@@ -3,10 +3,10 @@
 from collections import Counter, deque
 from functools import partial
 
-from finpool.billing.entitlement_schemas import Entitlement
-from finpool.gateway.fair_exchange import FairExchange
-from finpool.gateway.fair_shares import FairShares, Waiting
-from finpool.gateway.length_prediction import Ask
+from finpool.billing.service_share.entitlement import Entitlement
+from finpool.gateway.peers.exchange import FairExchange
+from finpool.gateway.queue.fair_shares import FairShares, Waiting
+from finpool.gateway.queue.length_prediction import Ask
 from finpool.kernel.ids import TenantId
 
 A, B, C = TenantId("a"), TenantId("b"), TenantId("c")

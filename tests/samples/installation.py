@@ -40,7 +40,7 @@ class Installation:
     def finpool(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one command and return how it ended, whatever its exit code."""
         return subprocess.run(
-            [sys.executable, "-m", "finpool.apps.cli.main", *arguments],
+            [sys.executable, "-m", "finpool.cli.main", *arguments],
             env=self.environment,
             cwd=ROOT,
             capture_output=True,

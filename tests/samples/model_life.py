@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from finpool.catalogue import version_life_service as life
-from finpool.catalogue import version_service as versions
-from finpool.catalogue.service import Catalogue, default_directory
-from finpool.catalogue.version_schemas import Measurements, VersionState
+from finpool.catalogue.model.service import Catalogue, default_directory
+from finpool.catalogue.version import life
+from finpool.catalogue.version import service as versions
+from finpool.catalogue.version.schemas import Measurements, VersionState
 from finpool.kernel.clock import now
 
 MODEL = "smollm2-135m-instruct"

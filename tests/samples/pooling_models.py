@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from finpool.catalogue.service import Catalogue, default_directory
+from finpool.catalogue.model.service import Catalogue, default_directory
 
 EMBEDDING = "small-embedding"
 RERANK = "small-rerank"

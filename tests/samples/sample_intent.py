@@ -1,6 +1,6 @@
 """An intent as the gateway writes it, for every test that puts one on record."""
 
-from finpool.metering.record_schemas import Intent
+from finpool.metering.spool.schemas import Intent
 
 INTENT = Intent(
     request_id="req_1",

@@ -7,8 +7,8 @@ from typing import Any
 
 from aiohttp import web
 
-from finpool.catalogue.schemas import TokenUsage
-from finpool.catalogue.service import Catalogue, default_directory
+from finpool.catalogue.model.schemas import TokenUsage
+from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.serving.schemas import WEIGHTS_HEADER
 
 USAGE = {

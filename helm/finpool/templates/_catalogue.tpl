@@ -64,7 +64,7 @@ applications:
 {{- $declared := include "finpool.declaration" (dict "root" $ "id" .) | fromJson }}
 {{- include "finpool.requireServable" (dict "root" $ "id" . "declared" $declared) }}
   - name: {{ . | quote }}
-    import_path: finpool.serving.application:build_app
+    import_path: finpool.serving.cluster.application:build_app
     route_prefix: /engines/{{ . }}/{{ include "finpool.plain" (default "1" $declared.version) }}
     args:
       model_id: {{ . | quote }}

@@ -33,7 +33,7 @@ env:
     value: "1"
   # Serve opens ports on each replica beside the engine's routes: all of them ask for the engine token.
   - name: RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH
-    value: finpool.serving.routes_guard:port_guards
+    value: finpool.serving.engine.routes_guard:port_guards
   - name: RAY_USAGE_STATS_ENABLED
     value: "0"
 securityContext:

@@ -13,10 +13,10 @@ from finpool.apps import tenant
 from finpool.apps.gatekeeper import TenantGatekeeper
 from finpool.apps.health import database_reachable, health_router
 from finpool.apps.opening import opened_when_usable, spool_takes_work
-from finpool.billing.price_directory_service import PriceDirectory
-from finpool.catalogue.service import Catalogue, default_directory
-from finpool.catalogue.version_directory_service import VersionDirectory
-from finpool.gateway.exchange_service import ShareExchange
+from finpool.billing.contract.price_directory import PriceDirectory
+from finpool.catalogue.model.service import Catalogue, default_directory
+from finpool.catalogue.version.directory import VersionDirectory
+from finpool.gateway.peers.service import ShareExchange
 from finpool.gateway.routes import direct_router
 from finpool.gateway.routes import router as gateway_router
 from finpool.gateway.service import Gateway
@@ -27,14 +27,14 @@ from finpool.kernel.database import Database
 from finpool.kernel.ids import ReplicaId, new_id
 from finpool.kernel.settings import Settings
 from finpool.kernel.web import new_door
-from finpool.metering.meter_service import Metering, open_spool
-from finpool.metering.spool import Spool
+from finpool.metering.meter.service import Metering, open_spool
+from finpool.metering.spool.spool import Spool
 from finpool.policy.service import Policy
-from finpool.quota.allotments import Allotments
-from finpool.quota.directory import LimitDirectory
-from finpool.quota.service import Quota
-from finpool.quota.share_table import Holder
-from finpool.serving.service import Backends
+from finpool.quota.grant.share_table import Holder
+from finpool.quota.limit.directory import LimitDirectory
+from finpool.quota.reservation.allotments import Allotments
+from finpool.quota.reservation.service import Quota
+from finpool.serving.backend.service import Backends
 from finpool.tenancy.service import TenantDirectory
 
 TENANT_PREFIX = "/v1/organization"

@@ -11,9 +11,9 @@ from starlette.datastructures import State
 
 from finpool.gateway.service import Gateway
 from finpool.kernel.logs import logger
-from finpool.metering import spool_file
 from finpool.metering.errors import SpoolUnavailable, SpoolUnusable
-from finpool.metering.spool import Spool
+from finpool.metering.spool import file as spool_file
+from finpool.metering.spool.spool import Spool
 
 _log = logger("apps.opening")
 _RETRY_SECONDS = 2.0

@@ -9,30 +9,33 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from finpool.apps.gatekeeper import PlatformGatekeeper
 from finpool.apps.health import database_reachable, health_router
-from finpool.billing.invoice_lines import BillingTerms
-from finpool.billing.routes_contracts_operator import router as contracts_router
-from finpool.billing.routes_disputes_operator import router as disputes_router
-from finpool.billing.routes_files_operator import router as files_router
-from finpool.billing.routes_invoices_operator import router as invoices_router
-from finpool.billing.routes_service_shares_operator import router as shares_router
-from finpool.catalogue import price_service as prices
-from finpool.catalogue.price_schemas import TokenPrice
+from finpool.billing.contract.routes_operator import router as contracts_router
+from finpool.billing.credit_note.routes_operator import router as credit_notes_router
+from finpool.billing.dispute.routes_operator import router as disputes_router
+from finpool.billing.document.routes_operator import router as files_router
+from finpool.billing.invoice.lines import BillingTerms
+from finpool.billing.invoice.routes_operator import router as invoices_router
+from finpool.billing.payment.routes_operator import router as payments_router
+from finpool.billing.reconciliation.routes_operator import router as reconciliation_router
+from finpool.billing.service_share.routes_operator import router as shares_router
+from finpool.catalogue.model.service import Catalogue, default_directory
+from finpool.catalogue.price import service as prices
+from finpool.catalogue.price.routes_operator import router as prices_router
+from finpool.catalogue.price.schemas import TokenPrice
 from finpool.catalogue.routes_operator import router as catalogue_router
-from finpool.catalogue.routes_prices import router as prices_router
-from finpool.catalogue.routes_versions import router as versions_router
-from finpool.catalogue.service import Catalogue, default_directory
+from finpool.catalogue.version.routes_operator import router as versions_router
 from finpool.identity.routes_operator import router as identity_router
 from finpool.kernel.actor import Audience
 from finpool.kernel.database import Database
 from finpool.kernel.logs import logger
 from finpool.kernel.settings import Settings
 from finpool.kernel.web import new_door
-from finpool.metering.routes_lost_spools import router as lost_spools_router
-from finpool.metering.routes_operator import router as metering_router
-from finpool.oversight.routes_operator import router as capacity_router
+from finpool.metering.lost_spool.routes_operator import router as lost_spools_router
+from finpool.metering.usage.routes_operator import router as metering_router
+from finpool.oversight.capacity.routes_operator import router as capacity_router
 from finpool.policy.service import Policy
-from finpool.quota.routes_operator import leases_router
-from finpool.quota.routes_operator import router as quota_router
+from finpool.quota.lease.routes_operator import router as leases_router
+from finpool.quota.limit.routes_operator import router as quota_router
 from finpool.tenancy.routes_operator import router as tenancy_router
 from finpool.tenancy.service import TenantDirectory
 
@@ -53,8 +56,11 @@ def create_app(settings: Settings) -> FastAPI:
         prices_router,
         contracts_router,
         invoices_router,
+        payments_router,
+        credit_notes_router,
         disputes_router,
         files_router,
+        reconciliation_router,
         shares_router,
         metering_router,
         leases_router,

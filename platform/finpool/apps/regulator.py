@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from finpool.apps.gatekeeper import PlatformGatekeeper
 from finpool.apps.health import database_reachable, health_router
-from finpool.catalogue.service import Catalogue, default_directory
+from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.kernel.actor import Audience
 from finpool.kernel.database import Database
 from finpool.kernel.settings import Settings

@@ -9,17 +9,18 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from finpool.audit.routes_tenant import router as audit_router
-from finpool.billing.routes_contracts_tenant import router as contracts_router
-from finpool.billing.routes_files_tenant import router as files_router
-from finpool.billing.routes_invoices_tenant import router as invoices_router
-from finpool.billing.routes_service_shares_tenant import router as shares_router
-from finpool.billing.routes_tenant import router as billing_router
-from finpool.catalogue.service import Catalogue, default_directory
+from finpool.billing.contract.routes_tenant import router as contracts_router
+from finpool.billing.cost.routes_tenant import router as billing_router
+from finpool.billing.dispute.routes_tenant import router as disputes_router
+from finpool.billing.document.routes_tenant import router as files_router
+from finpool.billing.invoice.routes_tenant import router as invoices_router
+from finpool.billing.service_share.routes_tenant import router as shares_router
+from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.kernel.database import Database
 from finpool.kernel.settings import Settings
 from finpool.kernel.web import Gatekeeper, new_door
-from finpool.metering.routes_tenant import router as metering_router
-from finpool.quota.routes_tenant import router as quota_router
+from finpool.metering.usage.routes_tenant import router as metering_router
+from finpool.quota.limit.routes_tenant import router as quota_router
 
 
 def create_app(settings: Settings, gatekeeper: Gatekeeper) -> FastAPI:
@@ -46,6 +47,7 @@ def create_app(settings: Settings, gatekeeper: Gatekeeper) -> FastAPI:
     app.include_router(contracts_router)
     app.include_router(shares_router)
     app.include_router(invoices_router)
+    app.include_router(disputes_router)
     app.include_router(files_router)
     app.include_router(audit_router)
     return app

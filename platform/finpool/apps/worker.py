@@ -12,8 +12,8 @@ from finpool.kernel.ids import ReplicaId
 from finpool.kernel.logs import configure_logs, logger
 from finpool.kernel.settings import Settings
 from finpool.metering.errors import SpoolUnusable
-from finpool.metering.recorder import Recorder
-from finpool.metering.spool_lag import read_lag
+from finpool.metering.recorder.recorder import Recorder
+from finpool.metering.spool.lag import read_lag
 
 # Usage names tenants in a foreign key, which SQLAlchemy resolves only to tables that this process has imported.
 from finpool.tenancy import models  # noqa: F401

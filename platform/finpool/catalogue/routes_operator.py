@@ -6,10 +6,10 @@ from typing import Annotated, Literal, Self
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 
-from finpool.catalogue import price_service as prices
-from finpool.catalogue.price_schemas import PriceBook, Tier
-from finpool.catalogue.schemas import Model, Price, price_version_name
-from finpool.catalogue.service import Catalogue
+from finpool.catalogue.model.schemas import Model, Price, price_version_name
+from finpool.catalogue.model.service import Catalogue
+from finpool.catalogue.price import service as prices
+from finpool.catalogue.price.schemas import PriceBook, Tier
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
 from finpool.kernel.ids import ModelId, TenantId

@@ -5,14 +5,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from finpool.billing.contract_schemas import Quote
-from finpool.catalogue.schemas import Model
-from finpool.gateway.assemble import Completion
+from finpool.billing.contract.schemas import Quote
+from finpool.catalogue.model.schemas import Model
+from finpool.gateway.answer.assemble import Completion
+from finpool.gateway.answer.render import Renderer
+from finpool.gateway.answer.vectors import EmbeddingList, Ranking
 from finpool.gateway.errors import IdempotencyUnsupported
-from finpool.gateway.intake import parse_chat_request, parse_request, require_json
-from finpool.gateway.pooling_answers import EmbeddingList, Ranking
-from finpool.gateway.pooling_schemas import EmbeddingRequest, RerankRequest
-from finpool.gateway.render import Renderer
+from finpool.gateway.request.intake import parse_chat_request, parse_request, require_json
+from finpool.gateway.request.vectors import EmbeddingRequest, RerankRequest
 from finpool.gateway.routes_answers import StreamedAnswer, WholeAnswer
 from finpool.gateway.routes_direct import DirectRoute
 from finpool.gateway.service import Gateway

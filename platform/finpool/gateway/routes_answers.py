@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from finpool.gateway.call import Call
-from finpool.gateway.pooling_answers import WholeBody
-from finpool.gateway.render import DONE, Renderer, error_event
+from finpool.gateway.answer.render import DONE, Renderer, error_event
+from finpool.gateway.answer.vectors import WholeBody
+from finpool.gateway.call.call import Call
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.errors import DomainError
 from finpool.quota.schemas import rate_headers

@@ -3,37 +3,37 @@
 import asyncio
 import time
 
-from finpool.billing.contract_schemas import Quote
-from finpool.billing.entitlement_schemas import Entitlement
-from finpool.billing.price_directory_service import PriceDirectory
-from finpool.catalogue.engine_schemas import EXPRESS_SLOTS, OpenAiEngine
+from finpool.billing.contract.price_directory import PriceDirectory
+from finpool.billing.contract.schemas import Quote
+from finpool.billing.service_share.entitlement import Entitlement
 from finpool.catalogue.errors import ModelNotFound
-from finpool.catalogue.price_schemas import Tier
-from finpool.catalogue.schemas import Model
-from finpool.catalogue.service import Catalogue
-from finpool.catalogue.version_directory_service import VersionDirectory
-from finpool.gateway.admission import Admitted
-from finpool.gateway.cache_salts import CacheSalts
-from finpool.gateway.call import Call
-from finpool.gateway.capabilities import require_chat, require_pooling
+from finpool.catalogue.model.engine import EXPRESS_SLOTS, OpenAiEngine
+from finpool.catalogue.model.schemas import Model
+from finpool.catalogue.model.service import Catalogue
+from finpool.catalogue.price.schemas import Tier
+from finpool.catalogue.version.directory import VersionDirectory
+from finpool.gateway.call.admission import Admitted
+from finpool.gateway.call.cache_salts import CacheSalts
+from finpool.gateway.call.call import Call
+from finpool.gateway.call.open_calls import OpenCalls
+from finpool.gateway.call.prompt_counter import PromptCounter
 from finpool.gateway.errors import InvalidValue
-from finpool.gateway.exchange_service import ShareExchange
-from finpool.gateway.fair_shares import FairShares
-from finpool.gateway.open_calls import OpenCalls
-from finpool.gateway.pooling_schemas import PoolingRequest
-from finpool.gateway.prompt_counter import PromptCounter
-from finpool.gateway.scheduler import FairQueue
-from finpool.gateway.schemas import ChatRequest
+from finpool.gateway.peers.service import ShareExchange
+from finpool.gateway.queue.fair_shares import FairShares
+from finpool.gateway.queue.queue import FairQueue
+from finpool.gateway.request.capabilities import require_chat, require_pooling
+from finpool.gateway.request.chat import ChatRequest
+from finpool.gateway.request.vectors import PoolingRequest
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
 from finpool.kernel.ids import ModelId, RequestId, TenantId
 from finpool.kernel.logs import logger
 from finpool.kernel.settings import Settings
-from finpool.metering.meter_service import Metering
+from finpool.metering.meter.service import Metering
 from finpool.policy.service import Policy
-from finpool.quota.service import Quota
+from finpool.quota.reservation.service import Quota
+from finpool.serving.backend.service import Backends
 from finpool.serving.schemas import Operation
-from finpool.serving.service import Backends
 
 TEMPLATE_TOKENS_MAX = 256
 """Tokens that a chat template may add to a conversation: its markers and a default system message."""

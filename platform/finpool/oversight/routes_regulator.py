@@ -4,11 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from finpool.billing.service_share_schemas import ServiceShareQuery, ServiceShares
+from finpool.billing.service_share.schemas import ServiceShareQuery, ServiceShares
 from finpool.kernel.actor import Actor
 from finpool.kernel.paging import ListPage
 from finpool.kernel.web import DoorRoute, Page, SectorSession, requires
-from finpool.metering.schemas import UsageList, UsageQuery
+from finpool.metering.usage.schemas import UsageList, UsageQuery
 from finpool.oversight import service
 from finpool.oversight.schemas import EntriesQuery, EntryList, Institution
 

@@ -8,15 +8,15 @@ from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from finpool.audit import service as audit
-from finpool.billing import service_share_service
-from finpool.billing.service_share_schemas import ServiceShareQuery, ServiceShares
-from finpool.catalogue.service import Catalogue
+from finpool.billing.service_share import service as service_share_service
+from finpool.billing.service_share.schemas import ServiceShareQuery, ServiceShares
+from finpool.catalogue.model.service import Catalogue
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
 from finpool.kernel.ids import TenantId
 from finpool.kernel.paging import ListPage, PageQuery, page_of
-from finpool.metering import service as metering
-from finpool.metering.schemas import UsageList, UsageQuery
+from finpool.metering.usage import service as metering
+from finpool.metering.usage.schemas import UsageList, UsageQuery
 from finpool.oversight import repository
 from finpool.oversight.schemas import EntriesQuery, EntryList, Institution, RecentUse
 

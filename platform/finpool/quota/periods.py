@@ -1,8 +1,14 @@
-"""Periods of budgets, in UTC."""
+"""Periods of budgets, in UTC, and the window of rates."""
 
 from datetime import datetime, timedelta
 
 from finpool.quota.schemas import BudgetKey, Period
+
+WINDOW_SECONDS = 60.0
+"""A rate holds in every window of this length."""
+
+SHARE_SECONDS = 120.0
+"""A replica stops using a share that it could not renew for so long."""
 
 
 def period_of(period: Period, at: datetime) -> tuple[datetime | None, datetime | None]:

@@ -223,3 +223,11 @@ def duration(milliseconds: int) -> str:
     if hours:
         return f"{hours}h{minutes}m{seconds}s"
     return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
+
+
+class LeaseOutcome(StrEnum):
+    """How a lease ended: by its replica's return, or by an operator's decision about a lost spool."""
+
+    RETURNED = "returned"
+    CHARGED = "charged"
+    RELEASED = "released"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
-from finpool.catalogue.schemas import TokenUsage
+from finpool.catalogue.model.schemas import TokenUsage
 
 WEIGHTS_HEADER = "x-finpool-weights-sha256"
 """The header of a stream in which an engine says which weights it has really loaded: their SHA-256 in hex."""

@@ -9,20 +9,20 @@ import pytest
 from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from finpool.billing.invoice_lines import BillingTerms
-from finpool.billing.invoice_schemas import InvoiceView
-from finpool.billing.invoice_service import draft_invoice, issue_invoice
-from finpool.billing.payment_schemas import PaymentBody, PaymentView
-from finpool.billing.payment_service import pay_invoice
-from finpool.catalogue.models import PriceVersion
-from finpool.catalogue.schemas import Price, price_version_name
+from finpool.billing.invoice.lines import BillingTerms
+from finpool.billing.invoice.schemas import InvoiceView
+from finpool.billing.invoice.service import draft_invoice, issue_invoice
+from finpool.billing.payment.schemas import PaymentBody, PaymentView
+from finpool.billing.payment.service import pay_invoice
+from finpool.catalogue.model.schemas import Price, price_version_name
+from finpool.catalogue.price.models import PriceVersion
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.clock import now
 from finpool.kernel.database import Database
 from finpool.kernel.ids import TenantId
 from finpool.metering.models import UsageAdjustment, UsageRecord
-from finpool.quota import ledger_service as ledger
-from finpool.quota.ledger_schemas import Book, TransferKind
+from finpool.quota.ledger import service as ledger
+from finpool.quota.ledger.schemas import Book, TransferKind
 from finpool.quota.models import Account, Budget
 from finpool.tenancy.models import Tenant
 

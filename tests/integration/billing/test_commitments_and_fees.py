@@ -3,9 +3,9 @@
 from datetime import UTC, date, datetime
 from typing import Any
 
-from finpool.billing.contract_models import Contract
-from finpool.billing.contract_schemas import NewPoolCost
-from finpool.billing.contract_service import set_pool_cost
+from finpool.billing.contract.models import Contract
+from finpool.billing.contract.schemas import NewPoolCost
+from finpool.billing.contract.service import set_pool_cost
 from finpool.kernel.actor import Actor, Audience, Role
 
 OPERATOR = Actor(Audience.OPERATOR, "token_test", Role.OPERATOR_BILLING)

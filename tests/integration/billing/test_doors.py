@@ -15,9 +15,9 @@ from fastapi import FastAPI
 from sqlalchemy import text
 
 from finpool.apps import operator, tenant
-from finpool.apps.cli.main import run as finpool
 from finpool.apps.gatekeeper import TenantGatekeeper
-from finpool.catalogue.service import default_directory
+from finpool.catalogue.model.service import default_directory
+from finpool.cli.main import run as finpool
 from finpool.identity import service as identity
 from finpool.identity.schemas import NewKey
 from finpool.identity.service import KeyDirectory

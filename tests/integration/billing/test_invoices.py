@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from finpool.billing.errors import InvoiceNotFound, InvoiceNotReady, PeriodNotInvoiceable, UsageDoesNotAddUp
-from finpool.billing.invoice_lines import BillingTerms
+from finpool.billing.invoice.lines import BillingTerms
 from finpool.kernel.clock import now
 
 YEN = BillingTerms(currency="JPY", seller_name="Sector Pool", tax_label="VAT", tax_basis_points=0)

@@ -7,9 +7,10 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from finpool.billing import dispute_service, invoice_service
-from finpool.billing.dispute_schemas import NewDispute
+from finpool.billing.dispute import service as dispute_service
+from finpool.billing.dispute.schemas import NewDispute
 from finpool.billing.errors import InvoiceNotFound, RequestNotFound
+from finpool.billing.invoice import service as invoice_service
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.ids import ProjectId, TenantId
 from finpool.kernel.paging import PageQuery

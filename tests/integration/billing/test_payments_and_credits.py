@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from finpool.billing import payment_service
-from finpool.billing.credit_service import credit_invoice
+from finpool.billing.credit_note.service import credit_invoice
 from finpool.billing.errors import (
     AboveWhatIsLeft,
     InvoiceNotReady,
@@ -16,9 +15,10 @@ from finpool.billing.errors import (
     ReferenceUsed,
     WrongInvoiceStatus,
 )
-from finpool.billing.invoice_schemas import InvoiceView
-from finpool.billing.invoice_service import get_invoice
-from finpool.billing.payment_schemas import CreditBody, LineCredit, PaymentBody, PaymentView
+from finpool.billing.invoice.schemas import InvoiceView
+from finpool.billing.invoice.service import get_invoice
+from finpool.billing.payment import service as payment_service
+from finpool.billing.payment.schemas import CreditBody, LineCredit, PaymentBody, PaymentView
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.clock import now
 

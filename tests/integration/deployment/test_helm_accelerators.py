@@ -11,8 +11,8 @@ from chart_manifests import ACCELERATORS, VARIATIONS, VLLM_IMAGE, Manifest, cont
 from model_declarations import CPU_ENGINE, CUDA_ENGINE, vllm_declaration
 from remote_model import remote_declaration
 
-from finpool.catalogue.engine_schemas import OpenAiEngine, VllmEngine
-from finpool.catalogue.schemas import Model
+from finpool.catalogue.model.engine import OpenAiEngine, VllmEngine
+from finpool.catalogue.model.schemas import Model
 
 Render = Callable[..., list[Manifest]]
 

@@ -169,7 +169,7 @@ def test_each_model_is_one_serve_application(render: Render) -> None:
     assert config["applications"] == [
         {
             "name": model,
-            "import_path": "finpool.serving.application:build_app",
+            "import_path": "finpool.serving.cluster.application:build_app",
             "route_prefix": f"/engines/{model}/{version}",
             "args": {"model_id": model},
         }

@@ -11,11 +11,11 @@ import psutil
 import pytest
 from pool_process import running_pool
 
-from finpool.catalogue.schemas import Model
-from finpool.catalogue.service import Catalogue, default_directory
+from finpool.catalogue.model.schemas import Model
+from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.kernel.settings import Settings
-from finpool.serving.service import Backends
-from finpool.serving.sse import EventDecoder
+from finpool.serving.backend.service import Backends
+from finpool.serving.transport.sse import EventDecoder
 
 
 @dataclass(frozen=True)

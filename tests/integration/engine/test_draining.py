@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from model_life import CATALOGUE, MODEL, LifeWriter
 
-from finpool.catalogue import version_service as versions
-from finpool.catalogue.node_schemas import Node
-from finpool.catalogue.schemas import Model
-from finpool.catalogue.version_schemas import Version, VersionState
+from finpool.catalogue.model.schemas import Model
+from finpool.catalogue.node.schemas import Node
+from finpool.catalogue.version import service as versions
+from finpool.catalogue.version.schemas import Version, VersionState
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.database import Database
 from finpool.kernel.settings import Settings
-from finpool.serving.version_steps import VersionSteps
+from finpool.serving.pool.steps import VersionSteps
 
 OPERATOR = Actor(Audience.OPERATOR, "token_test", Role.OPERATOR_ADMIN)
 SETTINGS = Settings(snapshot_age_max_seconds=0.1, queue_timeout_seconds=0.1, engine_drain_seconds=30)

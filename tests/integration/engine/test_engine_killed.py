@@ -13,13 +13,13 @@ import pytest
 import yaml
 from pool_process import READY_SECONDS_MAX, running_pool
 
-from finpool.catalogue.schemas import Model
-from finpool.catalogue.service import Catalogue, default_directory
+from finpool.catalogue.model.schemas import Model
+from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.kernel.ids import RequestId
 from finpool.kernel.settings import Settings
+from finpool.serving.backend.service import Backends
 from finpool.serving.errors import EngineFailed
 from finpool.serving.schemas import Operation
-from finpool.serving.service import Backends
 
 KILLED, OTHER = "killed", "other"
 QUESTION = [{"role": "user", "content": "Tell me about Paris."}]

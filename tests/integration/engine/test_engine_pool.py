@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from finpool.catalogue.schemas import Model
+from finpool.catalogue.model.schemas import Model
 from finpool.kernel.ids import RequestId
+from finpool.serving.backend.service import Backends
 from finpool.serving.errors import EngineRefused
 from finpool.serving.schemas import EngineChunks, Operation
-from finpool.serving.service import Backends
 
 QUESTION = [{"role": "user", "content": "Tell me about Paris."}]
 

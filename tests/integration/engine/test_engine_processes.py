@@ -11,7 +11,7 @@ import grpc
 import psutil
 import pytest
 
-from finpool.serving.environment import pool_directory, ray_directory
+from finpool.serving.cluster.environment import pool_directory, ray_directory
 
 _KINDS = ("", "Streaming", "WithRejection", "WithRejectionStreaming")
 SERVE_INTERNAL_METHODS = tuple(f"HandleRequest{kind}" for kind in _KINDS)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from finpool.apps.local.postgres import EmbeddedPostgres
-from finpool.catalogue.service import default_directory
+from finpool.catalogue.model.service import default_directory
+from finpool.installation.postgres import EmbeddedPostgres
 
 UNREACHABLE = "postgresql://finpool_pool:none@127.0.0.1:1/none"
 GGUF = b"GGUF\x03\0\0\0 and nothing else"
@@ -53,7 +53,7 @@ def reason_of(ended: "subprocess.CompletedProcess[str]") -> str:
 def run(home: Path, port: int, database_url: str) -> "subprocess.CompletedProcess[str]":
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FINPOOL_", "RAY_"))}
     return subprocess.run(
-        [sys.executable, "-m", "finpool.apps.pool"],
+        [sys.executable, "-m", "finpool.installation.pool"],
         env={
             **inherited,
             "FINPOOL_HOME": str(home),

@@ -12,17 +12,17 @@ import pytest
 import yaml
 from pool_process import READY_SECONDS_MAX, running_pool
 
-from finpool.apps.local.engines_file import read_engines
-from finpool.apps.local.readiness import engines_answer
-from finpool.catalogue.schemas import Model, TokenUsage
-from finpool.catalogue.service import Catalogue, default_directory
+from finpool.catalogue.model.schemas import Model, TokenUsage
+from finpool.catalogue.model.service import Catalogue, default_directory
+from finpool.installation.engines_file import read_engines
+from finpool.installation.readiness import engines_answer
 from finpool.kernel.ids import RequestId
 from finpool.kernel.settings import Settings
-from finpool.serving.counters import kept_counts
+from finpool.serving.backend.service import Backends
+from finpool.serving.engine.counters import kept_counts
+from finpool.serving.engine.replicas import LOOK_BACK_SECONDS, UPSCALE_SECONDS
 from finpool.serving.errors import ModelCold
-from finpool.serving.replicas import LOOK_BACK_SECONDS, UPSCALE_SECONDS
 from finpool.serving.schemas import Operation
-from finpool.serving.service import Backends
 
 REFUSES, QUEUES, WORKS = "refuses", "queues", "works"
 QUESTION = [{"role": "user", "content": "Tell me about Paris."}]

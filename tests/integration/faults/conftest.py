@@ -12,15 +12,15 @@ import pytest
 from aiohttp import ClientError, ClientSession, ClientTimeout
 from openai import AsyncOpenAI
 
-from finpool.apps.local.components import INFERENCE, WORKER, Component, component_environment
 from finpool.identity.schemas import NewKey
 from finpool.identity.service import create_key
+from finpool.installation.components import INFERENCE, WORKER, Component, component_environment
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.database import Database
 from finpool.kernel.ids import TenantId
 from finpool.kernel.settings import Settings
-from finpool.quota.account_service import account_view
-from finpool.quota.limit_service import write_limits
+from finpool.quota.account.service import account_view
+from finpool.quota.limit.service import write_limits
 from finpool.quota.schemas import AccountView, Limits, operator_limit
 from finpool.tenancy.schemas import NewProject, NewTenant
 from finpool.tenancy.service import create_project, create_tenant

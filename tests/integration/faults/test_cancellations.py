@@ -7,32 +7,32 @@ from contextlib import suppress
 
 import pytest
 
-from finpool.billing.contract_schemas import Quote
-from finpool.catalogue.price_schemas import Tier
-from finpool.catalogue.service import Catalogue, default_directory
-from finpool.gateway.admission import Admitted
-from finpool.gateway.call import Call
+from finpool.billing.contract.schemas import Quote
+from finpool.catalogue.model.service import Catalogue, default_directory
+from finpool.catalogue.price.schemas import Tier
+from finpool.gateway.call.admission import Admitted
+from finpool.gateway.call.call import Call
+from finpool.gateway.call.open_calls import OpenCalls
+from finpool.gateway.call.prompt_counter import PromptCounter
 from finpool.gateway.errors import QueueRefusal
-from finpool.gateway.fair_shares import FairShares
-from finpool.gateway.open_calls import OpenCalls
-from finpool.gateway.prompt_counter import PromptCounter
-from finpool.gateway.scheduler import FairQueue
+from finpool.gateway.queue.fair_shares import FairShares
+from finpool.gateway.queue.queue import FairQueue
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.errors import DomainError
 from finpool.kernel.ids import ModelId, ProjectId, ReplicaId, RequestId, TenantId, new_id
 from finpool.metering.errors import SpoolUnavailable
-from finpool.metering.meter_service import Metering
-from finpool.metering.recorder import Recorder
-from finpool.metering.spool import Spool
-from finpool.metering.spool_file import FILE_NAME
-from finpool.quota.allotments import Allotments
-from finpool.quota.directory import LimitDirectory
-from finpool.quota.limit_service import write_limits
+from finpool.metering.meter.service import Metering
+from finpool.metering.recorder.recorder import Recorder
+from finpool.metering.spool.file import FILE_NAME
+from finpool.metering.spool.spool import Spool
+from finpool.quota.grant.share_table import Holder
+from finpool.quota.limit.directory import LimitDirectory
+from finpool.quota.limit.service import write_limits
+from finpool.quota.reservation.allotments import Allotments
+from finpool.quota.reservation.service import Quota
 from finpool.quota.schemas import Limits, Rate, operator_limit
-from finpool.quota.service import Quota
-from finpool.quota.share_table import Holder
+from finpool.serving.backend.service import Backends
 from finpool.serving.schemas import Operation
-from finpool.serving.service import Backends
 
 MODEL = ModelId("smollm2-135m-instruct")
 BANK = TenantId("bank-a")
@@ -177,7 +177,7 @@ async def test_calls_cancelled_at_random_moments_leave_nothing_held(path, sector
 
 
 async def test_a_spool_that_fails_for_a_while_keeps_no_reservation(path, sector, database, engine, monkeypatch):
-    monkeypatch.setattr("finpool.gateway.call.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("finpool.gateway.call.call.RETRY_SECONDS", 0.05)
     key_id = await known_bank(path, sector, database)
     call = path.call(key_id)
     write_group = path.spool._writer._write_group

@@ -7,9 +7,9 @@ import openai
 import pytest
 from aiohttp import ClientConnectionError, ClientSession
 
-from finpool.apps.local.components import INFERENCE, WORKER
-from finpool.metering.spool_file import FILE_NAME
-from finpool.metering.spool_repair import repair
+from finpool.installation.components import INFERENCE, WORKER
+from finpool.metering.spool.file import FILE_NAME
+from finpool.metering.spool.repair import repair
 
 MODEL = "smollm2-135m-instruct"
 HELLO = [{"role": "user", "content": "Hello"}]

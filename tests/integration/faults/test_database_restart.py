@@ -10,9 +10,9 @@ from pathlib import Path
 import openai
 import pytest
 
-from finpool.apps.local.postgres import start_postgres, stop_postgres
 from finpool.apps.migrate import migrate
 from finpool.identity.service import revoke_key
+from finpool.installation.postgres import start_postgres, stop_postgres
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.database import Database
 from finpool.kernel.ids import KeyId, TenantId
@@ -62,7 +62,8 @@ async def database(own_postgres):
 def start_again(home):
     """Start the server from another process: the wheel starts one only once in each."""
     program = (
-        "import sys, pathlib; from finpool.apps.local.postgres import start_postgres as s; s(pathlib.Path(sys.argv[1]))"
+        "import sys, pathlib; from finpool.installation.postgres import start_postgres; "
+        "start_postgres(pathlib.Path(sys.argv[1]))"
     )
     subprocess.run([sys.executable, "-c", program, str(home)], check=True, timeout=60)
 

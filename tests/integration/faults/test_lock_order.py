@@ -7,14 +7,14 @@ from sample_intent import INTENT
 from sqlalchemy import select
 
 from finpool.kernel.ids import LeaseId, ReplicaId, TenantId
-from finpool.metering.record_schemas import Outcome, Settlement
-from finpool.metering.recorder import Recorder
-from finpool.metering.spool import Spool
-from finpool.quota import grants
-from finpool.quota.grants import BudgetNeed
+from finpool.metering.recorder.recorder import Recorder
+from finpool.metering.spool.schemas import Outcome, Settlement
+from finpool.metering.spool.spool import Spool
+from finpool.quota.grant import grants
+from finpool.quota.grant.grants import BudgetNeed
+from finpool.quota.grant.share_table import Holder
 from finpool.quota.models import Account
 from finpool.quota.schemas import BudgetKey, Period, operator_limit
-from finpool.quota.share_table import Holder
 
 BANK, LEASE = TenantId("bank-a"), LeaseId("lease_one")
 BUDGET = BudgetKey(operator_limit(BANK), Period.TOTAL)

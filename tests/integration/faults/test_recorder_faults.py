@@ -8,15 +8,15 @@ import pytest
 from sample_intent import INTENT as SAMPLE
 from sqlalchemy import text
 
-from finpool.catalogue.price_schemas import TokenPrice
-from finpool.catalogue.schemas import Price
+from finpool.catalogue.model.schemas import Price
+from finpool.catalogue.price.schemas import TokenPrice
 from finpool.kernel.clock import now
 from finpool.kernel.ids import ReplicaId
-from finpool.metering import spool_file
 from finpool.metering.errors import RecordDamaged, SpoolCorrupt, SpoolLocked
-from finpool.metering.record_schemas import Outcome, RecordKind, Settlement, encode
-from finpool.metering.recorder import Recorder
-from finpool.metering.spool_repair import repair, set_aside
+from finpool.metering.recorder.recorder import Recorder
+from finpool.metering.spool import file as spool_file
+from finpool.metering.spool.repair import repair, set_aside
+from finpool.metering.spool.schemas import Outcome, RecordKind, Settlement, encode
 from finpool.quota.models import Account, Budget, Lease
 from finpool.tenancy.models import Tenant
 

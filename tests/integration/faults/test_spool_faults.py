@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 from sample_intent import INTENT
 
-from finpool.metering import spool_file
 from finpool.metering.errors import SpoolCorrupt, SpoolUnavailable, SpoolUnusable
-from finpool.metering.record_schemas import encode
-from finpool.metering.spool import Spool
-from finpool.metering.spool_file import FILE_NAME
+from finpool.metering.spool import file as spool_file
+from finpool.metering.spool.file import FILE_NAME
+from finpool.metering.spool.schemas import encode
+from finpool.metering.spool.spool import Spool
 
 LARGEST_SQLITE_INTEGER = 2**63 - 1
 
@@ -53,7 +53,7 @@ async def test_a_log_that_cannot_be_written_does_not_stop_the_spool(spool, monke
     def disk_full(*_args, **_event):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("finpool.metering.spool_writer._log.error", disk_full)
+    monkeypatch.setattr("finpool.metering.spool.writer._log.error", disk_full)
     await spool.intend(INTENT)
     async with asyncio.timeout(10):
         with pytest.raises(SpoolUnavailable):
@@ -151,8 +151,8 @@ def test_a_spool_that_cannot_be_opened_says_so(tmp_path):
 FULL_DISK = """
 import asyncio, pathlib, resource, sys
 from finpool.metering.errors import SpoolUnavailable
-from finpool.metering.record_schemas import decode_intent
-from finpool.metering.spool import Spool
+from finpool.metering.spool.schemas import decode_intent
+from finpool.metering.spool.spool import Spool
 
 async def attempt(name, writing):
     try:

@@ -8,7 +8,7 @@ import pytest
 from finpool.identity import service as identity
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.ids import KeyId, TenantId
-from finpool.quota.limit_service import write_limits
+from finpool.quota.limit.service import write_limits
 from finpool.quota.schemas import LimitKey, Limits, Scope, SetBy
 
 BANK = TenantId("bank-a")

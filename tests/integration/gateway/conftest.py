@@ -19,9 +19,9 @@ from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.database import Database
 from finpool.kernel.ids import ReplicaId, TenantId
 from finpool.kernel.settings import Settings
-from finpool.metering.recorder import Recorder
-from finpool.quota.account_service import account_view
-from finpool.quota.limit_service import write_limits
+from finpool.metering.recorder.recorder import Recorder
+from finpool.quota.account.service import account_view
+from finpool.quota.limit.service import write_limits
 from finpool.quota.schemas import AccountView, Limits, operator_limit
 from finpool.tenancy.schemas import NewProject, NewTenant
 from finpool.tenancy.service import create_project, create_tenant

@@ -13,10 +13,10 @@ from finpool.apps.inference import InferenceDoor
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.ids import ReplicaId
 from finpool.metering.errors import SpoolLocked
-from finpool.metering.record_schemas import Intent, Outcome, Settlement, encode
-from finpool.metering.recorder import Recorder
-from finpool.metering.spool import Spool
-from finpool.metering.spool_file import FILE_NAME
+from finpool.metering.recorder.recorder import Recorder
+from finpool.metering.spool.file import FILE_NAME
+from finpool.metering.spool.schemas import Intent, Outcome, Settlement, encode
+from finpool.metering.spool.spool import Spool
 
 MODEL = "smollm2-135m-instruct"
 HELLO = [{"role": "user", "content": "Hello"}]

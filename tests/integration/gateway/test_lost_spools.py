@@ -7,9 +7,9 @@ import pytest
 
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.metering.errors import SpoolAlive
-from finpool.metering.lost_spool_schemas import LostSpool
-from finpool.metering.lost_spool_service import settle_lost_spool
-from finpool.metering.spool_file import FILE_NAME
+from finpool.metering.lost_spool.schemas import LostSpool
+from finpool.metering.lost_spool.service import settle_lost_spool
+from finpool.metering.spool.file import FILE_NAME
 
 MODEL = "smollm2-135m-instruct"
 OPERATOR = Actor(Audience.OPERATOR, "token_test", Role.OPERATOR_BILLING)

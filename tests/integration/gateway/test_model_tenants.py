@@ -5,8 +5,8 @@ import pytest
 import yaml
 from model_declarations import CPU_ENGINE, PRICE, adapter_declaration, vllm_declaration
 
-from finpool.billing.contract_service import own_prices
-from finpool.catalogue.service import Catalogue
+from finpool.billing.contract.service import own_prices
+from finpool.catalogue.model.service import Catalogue
 from finpool.kernel.ids import TenantId
 
 HELLO = [{"role": "user", "content": "Hello"}]

@@ -16,7 +16,7 @@ from aiohttp import web
 from model_declarations import PRICE
 from pooling_models import CHAT, CONTEXT_TOKENS, EMBEDDING, RERANK, pooling_declaration
 
-from finpool.catalogue.service import Catalogue, default_directory
+from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.serving.schemas import WEIGHTS_HEADER
 
 OF_BANK_B = "embedding-of-bank-b"

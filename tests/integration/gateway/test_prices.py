@@ -6,11 +6,11 @@ from datetime import timedelta
 import openai
 import pytest
 
-from finpool.billing import contract_service
-from finpool.billing.contract_schemas import NewContract
-from finpool.catalogue import price_service
-from finpool.catalogue.price_schemas import Amounts, NewScheduledPrice, Tier
-from finpool.catalogue.service import Catalogue, default_directory
+from finpool.billing.contract import service as contract_service
+from finpool.billing.contract.schemas import NewContract
+from finpool.catalogue.model.service import Catalogue, default_directory
+from finpool.catalogue.price import service as price_service
+from finpool.catalogue.price.schemas import Amounts, NewScheduledPrice, Tier
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.clock import now
 from finpool.kernel.ids import TenantId

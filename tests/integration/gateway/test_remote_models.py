@@ -12,7 +12,7 @@ from aiohttp import ClientSession, web
 from remote_model import KEY, remote_declaration, remote_pooling_declaration
 from scripted_engine import CHUNK, LAST, USAGE, FakeEngine, event, refused, streamed
 
-from finpool.catalogue.service import default_directory
+from finpool.catalogue.model.service import default_directory
 from finpool.kernel.settings import Settings
 
 MODEL = "far"

@@ -6,7 +6,7 @@ import openai
 import pytest
 
 from finpool.kernel.ids import TenantId
-from finpool.quota.limit_service import write_limits
+from finpool.quota.limit.service import write_limits
 from finpool.quota.schemas import LimitKey, Limits, Scope, SetBy
 
 MODEL = "smollm2-135m-instruct"

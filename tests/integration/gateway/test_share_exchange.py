@@ -9,10 +9,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from finpool.catalogue.schemas import service_of
-from finpool.gateway.exchange_service import LIVE_SECONDS, ShareExchange
-from finpool.gateway.fair_shares import FairShares, Turn, Waiting
-from finpool.gateway.length_prediction import Ask
+from finpool.catalogue.model.schemas import service_of
+from finpool.gateway.peers.service import LIVE_SECONDS, ShareExchange
+from finpool.gateway.queue.fair_shares import FairShares, Turn, Waiting
+from finpool.gateway.queue.length_prediction import Ask
 from finpool.kernel.database import Database
 from finpool.kernel.ids import ReplicaId, TenantId
 

@@ -9,9 +9,9 @@ import openai
 import pytest
 from model_life import CATALOGUE, LifeWriter, proposed
 
-from finpool.catalogue import version_service as versions
-from finpool.catalogue.version_schemas import NewVersion, VersionState
-from finpool.gateway.exchange_service import EXCHANGE_SECONDS
+from finpool.catalogue.version import service as versions
+from finpool.catalogue.version.schemas import NewVersion, VersionState
+from finpool.gateway.peers.service import EXCHANGE_SECONDS
 from finpool.kernel.actor import Actor, Audience, Role
 
 MODEL = "smollm2-135m-instruct"

@@ -11,20 +11,20 @@ import asyncpg
 from ledger_model import PRICES, Tokens
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from finpool.catalogue.schemas import TokenUsage
+from finpool.catalogue.model.schemas import TokenUsage
 from finpool.kernel.clock import now
 from finpool.kernel.database import Database
 from finpool.kernel.ids import ReplicaId, RequestId, TenantId, new_id
-from finpool.metering.meter_service import Metering
-from finpool.metering.record_schemas import Intent, Outcome
-from finpool.metering.recorder import Recorder
-from finpool.metering.spool import Spool
-from finpool.quota.allotments import Allotments
-from finpool.quota.directory import LimitDirectory
+from finpool.metering.meter.service import Metering
+from finpool.metering.recorder.recorder import Recorder
+from finpool.metering.spool.schemas import Intent, Outcome
+from finpool.metering.spool.spool import Spool
 from finpool.quota.errors import InsufficientQuota
+from finpool.quota.grant.share_table import Holder
+from finpool.quota.limit.directory import LimitDirectory
+from finpool.quota.reservation.allotments import Allotments
+from finpool.quota.reservation.service import Quota, Reservation
 from finpool.quota.schemas import Subject
-from finpool.quota.service import Quota, Reservation
-from finpool.quota.share_table import Holder
 
 SPOOL_BYTES_MAX = 10**8
 LEASE_SHARE = 0.5

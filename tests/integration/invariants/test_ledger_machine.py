@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from ledger_machine import LedgerMachine
 
-from finpool.quota import grants
-from finpool.quota.leases import Leases
+from finpool.quota.grant import grants
+from finpool.quota.reservation.leases import Leases
 
 MACHINE = settings(
     max_examples=int(os.environ.get("FINPOOL_MACHINE_EXAMPLES", "8")),
@@ -30,7 +30,7 @@ MACHINE = settings(
 @pytest.fixture
 def machine(postgres, monkeypatch):
     """The machine on this test's database; a refused request does not wait for leases on their way back."""
-    monkeypatch.setattr("finpool.quota.service.RETURN_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr("finpool.quota.reservation.service.RETURN_WAIT_SECONDS", 0.0)
     LedgerMachine.urls = postgres.urls
     return LedgerMachine
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from model_life import MODEL, LifeWriter
 
-from finpool.catalogue import node_service
-from finpool.catalogue.node_schemas import Node
-from finpool.catalogue.version_schemas import VersionState
+from finpool.catalogue.node import service as node_service
+from finpool.catalogue.node.schemas import Node
+from finpool.catalogue.version.schemas import VersionState
 from finpool.kernel.clock import now
 from finpool.kernel.database import Database
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
-from finpool.billing import contract_service
+from finpool.billing.contract import service as contract_service
 from finpool.kernel.actor import Role
 from finpool.kernel.clock import now
 from finpool.kernel.ids import TenantId

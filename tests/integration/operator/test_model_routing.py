@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from model_life import PATH, LifeWriter, listed, proposed, shares, started
 
-from finpool.catalogue.version_schemas import VersionState
+from finpool.catalogue.version.schemas import VersionState
 
 
 async def test_requests_are_routed_only_when_every_version_with_a_share_serves(serving: Any, pool: LifeWriter) -> None:

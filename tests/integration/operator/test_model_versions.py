@@ -7,8 +7,8 @@ import asyncpg
 import pytest
 from model_life import PATH, LifeWriter, listed, proposed, shares, started
 
-from finpool.apps.local.postgres import EmbeddedPostgres
 from finpool.catalogue.errors import CatalogueInvalid
+from finpool.installation.postgres import EmbeddedPostgres
 from finpool.kernel.actor import Role
 
 

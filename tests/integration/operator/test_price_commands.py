@@ -7,8 +7,8 @@ import socket
 import pytest
 import uvicorn
 
-from finpool.apps.cli.main import run
 from finpool.apps.operator import create_app
+from finpool.cli.main import run
 from finpool.kernel.actor import Role
 
 MODEL = "smollm2-135m-instruct"

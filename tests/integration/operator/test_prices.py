@@ -5,8 +5,8 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
-from finpool.catalogue import price_service
-from finpool.catalogue.price_schemas import TokenPrice
+from finpool.catalogue.price import service as price_service
+from finpool.catalogue.price.schemas import TokenPrice
 from finpool.kernel.actor import Role
 from finpool.kernel.clock import now
 

@@ -11,13 +11,13 @@ from sqlalchemy import text
 
 from finpool.kernel.database import Database
 from finpool.kernel.ids import LeaseId, ReplicaId, RequestId, TenantId, new_id
-from finpool.quota import account_service
-from finpool.quota.allotments import Allotments
-from finpool.quota.directory import LimitDirectory
-from finpool.quota.limit_service import write_limits
+from finpool.quota.account import service as account_service
+from finpool.quota.grant.share_table import Holder
+from finpool.quota.limit.directory import LimitDirectory
+from finpool.quota.limit.service import write_limits
+from finpool.quota.reservation.allotments import Allotments
+from finpool.quota.reservation.service import Quota, Reservation
 from finpool.quota.schemas import AccountView, LimitKey, Limits, Subject, operator_limit
-from finpool.quota.service import Quota, Reservation
-from finpool.quota.share_table import Holder
 from finpool.tenancy.models import Tenant
 
 BANK = TenantId("bank-a")
@@ -165,4 +165,4 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     async def nothing_returns(*_: object) -> bool:
         return False
 
-    monkeypatch.setattr("finpool.quota.grants._returning", nothing_returns)
+    monkeypatch.setattr("finpool.quota.grant.grants._returning", nothing_returns)

@@ -139,7 +139,7 @@ async def test_with_the_account_out_of_reach_nothing_is_admitted_beyond_what_is_
     async def unreachable(*_):
         raise ConnectionError("the counter store is down")
 
-    monkeypatch.setattr("finpool.quota.grants.ask", unreachable)
+    monkeypatch.setattr("finpool.quota.grant.grants.ask", unreachable)
     outcomes = await asyncio.gather(*(replica.reserve(MICRO) for _ in range(left + 20)), return_exceptions=True)
     refused = [each for each in outcomes if isinstance(each, DomainError)]
     assert len(outcomes) - len(refused) == left

@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from finpool.kernel.ids import LeaseId, TenantId
-from finpool.quota import account_service, ledger_service
+from finpool.quota.account import service as account_service
 from finpool.quota.errors import InsufficientQuota
-from finpool.quota.ledger_schemas import TransferKind
+from finpool.quota.ledger import service as ledger_service
+from finpool.quota.ledger.schemas import TransferKind
 from finpool.quota.schemas import LimitKey, Scope, SetBy
 
 BANK = TenantId("bank-a")

@@ -15,11 +15,11 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from finpool.apps import migrate
-from finpool.apps.local.postgres import start_postgres, stop_postgres
+from finpool.installation.postgres import start_postgres, stop_postgres
 from finpool.kernel.database import Database, driver_url
 from finpool.kernel.ids import LeaseId, TenantId
 from finpool.kernel.settings import Settings
-from finpool.quota import account_service
+from finpool.quota.account import service as account_service
 
 BEFORE = """
 INSERT INTO tenant VALUES ('$', '$', 'active', '{*}', 1, now());

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from finpool.catalogue import price_service as prices
-from finpool.catalogue.price_schemas import TokenPrice
-from finpool.catalogue.schemas import Price
+from finpool.catalogue.model.schemas import Price
+from finpool.catalogue.price import service as prices
+from finpool.catalogue.price.schemas import TokenPrice
 from finpool.kernel.clock import now
 from finpool.kernel.database import Database
 from finpool.kernel.ids import LeaseId, TenantId
 from finpool.kernel.money import to_micros_ceiling
-from finpool.quota import account_service as accounts
+from finpool.quota.account import service as accounts
 
 BANK = TenantId("bank-a")
 PRICE = TokenPrice.of(

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from model_declarations import CPU_ENGINE, PRICE, adapter_declaration, vllm_declaration
 
-from finpool.billing.contract_models import Contract
-from finpool.catalogue.schemas import INPUT_WEIGHT, OUTPUT_WEIGHT
+from finpool.billing.contract.models import Contract
+from finpool.catalogue.model.schemas import INPUT_WEIGHT, OUTPUT_WEIGHT
 from finpool.kernel.clock import now
 from finpool.kernel.database import Database
 from finpool.kernel.settings import Settings

@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from finpool.apps.local.postgres import EmbeddedPostgres
+from finpool.installation.postgres import EmbeddedPostgres
 
 START = datetime(2025, 3, 10, 12, 0, tzinfo=UTC)
 HOUR = 3600

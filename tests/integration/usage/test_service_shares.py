@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from finpool.billing.contract_models import Contract
+from finpool.billing.contract.models import Contract
 from finpool.kernel.database import Database
 
 MODEL = "smollm2-135m-instruct"

@@ -8,8 +8,8 @@ import pytest
 
 from finpool.kernel.database import Database
 from finpool.kernel.ids import TenantId
-from finpool.metering import service
-from finpool.metering.schemas import UsageDimension
+from finpool.metering.usage import service
+from finpool.metering.usage.schemas import UsageDimension
 
 PERIOD = {"from": "2025-03-01", "to": "2025-04-01"}
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from finpool.apps.cli.main import run
-from finpool.apps.local.demo_env import write_demo_env
-from finpool.apps.local.home import Home
+from finpool.cli.main import run
+from finpool.installation.demo_env import write_demo_env
+from finpool.installation.home import Home
 
 
 @pytest.fixture(autouse=True)

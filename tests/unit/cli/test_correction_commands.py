@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from finpool.apps.cli import commands_corrections
-from finpool.apps.cli.main import run
-from finpool.apps.client.api import ApiClient
+from finpool.cli import corrections as commands_corrections
+from finpool.cli.main import run
+from finpool.client.api import ApiClient
 
 CORRECT = [
     "usage",

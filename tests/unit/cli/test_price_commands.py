@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from finpool.apps.cli import commands_contracts, commands_prices
-from finpool.apps.cli.main import run
-from finpool.apps.client.api import ApiClient
+from finpool.cli import contracts as commands_contracts
+from finpool.cli import prices as commands_prices
+from finpool.cli.main import run
+from finpool.client.api import ApiClient
 
 PRICE = {
     "tier": "standard",

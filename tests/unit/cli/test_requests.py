@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
-from finpool.apps.cli import commands_limits, commands_tenancy, commands_views
-from finpool.apps.cli.main import run
-from finpool.apps.client.api import ApiClient
+from finpool.cli import limits as commands_limits
+from finpool.cli import tenancy as commands_tenancy
+from finpool.cli import views as commands_views
+from finpool.cli.main import run
+from finpool.client.api import ApiClient
 
 
 class RecordingApi(ApiClient):

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from finpool.apps.cli.main import run
-from finpool.metering import spool_file
+from finpool.cli.main import run
+from finpool.metering.spool import file as spool_file
 
 LEASE = '{"tenant_id": "bank-a", "lease_id": "lease_1"}'
 

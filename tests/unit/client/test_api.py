@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from finpool.apps.client.api import ApiClient, segment
-from finpool.apps.client.errors import CliError, Refused, Unreachable
+from finpool.client.api import ApiClient, segment
+from finpool.client.errors import CliError, Refused, Unreachable
 
 
 class _Door(BaseHTTPRequestHandler):

@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 from sqlalchemy.exc import ArgumentError, ProgrammingError
 
-from finpool.apps.client.errors import as_cli_error
+from finpool.client.errors import as_cli_error
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from finpool.apps.client import log_check
-from finpool.apps.client.api import ApiClient
-from finpool.apps.client.errors import CliError
-from finpool.apps.client.log_check import CheckedLog, check_log, parse_head
 from finpool.audit.schemas import FIRST_PREVIOUS, Entry, Head, canonical_entry, chain_hash
+from finpool.client import log_check
+from finpool.client.api import ApiClient
+from finpool.client.errors import CliError
+from finpool.client.log_check import CheckedLog, check_log, parse_head
 
 
 class GrowingLog(ApiClient):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from finpool.apps.client.errors import DeclarationsInvalid
-from finpool.apps.declared.declaration import Subject, Tenant, load_declarations
+from finpool.client.errors import DeclarationsInvalid
+from finpool.declared.declaration import Subject, Tenant, load_declarations
 from finpool.quota.schemas import Limits, Scope
 
 TENANTS = Path(__file__).parents[3] / "tenants"

@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finpool.apps.declared.declaration import Subject, Tenant
-from finpool.apps.declared.plan import Action, Resource, Undeclared, plan, undeclared
-from finpool.apps.declared.reconcile import apply_changes
+from finpool.declared.declaration import Subject, Tenant
+from finpool.declared.plan import Action, Resource, Undeclared, plan, undeclared
+from finpool.declared.reconcile import apply_changes
 from finpool.quota.schemas import Limits, Scope
 
 ids = st.sampled_from(["a", "b", "c", "d"])

@@ -3,7 +3,7 @@
 import pytest
 from sample_intent import INTENT
 
-from finpool.metering.record_schemas import Intent
+from finpool.metering.spool.schemas import Intent
 
 
 @pytest.fixture

@@ -10,13 +10,14 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from finpool.kernel.ids import LeaseId, ReplicaId, RequestId, TenantId, new_id
-from finpool.quota import grants
-from finpool.quota.allotments import Allotments
-from finpool.quota.directory import LimitDirectory, TenantLimits
-from finpool.quota.grants import BudgetNeed, BudgetRest, Grants, RateNeed, RateRest
+from finpool.quota.grant import grants
+from finpool.quota.grant.grants import BudgetNeed, BudgetRest, Grants, RateNeed, RateRest
+from finpool.quota.grant.share_table import Holder
+from finpool.quota.limit.directory import LimitDirectory
+from finpool.quota.limits import TenantLimits
+from finpool.quota.reservation.allotments import Allotments
+from finpool.quota.reservation.service import Quota, Reservation
 from finpool.quota.schemas import LimitKey, Limits, Scope, SetBy, Subject
-from finpool.quota.service import Quota, Reservation
-from finpool.quota.share_table import Holder
 
 BANK = TenantId("bank-a")
 KEY = LimitKey(SetBy.OPERATOR, Scope.TENANT, BANK)
@@ -145,7 +146,7 @@ class Replica:
 def account(monkeypatch: pytest.MonkeyPatch) -> FakeAccount:
     fake = FakeAccount()
     monkeypatch.setattr(grants, "ask", fake.ask)
-    monkeypatch.setattr("finpool.quota.shares.write_share", _written)
+    monkeypatch.setattr("finpool.quota.reservation.rate_shares.write_share", _written)
     return fake
 
 
@@ -173,5 +174,5 @@ def replica(replica_of: Callable[..., Replica]) -> Replica:
 def at_once(monkeypatch: pytest.MonkeyPatch, account: FakeAccount) -> None:
     """Let nothing wait for a lease on its way back, and remember no refusal."""
     account.tells_of_returns = False
-    monkeypatch.setattr("finpool.quota.allotments.REFUSAL_SECONDS", 0.0)
-    monkeypatch.setattr("finpool.quota.allotments.AHEAD_SECONDS", 0.0)
+    monkeypatch.setattr("finpool.quota.reservation.allotments.REFUSAL_SECONDS", 0.0)
+    monkeypatch.setattr("finpool.quota.reservation.allotments.AHEAD_SECONDS", 0.0)

@@ -7,10 +7,10 @@ import pytest
 from aiohttp import web
 from scripted_engine import ENGINE_TOKEN, FakeEngine
 
-from finpool.catalogue.schemas import Model
-from finpool.catalogue.service import Catalogue, default_directory
+from finpool.catalogue.model.schemas import Model
+from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.kernel.settings import Settings
-from finpool.serving.service import Backends
+from finpool.serving.backend.service import Backends
 
 
 @pytest.fixture

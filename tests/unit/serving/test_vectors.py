@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finpool.serving.vector_schemas import packed, unpacked
+from finpool.serving.vectors import packed, unpacked
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=40))

@@ -1,0 +1,67 @@
+"""Contracts and the pool's cost in Postgres."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from finpool.billing.contract.models import Contract, PoolCost
+from finpool.kernel.ids import TenantId
+
+_LOCK_GUARANTEES = text("SELECT pg_advisory_xact_lock(hashtext('finpool.billing.guarantees'))")
+_GUARANTEES = text("""
+    SELECT coalesce(sum(share), 0) FROM (
+        SELECT max(service_share_min_basis_points) AS share FROM contract
+        WHERE tenant_id <> :tenant_id AND valid_from >= (
+            SELECT coalesce(max(valid_from), :at) FROM contract AS began
+            WHERE began.tenant_id = contract.tenant_id AND began.valid_from <= :at
+        )
+        GROUP BY tenant_id
+    ) AS guaranteed
+""")
+
+
+async def contracts(session: AsyncSession, tenant_id: TenantId) -> Sequence[Contract]:
+    """Return a tenant's contracts in the order in which they begin."""
+    query = select(Contract).where(col(Contract.tenant_id) == tenant_id)
+    return (await session.execute(query.order_by(col(Contract.valid_from), col(Contract.version)))).scalars().all()
+
+
+async def contracts_across_tenants(session: AsyncSession) -> Sequence[Contract]:
+    """Return every contract that the session's database role may see, each tenant's in the order they begin."""
+    return (
+        (await session.execute(select(Contract).order_by(col(Contract.valid_from), col(Contract.version))))
+        .scalars()
+        .all()
+    )
+
+
+async def contract_at(session: AsyncSession, tenant_id: TenantId, at: datetime) -> Contract | None:
+    """Return the contract that holds at a moment."""
+    query = select(Contract).where(col(Contract.tenant_id) == tenant_id, col(Contract.valid_from) <= at)
+    newest = query.order_by(col(Contract.valid_from).desc(), col(Contract.version).desc()).limit(1)
+    return (await session.execute(newest)).scalar_one_or_none()
+
+
+async def last_version(session: AsyncSession, tenant_id: TenantId) -> int:
+    """Return the version of the contract that was written last; 0 without any."""
+    query = select(func.max(col(Contract.version))).where(col(Contract.tenant_id) == tenant_id)
+    return (await session.execute(query)).scalar_one() or 0
+
+
+async def pool_cost(session: AsyncSession, month: date) -> PoolCost | None:
+    """Return what the pool costs in a month, as it was set last."""
+    query = select(PoolCost).where(col(PoolCost.month) == month).order_by(col(PoolCost.version).desc()).limit(1)
+    return (await session.execute(query)).scalar_one_or_none()
+
+
+async def lock_guarantees(session: AsyncSession) -> None:
+    """Let nobody else add to the guaranteed shares until this transaction ends."""
+    await session.execute(_LOCK_GUARANTEES)
+
+
+async def guarantees_of_others(session: AsyncSession, tenant_id: TenantId, at: datetime) -> int:
+    """Return the sum of the shares guaranteed to other tenants: of each the largest that holds at `at` or later."""
+    return int((await session.execute(_GUARANTEES, {"tenant_id": tenant_id, "at": at})).scalar_one())

@@ -1,0 +1,30 @@
+"""A tenant's own contract, and what it pays for each model now."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+
+from finpool.billing.contract import service
+from finpool.billing.contract.schemas import OwnContract, OwnPrices
+from finpool.catalogue.model.service import Catalogue
+from finpool.kernel.actor import Actor
+from finpool.kernel.web import DoorRoute, TenantSession, requires
+
+router = APIRouter(prefix="/v1/organization", tags=["contracts"], route_class=DoorRoute)
+
+
+@router.get("/contract")
+async def own_contract(
+    actor: Annotated[Actor, Depends(requires("contract:read"))], session: TenantSession
+) -> OwnContract:
+    """Return the contract in force and what was agreed for later."""
+    return await service.own_contract(session, actor.tenant)
+
+
+@router.get("/prices")
+async def own_prices(
+    request: Request, actor: Annotated[Actor, Depends(requires("price:read"))], session: TenantSession
+) -> OwnPrices:
+    """Return what the tenant pays now for each model of its contract, its discount taken off."""
+    catalogue: Catalogue = request.app.state.catalogue
+    return await service.own_prices(session, actor.tenant, catalogue.all())

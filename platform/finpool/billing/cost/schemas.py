@@ -1,0 +1,37 @@
+"""Costs in OpenAI's shape."""
+
+from decimal import Decimal
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from finpool.metering.usage.schemas import BucketQuery, Ids
+
+
+class CostsQuery(BucketQuery):
+    """Query of `GET /v1/organization/costs`. A line item is a price version, whose name begins with its model's id."""
+
+    bucket_width: Literal["1d"] = "1d"
+    limit: int = Field(7, ge=1, le=180, description="Buckets on a page.")
+    group_by: list[Literal["project_id", "api_key_id", "line_item"]] = Field([])
+    line_items: Ids = Field([])
+
+
+class Amount(BaseModel):
+    """An amount in units of `currency` (ISO 4217 in lower case, as OpenAI writes it), exact to a millionth."""
+
+    value: Decimal
+    currency: str
+
+
+class CostsResult(BaseModel):
+    """What one group cost in one day, in one currency."""
+
+    object: Literal["organization.costs.result"] = "organization.costs.result"
+    amount: Amount
+    project_id: str | None
+    api_key_id: str | None
+    line_item: str | None
+    quantity: None = None
+    quantity_unit: None = None
+    user_id: None = None

@@ -1,0 +1,35 @@
+"""The operators' route of credit notes."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request
+
+from finpool.billing.credit_note import service as credit_service
+from finpool.billing.invoice.lines import BillingTerms
+from finpool.billing.invoice.schemas import InvoiceView
+from finpool.billing.payment.schemas import CreditBody
+from finpool.kernel.actor import Actor
+from finpool.kernel.web import DoorRoute, SectorSession, TenantPath, requires
+
+router = APIRouter(prefix="/v1/tenants/{tenant_id}", tags=["invoices"], route_class=DoorRoute)
+
+InvoicePath = Annotated[str, Path(pattern=r"^[a-z0-9_]{1,63}$", description="The invoice's id, not its number.")]
+InvoiceReader = Annotated[Actor, Depends(requires("invoice:read"))]
+InvoiceWriter = Annotated[Actor, Depends(requires("invoice:write"))]
+PaymentWriter = Annotated[Actor, Depends(requires("payment:write"))]
+
+
+def _terms(request: Request) -> BillingTerms:
+    terms: BillingTerms = request.app.state.billing_terms
+    return terms
+
+
+Terms = Annotated[BillingTerms, Depends(_terms)]
+
+
+@router.post("/invoices/{invoice_id}/credit-notes", status_code=201)
+async def credit_invoice(
+    tenant_id: TenantPath, invoice_id: InvoicePath, body: CreditBody, actor: InvoiceWriter, session: SectorSession
+) -> InvoiceView:
+    """Issue a credit note over lines of an issued invoice, or over all that is left of it."""
+    return await credit_service.credit_invoice(session, actor, tenant_id, invoice_id, body)

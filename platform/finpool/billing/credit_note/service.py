@@ -1,0 +1,150 @@
+"""Credit notes: an issued invoice is never changed, what it charged too much is taken back by another document."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from finpool.billing.errors import AboveWhatIsLeft, LineNotFound, ReferenceUsed
+from finpool.billing.invoice import repository
+from finpool.billing.invoice.lines import Credited, credit_of
+from finpool.billing.invoice.schemas import InvoiceKind, InvoiceStatus, InvoiceView, LineKind
+from finpool.billing.invoice.service import FEES, find, find_issued, next_number, record, view
+from finpool.billing.models import Invoice, InvoiceLine
+from finpool.billing.payment.schemas import CreditBody
+from finpool.billing.payment.service import close_if_settled
+from finpool.billing.rounding import minor_unit_micros
+from finpool.kernel.actor import Actor
+from finpool.kernel.clock import now
+from finpool.kernel.ids import TenantId, new_id
+from finpool.kernel.money import from_micros
+from finpool.quota.account import payment_service as payments
+from finpool.quota.ledger import service as ledger
+from finpool.quota.ledger.schemas import Book, TransferKind
+from finpool.tenancy import service as tenancy
+
+
+async def credit_invoice(
+    session: AsyncSession, actor: Actor, tenant_id: TenantId, invoice_id: str, body: CreditBody
+) -> InvoiceView:
+    """Issue a credit note over lines of an issued invoice, or over all that is left of it.
+
+    The same reference again returns the same credit note. Raises `InvoiceNotFound`, `WrongInvoiceStatus`,
+    `LineNotFound`, `NotAWholeAmount`, `AboveWhatIsLeft` and `ReferenceUsed`.
+    """
+    await tenancy.get_tenant(session, tenant_id)
+    await repository.lock_invoices(session, tenant_id)
+    await payments.lock_payment(session, tenant_id)
+    row = await find_issued(session, tenant_id, invoice_id)
+    issued = await repository.credit_note(session, tenant_id, invoice_id, body.reference)
+    if issued is not None:
+        return await _same(session, tenant_id, issued, body)
+    lines = await repository.lines(session, tenant_id, invoice_id)
+    so_far = await repository.credited(session, tenant_id, invoice_id)
+    credits_now = _credits(lines, so_far, body, minor_unit_micros(row.currency))
+    if not credits_now:
+        raise AboveWhatIsLeft(str(row.number), 0)
+    note_id = new_id("cn")
+    noted = [
+        _credit_line(line, credits_now[line.line_no], note_id, number)
+        for number, line in enumerate((each for each in lines if each.line_no in credits_now), start=1)
+    ]
+    note = _note(row, actor, body, note_id, noted)
+    await repository.put_invoice(session, note)
+    await repository.add_lines(session, noted)
+    number = await next_number(session, "CN", note.created_at)
+    await repository.change(session, note, status=InvoiceStatus.ISSUED.value, number=number, issued_at=note.created_at)
+    await _book(session, note, number, noted, {line.line_no: LineKind(line.kind) for line in lines})
+    result = await find(session, tenant_id, note_id)
+    await record(session, actor, "invoice.credited", result)
+    await close_if_settled(session, actor, row)
+    return view(result, noted)
+
+
+async def _same(session: AsyncSession, tenant_id: TenantId, issued: Invoice, body: CreditBody) -> InvoiceView:
+    """Return the credit note that has the reference already, if it could be what is asked for now."""
+    noted = await repository.lines(session, tenant_id, issued.invoice_id)
+    found = {line.refers_to_line: -line.amount_micros for line in noted}
+    asked = {each.line_no: each.amount_micros for each in body.lines or ()}
+    differs = any(amount not in (None, found.get(line_no)) for line_no, amount in asked.items())
+    if issued.reason != body.reason or differs or (asked and asked.keys() != found.keys()):
+        raise ReferenceUsed(body.reference)
+    return view(issued, noted)
+
+
+def _credits(
+    lines: Sequence[InvoiceLine], so_far: Mapping[int, Credited], body: CreditBody, minor_unit: int
+) -> dict[int, Credited]:
+    """Return what to credit of each line by its number; lines of which nothing is credited are left out."""
+    known = {line.line_no: line for line in lines}
+    asked: dict[int, int | None] = {}
+    for each in body.lines or ():
+        if each.line_no not in known:
+            raise LineNotFound(each.line_no)
+        asked[each.line_no] = each.amount_micros
+    chosen = asked if body.lines is not None else dict.fromkeys(known)
+    found = {
+        line_no: credit_of(known[line_no], so_far.get(line_no, Credited()), amount, minor_unit)
+        for line_no, amount in chosen.items()
+    }
+    return {line_no: each for line_no, each in found.items() if each != Credited()}
+
+
+def _credit_line(line: InvoiceLine, credit: Credited, note_id: str, number: int) -> InvoiceLine:
+    return InvoiceLine(
+        tenant_id=line.tenant_id,
+        invoice_id=note_id,
+        line_no=number,
+        kind=LineKind.CREDIT.value,
+        correction=True,
+        charge_start=line.charge_start,
+        charge_end=line.charge_end,
+        project_id=line.project_id,
+        model_id=line.model_id,
+        price_version=line.price_version,
+        tier=line.tier,
+        refers_to_line=line.line_no,
+        amount_picos=-from_micros(credit.net_micros),
+        amount_micros=-credit.net_micros,
+        tax_basis_points=line.tax_basis_points,
+        tax_micros=-credit.tax_micros,
+    )
+
+
+def _note(row: Invoice, actor: Actor, body: CreditBody, note_id: str, noted: Sequence[InvoiceLine]) -> Invoice:
+    net, tax = sum(line.amount_micros for line in noted), sum(line.tax_micros for line in noted)
+    return Invoice(
+        tenant_id=row.tenant_id,
+        invoice_id=note_id,
+        kind=InvoiceKind.CREDIT_NOTE.value,
+        status=InvoiceStatus.DRAFT.value,
+        refers_to=row.invoice_id,
+        reference=body.reference,
+        reason=body.reason,
+        prepaid=row.prepaid,
+        currency=row.currency,
+        seller_name=row.seller_name,
+        buyer_name=row.buyer_name,
+        tax_label=row.tax_label,
+        period_start=row.period_start,
+        period_end=row.period_end,
+        net_micros=net,
+        tax_micros=tax,
+        total_micros=net + tax,
+        created_by=actor.credential_id,
+        created_at=now(),
+    )
+
+
+async def _book(
+    session: AsyncSession, note: Invoice, number: str, noted: Sequence[InvoiceLine], kinds: Mapping[int, LineKind]
+) -> None:
+    """Take back what is owed, and what was earned; a prepaid tenant can spend it again."""
+    tenant_id = TenantId(note.tenant_id)
+    total, tax = from_micros(note.total_micros), from_micros(note.tax_micros)
+    fees = sum(line.amount_picos for line in noted if kinds[line.refers_to_line or 0] in FEES)
+    moved: dict[str, int] = {Book.RECEIVABLE: total, Book.TAX: -tax, Book.FEES: -fees, Book.REVENUE: fees + tax - total}
+    await ledger.transfer(session, tenant_id, TransferKind.CREDIT_NOTE, number, moved)
+    if note.prepaid:
+        back: dict[str, int] = {Book.PREPAID: total, Book.RECEIVABLE: -total}
+        await ledger.transfer(session, tenant_id, TransferKind.PAYMENT, number, back)
+        await repository.fund(session, tenant_id, -total)

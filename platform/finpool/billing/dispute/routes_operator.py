@@ -1,0 +1,33 @@
+"""The operators' routes of disputes."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query
+
+from finpool.billing.dispute import service
+from finpool.billing.dispute.schemas import DisputeAnswer, DisputeQuery, DisputeView
+from finpool.kernel.actor import Actor
+from finpool.kernel.paging import ListPage
+from finpool.kernel.web import DoorRoute, SectorSession, TenantPath, requires
+
+router = APIRouter(prefix="/v1", tags=["disputes"], route_class=DoorRoute)
+
+DisputePath = Annotated[str, Path(pattern=r"^[a-z0-9_]{1,63}$")]
+DisputeReader = Annotated[Actor, Depends(requires("dispute:read"))]
+DisputeAnswerer = Annotated[Actor, Depends(requires("dispute:answer"))]
+
+
+@router.get("/disputes")
+async def list_disputes(
+    _: DisputeReader, session: SectorSession, query: Annotated[DisputeQuery, Query()]
+) -> ListPage[DisputeView]:
+    """List the disputes of all tenants, by id: all of them, or those of one status."""
+    return await service.list_disputes_across_tenants(session, query, query.status)
+
+
+@router.post("/tenants/{tenant_id}/disputes/{dispute_id}/answer")
+async def answer_dispute(
+    tenant_id: TenantPath, dispute_id: DisputePath, body: DisputeAnswer, actor: DisputeAnswerer, session: SectorSession
+) -> DisputeView:
+    """Answer a dispute, once; accepting it credits what it is about."""
+    return await service.answer_dispute(session, actor, tenant_id, dispute_id, body)

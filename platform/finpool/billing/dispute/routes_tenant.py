@@ -1,0 +1,36 @@
+"""A tenant's disputes of what is in its invoices."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path
+
+from finpool.billing.dispute import service as dispute_service
+from finpool.billing.dispute.schemas import DisputeView, NewDispute
+from finpool.kernel.actor import Actor
+from finpool.kernel.paging import ListPage
+from finpool.kernel.web import DoorRoute, Page, TenantSession, requires
+
+router = APIRouter(prefix="/v1/organization", tags=["invoices"], route_class=DoorRoute)
+
+IdPath = Annotated[str, Path(pattern=r"^[a-z0-9_]{1,63}$")]
+InvoiceReader = Annotated[Actor, Depends(requires("invoice:read"))]
+DisputeReader = Annotated[Actor, Depends(requires("dispute:read"))]
+DisputeWriter = Annotated[Actor, Depends(requires("dispute:write"))]
+
+
+@router.post("/disputes", status_code=201)
+async def open_dispute(body: NewDispute, actor: DisputeWriter, session: TenantSession) -> DisputeView:
+    """Dispute a line of an issued invoice, or a request, and say why."""
+    return await dispute_service.open_dispute(session, actor, body)
+
+
+@router.get("/disputes")
+async def list_disputes(actor: DisputeReader, session: TenantSession, query: Page) -> ListPage[DisputeView]:
+    """List the tenant's disputes, by id."""
+    return await dispute_service.list_disputes(session, actor.tenant, query)
+
+
+@router.get("/disputes/{dispute_id}")
+async def get_dispute(dispute_id: IdPath, actor: DisputeReader, session: TenantSession) -> DisputeView:
+    """Return a dispute and, once there is one, its answer."""
+    return await dispute_service.get_dispute(session, actor.tenant, dispute_id)

@@ -1,0 +1,101 @@
+"""Disputes: what a tenant sends, what an operator answers, and what both see."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
+
+from finpool.billing.models import Dispute
+from finpool.billing.payment.schemas import AmountMicros, LineNumber
+from finpool.kernel.ids import TenantId
+from finpool.kernel.paging import Listed, PageQuery
+
+TEXT_LENGTH_MAX = 2000
+
+
+def _without_nul(value: str) -> str:
+    if "\x00" in value:
+        raise ValueError("must not hold the character NUL, which the database cannot keep")
+    return value
+
+
+Explanation = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=TEXT_LENGTH_MAX),
+    AfterValidator(_without_nul),
+]
+Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+
+
+class DisputeStatus(StrEnum):
+    """A dispute is open until it is answered, once."""
+
+    OPEN = "open"
+    REJECTED = "rejected"
+    ACCEPTED = "accepted"
+
+
+class DisputeQuery(PageQuery):
+    """Which disputes to list: a page of all, or of those of one status."""
+
+    status: DisputeStatus | None = None
+
+
+class NewDispute(BaseModel):
+    """Body that disputes a line of an issued invoice, or one request."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    invoice_id: Id | None = None
+    line_no: LineNumber | None = None
+    request_id: Id | None = None
+    reason: Explanation
+
+    @model_validator(mode="after")
+    def _is_about_one_thing(self) -> Self:
+        by_line = self.invoice_id is not None and self.line_no is not None and self.request_id is None
+        by_request = self.invoice_id is None and self.line_no is None and self.request_id is not None
+        if not (by_line or by_request):
+            raise ValueError("give invoice_id and line_no, or request_id")
+        return self
+
+
+class DisputeAnswer(BaseModel):
+    """Body that answers a dispute. Accepting credits `credit_micros` before tax, or all that is left."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    verdict: Literal["accepted", "rejected"]
+    answer: Explanation
+    credit_micros: AmountMicros | None = None
+
+    @model_validator(mode="after")
+    def _a_rejection_credits_nothing(self) -> Self:
+        if self.verdict == "rejected" and self.credit_micros is not None:
+            raise ValueError("credit_micros goes with verdict accepted only")
+        return self
+
+
+class DisputeView(Listed):
+    """A dispute. One that was accepted names the credit note, or the adjustment that the next invoice holds."""
+
+    object: Literal["dispute"] = "dispute"
+    id: str
+    tenant_id: TenantId
+    status: DisputeStatus
+    invoice_id: str | None
+    line_no: int | None
+    request_id: str | None
+    reason: str
+    opened_by: str
+    opened_at: datetime
+    answer: str | None
+    answered_at: datetime | None
+    credit_note_id: str | None
+    adjustment_id: str | None
+
+    @classmethod
+    def of(cls, row: Dispute) -> Self:
+        """Return the response for a row."""
+        return cls.model_validate({**row.model_dump(), "id": row.dispute_id})

@@ -1,0 +1,165 @@
+"""Disputes: a tenant says what it holds to be wrong, an operator answers once, and both stay on record."""
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from finpool.audit import service as audit
+from finpool.billing.credit_note.service import credit_invoice
+from finpool.billing.dispute import repository
+from finpool.billing.dispute.schemas import DisputeAnswer, DisputeStatus, DisputeView, NewDispute
+from finpool.billing.errors import (
+    AboveWhatIsLeft,
+    AlreadyAnswered,
+    AlreadyDisputed,
+    DisputeNotFound,
+    InvoiceNotFound,
+    LineNotFound,
+    RequestNotFound,
+    WrongInvoiceStatus,
+)
+from finpool.billing.invoice import repository as invoices
+from finpool.billing.invoice.schemas import InvoiceKind, InvoiceStatus
+from finpool.billing.models import Dispute
+from finpool.billing.payment.schemas import CreditBody, LineCredit
+from finpool.kernel.actor import Actor
+from finpool.kernel.clock import now
+from finpool.kernel.ids import TenantId, new_id
+from finpool.kernel.money import PICOS_PER_MICRO, from_micros
+from finpool.kernel.paging import ListPage, PageQuery, page_of
+from finpool.quota.account import payment_service as payments
+from finpool.quota.account import service as accounts
+from finpool.tenancy import service as tenancy
+
+
+async def open_dispute(session: AsyncSession, actor: Actor, body: NewDispute) -> DisputeView:
+    """Dispute a line of one's own issued invoices, or one's own request.
+
+    Raises `InvoiceNotFound`, `WrongInvoiceStatus`, `LineNotFound`, `RequestNotFound`, and `AlreadyDisputed` while a
+    dispute about the same is open.
+    """
+    tenant_id = actor.tenant
+    if body.request_id is not None:
+        if not await repository.is_recorded(session, tenant_id, body.request_id):
+            raise RequestNotFound(body.request_id)
+    elif body.invoice_id is not None and body.line_no is not None:
+        await _require_line(session, tenant_id, body.invoice_id, body.line_no)
+    row = Dispute(
+        tenant_id=tenant_id,
+        dispute_id=new_id("dispute"),
+        status=DisputeStatus.OPEN.value,
+        opened_by=actor.credential_id,
+        opened_at=now(),
+        **body.model_dump(),
+    )
+    if not await repository.add(session, row):
+        raise AlreadyDisputed
+    record = {"dispute_id": row.dispute_id, **body.model_dump(exclude_none=True)}
+    await audit.append(session, kind="dispute.opened", tenant_id=tenant_id, actor=actor, body=record)
+    return DisputeView.of(row)
+
+
+async def answer_dispute(
+    session: AsyncSession, actor: Actor, tenant_id: TenantId, dispute_id: str, body: DisputeAnswer
+) -> DisputeView:
+    """Answer a dispute. Accepting one about a line issues a credit note; about a request, the next invoice credits it.
+
+    The same answer again changes nothing. Raises `DisputeNotFound`, `AlreadyAnswered`, `AboveWhatIsLeft` and
+    `NotAWholeAmount`.
+    """
+    await tenancy.get_tenant(session, tenant_id)
+    await invoices.lock_invoices(session, tenant_id)
+    await payments.lock_payment(session, tenant_id)
+    row = await repository.dispute(session, tenant_id, dispute_id, for_change=True)
+    if row is None:
+        raise DisputeNotFound(dispute_id)
+    if row.status != DisputeStatus.OPEN:
+        if (row.status, row.answer) != (body.verdict, body.answer):
+            raise AlreadyAnswered
+        return DisputeView.of(row)
+    credit_note_id = adjustment_id = None
+    if body.verdict == "accepted":
+        if row.request_id is None:
+            credit_note_id = await _credit_line(session, actor, row, body)
+        else:
+            adjustment_id = await _credit_request(session, actor, row, row.request_id, body)
+    await repository.answer(
+        session,
+        row,
+        status=body.verdict,
+        answer=body.answer,
+        answered_by=actor.credential_id,
+        answered_at=now(),
+        credit_note_id=credit_note_id,
+        adjustment_id=adjustment_id,
+    )
+    known = {"credit_note_id": credit_note_id, "adjustment_id": adjustment_id}
+    record = {"dispute_id": dispute_id, "verdict": body.verdict, "answer": body.answer}
+    record |= {name: value for name, value in known.items() if value is not None}
+    await audit.append(session, kind="dispute.answered", tenant_id=tenant_id, actor=actor, body=record)
+    return await get_dispute(session, tenant_id, dispute_id)
+
+
+async def get_dispute(session: AsyncSession, tenant_id: TenantId, dispute_id: str) -> DisputeView:
+    """Return one dispute; raises `DisputeNotFound`."""
+    row = await repository.dispute(session, tenant_id, dispute_id)
+    if row is None:
+        raise DisputeNotFound(dispute_id)
+    return DisputeView.of(row)
+
+
+async def list_disputes(session: AsyncSession, tenant_id: TenantId, query: PageQuery) -> ListPage[DisputeView]:
+    """Return a page of a tenant's disputes, by id."""
+    rows = await repository.disputes_of(session, tenant_id, after=query.after, limit=query.limit + 1)
+    return page_of(rows, query, DisputeView.of)
+
+
+async def list_disputes_across_tenants(
+    session: AsyncSession, query: PageQuery, status: DisputeStatus | None
+) -> ListPage[DisputeView]:
+    """Return a page of the disputes of all tenants, by id: all of them, or those of one status."""
+    rows = await repository.disputes_across_tenants(session, status=status, after=query.after, limit=query.limit + 1)
+    return page_of(rows, query, DisputeView.of)
+
+
+async def _require_line(session: AsyncSession, tenant_id: TenantId, invoice_id: str, line_no: int) -> None:
+    row = await invoices.invoice(session, tenant_id, invoice_id)
+    if row is None or row.status == InvoiceStatus.DRAFT:
+        raise InvoiceNotFound(invoice_id)
+    if row.kind != InvoiceKind.INVOICE:
+        raise WrongInvoiceStatus("A credit note cannot be disputed: dispute the invoice's line.", param="invoice_id")
+    if line_no not in {line.line_no for line in await invoices.lines(session, tenant_id, invoice_id)}:
+        raise LineNotFound(line_no)
+
+
+async def _credit_line(session: AsyncSession, actor: Actor, row: Dispute, body: DisputeAnswer) -> str:
+    """Issue the credit note that the answer promises, and return its id."""
+    line = LineCredit(line_no=row.line_no or 0, amount_micros=body.credit_micros)
+    credit = CreditBody(reference=row.dispute_id, reason=f"dispute {row.dispute_id}", lines=(line,))
+    return (await credit_invoice(session, actor, TenantId(row.tenant_id), row.invoice_id or "", credit)).id
+
+
+async def _credit_request(
+    session: AsyncSession, actor: Actor, row: Dispute, request_id: str, body: DisputeAnswer
+) -> str:
+    """Adjust what was recorded of the request, also in the budgets that paid for it; return the adjustment's id."""
+    tenant_id = TenantId(row.tenant_id)
+    request = await repository.recorded_request(session, tenant_id, request_id)
+    if request is None:
+        raise RequestNotFound(request_id)
+    left = request.left_picos
+    credit = left if body.credit_micros is None else from_micros(body.credit_micros)
+    if not 0 < credit <= left:
+        raise AboveWhatIsLeft(f"request {request_id}", max(left, 0) // PICOS_PER_MICRO)
+    adjustment_id = new_id("adjustment")
+    await repository.add_adjustment(
+        session,
+        tenant_id,
+        request,
+        adjustment_id=adjustment_id,
+        cost_picos=-credit,
+        reason=body.answer,
+        made_by=actor.credential_id,
+        usage_seq=(await accounts.number_usage(session, {tenant_id: 1}))[tenant_id],
+        recorded_at=now(),
+    )
+    await accounts.adjust(session, tenant_id, request.lease_ids, -credit, adjustment_id)
+    return adjustment_id

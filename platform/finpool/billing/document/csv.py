@@ -1,0 +1,79 @@
+"""An invoice as CSV: one record a line, amounts as exact decimals."""
+
+import csv
+import io
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from finpool.billing.focus.rows import decimal_of_micros, decimal_of_picos
+from finpool.billing.invoice.schemas import InvoiceLineView, InvoiceView
+
+COLUMNS = (
+    "document",
+    "number",
+    "currency",
+    "line",
+    "kind",
+    "correction",
+    "charge_start",
+    "charge_end",
+    "project",
+    "model",
+    "price_version",
+    "tier",
+    "token_kind",
+    "tokens",
+    "price_per_million_tokens",
+    "exact_amount",
+    "amount",
+    "tax_percent",
+    "tax",
+    "refers_to_line",
+    "reference",
+)
+
+
+def invoice_csv(invoice: InvoiceView) -> bytes:
+    """Return an invoice's lines as CSV (UTF-8) with a header; empty fields have no value."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for line in invoice.lines:
+        writer.writerow([_field(value) for value in _values(invoice, line)])
+    return out.getvalue().encode()
+
+
+def _values(invoice: InvoiceView, line: InvoiceLineView) -> tuple[object, ...]:
+    return (
+        invoice.kind,
+        invoice.number,
+        invoice.currency,
+        line.line_no,
+        line.kind,
+        "yes" if line.correction else "no",
+        line.charge_start,
+        line.charge_end,
+        line.project_id,
+        line.model_id,
+        line.price_version,
+        line.tier,
+        line.token_kind,
+        line.quantity_tokens,
+        None if line.unit_picos is None else decimal_of_micros(line.unit_picos),
+        decimal_of_picos(line.amount_picos),
+        decimal_of_micros(line.amount_micros),
+        Decimal(line.tax_basis_points).scaleb(-2),
+        decimal_of_micros(line.tax_micros),
+        line.refers_to_line,
+        line.reference,
+    )
+
+
+def _field(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return str(value)

@@ -1,0 +1,71 @@
+"""Render invoices in a process of its own: `python -m finpool.billing.document.process` reads standard input.
+
+A PDF takes a second of computing and libraries of a hundred megabytes. In the process that serves banks' requests, the
+requests of everybody would wait for it.
+"""
+
+import asyncio
+import os
+import sys
+
+from finpool.billing.document.schemas import DocumentFormat, FocusFormat, Rendering
+
+RENDER_SECONDS_MAX = 60.0
+PROCESSES_MAX = 2
+KEPT_OF_ENVIRONMENT = ("PATH", "PYTHONPATH", "LANG")
+"""What a renderer is told: no address and no password of a database."""
+
+_running = asyncio.Semaphore(PROCESSES_MAX)
+
+
+async def render(rendering: Rendering) -> bytes:
+    """Return the file; at most `PROCESSES_MAX` are made at a time. Raises `TimeoutError`, or `RuntimeError`."""
+    async with _running, asyncio.timeout(RENDER_SECONDS_MAX):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "finpool.billing.document.process",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env={name: os.environ[name] for name in KEPT_OF_ENVIRONMENT if name in os.environ},
+        )
+        try:
+            content, _ = await process.communicate(rendering.model_dump_json().encode())
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    if process.returncode != 0:
+        raise RuntimeError(f"rendering ended with {process.returncode}")
+    return content
+
+
+def rendered(rendering: Rendering) -> bytes:
+    """Return the file, made in this process; each kind loads only the libraries that it needs."""
+    if rendering.focus:
+        from finpool.billing.focus.rows import focus_rows
+
+        rows = (
+            row
+            for each in rendering.invoices
+            for row in focus_rows(each, rendering.project_names, rendering.list_picos)
+        )
+        if rendering.format == FocusFormat.PARQUET:
+            from finpool.billing.focus.parquet import focus_parquet
+
+            return focus_parquet(rows)
+        from finpool.billing.focus.csv import focus_csv
+
+        return focus_csv(rows)
+    (invoice,) = rendering.invoices
+    if rendering.format == DocumentFormat.PDF:
+        from finpool.billing.document.pdf import invoice_pdf
+
+        return invoice_pdf(invoice)
+    from finpool.billing.document.csv import invoice_csv
+
+    return invoice_csv(invoice)
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(rendered(Rendering.model_validate_json(sys.stdin.buffer.read())))

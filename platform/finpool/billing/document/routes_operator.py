@@ -1,0 +1,37 @@
+"""The operators' routes of tenants' bills as files."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+
+from finpool.billing.document import service as render_service
+from finpool.billing.document.routes_tenant import sent
+from finpool.billing.document.schemas import DocumentQuery, FocusQuery
+from finpool.catalogue.model.service import Catalogue
+from finpool.kernel.web import DoorRoute, SectorSession, TenantPath, requires
+
+router = APIRouter(tags=["invoices"], route_class=DoorRoute)
+
+
+@router.get(
+    "/v1/tenants/{tenant_id}/invoices/{invoice_id}/file",
+    response_class=Response,
+    dependencies=[Depends(requires("invoice:read"))],
+)
+async def invoice_file(
+    tenant_id: TenantPath,
+    invoice_id: Annotated[str, Path(pattern=r"^[a-z0-9_]{1,63}$")],
+    session: SectorSession,
+    query: Annotated[DocumentQuery, Query()],
+) -> Response:
+    """Return an invoice, a draft or a credit note as PDF, or its lines as CSV."""
+    return sent(await render_service.document(session, tenant_id, invoice_id, query.format, drafts=True))
+
+
+@router.get("/v1/tenants/{tenant_id}/focus", response_class=Response, dependencies=[Depends(requires("invoice:read"))])
+async def focus_file(
+    request: Request, tenant_id: TenantPath, session: SectorSession, query: Annotated[FocusQuery, Query()]
+) -> Response:
+    """Return what was invoiced for some months in FOCUS 1.3, as CSV or Parquet."""
+    catalogue: Catalogue = request.app.state.catalogue
+    return sent(await render_service.focus_file(session, tenant_id, query, catalogue.all()))

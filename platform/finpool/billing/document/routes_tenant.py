@@ -1,0 +1,41 @@
+"""A tenant's own bills as files."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+
+from finpool.billing.document import service as render_service
+from finpool.billing.document.schemas import DocumentQuery, FocusQuery, RenderedFile
+from finpool.catalogue.model.service import Catalogue
+from finpool.kernel.actor import Actor
+from finpool.kernel.web import DoorRoute, TenantSession, requires
+
+router = APIRouter(prefix="/v1/organization", tags=["invoices"], route_class=DoorRoute)
+
+InvoiceReader = Annotated[Actor, Depends(requires("invoice:read"))]
+
+
+@router.get("/invoices/{invoice_id}/file", response_class=Response)
+async def invoice_file(
+    invoice_id: Annotated[str, Path(pattern=r"^[a-z0-9_]{1,63}$")],
+    actor: InvoiceReader,
+    session: TenantSession,
+    query: Annotated[DocumentQuery, Query()],
+) -> Response:
+    """Return an issued invoice or credit note as PDF, or its lines as CSV."""
+    return sent(await render_service.document(session, actor.tenant, invoice_id, query.format, drafts=False))
+
+
+@router.get("/focus", response_class=Response)
+async def focus_file(
+    request: Request, actor: InvoiceReader, session: TenantSession, query: Annotated[FocusQuery, Query()]
+) -> Response:
+    """Return what was invoiced for some months in FOCUS 1.3, as CSV or Parquet."""
+    catalogue: Catalogue = request.app.state.catalogue
+    return sent(await render_service.focus_file(session, actor.tenant, query, catalogue.all()))
+
+
+def sent(file: RenderedFile) -> Response:
+    """Return a file as an answer that browsers save."""
+    headers = {"content-disposition": f'attachment; filename="{file.name}"'}
+    return Response(file.content, media_type=file.media_type, headers=headers)

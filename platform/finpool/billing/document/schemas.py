@@ -1,0 +1,64 @@
+"""What invoices are rendered as, and what a rendering is made from."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from finpool.billing.invoice.schemas import InvoiceView, TokenKind
+
+Month = Annotated[str, Field(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
+
+
+class DocumentFormat(StrEnum):
+    """Of one invoice: for people, or its lines for a spreadsheet."""
+
+    PDF = "pdf"
+    CSV = "csv"
+
+
+class FocusFormat(StrEnum):
+    """Of any number of invoices: FOCUS 1.3, Cost and Usage."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+class Rendering(BaseModel):
+    """Invoices with all that a file of them needs. `focus` tells a FOCUS file from a document."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: DocumentFormat | FocusFormat
+    focus: bool
+    invoices: tuple[InvoiceView, ...]
+    project_names: dict[str, str] = {}
+    list_picos: dict[str, dict[TokenKind, int]] = {}
+
+
+class RenderedFile(BaseModel):
+    """A file, as it is sent and saved."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    media_type: str
+    content: bytes
+
+
+class DocumentQuery(BaseModel):
+    """Query of an invoice's document."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: DocumentFormat = Field(DocumentFormat.PDF, description="For people (pdf), or the lines (csv).")
+
+
+class FocusQuery(BaseModel):
+    """Query of a FOCUS file: what was issued for periods that end in the months from `from` to `to`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    start: Month = Field(alias="from", description="First month, such as 2026-10.")
+    end: Month = Field(alias="to", description="Last month.")
+    format: FocusFormat = Field(FocusFormat.CSV, description="csv or parquet.")

@@ -1,0 +1,96 @@
+"""Files of invoices: documents for people, lines for spreadsheets, FOCUS for cost tools."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from finpool.billing.contract.repository import contracts
+from finpool.billing.document.process import render
+from finpool.billing.document.schemas import (
+    DocumentFormat,
+    FocusQuery,
+    RenderedFile,
+    Rendering,
+)
+from finpool.billing.invoice import repository as invoice_repository
+from finpool.billing.invoice.schemas import InvoiceStatus, InvoiceView, TokenKind
+from finpool.billing.invoice.service import get_invoice, view
+from finpool.billing.models import Invoice
+from finpool.billing.months import month_named, next_month
+from finpool.catalogue.model.schemas import Model
+from finpool.catalogue.price import service as prices
+from finpool.catalogue.price.schemas import TokenPrice
+from finpool.kernel.ids import TenantId
+
+_MEDIA_TYPES = {
+    "pdf": "application/pdf",
+    "csv": "text/csv; charset=utf-8",
+    "parquet": "application/vnd.apache.parquet",
+}
+_PROJECT_NAMES = text("SELECT project_id, name FROM project WHERE tenant_id = :tenant_id")
+
+
+async def document(
+    session: AsyncSession, tenant_id: TenantId, invoice_id: str, wanted: DocumentFormat, *, drafts: bool
+) -> RenderedFile:
+    """Return one invoice or credit note as a file; raises `InvoiceNotFound`, also for a draft without `drafts`."""
+    invoice = await get_invoice(session, tenant_id, invoice_id, drafts=drafts)
+    content = await render(Rendering(format=wanted, focus=False, invoices=(invoice,)))
+    name = f"{invoice.number or invoice.id}.{wanted}"
+    return RenderedFile(name=name, media_type=_MEDIA_TYPES[wanted], content=content)
+
+
+async def focus_file(
+    session: AsyncSession, tenant_id: TenantId, query: FocusQuery, models: Iterable[Model]
+) -> RenderedFile:
+    """Return what was issued to a tenant for periods that end in the months asked for, as one FOCUS file."""
+    invoices = await _issued(session, tenant_id, query)
+    billed = {line.model_id for invoice in invoices for line in invoice.lines if line.model_id is not None}
+    declared = [TokenPrice.of(model.id, model.price) for model in models if model.id in billed]
+    rendering = Rendering(
+        format=query.format,
+        focus=True,
+        invoices=tuple(invoices),
+        project_names=await project_names(session, tenant_id),
+        list_picos=await _list_picos(session, tenant_id, billed, declared),
+    )
+    name = f"focus-{tenant_id}-{query.start}-{query.end}.{query.format}"
+    return RenderedFile(name=name, media_type=_MEDIA_TYPES[query.format], content=await render(rendering))
+
+
+async def project_names(session: AsyncSession, tenant_id: str) -> dict[str, str]:
+    """Return the names of a tenant's projects by their ids."""
+    rows = await session.execute(_PROJECT_NAMES, {"tenant_id": tenant_id})
+    return {row.project_id: row.name for row in rows}
+
+
+async def _list_picos(
+    session: AsyncSession, tenant_id: TenantId, model_ids: Iterable[str], declared: Iterable[TokenPrice]
+) -> dict[str, dict[TokenKind, int]]:
+    """Return the list prices behind each price version that the tenant's contracts made, as far as they are known."""
+    book = await prices.book(session)
+    scheduled = [row.price for model_id in model_ids for row in book.rows(model_id) if row.price is not None]
+    known = {price.price_version: price for price in (*declared, *scheduled)}
+    discounts = sorted({each.discount_basis_points for each in await contracts(session, tenant_id)} - {0}, reverse=True)
+    return {
+        price.discounted(discount).price_version: {
+            TokenKind.INPUT: price.input_picos,
+            TokenKind.CACHED_INPUT: price.cached_input_picos,
+            TokenKind.OUTPUT: price.output_picos,
+        }
+        for discount in discounts
+        for _, price in sorted(known.items())
+    }
+
+
+async def _issued(session: AsyncSession, tenant_id: TenantId, query: FocusQuery) -> list[InvoiceView]:
+    wanted = select(Invoice).where(
+        col(Invoice.tenant_id) == tenant_id,
+        col(Invoice.status) != InvoiceStatus.DRAFT.value,
+        col(Invoice.period_end) > month_named(query.start),
+        col(Invoice.period_end) <= next_month(month_named(query.end)),
+    )
+    rows = (await session.execute(wanted.order_by(col(Invoice.period_end), col(Invoice.number)))).scalars().all()
+    return [view(row, await invoice_repository.lines(session, tenant_id, row.invoice_id)) for row in rows]

@@ -1,0 +1,84 @@
+"""How invoices write amounts, periods and kinds of lines."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from finpool.billing.focus.rows import decimal_of_micros
+from finpool.billing.invoice.schemas import (
+    InvoiceKind,
+    InvoiceLineView,
+    InvoiceStatus,
+    InvoiceSummary,
+    LineKind,
+    TokenKind,
+)
+from finpool.billing.rounding import minor_unit_micros
+
+_TOKENS = {
+    TokenKind.INPUT: "Input tokens",
+    TokenKind.CACHED_INPUT: "Cached input tokens",
+    TokenKind.OUTPUT: "Output tokens",
+}
+_KINDS = {
+    LineKind.USAGE: "Usage",
+    LineKind.COMMITMENT: "Minimum commitment",
+    LineKind.MEMBERSHIP: "Pool membership fee",
+    LineKind.LEASE_CHARGE: "Charge of a lost record's lease",
+    LineKind.CREDIT: "Credit",
+}
+
+
+def money(amount_micros: int, currency: str) -> str:
+    """Return an amount with the currency's own number of decimals and separated thousands: `-1,234.50`."""
+    digits = max(0, 7 - len(str(minor_unit_micros(currency))))
+    return f"{decimal_of_micros(amount_micros):,.{digits}f}"
+
+
+def price_per_million(unit_picos: int) -> str:
+    """Return what a million tokens cost, without trailing zeros. Picos a token are micros for a million."""
+    shown = f"{decimal_of_micros(unit_picos):,f}"
+    return shown.rstrip("0").rstrip(".") if "." in shown else shown
+
+
+def percent(basis_points: int) -> str:
+    """Return a rate such as `6 %`."""
+    return f"{Decimal(basis_points).scaleb(-2).normalize():f} %"
+
+
+def day(moment: datetime) -> str:
+    """Return the day of a moment in UTC."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d}"
+
+
+def last_day(end: datetime) -> str:
+    """Return the last day of a period that ends at `end`, which is not in it."""
+    return day(end - timedelta(microseconds=1))
+
+
+def title(invoice: InvoiceSummary) -> str:
+    """Return what the document is, such as `Invoice INV-2026-000001`."""
+    kind = "Credit note" if invoice.kind is InvoiceKind.CREDIT_NOTE else "Invoice"
+    return (
+        f"{kind} {invoice.number}"
+        if invoice.status is not InvoiceStatus.DRAFT
+        else f"Draft of an invoice ({invoice.id})"
+    )
+
+
+def line_title(line: InvoiceLineView) -> str:
+    """Return what a line charges."""
+    return _TOKENS[line.token_kind] if line.token_kind is not None else _KINDS[line.kind]
+
+
+def line_details(line: InvoiceLineView) -> str:
+    """Return what identifies a line: its project, model, price version and month, and what it corrects."""
+    parts = [
+        f"project {line.project_id}" if line.project_id else "",
+        f"price {line.price_version}" if line.price_version else f"model {line.model_id}" if line.model_id else "",
+        f"{line.tier} tier" if line.tier else "",
+        f"{day(line.charge_start)} to {last_day(line.charge_end)}",
+        f"for line {line.refers_to_line}" if line.refers_to_line is not None else "",
+        f"adjustment {line.reference}" if line.reference else "",
+        "CORRECTION of an earlier period" if line.correction else "",
+    ]
+    return " · ".join(part for part in parts if part)

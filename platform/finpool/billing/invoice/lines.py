@@ -1,0 +1,192 @@
+"""From charges to lines: exact amounts, rounded once a line, and what is still open of a line to be credited.
+
+Everything here is arithmetic on whole numbers; nothing reads a table.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from finpool.billing.errors import AboveWhatIsLeft, NotAWholeAmount, UsageDoesNotAddUp
+from finpool.billing.invoice.schemas import LineKind, TokenKind
+from finpool.billing.models import InvoiceLine
+from finpool.billing.months import next_month
+from finpool.billing.rounding import minor_unit_micros, rounded, tax_of
+from finpool.kernel.money import PICOS_PER_MICRO
+
+
+@dataclass(frozen=True, slots=True)
+class BillingTerms:
+    """What holds for every invoice of this installation."""
+
+    currency: str
+    seller_name: str
+    tax_label: str
+    tax_basis_points: int
+
+    @property
+    def minor_unit_micros(self) -> int:
+        """The smallest amount that can be paid, in micros."""
+        return minor_unit_micros(self.currency)
+
+
+@dataclass(frozen=True, slots=True)
+class UnitPrices:
+    """What a token costs in one price version, in picos."""
+
+    input_picos: int
+    cached_input_picos: int
+    output_picos: int
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSum:
+    """Usage of one month that has everything in common that a line names. Sums of corrections may be negative."""
+
+    month: datetime
+    correction: bool
+    project_id: str
+    model_id: str
+    price_version: str
+    tier: str
+    input_tokens: int
+    cached_input_tokens: int
+    output_tokens: int
+    cost_picos: int
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """A line before it is rounded. `month` is the start of the month that it is for."""
+
+    kind: LineKind
+    month: datetime
+    amount_picos: int
+    correction: bool = False
+    project_id: str | None = None
+    model_id: str | None = None
+    price_version: str | None = None
+    tier: str | None = None
+    token_kind: TokenKind | None = None
+    quantity_tokens: int | None = None
+    unit_picos: int | None = None
+    reference: str | None = None
+
+
+def usage_charges(sums: Iterable[UsageSum], prices: Mapping[str, UnitPrices]) -> list[Charge]:
+    """Split each sum by token kind at its version's prices; raises `UsageDoesNotAddUp` unless that is its cost."""
+    charges: list[Charge] = []
+    for each in sums:
+        price = prices.get(each.price_version)
+        if price is None:
+            raise UsageDoesNotAddUp(f"nothing tells the amounts of price version {each.price_version}")
+        parts = [
+            (TokenKind.INPUT, each.input_tokens - each.cached_input_tokens, price.input_picos),
+            (TokenKind.CACHED_INPUT, each.cached_input_tokens, price.cached_input_picos),
+            (TokenKind.OUTPUT, each.output_tokens, price.output_picos),
+        ]
+        split = sum(quantity * unit for _, quantity, unit in parts)
+        if split != each.cost_picos:
+            raise UsageDoesNotAddUp(
+                f"usage of {each.model_id} by project {each.project_id} in {each.month:%Y-%m} was recorded at"
+                f" {each.cost_picos} picos, but its tokens cost {split} in price version {each.price_version}"
+            )
+        charges += [_usage_charge(each, *part) for part in parts if part[1]]
+    return charges
+
+
+def _usage_charge(each: UsageSum, token_kind: TokenKind, quantity: int, unit_picos: int) -> Charge:
+    return Charge(
+        kind=LineKind.USAGE,
+        month=each.month,
+        amount_picos=quantity * unit_picos,
+        correction=each.correction,
+        project_id=each.project_id,
+        model_id=each.model_id,
+        price_version=each.price_version,
+        tier=each.tier,
+        token_kind=token_kind,
+        quantity_tokens=quantity,
+        unit_picos=unit_picos,
+    )
+
+
+def invoice_line(charge: Charge, *, tenant_id: str, invoice_id: str, line_no: int, terms: BillingTerms) -> InvoiceLine:
+    """Return the line of a charge: its amount is rounded once, then its tax is."""
+    unit = terms.minor_unit_micros
+    amount_micros = rounded(charge.amount_picos, unit * PICOS_PER_MICRO) // PICOS_PER_MICRO
+    return InvoiceLine(
+        tenant_id=tenant_id,
+        invoice_id=invoice_id,
+        line_no=line_no,
+        kind=charge.kind.value,
+        correction=charge.correction,
+        charge_start=charge.month,
+        charge_end=next_month(charge.month),
+        project_id=charge.project_id,
+        model_id=charge.model_id,
+        price_version=charge.price_version,
+        tier=charge.tier,
+        token_kind=charge.token_kind.value if charge.token_kind else None,
+        quantity_tokens=charge.quantity_tokens,
+        unit_picos=charge.unit_picos,
+        reference=charge.reference,
+        amount_picos=charge.amount_picos,
+        amount_micros=amount_micros,
+        tax_basis_points=terms.tax_basis_points,
+        tax_micros=tax_of(amount_micros, terms.tax_basis_points, unit),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Charged:
+    """What issued invoices charged for one month, in picos."""
+
+    usage_picos: int = 0
+    commitment_picos: int = 0
+    membership_picos: int = 0
+
+
+def commitment_charge(
+    month: datetime, commitment_picos: int, before: Charged, usage_picos: int, *, correction: bool
+) -> Charge | None:
+    """Charge what a month's usage is below its minimum, less what was charged of that before; None for nothing.
+
+    `usage_picos` is the usage of the month that is billed now. Late usage takes back what it makes up for. A month
+    whose corrections outweigh its usage is charged the commitment and no more, or it would take the corrections back.
+    """
+    used = max(0, before.usage_picos + usage_picos)
+    below = max(0, commitment_picos - used)
+    amount = below - before.commitment_picos
+    return Charge(LineKind.COMMITMENT, month, amount, correction=correction) if amount else None
+
+
+def membership_charge(month: datetime, fee_picos: int, before: Charged, *, correction: bool) -> Charge | None:
+    """Charge a month's share of the pool's cost, less what was charged of it before; None for nothing."""
+    amount = fee_picos - before.membership_picos
+    return Charge(LineKind.MEMBERSHIP, month, amount, correction=correction) if amount else None
+
+
+@dataclass(frozen=True, slots=True)
+class Credited:
+    """What was credited of a line so far, with the line's own sign."""
+
+    net_micros: int = 0
+    tax_micros: int = 0
+
+
+def credit_of(line: InvoiceLine, so_far: Credited, asked_micros: int | None, minor_unit: int) -> Credited:
+    """Return what to credit of a line now: `asked_micros` of its net amount, or for None all that is left.
+
+    The tax follows in proportion, rounded once; the last credit takes what is left of it, so that a line that is
+    credited in full leaves nothing. Raises `NotAWholeAmount` and `AboveWhatIsLeft`.
+    """
+    left = Credited(line.amount_micros - so_far.net_micros, line.tax_micros - so_far.tax_micros)
+    if asked_micros is None or asked_micros == left.net_micros:
+        return left
+    if asked_micros % minor_unit:
+        raise NotAWholeAmount(minor_unit)
+    if asked_micros > left.net_micros:
+        raise AboveWhatIsLeft(f"line {line.line_no}", max(left.net_micros, 0))
+    tax = min(tax_of(asked_micros, line.tax_basis_points, minor_unit), left.tax_micros)
+    return Credited(asked_micros, tax)

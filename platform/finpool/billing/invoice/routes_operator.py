@@ -1,0 +1,59 @@
+"""The operators' routes of invoices, credit notes and payments."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request
+
+from finpool.billing.invoice import service as invoice_service
+from finpool.billing.invoice.lines import BillingTerms
+from finpool.billing.invoice.schemas import DraftBody, InvoiceSummary, InvoiceView
+from finpool.kernel.actor import Actor
+from finpool.kernel.paging import ListPage
+from finpool.kernel.web import DoorRoute, Page, SectorSession, TenantPath, requires
+
+router = APIRouter(prefix="/v1/tenants/{tenant_id}", tags=["invoices"], route_class=DoorRoute)
+
+InvoicePath = Annotated[str, Path(pattern=r"^[a-z0-9_]{1,63}$", description="The invoice's id, not its number.")]
+InvoiceReader = Annotated[Actor, Depends(requires("invoice:read"))]
+InvoiceWriter = Annotated[Actor, Depends(requires("invoice:write"))]
+PaymentWriter = Annotated[Actor, Depends(requires("payment:write"))]
+
+
+def _terms(request: Request) -> BillingTerms:
+    terms: BillingTerms = request.app.state.billing_terms
+    return terms
+
+
+Terms = Annotated[BillingTerms, Depends(_terms)]
+
+
+@router.post("/invoices", status_code=201)
+async def draft_invoice(
+    tenant_id: TenantPath, body: DraftBody, actor: InvoiceWriter, session: SectorSession, terms: Terms
+) -> InvoiceView:
+    """Draft, or draft again, the invoice of everything since the last one up to the end of a month."""
+    return await invoice_service.draft_invoice(session, actor, tenant_id, body.month, terms)
+
+
+@router.get("/invoices")
+async def list_invoices(
+    tenant_id: TenantPath, _: InvoiceReader, session: SectorSession, query: Page
+) -> ListPage[InvoiceSummary]:
+    """List a tenant's invoices and credit notes, the newest first; a draft is among them."""
+    return await invoice_service.list_invoices(session, tenant_id, query, drafts=True)
+
+
+@router.get("/invoices/{invoice_id}")
+async def get_invoice(
+    tenant_id: TenantPath, invoice_id: InvoicePath, _: InvoiceReader, session: SectorSession
+) -> InvoiceView:
+    """Return an invoice or a credit note with its lines."""
+    return await invoice_service.get_invoice(session, tenant_id, invoice_id, drafts=True)
+
+
+@router.post("/invoices/{invoice_id}/issue")
+async def issue_invoice(
+    tenant_id: TenantPath, invoice_id: InvoicePath, actor: InvoiceWriter, session: SectorSession
+) -> InvoiceView:
+    """Number a draft and book it; from then on it never changes."""
+    return await invoice_service.issue_invoice(session, actor, tenant_id, invoice_id)

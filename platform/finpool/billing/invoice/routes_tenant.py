@@ -1,0 +1,30 @@
+"""A tenant's own invoices and credit notes."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path
+
+from finpool.billing.invoice import service as invoice_service
+from finpool.billing.invoice.schemas import InvoiceSummary, InvoiceView
+from finpool.kernel.actor import Actor
+from finpool.kernel.paging import ListPage
+from finpool.kernel.web import DoorRoute, Page, TenantSession, requires
+
+router = APIRouter(prefix="/v1/organization", tags=["invoices"], route_class=DoorRoute)
+
+IdPath = Annotated[str, Path(pattern=r"^[a-z0-9_]{1,63}$")]
+InvoiceReader = Annotated[Actor, Depends(requires("invoice:read"))]
+DisputeReader = Annotated[Actor, Depends(requires("dispute:read"))]
+DisputeWriter = Annotated[Actor, Depends(requires("dispute:write"))]
+
+
+@router.get("/invoices")
+async def list_invoices(actor: InvoiceReader, session: TenantSession, query: Page) -> ListPage[InvoiceSummary]:
+    """List the tenant's issued invoices and credit notes, the newest first."""
+    return await invoice_service.list_invoices(session, actor.tenant, query, drafts=False)
+
+
+@router.get("/invoices/{invoice_id}")
+async def get_invoice(invoice_id: IdPath, actor: InvoiceReader, session: TenantSession) -> InvoiceView:
+    """Return an issued invoice or credit note with its lines."""
+    return await invoice_service.get_invoice(session, actor.tenant, invoice_id, drafts=False)

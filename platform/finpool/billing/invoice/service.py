@@ -1,0 +1,241 @@
+"""Invoices: drafted as often as one likes, issued once, with a number, and then never changed."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from finpool.audit import service as audit
+from finpool.billing.errors import InvoiceNotFound, InvoiceNotReady, PeriodNotInvoiceable, WrongInvoiceStatus
+from finpool.billing.invoice import repository, usage
+from finpool.billing.invoice.charges import charges_of
+from finpool.billing.invoice.lines import BillingTerms, invoice_line
+from finpool.billing.invoice.schemas import (
+    InvoiceKind,
+    InvoiceLineView,
+    InvoiceStatus,
+    InvoiceSummary,
+    InvoiceView,
+    LineKind,
+)
+from finpool.billing.invoice.usage import Cut
+from finpool.billing.models import Invoice, InvoiceLine
+from finpool.billing.months import month_named, month_of, next_month
+from finpool.kernel.actor import Actor
+from finpool.kernel.clock import now
+from finpool.kernel.ids import TenantId, new_id
+from finpool.kernel.money import from_micros
+from finpool.kernel.paging import ListPage, PageQuery, page_of
+from finpool.quota.account import payment_service as payments
+from finpool.quota.ledger import service as ledger
+from finpool.quota.ledger.schemas import Book, TransferKind
+from finpool.quota.schemas import Payment
+from finpool.tenancy import service as tenancy
+
+FEES = (LineKind.COMMITMENT, LineKind.MEMBERSHIP)
+"""Lines that are no usage: they were in nobody's books before the invoice."""
+
+
+async def draft_invoice(
+    session: AsyncSession, actor: Actor, tenant_id: TenantId, month: str, terms: BillingTerms
+) -> InvoiceView:
+    """Draft, or draft again, the invoice of everything since the last one up to the end of `month` (`2026-10`).
+
+    What is recorded from now on is not in it: it belongs to the next one. Raises `TenantNotFound`,
+    `PeriodNotInvoiceable` or `UsageDoesNotAddUp`.
+    """
+    tenant = await tenancy.get_tenant(session, tenant_id)
+    await repository.lock_invoices(session, tenant_id)
+    payment = await payments.payment_of(session, tenant_id)
+    made_at, begins = now(), month_named(month)
+    last = await repository.last_issued(session, tenant_id)
+    _require_invoiceable(begins, made_at, last)
+    start = last.period_end if last else min(month_of(await usage.oldest_charge(session, tenant_id)), begins)
+    cut = Cut(
+        tenant_id=tenant_id,
+        end=next_month(begins),
+        seq=await repository.last_usage_seq(session, tenant_id),
+        previous_end=last.period_end if last else None,
+        previous_seq=(last.cut_seq or 0) if last else 0,
+    )
+    charges = await charges_of(session, cut, start, last, terms)
+    before = await repository.draft(session, tenant_id)
+    invoice_id = before.invoice_id if before else new_id("inv")
+    lines = [
+        invoice_line(charge, tenant_id=tenant_id, invoice_id=invoice_id, line_no=number, terms=terms)
+        for number, charge in enumerate(charges, start=1)
+    ]
+    net, tax = sum(line.amount_micros for line in lines), sum(line.tax_micros for line in lines)
+    row = Invoice(
+        tenant_id=tenant_id,
+        invoice_id=invoice_id,
+        kind=InvoiceKind.INVOICE.value,
+        status=InvoiceStatus.DRAFT.value,
+        prepaid=payment is Payment.PREPAID,
+        currency=terms.currency,
+        seller_name=terms.seller_name,
+        buyer_name=tenant.name,
+        tax_label=terms.tax_label,
+        period_start=start,
+        period_end=cut.end,
+        previous_end=cut.previous_end,
+        previous_cut_seq=cut.previous_seq,
+        cut_seq=cut.seq,
+        net_micros=net,
+        tax_micros=tax,
+        total_micros=net + tax,
+        created_by=actor.credential_id,
+        created_at=made_at,
+    )
+    await repository.put_invoice(session, row)
+    await repository.add_lines(session, lines)
+    await record(session, actor, "invoice.drafted", row)
+    return view(row, lines)
+
+
+async def issue_invoice(session: AsyncSession, actor: Actor, tenant_id: TenantId, invoice_id: str) -> InvoiceView:
+    """Number a draft and book it; one that is issued is returned as it is.
+
+    A prepaid tenant has paid for it already, and so has one that owes nothing. Raises `InvoiceNotFound`, and
+    `InvoiceNotReady` for a draft of a period that was not over when it was made, or of more than was paid in.
+    """
+    await tenancy.get_tenant(session, tenant_id)
+    await repository.lock_invoices(session, tenant_id)
+    row = await find(session, tenant_id, invoice_id)
+    lines = await repository.lines(session, tenant_id, invoice_id)
+    if row.status != InvoiceStatus.DRAFT:
+        return view(row, lines)
+    await _require_ready(session, row, await payments.lock_payment(session, tenant_id))
+    issued_at = now()
+    number = await next_number(session, "INV", issued_at)
+    settled = row.prepaid or row.total_micros <= 0
+    await repository.change(
+        session,
+        row,
+        status=(InvoiceStatus.PAID if settled else InvoiceStatus.ISSUED).value,
+        number=number,
+        issued_at=issued_at,
+        paid_at=issued_at if settled else None,
+    )
+    await _book(session, row, lines, number)
+    issued = await find(session, tenant_id, invoice_id)
+    await record(session, actor, "invoice.issued", issued)
+    return view(issued, lines)
+
+
+async def get_invoice(session: AsyncSession, tenant_id: TenantId, invoice_id: str, *, drafts: bool) -> InvoiceView:
+    """Return one invoice or credit note with its lines; raises `InvoiceNotFound`, also for a draft without `drafts`."""
+    row = await find(session, tenant_id, invoice_id)
+    if row.status == InvoiceStatus.DRAFT and not drafts:
+        raise InvoiceNotFound(invoice_id)
+    return view(row, await repository.lines(session, tenant_id, invoice_id))
+
+
+async def list_invoices(
+    session: AsyncSession, tenant_id: TenantId, query: PageQuery, *, drafts: bool
+) -> ListPage[InvoiceSummary]:
+    """Return a page of a tenant's invoices and credit notes, the newest first."""
+    rows = await repository.invoices(session, tenant_id, after=query.after, limit=query.limit + 1, drafts=drafts)
+    return page_of(rows, query, summary)
+
+
+async def find(session: AsyncSession, tenant_id: TenantId, invoice_id: str) -> Invoice:
+    """Return an invoice's row; raises `InvoiceNotFound`."""
+    row = await repository.invoice(session, tenant_id, invoice_id)
+    if row is None:
+        raise InvoiceNotFound(invoice_id)
+    return row
+
+
+async def find_issued(session: AsyncSession, tenant_id: TenantId, invoice_id: str) -> Invoice:
+    """Return an issued or paid invoice's row; raises `InvoiceNotFound`, and `WrongInvoiceStatus` for others."""
+    row = await find(session, tenant_id, invoice_id)
+    if row.kind != InvoiceKind.INVOICE or row.status == InvoiceStatus.DRAFT:
+        raise WrongInvoiceStatus(f"{row.number or row.invoice_id} is no issued invoice.", param="invoice_id")
+    return row
+
+
+async def next_number(session: AsyncSession, prefix: str, at: datetime) -> str:
+    """Take the next number of this year's series, such as INV-2026-000001; there are no gaps."""
+    series = f"{prefix}-{at:%Y}"
+    return f"{series}-{await repository.next_number(session, series):06d}"
+
+
+async def record(session: AsyncSession, actor: Actor, kind: str, row: Invoice) -> None:
+    """Put on the tenant's record what became of an invoice or a credit note."""
+    body = {
+        "invoice_id": row.invoice_id,
+        "number": row.number,
+        "status": row.status,
+        "refers_to": row.refers_to,
+        "period_start": row.period_start.isoformat(),
+        "period_end": row.period_end.isoformat(),
+        "currency": row.currency,
+        "net_micros": str(row.net_micros),
+        "tax_micros": str(row.tax_micros),
+        "total_micros": str(row.total_micros),
+    }
+    known = {name: value for name, value in body.items() if value is not None}
+    await audit.append(session, kind=kind, tenant_id=TenantId(row.tenant_id), actor=actor, body=known)
+
+
+def summary(row: Invoice) -> InvoiceSummary:
+    """Return the invoice without its lines."""
+    return InvoiceSummary.model_validate({**row.model_dump(), "id": row.invoice_id})
+
+
+def view(row: Invoice, lines: Sequence[InvoiceLine]) -> InvoiceView:
+    """Return the invoice with its lines."""
+    shown = tuple(InvoiceLineView.model_validate(line) for line in lines)
+    return InvoiceView.model_validate({**row.model_dump(), "id": row.invoice_id, "lines": shown})
+
+
+def _require_invoiceable(begins: datetime, at: datetime, last: Invoice | None) -> None:
+    if begins > at:
+        raise PeriodNotInvoiceable(f"The month {begins:%Y-%m} has not begun.", param="month")
+    if last is not None and begins < last.period_end:
+        raise PeriodNotInvoiceable(f"The month {begins:%Y-%m} is invoiced already, as {last.number}.", param="month")
+
+
+async def _require_ready(session: AsyncSession, row: Invoice, payment: Payment) -> None:
+    if row.created_at < row.period_end:
+        raise InvoiceNotReady(
+            f"The draft was made before its period ended ({row.period_end:%Y-%m-%d}): draft it again after that."
+        )
+    if row.prepaid != (payment is Payment.PREPAID):
+        raise InvoiceNotReady("How the tenant pays has changed since the draft was made: draft it again.")
+    if row.prepaid:
+        left = await repository.paid_in_micros(session, TenantId(row.tenant_id))
+        if row.total_micros > left:
+            raise InvoiceNotReady(
+                f"The invoice is over {row.total_micros} micros, but only {left} are left of what the tenant paid in:"
+                " book another payment in advance first."
+            )
+
+
+async def _book(session: AsyncSession, row: Invoice, lines: Sequence[InvoiceLine], number: str) -> None:
+    """Turn what was used into what is owed, and for a prepaid tenant take that from what it paid in.
+
+    Its usage was taken from what it may spend when it was recorded: only fees, tax and rounding still are to be.
+    """
+    tenant_id = TenantId(row.tenant_id)
+    fees = sum(line.amount_picos for line in lines if LineKind(line.kind) in FEES)
+    used = sum(line.amount_picos for line in lines) - fees
+    tax, total = from_micros(row.tax_micros), from_micros(row.total_micros)
+    await ledger.transfer(
+        session,
+        tenant_id,
+        TransferKind.INVOICE,
+        number,
+        {
+            Book.RECEIVABLE: total,
+            Book.UNBILLED: -used,
+            Book.FEES: -fees,
+            Book.TAX: -tax,
+            Book.ROUNDING: used + fees + tax - total,
+        },
+    )
+    if row.prepaid:
+        moved: dict[str, int] = {Book.PREPAID: total, Book.RECEIVABLE: -total}
+        await ledger.transfer(session, tenant_id, TransferKind.PAYMENT, number, moved)
+        await repository.fund(session, tenant_id, used - total)

@@ -1,0 +1,152 @@
+"""What an invoice is made from: sums over recorded usage and its adjustments, in SQL, however many rows there are.
+
+A record belongs to the first invoice whose period ends after it was settled and whose cut is not below its number.
+So an invoice holds what was settled since the end of the last one, and what came late: settled before that end, but
+numbered above the last one's cut. Each half is a range of an index.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from finpool.billing.errors import UsageDoesNotAddUp
+from finpool.billing.invoice.lines import Charge, UnitPrices, UsageSum
+from finpool.billing.invoice.schemas import LineKind
+from finpool.kernel.ids import TenantId
+
+_SUMS = """
+    date_trunc('month', settled_at, 'UTC') AS month, late, project_id, model_id, price_version, tier, currency,
+    sum(input_tokens) AS input_tokens, sum(cached_input_tokens) AS cached_input_tokens,
+    sum(output_tokens) AS output_tokens, sum(cost_picos) AS cost_picos
+"""
+_SPLIT = "GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 2, 1, 3, 4, 5, 6, 7"
+_COUNTED = """
+    settled_at, project_id, model_id, price_version, tier, currency,
+    input_tokens, cached_input_tokens, output_tokens, cost_picos
+"""
+
+_USAGE = text(f"""
+    SELECT {_SUMS} FROM (
+        SELECT false AS late, {_COUNTED} FROM usage_record
+        WHERE tenant_id = :tenant_id AND outcome <> 'failed'
+            AND settled_at >= COALESCE(CAST(:previous_end AS timestamptz), '-infinity') AND settled_at < :end
+            AND usage_seq <= :seq
+        UNION ALL
+        SELECT true, {_COUNTED} FROM usage_record
+        WHERE tenant_id = :tenant_id AND outcome <> 'failed'
+            AND settled_at < CAST(:previous_end AS timestamptz)
+            AND usage_seq > :previous_seq AND usage_seq <= :seq
+    ) AS billed {_SPLIT}
+""")  # noqa: S608 - put together from constants.
+
+_ADJUSTED = """
+    SELECT a.recorded_at AS settled_at, a.recorded_at < CAST(:previous_end AS timestamptz) AS late, a.adjustment_id,
+        a.kind, a.project_id, a.model_id, a.price_version, COALESCE(u.tier, 'standard') AS tier, a.currency,
+        a.input_tokens, a.cached_input_tokens, a.output_tokens, a.cost_picos,
+        a.kind = 'correction' AND num_nulls(a.project_id, a.model_id, a.price_version) = 0
+            AND u.outcome IS DISTINCT FROM 'failed' AS by_token
+    FROM usage_adjustment a LEFT JOIN usage_record u USING (tenant_id, request_id)
+    WHERE a.tenant_id = :tenant_id AND a.recorded_at < :end AND a.usage_seq <= :seq
+        AND (a.recorded_at >= COALESCE(CAST(:previous_end AS timestamptz), '-infinity')
+            OR a.usage_seq > :previous_seq)
+"""
+_CORRECTIONS = text(f"SELECT {_SUMS} FROM ({_ADJUSTED}) AS adjusted WHERE by_token {_SPLIT}")  # noqa: S608 - as above.
+_OTHERS = text(f"""
+    SELECT date_trunc('month', settled_at, 'UTC') AS month, adjustment_id, kind, project_id, model_id, currency,
+        cost_picos
+    FROM ({_ADJUSTED}) AS adjusted WHERE NOT by_token AND cost_picos <> 0 ORDER BY settled_at, adjustment_id
+""")  # noqa: S608 - as above.
+
+_OLDEST = text("""
+    SELECT LEAST(
+        (SELECT min(settled_at) FROM usage_record WHERE tenant_id = :tenant_id),
+        (SELECT min(recorded_at) FROM usage_adjustment WHERE tenant_id = :tenant_id),
+        (SELECT created_at FROM tenant WHERE tenant_id = :tenant_id)
+    )
+""")
+_PRICES = text("""
+    SELECT price_version, input_picos, cached_input_picos, output_picos
+    FROM price_version WHERE price_version = ANY(:price_versions)
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What one invoice covers: settled before `end` and numbered up to `seq`, less what the last one covered."""
+
+    tenant_id: TenantId
+    end: datetime
+    seq: int
+    previous_end: datetime | None
+    previous_seq: int
+
+    def parameters(self) -> dict[str, object]:
+        """Return the values of the queries' parameters."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+async def oldest_charge(session: AsyncSession, tenant_id: TenantId) -> datetime:
+    """Return when a tenant was created, or when its first usage was settled if that was before."""
+    oldest: datetime = (await session.execute(_OLDEST, {"tenant_id": tenant_id})).scalar_one()
+    return oldest
+
+
+async def usage_sums(session: AsyncSession, cut: Cut, currency: str) -> list[UsageSum]:
+    """Sum what is billed of usage, then of corrections of it; raises `UsageDoesNotAddUp` for another currency."""
+    usage = (await session.execute(_USAGE, cut.parameters())).all()
+    corrections = (await session.execute(_CORRECTIONS, cut.parameters())).all()
+    _require_one_currency([*usage, *corrections], currency)
+    return [_usage_sum(row, correction=row.late) for row in usage] + [
+        _usage_sum(row, correction=True) for row in corrections
+    ]
+
+
+async def other_adjustments(session: AsyncSession, cut: Cut, currency: str) -> list[Charge]:
+    """Return a charge for each adjustment that is an amount and no tokens: a lost lease, an answered dispute."""
+    rows = (await session.execute(_OTHERS, cut.parameters())).all()
+    _require_one_currency(rows, currency)
+    return [
+        Charge(
+            kind=LineKind.LEASE_CHARGE if row.kind == "lease_charge" else LineKind.CREDIT,
+            month=row.month,
+            amount_picos=int(row.cost_picos),
+            correction=True,
+            project_id=row.project_id,
+            model_id=row.model_id,
+            reference=row.adjustment_id,
+        )
+        for row in rows
+    ]
+
+
+async def unit_prices(session: AsyncSession, price_versions: Collection[str]) -> dict[str, UnitPrices]:
+    """Return what the tokens of the price versions cost, as far as they are known."""
+    rows = (await session.execute(_PRICES, {"price_versions": sorted(price_versions)})).all()
+    return {
+        row.price_version: UnitPrices(int(row.input_picos), int(row.cached_input_picos), int(row.output_picos))
+        for row in rows
+    }
+
+
+def _require_one_currency(rows: Collection[Row[Any]], currency: str) -> None:
+    if others := sorted({row.currency for row in rows} - {currency}):
+        raise UsageDoesNotAddUp(f"there is usage in {', '.join(others)}, but invoices are in {currency}")
+
+
+def _usage_sum(row: Row[Any], *, correction: bool) -> UsageSum:
+    return UsageSum(
+        month=row.month,
+        correction=correction,
+        project_id=row.project_id,
+        model_id=row.model_id,
+        price_version=row.price_version,
+        tier=row.tier,
+        input_tokens=int(row.input_tokens),
+        cached_input_tokens=int(row.cached_input_tokens),
+        output_tokens=int(row.output_tokens),
+        cost_picos=int(row.cost_picos),
+    )

@@ -1,0 +1,60 @@
+"""Money that comes in, and money that is given back: what operators send and what they get."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from finpool.billing.invoice.schemas import AMOUNT_MAX_MICROS
+from finpool.kernel.names import NAME_LENGTH_MAX, plain_name
+
+Reference = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=NAME_LENGTH_MAX),
+    AfterValidator(plain_name),
+]
+"""What names a payment or a credit where it was decided: the same one again is the same one, and is booked once."""
+
+AmountMicros = Annotated[int, Field(gt=0, le=AMOUNT_MAX_MICROS, strict=True)]
+LineNumber = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)]
+
+
+class PaymentBody(BaseModel):
+    """Body that books a payment; the amount is in micros and a multiple of the currency's smallest unit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    amount_micros: AmountMicros
+    reference: Reference
+
+
+class PaymentView(BaseModel):
+    """A booked payment. `open_micros` is what is left to pay of the invoice, None for a payment in advance."""
+
+    object: Literal["payment"] = "payment"
+    id: str
+    tenant_id: str
+    invoice_id: str | None
+    reference: str
+    amount_micros: int
+    created_at: datetime
+    open_micros: int | None
+
+
+class LineCredit(BaseModel):
+    """What to take back of one line: a net amount, or all that is left of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    line_no: LineNumber
+    amount_micros: AmountMicros | None = None
+
+
+class CreditBody(BaseModel):
+    """Body that credits an issued invoice: the given lines, or all that is left of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reference: Reference
+    reason: Reference
+    lines: tuple[LineCredit, ...] | None = Field(None, min_length=1, max_length=1000)

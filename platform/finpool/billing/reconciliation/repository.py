@@ -1,0 +1,109 @@
+"""Reads what a reconciliation compares, all of it as of one moment."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from finpool.billing.invoice import repository as invoice_repository
+from finpool.billing.invoice.schemas import InvoiceStatus, InvoiceView
+from finpool.billing.invoice.service import view
+from finpool.billing.models import Invoice
+from finpool.billing.reconciliation import books as reconcile_books
+from finpool.billing.reconciliation import queries as reconcile_queries
+from finpool.billing.reconciliation.queries import with_parts
+from finpool.billing.reconciliation.schemas import Difference, EngineCounts
+from finpool.kernel.database import Database
+from finpool.kernel.ids import TenantId
+
+_ACROSS_TENANTS = text("SELECT set_config('finpool.scope', 'sector', true)")
+
+_TOTALS = text(
+    with_parts("""
+    WITH logged AS (
+        SELECT tenant_id, sum(cost_picos) AS amount FROM ($logged) AS every
+        WHERE settled_at >= :start AND settled_at < :end GROUP BY tenant_id
+    )
+    SELECT a.tenant_id, used.*, recorded.amount + adjusted.amount AS recorded_picos, a.posted_picos,
+        COALESCE(logged.amount, 0) AS logged_picos, -revenue.amount AS ledger_picos, unbilled.amount AS unbilled_picos
+    FROM account a LEFT JOIN logged ON logged.tenant_id = a.tenant_id,
+        LATERAL (SELECT count(*) AS requests, COALESCE(sum(input_tokens), 0) AS input_tokens,
+                COALESCE(sum(output_tokens), 0) AS output_tokens, COALESCE(sum(cost_picos), 0) AS used_picos
+            FROM usage_record u WHERE u.tenant_id = a.tenant_id AND settled_at >= :start AND settled_at < :end) AS used,
+        LATERAL (SELECT COALESCE(sum(cost_picos), 0) AS amount FROM usage_record u
+            WHERE u.tenant_id = a.tenant_id) AS recorded,
+        LATERAL (SELECT COALESCE(sum(cost_picos), 0) AS amount FROM usage_adjustment d
+            WHERE d.tenant_id = a.tenant_id) AS adjusted,
+        LATERAL (SELECT COALESCE(sum(amount_picos), 0) AS amount FROM posting p WHERE p.tenant_id = a.tenant_id
+            AND p.account = 'revenue' AND p.kind IN $usage_kinds) AS revenue,
+        LATERAL (SELECT COALESCE(sum(amount_picos), 0) AS amount FROM posting p WHERE p.tenant_id = a.tenant_id
+            AND p.account = 'unbilled') AS unbilled
+    WHERE CAST(:tenant_id AS text) IS NULL OR a.tenant_id = :tenant_id ORDER BY a.tenant_id
+""")
+)
+
+_BY_MODEL = text("""
+    SELECT model_id, sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens
+    FROM usage_record WHERE settled_at >= :start AND settled_at < :end GROUP BY model_id
+""")
+
+
+@asynccontextmanager
+async def one_moment(database: Database) -> AsyncIterator[AsyncSession]:
+    """Open a transaction over all tenants that only reads, and sees everything as it was when it began."""
+    async with database.engine.connect() as connection:
+        snapshot = await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        async with AsyncSession(snapshot, expire_on_commit=False) as session, session.begin():
+            await session.execute(_ACROSS_TENANTS)
+            yield session
+
+
+async def differences(
+    session: AsyncSession, start: datetime, end: datetime, tenant_id: TenantId | None
+) -> list[Difference]:
+    """Return what the database's own comparisons find."""
+    found: list[Difference] = []
+    for comparison in (*reconcile_queries.COMPARISONS, *reconcile_books.COMPARISONS):
+        bounds = {"tenant_id": tenant_id, "start": start, "end": end}
+        values = {name: bounds[name] for name in comparison.query.compile().params}
+        rows = (await session.execute(comparison.query, values)).mappings()
+        found += [Difference(left=comparison.left, right=comparison.right, **row) for row in rows]
+    return found
+
+
+async def totals(
+    session: AsyncSession, start: datetime, end: datetime, tenant_id: TenantId | None
+) -> list[dict[str, object]]:
+    """Return what each tenant's stages sum to, by tenant."""
+    rows = await session.execute(_TOTALS, {"tenant_id": tenant_id, "start": start, "end": end})
+    return [
+        {name: value if name == "tenant_id" else int(value) for name, value in row.items()} for row in rows.mappings()
+    ]
+
+
+async def counts_by_model(session: AsyncSession, start: datetime, end: datetime) -> dict[str, EngineCounts]:
+    """Return the recorded tokens of all tenants by model."""
+    rows = await session.execute(_BY_MODEL, {"start": start, "end": end})
+    return {
+        row.model_id: EngineCounts(input_tokens=int(row.input_tokens), output_tokens=int(row.output_tokens))
+        for row in rows
+    }
+
+
+async def documents(
+    session: AsyncSession, start: datetime, end: datetime, tenant_id: TenantId | None
+) -> AsyncIterator[InvoiceView]:
+    """Yield what was issued for periods that [start, end) touches, one document with its lines at a time."""
+    query = select(Invoice).where(
+        col(Invoice.status) != InvoiceStatus.DRAFT.value,
+        col(Invoice.period_start) < end,
+        col(Invoice.period_end) > start,
+    )
+    if tenant_id is not None:
+        query = query.where(col(Invoice.tenant_id) == tenant_id)
+    ordered = query.order_by(col(Invoice.tenant_id), col(Invoice.period_end), col(Invoice.number))
+    for row in (await session.execute(ordered)).scalars().all():
+        yield view(row, await invoice_repository.lines(session, TenantId(row.tenant_id), row.invoice_id))

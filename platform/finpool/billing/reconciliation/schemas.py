@@ -1,0 +1,117 @@
+"""What a reconciliation asks, and what it found."""
+
+import re
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from finpool.billing.invoice.schemas import ExactPicos
+from finpool.kernel.clock import now
+from finpool.kernel.ids import SLUG_PATTERN, TenantId
+
+
+class Stage(StrEnum):
+    """Where the same tokens and the same money are kept, in the order in which they get there."""
+
+    ENGINE = "engine"
+    LOG = "log"
+    USAGE = "usage"
+    PRICE = "price"
+    ACCOUNT = "account"
+    BUDGET = "budget"
+    LEASE = "lease"
+    LEDGER = "ledger"
+    INVOICE = "invoice"
+    PAYMENT = "payment"
+    EXPORT = "export"
+
+
+class Difference(BaseModel):
+    """Two stages that should say the same of `subject` and do not. Amounts in the values are picos unless named."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tenant_id: str | None
+    left: Stage
+    right: Stage
+    subject: str
+    left_value: str
+    right_value: str
+
+
+class EngineCounts(BaseModel):
+    """Tokens that engines counted by themselves for one model."""
+
+    model_config = ConfigDict(frozen=True)
+
+    input_tokens: int
+    output_tokens: int
+
+
+class TenantTotals(BaseModel):
+    """What one tenant's stages sum to. `logged`, `used` and tokens are of the period; balances are as of now.
+
+    Every amount is in picos of the installation's currency but for those of invoices and exports, which are micros.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    tenant_id: str
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    logged_picos: ExactPicos
+    used_picos: ExactPicos
+    recorded_picos: ExactPicos
+    posted_picos: ExactPicos
+    ledger_picos: ExactPicos
+    unbilled_picos: ExactPicos
+    documents: int
+    invoiced_micros: int
+    exported_micros: int
+
+
+class Reconciliation(BaseModel):
+    """The result: totals by tenant, and every difference. `engines` says where the engines' counts came from."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    object: Literal["reconciliation"] = "reconciliation"
+    start: datetime = Field(serialization_alias="from")
+    end: datetime = Field(serialization_alias="to")
+    engines: Literal["counters", "log"]
+    tenants: tuple[TenantTotals, ...]
+    differences: tuple[Difference, ...]
+
+
+_DATE = re.compile(r"^\d{4}-\d{2}-\d{2}$")
+
+
+def _whole_day(value: object) -> object:
+    return f"{value}T00:00:00Z" if isinstance(value, str) and _DATE.match(value) else value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_whole_day)]
+"""A date (its start in UTC), an ISO time with its zone, or Unix seconds."""
+
+
+class ReconciliationQuery(BaseModel):
+    """Query of `GET /v1/reconciliation`: what was settled in [from, to), and its invoices. By default this month."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    start: Moment = Field(
+        alias="from",
+        default_factory=lambda: now().replace(day=1, hour=0, minute=0, second=0, microsecond=0),
+        description="Date, ISO time with its zone, or Unix seconds; by default the start of this month in UTC.",
+    )
+    end: Moment = Field(alias="to", default_factory=now, description="Like `from`, not included; by default now.")
+    tenant_id: TenantId | None = Field(None, pattern=SLUG_PATTERN, description="Only this tenant.")
+
+    @model_validator(mode="after")
+    def _ends_after_it_begins(self) -> Self:
+        if self.end <= self.start:
+            raise ValueError("`to` must be later than `from`")
+        return self

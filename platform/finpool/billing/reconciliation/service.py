@@ -1,0 +1,111 @@
+"""Reconciliation: proves that engines, log, usage, accounts, ledger, invoices and exports say the same."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from finpool.billing.document.service import project_names
+from finpool.billing.errors import UsageDoesNotAddUp
+from finpool.billing.invoice import usage
+from finpool.billing.invoice.lines import usage_charges
+from finpool.billing.invoice.schemas import InvoiceKind, InvoiceView
+from finpool.billing.invoice.usage import Cut
+from finpool.billing.reconciliation import documents, repository
+from finpool.billing.reconciliation.schemas import Difference, EngineCounts, Reconciliation, Stage, TenantTotals
+from finpool.kernel.database import Database
+from finpool.kernel.ids import TenantId
+
+
+async def reconcile(
+    database: Database,
+    start: datetime,
+    end: datetime,
+    tenant_id: TenantId | None = None,
+    engines: Mapping[str, EngineCounts] | None = None,
+) -> Reconciliation:
+    """Compare every stage of one tenant or of all, as of one moment; `database` is the operators'.
+
+    What is settled in [start, end) is compared request by request with the log, which holds what the engines reported
+    when it was recorded; counters and balances are compared as they stand now; documents are those of periods that
+    [start, end) touches. `engines` are what engines counted by themselves in the period for all tenants, by model.
+    """
+    async with repository.one_moment(database) as session:
+        found = await repository.differences(session, start, end, tenant_id)
+        if engines is not None:
+            found += _engines_and_usage(engines, await repository.counts_by_model(session, start, end))
+        documents_of: defaultdict[str, list[tuple[InvoiceView, int]]] = defaultdict(list)
+        async for each in repository.documents(session, start, end, tenant_id):
+            exported = documents.export_of(each, await project_names(session, each.tenant_id))
+            found += documents.lines_and_total(each) + documents.invoice_and_export(each, exported)
+            found += await _usage_and_invoice(session, each)
+            documents_of[each.tenant_id].append((each, documents.exported_micros(each, exported)))
+        totals = await repository.totals(session, start, end, tenant_id)
+    return Reconciliation(
+        start=start,
+        end=end,
+        engines="log" if engines is None else "counters",
+        tenants=tuple(_totals(each, documents_of[str(each["tenant_id"])]) for each in totals),
+        differences=tuple(found),
+    )
+
+
+async def _usage_and_invoice(session: AsyncSession, invoice: InvoiceView) -> list[Difference]:
+    """Make the charges of an issued invoice again from what is recorded, and compare them with its lines."""
+    if invoice.kind is not InvoiceKind.INVOICE or invoice.cut_seq is None:
+        return []
+    cut = Cut(
+        tenant_id=TenantId(invoice.tenant_id),
+        end=invoice.period_end,
+        seq=invoice.cut_seq,
+        previous_end=invoice.previous_end,
+        previous_seq=invoice.previous_cut_seq or 0,
+    )
+    try:
+        sums = await usage.usage_sums(session, cut, invoice.currency)
+        prices = await usage.unit_prices(session, {each.price_version for each in sums})
+        charges = usage_charges(sums, prices) + await usage.other_adjustments(session, cut, invoice.currency)
+    except UsageDoesNotAddUp as error:
+        return [
+            Difference(
+                tenant_id=invoice.tenant_id,
+                left=Stage.PRICE,
+                right=Stage.USAGE,
+                subject=f"{invoice.number}: usage at its prices",
+                left_value="adds up",
+                right_value=error.message,
+            )
+        ]
+    return documents.usage_and_lines(invoice, charges)
+
+
+def _engines_and_usage(engines: Mapping[str, EngineCounts], used: Mapping[str, EngineCounts]) -> list[Difference]:
+    nothing = EngineCounts(input_tokens=0, output_tokens=0)
+    return [
+        Difference(
+            tenant_id=None,
+            left=Stage.ENGINE,
+            right=Stage.USAGE,
+            subject=f"model {model}",
+            left_value=_shown(engines.get(model, nothing)),
+            right_value=_shown(used.get(model, nothing)),
+        )
+        for model in sorted({*engines, *used})
+        if engines.get(model, nothing) != used.get(model, nothing)
+    ]
+
+
+def _shown(counts: EngineCounts) -> str:
+    return f"{counts.input_tokens} input and {counts.output_tokens} output tokens"
+
+
+def _totals(sums: Mapping[str, object], found: list[tuple[InvoiceView, int]]) -> TenantTotals:
+    return TenantTotals.model_validate(
+        {
+            **sums,
+            "documents": len(found),
+            "invoiced_micros": sum(invoice.total_micros for invoice, _ in found),
+            "exported_micros": sum(exported for _, exported in found),
+        }
+    )

@@ -1,0 +1,53 @@
+"""What a tenant may claim of a busy engine, and what that comes to beside the others' claims."""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from finpool.catalogue.price.schemas import BASIS_POINTS
+
+WEIGHT_PARTS = 1000
+
+Claimant = TypeVar("Claimant", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Entitlement:
+    """A tenant's claim: its weight among those that wait, and the share that it gets whatever the others weigh."""
+
+    weight: int = 1
+    share_min_basis_points: int = 0
+
+
+EQUAL = Entitlement()
+"""What holds for a tenant without a contract."""
+
+
+def weight_parts(entitled: Mapping[Claimant, Entitlement]) -> dict[Claimant, int]:
+    """Return the weights of those who compete, in thousandths, raised where a guaranteed share asks for more.
+
+    Whoever its weight gives less than its guarantee gets the guarantee; the others share the rest by weight.
+    """
+    weights = {each: entitlement.weight * WEIGHT_PARTS for each, entitlement in entitled.items()}
+    guaranteed = {
+        each: entitlement.share_min_basis_points
+        for each, entitlement in entitled.items()
+        if entitlement.share_min_basis_points
+    }
+    raised: dict[Claimant, int] = {}
+    while guaranteed.keys() - raised.keys():
+        rest = max(1, BASIS_POINTS - sum(raised.values()))
+        free = sum(weight for each, weight in weights.items() if each not in raised)
+        short = {
+            each: points
+            for each, points in guaranteed.items()
+            if each not in raised and weights[each] * rest < points * free
+        }
+        if not short or len(raised) + len(short) == len(weights):
+            break
+        raised.update(short)
+    if raised:
+        rest = max(1, BASIS_POINTS - sum(raised.values()))
+        free = sum(weight for each, weight in weights.items() if each not in raised)
+        weights |= {each: max(1, points * free // rest) for each, points in raised.items()}
+    return weights

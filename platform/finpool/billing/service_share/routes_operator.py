@@ -1,0 +1,19 @@
+"""Who was served how much by a busy engine, for operators."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+
+from finpool.billing.service_share import service
+from finpool.billing.service_share.schemas import ServiceShareQuery, ServiceShares
+from finpool.kernel.web import DoorRoute, SectorSession, requires
+
+router = APIRouter(tags=["usage"], route_class=DoorRoute)
+
+
+@router.get("/v1/models/{model_id}/service-shares", dependencies=[Depends(requires("usage:read"))])
+async def list_service_shares(
+    model_id: str, request: Request, session: SectorSession, query: Annotated[ServiceShareQuery, Query()]
+) -> ServiceShares:
+    """Return what the engine of a model gave to each tenant in windows of time, beside what was due."""
+    return await service.service_shares_across_tenants(session, request.app.state.catalogue, model_id, query)

@@ -1,0 +1,24 @@
+"""A tenant's own part of what a busy engine gave."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+
+from finpool.billing.service_share import service
+from finpool.billing.service_share.schemas import OwnServiceShareQuery, OwnServiceShares
+from finpool.kernel.actor import Actor
+from finpool.kernel.web import DoorRoute, TenantSession, requires
+
+router = APIRouter(tags=["usage"], route_class=DoorRoute)
+
+
+@router.get("/v1/organization/models/{model_id}/service-share")
+async def list_own_service_shares(
+    model_id: str,
+    request: Request,
+    actor: Annotated[Actor, Depends(requires("usage:read"))],
+    session: TenantSession,
+    query: Annotated[OwnServiceShareQuery, Query()],
+) -> OwnServiceShares:
+    """Return the tenant's own share in windows of time, beside what was due; nothing of any other tenant."""
+    return await service.own_service_shares(session, request.app.state.catalogue, actor.tenant, model_id, query)

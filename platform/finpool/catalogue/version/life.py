@@ -1,0 +1,89 @@
+"""What the pool does with a model's versions: it takes them through their life and says how far it is."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from finpool.audit import service as audit
+from finpool.catalogue.errors import CatalogueInvalid
+from finpool.catalogue.model.schemas import Model
+from finpool.catalogue.price.schemas import BASIS_POINTS
+from finpool.catalogue.version import repository
+from finpool.catalogue.version.schemas import Measurements, Version, VersionState
+from finpool.catalogue.version.service import new_row
+from finpool.kernel.clock import now
+
+DECLARED = "declaration"
+"""Who proposes, and accepts the licence of, what a model is declared with at first: whoever wrote the declaration."""
+
+TEXT_MAX = 1000
+_UNDER_TEST = (VersionState.DOWNLOADING, VersionState.TESTING)
+
+
+async def declare(session: AsyncSession, model: Model) -> None:
+    """Write down a declared version. A model's first is started and gets its requests; a later one is proposed.
+
+    One that failed before it ever served is tried again. Raises `CatalogueInvalid` if the version of that name is
+    another one.
+    """
+    await repository.lock(session, model.id)
+    held = await repository.version(session, model.id, model.version)
+    if held is not None:
+        if not held.declares(model, model):
+            raise CatalogueInvalid(
+                f"{model.id}: version '{model.version}' was declared otherwise before: give the change another version"
+            )
+        if held.state is VersionState.PROPOSED and held.fault and held.licence_accepted_by == DECLARED:
+            await move(session, held, VersionState.DOWNLOADING, fault=None)
+        return
+    is_first = not await repository.versions(session, model.id)
+    state = VersionState.DOWNLOADING if is_first else VersionState.PROPOSED
+    row = new_row(model, model.version, model, state, DECLARED)
+    if is_first:
+        row.licence_accepted_by, row.licence_accepted_at = DECLARED, now()
+    await repository.add(session, row)
+    body: dict[str, Any] = {"model_id": model.id, "version": model.version, "sha256": row.declaration_sha256}
+    await audit.append(
+        session, kind="model_version.declared", tenant_id=None, actor=None, body={**body, "state": state.value}
+    )
+    if is_first:
+        routing = await repository.add_routing(session, model.id, {model.version: BASIS_POINTS}, DECLARED)
+        body = {"model_id": model.id, "number": routing.number, "shares": dict(routing.shares)}
+        await audit.append(session, kind="model_routing.set", tenant_id=None, actor=None, body=body)
+
+
+async def move(session: AsyncSession, held: Version, state: VersionState, **fields: Any) -> bool:
+    """Take a version on, unless somebody was quicker; tells whether it was taken on."""
+    changed = await repository.change(
+        session, held.model_id, held.version, (held.state,), state=state, progress=None, **fields
+    )
+    if changed:
+        body = {"model_id": held.model_id, "version": held.version, "from": held.state.value, "to": state.value}
+        await audit.append(session, kind="model_version.moved", tenant_id=None, actor=None, body=body)
+    return changed
+
+
+async def tell_progress(session: AsyncSession, held: Version, progress: str) -> None:
+    """Say how far a step is; nobody is woken for it."""
+    await repository.change(session, held.model_id, held.version, (held.state,), progress=progress[:TEXT_MAX])
+
+
+async def tell_fault(session: AsyncSession, held: Version, fault: str | None) -> None:
+    """Say what is wrong with a version that goes on where it stands, or that nothing is any more."""
+    told = None if fault is None else fault[:TEXT_MAX]
+    await repository.change(session, held.model_id, held.version, (held.state,), fault=told)
+
+
+async def fail(session: AsyncSession, held: Version, fault: str) -> None:
+    """Put a version that cannot be fetched, loaded or does not pass back to where it was proposed."""
+    if held.state in _UNDER_TEST:
+        await move(session, held, VersionState.PROPOSED, fault=fault[:TEXT_MAX])
+
+
+async def passed(session: AsyncSession, held: Version, measurements: Measurements) -> bool:
+    """Keep what a version's test measured; tells whether the version is still under test."""
+    kept: Mapping[str, Any] = measurements.model_dump(mode="json")
+    # Written again, the state wakes whoever follows the versions, though it stays the same.
+    fields = {"state": held.state, "measurements": kept, "progress": None, "fault": None}
+    return await repository.change(session, held.model_id, held.version, (held.state,), **fields)

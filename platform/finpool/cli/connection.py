@@ -1,0 +1,35 @@
+"""Where the platform is and with which token to call it: the environment, else this machine's demo.env."""
+
+import os
+
+from finpool.client.api import ApiClient
+from finpool.client.errors import CliError
+from finpool.installation.demo_env import read_demo_env
+from finpool.installation.home import Home, local_settings
+
+
+def operator_api() -> ApiClient:
+    """Return the operator API, or say which variables are missing."""
+    return _api("FINPOOL_OPERATOR_URL", "OPERATOR_TOKEN")
+
+
+def regulator_api() -> ApiClient:
+    """Return the regulator API, or say which variables are missing."""
+    return _api("FINPOOL_REGULATOR_URL", "REGULATOR_TOKEN")
+
+
+def _api(url_name: str, token_name: str) -> ApiClient:
+    if url_name in os.environ or token_name in os.environ:
+        # Never one from each source: this machine's token must not go to another machine's address.
+        source, where = dict(os.environ), "the environment"
+    else:
+        home = Home(local_settings().home)
+        source, where = read_demo_env(home), str(home.demo_env)
+    missing = [name for name in (url_name, token_name) if not source.get(name)]
+    if missing:
+        raise CliError(
+            f"{' and '.join(missing)} not found in {where}: set {url_name} and {token_name},"
+            " or run `finpool up` on this machine first",
+            code="no_connection",
+        )
+    return ApiClient(source[url_name], source[token_name])

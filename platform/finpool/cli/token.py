@@ -1,0 +1,105 @@
+"""`finpool token`: who may open the operators' and the regulators' doors. It works on the database, as its owner."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from finpool.cli.output import JsonOption, show_fields, show_json, show_table
+from finpool.client.errors import CliError
+from finpool.identity import token_service
+from finpool.identity.models import PlatformToken
+from finpool.installation.home import Home, local_settings
+from finpool.kernel.actor import Audience, Role
+from finpool.kernel.database import Database
+from finpool.kernel.settings import Settings
+
+token_app = typer.Typer(no_args_is_help=True, help="Tokens of operators and regulators.")
+
+Result = TypeVar("Result")
+
+
+ROLES = tuple(role for role in Role if role.audience is not Audience.TENANT)
+"""Roles that have tokens; a tenant's have keys."""
+
+
+def _role(value: str) -> Role:
+    if value not in ROLES:
+        raise typer.BadParameter(f"{value!r} is none of {', '.join(ROLES)}")
+    return Role(value)
+
+
+@token_app.command("issue")
+def issue(
+    role: Annotated[Role, typer.Option(parser=_role, metavar="|".join(ROLES), help="What the token may do.")],
+    name: Annotated[str, typer.Option(help="Whose it is.")],
+    json: JsonOption = False,
+) -> None:
+    """Issue a token and show its secret, once."""
+    settings = local_settings()
+    pepper = settings.secret("key_pepper")
+
+    async def work(session: AsyncSession) -> tuple[str, str]:
+        return await token_service.issue_platform_token(session, role, name, pepper=pepper)
+
+    token_id, secret = _as_owner(settings, work)
+    shown = {"id": token_id, "name": name, "role": str(role), "secret": secret}
+    show_json(shown) if json else show_fields(shown)
+
+
+@token_app.command("list")
+def list_tokens(json: JsonOption = False) -> None:
+    """List all tokens, revoked ones included."""
+    tokens = [_shown(token) for token in _as_owner(local_settings(), token_service.list_platform_tokens)]
+    if json:
+        show_json(tokens)
+    else:
+        columns = ("id", "name", "role", "status", "created_at")
+        show_table(columns, ([token[column] for column in columns] for token in tokens), empty="No tokens.")
+
+
+@token_app.command("revoke")
+def revoke(
+    token_id: Annotated[str, typer.Argument(metavar="TOKEN", help="Token id.")], json: JsonOption = False
+) -> None:
+    """Revoke a token; it is refused from the next request on."""
+
+    async def work(session: AsyncSession) -> PlatformToken:
+        return await token_service.revoke_platform_token(session, token_id)
+
+    shown = _shown(_as_owner(local_settings(), work))
+    show_json(shown) if json else show_fields(shown)
+
+
+def _shown(token: PlatformToken) -> dict[str, Any]:
+    return {
+        "id": token.token_id,
+        "name": token.name,
+        "role": token.role,
+        "status": str(token.status),
+        "created_at": token.created_at.isoformat(timespec="seconds"),
+    }
+
+
+def _as_owner(settings: Settings, work: Callable[[AsyncSession], Awaitable[Result]]) -> Result:
+    """Run `work` in one transaction of the schema's owner: of the database given, or of this machine's own."""
+    if settings.owner_database_url is not None:
+        url = settings.owner_database_url.get_secret_value()
+    elif Home(settings.home).started_before:
+        from finpool.installation.postgres import start_postgres
+
+        url = start_postgres(settings.home).urls["owner"]
+    else:
+        raise CliError("set FINPOOL_OWNER_DATABASE_URL, or run this where `finpool up` was run", code="configuration")
+
+    async def run() -> Result:
+        database = Database(url, connections_max=1)
+        try:
+            async with database.across_tenants() as session:
+                return await work(session)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())

@@ -1,0 +1,118 @@
+"""`finpool model list`, `finpool model pull` and `finpool usage`: what operators see."""
+
+from typing import Annotated, Any
+
+import typer
+
+from finpool.catalogue.model.service import Catalogue, default_directory
+from finpool.catalogue.weights.service import ensure_weights
+from finpool.cli.connection import operator_api
+from finpool.cli.output import JsonOption, show_json, show_lines, show_table
+from finpool.client.api import segment
+from finpool.client.errors import CliError, ExitCode
+from finpool.installation.home import local_settings
+from finpool.metering.usage.schemas import UsageDimension
+
+usage_app = typer.Typer(no_args_is_help=True, help="What was used.")
+
+_MODEL_COLUMNS = ("id", "title", "kind", "engine", "context_tokens", "licence", "price_version")
+_SHARE_COLUMNS = (
+    "window",
+    "tenant_id",
+    "requests",
+    "service",
+    "share",
+    "entitled_share",
+    "noisy_neighbour_index",
+    "queue_ms_median",
+    "queue_ms_p95",
+)
+_COUNT_COLUMNS = ("requests", "input_tokens", "cached_input_tokens", "output_tokens", "cost_micros", "currency")
+
+
+def list_models(json: JsonOption = False) -> None:
+    """List the models that the platform serves."""
+    models = operator_api().list("/v1/models")
+    if json:
+        show_json(models)
+    else:
+        rows = ([model.get(column) for column in _MODEL_COLUMNS] for model in models)
+        show_table(_MODEL_COLUMNS, rows, empty="No models.")
+
+
+def pull_model(
+    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Model id; all of them without one.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Fetch and verify weights on this machine, so that a start need not wait for them."""
+    settings = local_settings()
+    catalogue = Catalogue.load(settings.catalogue_dir or default_directory())
+    models = catalogue.pooled() if model is None else (catalogue.get(model),)
+    progress = _silent if json else _line
+    pulled = [{"id": each.id, "path": str(ensure_weights(each, settings, progress))} for each in models]
+    if json:
+        show_json(pulled)
+    else:
+        show_table(("id", "path"), ([each["id"], each["path"]] for each in pulled), empty="No models.")
+
+
+@usage_app.command("show")
+def show_usage(
+    start: Annotated[
+        str | None, typer.Option("--from", help="Begin: date, date and time with zone, or Unix seconds.")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", help="End, not included; now if left out.")] = None,
+    group_by: Annotated[
+        list[str] | None,
+        typer.Option("--group-by", metavar=",".join(UsageDimension), help="One or several; repeated, too."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show the usage of all tenants, this month's by default."""
+    dimensions = [UsageDimension.TENANT] if group_by is None else _dimensions(group_by)
+    query = {"from": start, "to": end, "group_by": ",".join(dimensions)}
+    answer = operator_api().get("/v1/usage", query)
+    if json:
+        show_json(answer)
+        return
+    groups: list[dict[str, Any]] = answer["data"]
+    columns = [dimension if dimension == UsageDimension.DAY else f"{dimension}_id" for dimension in dimensions]
+    columns += _COUNT_COLUMNS
+    show_lines([f"from {answer['from']} to {answer['to']}"])
+    show_table(columns, ([group.get(column) for column in columns] for group in groups), empty="Nothing was used.")
+
+
+@usage_app.command("shares")
+def show_shares(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model id; its adapters share its engine.")],
+    start: Annotated[str | None, typer.Option("--from", help="Begin; an hour ago if left out.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="End, not included; now if left out.")] = None,
+    window_seconds: Annotated[int, typer.Option(min=60, max=86_400, help="Length of a window.")] = 60,
+    json: JsonOption = False,
+) -> None:
+    """Show who was served how much by a model's engine, beside what was due, and how long requests waited."""
+    query = {"from": start, "to": end, "window_seconds": window_seconds}
+    answer = operator_api().get(f"/v1/models/{segment(model)}/service-shares", query)
+    if json:
+        show_json(answer)
+        return
+    rows = [{"window": window["start"], **each} for window in answer["data"] for each in window["tenants"]]
+    show_table(_SHARE_COLUMNS, ([row.get(column) for column in _SHARE_COLUMNS] for row in rows), empty="Nothing.")
+
+
+def _dimensions(given: list[str]) -> list[UsageDimension]:
+    """Read `tenant,model`, also when it is given in several options; the order stays, repetitions go."""
+    names = dict.fromkeys(name.strip() for each in given for name in each.split(","))
+    if unknown := [name for name in names if name not in tuple(UsageDimension)]:
+        raise CliError(
+            f"--group-by takes {', '.join(UsageDimension)}, not {unknown[0]!r}", code="usage", exit_code=ExitCode.USAGE
+        )
+    return [UsageDimension(name) for name in names]
+
+
+def _silent(_: str) -> None:
+    """Progress has no place in JSON."""
+
+
+def _line(text: str) -> None:
+    show_lines([text])

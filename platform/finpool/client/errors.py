@@ -1,0 +1,80 @@
+"""What the command line's exit codes mean, and the errors that carry them. docs/cli.md lists the same."""
+
+from enum import IntEnum
+
+from pydantic import ValidationError
+
+from finpool.client.database_errors import database_fault
+from finpool.kernel.errors import ConfigurationError, DomainError
+from finpool.kernel.settings import Settings
+from finpool.metering.errors import SpoolLocked, SpoolNotFound, SpoolUnusable
+
+
+class ExitCode(IntEnum):
+    """Every exit code of `finpool`."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    DIFFERENCES = 4
+    VERIFICATION_FAILED = 5
+    INTERRUPTED = 130
+
+
+class CliError(Exception):
+    """An error that ends a command: one line for people, a stable code for machines, and the exit code."""
+
+    def __init__(self, message: str, *, code: str = "failed", exit_code: ExitCode = ExitCode.FAILED) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.exit_code = exit_code
+
+
+class Unreachable(CliError):
+    """Nothing answers at the platform's address, or not in time."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(
+            f"cannot reach {url}: {reason}; is the platform up (`finpool status`)?",
+            code="unreachable",
+            exit_code=ExitCode.UNREACHABLE,
+        )
+
+
+class Refused(CliError):
+    """The platform answered with an error. `status` is the HTTP status, `code` the platform's own."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message, code=code)
+        self.status = status
+
+
+class DeclarationsInvalid(CliError):
+    """Files under tenants/ cannot be used; the message has one line for each fault."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults), code="declarations_invalid")
+        self.faults = faults
+
+
+def as_cli_error(error: Exception) -> CliError | None:
+    """Return the error that a user sees for an expected exception, or None for a defect."""
+    if isinstance(error, CliError):
+        return error
+    if isinstance(error, ConfigurationError):
+        return CliError(str(error), code="configuration")
+    if isinstance(error, DomainError):
+        return CliError(error.message, code=error.code)
+    if isinstance(error, SpoolUnusable | SpoolLocked | SpoolNotFound):
+        return CliError(str(error), code="spool")
+    if isinstance(error, ValidationError) and error.title == Settings.__name__:
+        faults = (f"FINPOOL_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
+        return CliError("\n".join(faults), code="configuration")
+    if (fault := database_fault(error)) is not None:
+        return CliError(fault, code="database")
+    if isinstance(error, OSError):
+        where = f": {error.filename}" if error.filename else ""
+        return CliError(f"{error.strerror or error}{where}", code="system")
+    return None

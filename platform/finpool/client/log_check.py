@@ -1,0 +1,74 @@
+"""Reads the audit log over the regulators' door and checks all of it here, holding one page at a time."""
+
+import re
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from finpool.audit.schemas import FIRST_PREVIOUS, Entry, Head, verify_chain
+from finpool.client.api import ApiClient
+from finpool.client.errors import CliError, ExitCode
+
+PAGE_ENTRIES = 1000
+
+_HEAD = re.compile(r"(0|[1-9][0-9]{0,15}):([0-9a-f]{64})")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedLog:
+    """What came of it: how many entries are intact, the head, and where the log is not what it should be.
+
+    `kept_head_holds` is None when no head was given to compare with.
+    """
+
+    entries: int
+    head: str | None
+    first_bad_seq: int | None
+    kept_head_holds: bool | None
+
+
+def parse_head(text: str) -> Head:
+    """Read a head as `audit verify` prints it, SEQ:HASH; raise `CliError` for anything else."""
+    match = _HEAD.fullmatch(text.strip().lower())
+    if match is None:
+        raise CliError(
+            f"{text!r} is not a head: give SEQ:HASH, the entry's number and 64 hexadecimal digits, as an earlier"
+            " `finpool audit verify` printed it",
+            code="usage",
+            exit_code=ExitCode.USAGE,
+        )
+    return Head(seq=int(match[1]), hash=match[2])
+
+
+def check_log(api: ApiClient, kept: Head | None) -> CheckedLog:
+    """Check every entry up to the head that the first answer names, and that the entry of a kept head is the same.
+
+    Each page that is read becomes an entry itself, so a reader that goes on until nothing is left never ends.
+    """
+    head, entries = _page(api, after=None)
+    seq, previous, kept_holds = 0, FIRST_PREVIOUS.hex(), None if kept is None else False
+    named = None if head is None else f"{head.seq}:{head.hash}"
+    while head is not None and seq <= head.seq:
+        page = [entry for entry in entries if entry.seq <= head.seq]
+        bad = verify_chain(page, first_seq=seq, previous=previous)
+        if bad is not None or not page:
+            return CheckedLog(seq if bad is None else bad, named, seq if bad is None else bad, kept_holds)
+        if kept is not None and seq <= kept.seq <= page[-1].seq:
+            kept_holds = page[kept.seq - seq].hash == kept.hash
+        seq, previous = page[-1].seq + 1, page[-1].hash
+        if seq <= head.seq:
+            _, entries = _page(api, after=seq - 1)
+    if head is not None and previous != head.hash:
+        return CheckedLog(head.seq, named, head.seq, kept_holds)
+    return CheckedLog(seq, named, None, kept_holds)
+
+
+def _page(api: ApiClient, *, after: int | None) -> tuple[Head | None, list[Entry]]:
+    answer = api.get("/v1/entries", {"after": after, "limit": PAGE_ENTRIES})
+    try:
+        head = None if answer["head"] is None else Head.model_validate(answer["head"])
+        return head, [Entry.model_validate(each) for each in answer["data"]]
+    except (KeyError, TypeError, ValidationError) as error:
+        raise CliError(
+            f"{api.base_url} answered with something that is no page of the log", code="bad_answer"
+        ) from error

@@ -1,0 +1,104 @@
+"""What a client sees of embeddings and rankings: OpenAI's list, and the answer that Jina, Cohere and vLLM share."""
+
+from typing import Any, Generic, Protocol, TypeVar
+
+import orjson
+
+from finpool.catalogue.model.schemas import Model, TokenUsage
+from finpool.gateway.request.vectors import EmbeddingRequest, RerankRequest
+from finpool.serving.errors import EngineFailed
+from finpool.serving.vectors import unpacked
+
+Result = TypeVar("Result", bytes, float)
+
+
+class WholeBody(Protocol):
+    """Puts the one body of a whole answer together out of what an engine sends."""
+
+    def add(self, choices: list[dict[str, Any]]) -> None:
+        """Add one chunk's choices."""
+
+    def body(self, usage: TokenUsage) -> bytes:
+        """Return the answer; raises `EngineFailed` if something is missing from it."""
+
+
+class EmbeddingList:
+    """OpenAI's list of embeddings, each in its input's place.
+
+    Each is written as it comes: thousands of vectors at once would hold everybody else's answers up.
+    """
+
+    def __init__(self, request: EmbeddingRequest, model: Model) -> None:
+        self._model_id = model.id
+        self._written = _Results[bytes](len(request.input))
+        # Both official clients ask for base64 and decode it themselves; the API's own default are numbers.
+        self._as_numbers = request.encoding_format != "base64"
+
+    def add(self, choices: list[dict[str, Any]]) -> None:
+        """Add one chunk's vectors; raises `EngineFailed` for what is none."""
+        for choice in choices:
+            try:
+                index, vector = choice["index"], choice["embedding"]
+                embedding = unpacked(vector) if self._as_numbers else vector
+            except (LookupError, ValueError, TypeError) as error:
+                raise EngineFailed("The model failed to answer.") from error
+            self._written.add(index, orjson.dumps({"object": "embedding", "index": index, "embedding": embedding}))
+
+    def body(self, usage: TokenUsage) -> bytes:
+        """Return the list; raises `EngineFailed` if a vector is missing."""
+        end = orjson.dumps({"model": self._model_id, "usage": _usage_object(usage)})
+        return b'{"object":"list","data":[' + b",".join(self._written.in_order()) + b"]," + end[1:]
+
+
+class Ranking:
+    """Documents by their relevance, the most relevant first; equal ones as they were given."""
+
+    def __init__(self, request: RerankRequest, model: Model, request_id: str) -> None:
+        self._id = f"rerank-{request_id.removeprefix('req_')}"
+        self._model_id = model.id
+        self._top_n = request.top_n
+        self._texts = request.texts
+        self._returns_documents = bool(request.return_documents)
+        self._scores = _Results[float](len(self._texts))
+
+    def add(self, choices: list[dict[str, Any]]) -> None:
+        """Add one chunk's scores; raises `EngineFailed` for what is none."""
+        for choice in choices:
+            try:
+                self._scores.add(choice["index"], float(choice["relevance_score"]))
+            except (LookupError, ValueError, TypeError) as error:
+                raise EngineFailed("The model failed to answer.") from error
+
+    def body(self, usage: TokenUsage) -> bytes:
+        """Return the ranking; raises `EngineFailed` if a score is missing."""
+        scores = self._scores.in_order()
+        ranked = sorted(range(len(scores)), key=lambda index: -scores[index])[: self._top_n]
+        results = [self._result(index, scores[index]) for index in ranked]
+        body = {"id": self._id, "model": self._model_id, "results": results, "usage": _usage_object(usage)}
+        return orjson.dumps(body)
+
+    def _result(self, index: int, score: float) -> dict[str, Any]:
+        document = {"document": {"text": self._texts[index]}} if self._returns_documents else {}
+        return {"index": index, "relevance_score": score, **document}
+
+
+class _Results(Generic[Result]):
+    """What came for each input."""
+
+    def __init__(self, count: int) -> None:
+        self._results: list[Result | None] = [None] * count
+
+    def add(self, index: int, result: Result) -> None:
+        if not 0 <= index < len(self._results) or self._results[index] is not None:
+            raise EngineFailed("The model failed to answer.")
+        self._results[index] = result
+
+    def in_order(self) -> list[Result]:
+        found = [each for each in self._results if each is not None]
+        if len(found) < len(self._results):
+            raise EngineFailed("The model failed to answer.")
+        return found
+
+
+def _usage_object(usage: TokenUsage) -> dict[str, int]:
+    return {"prompt_tokens": usage.input_tokens, "total_tokens": usage.input_tokens}

@@ -1,0 +1,104 @@
+"""A request that may be served: what it may use at the most, and what is put on record before it is dispatched."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from finpool.billing.contract.schemas import Quote
+from finpool.catalogue.model.schemas import Model, TokenUsage
+from finpool.catalogue.price.schemas import Tier
+from finpool.gateway.queue.length_prediction import Ask
+from finpool.kernel.actor import Actor
+from finpool.kernel.clock import now
+from finpool.kernel.ids import LeaseId, RequestId
+from finpool.metering.spool.schemas import Intent
+from finpool.quota.schemas import Subject
+from finpool.serving.backend.service import Backends
+from finpool.serving.schemas import EngineStream, Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that policy lets through, at a pinned price, and what it may use at the most (tokens).
+
+    `load_ms` is how long the version takes to load, as far as that was measured.
+    """
+
+    operation: Operation
+    request_id: RequestId
+    actor: Actor
+    model: Model
+    quote: Quote
+    policy_version: int
+    streamed: bool
+    engine_body: dict[str, Any]
+    input_tokens_bound: int
+    output_tokens_bound: int
+    load_ms: int | None = None
+
+    @property
+    def bound(self) -> TokenUsage:
+        """The most the request may use."""
+        return TokenUsage(self.input_tokens_bound, 0, self.output_tokens_bound)
+
+    @property
+    def amount_picos(self) -> int:
+        """The most the request may cost."""
+        return self.quote.cost(self.bound)
+
+    @property
+    def tokens(self) -> int:
+        """The most tokens the request may use."""
+        return self.input_tokens_bound + self.output_tokens_bound
+
+    def with_input_tokens(self, input_tokens: int) -> "Admitted":
+        """Return the same request with its prompt's tokens counted: each choice is computed from the whole prompt."""
+        choices = self.engine_body.get("n") or 1
+        return replace(self, input_tokens_bound=input_tokens * choices)
+
+    @property
+    def ask(self) -> Ask:
+        """What the fair queue knows of the request beforehand."""
+        return Ask(self.input_tokens_bound, self.output_tokens_bound)
+
+    @property
+    def batch(self) -> bool:
+        """Tell whether it waits until no interactive request does."""
+        return self.quote.tier is Tier.BATCH
+
+    @property
+    def subject(self) -> Subject:
+        """What the request is counted against."""
+        return Subject(self.actor.tenant, self.actor.project, self.actor.key_id, self.model.id)
+
+    async def ask_engine(self, backends: Backends, expected_service: int) -> EngineStream:
+        """Send the request to its engine, with what it is expected to take; raises and returns as `Backends.ask`."""
+        return await backends.ask(
+            self.operation,
+            self.model,
+            self.engine_body,
+            self.request_id,
+            expected_service=expected_service,
+            load_ms=self.load_ms,
+        )
+
+    def intent(self, lease_ids: tuple[LeaseId, ...]) -> Intent:
+        """Return the intent: who pays, out of which leases, at the price of its admission."""
+        model, quote = self.model, self.quote
+        return Intent(
+            request_id=self.request_id,
+            tenant_id=self.actor.tenant,
+            project_id=self.actor.project,
+            key_id=self.actor.key_id,
+            model_id=model.id,
+            weights_sha256=model.weights_sha256,
+            price_version=quote.price_version,
+            currency=quote.currency,
+            input_picos=quote.input_picos,
+            cached_input_picos=quote.cached_input_picos,
+            output_picos=quote.output_picos,
+            policy_version=self.policy_version,
+            lease_ids=lease_ids,
+            streamed=self.streamed,
+            started_at=now().isoformat(),
+            tier=quote.tier.value,
+        )

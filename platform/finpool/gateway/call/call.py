@@ -1,0 +1,248 @@
+"""One admitted request, from its reservation to its settlement. Whatever happens in between, it resolves once."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any, Self
+
+from finpool.catalogue.model.schemas import TokenUsage
+from finpool.gateway.call.admission import Admitted
+from finpool.gateway.call.open_calls import OpenCalls
+from finpool.gateway.call.prompt_counter import PromptCounter
+from finpool.gateway.queue.fair_shares import Turn
+from finpool.gateway.queue.queue import FairQueue
+from finpool.kernel import telemetry
+from finpool.kernel.clock import monotonic_seconds
+from finpool.kernel.logs import logger
+from finpool.metering.errors import SpoolUnavailable
+from finpool.metering.meter.service import Metering
+from finpool.metering.spool.schemas import Intent, Outcome
+from finpool.quota.errors import InsufficientQuota, RateLimitExceeded, RequestAboveLimit
+from finpool.quota.reservation.service import Quota, Reservation
+from finpool.quota.schemas import RateStatus
+from finpool.serving.backend.breaker import Passage
+from finpool.serving.backend.service import Backends
+from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
+from finpool.serving.schemas import EngineStream
+
+MARK_TOKENS = 64
+MARK_SECONDS = 0.25
+FIRST_USAGE_SECONDS_MAX = 30.0
+RETRY_SECONDS = 1.0
+_NOTHING = TokenUsage(input_tokens=0, cached_input_tokens=0, output_tokens=0)
+_log = logger("gateway.call")
+
+
+class Call:
+    """Use as `async with`: entering reserves, records the intent, waits for a turn and dispatches; leaving settles.
+
+    Entering raises what refused the request, and then nothing is held. Leaving without `complete` means that the
+    caller went away (a cancellation) or that something broke (any other exception).
+    """
+
+    def __init__(
+        self,
+        admitted: Admitted,
+        *,
+        quota: Quota,
+        metering: Metering,
+        queue: FairQueue,
+        backends: Backends,
+        counter: PromptCounter,
+        open_calls: OpenCalls,
+    ) -> None:
+        self._admitted = admitted
+        self._quota = quota
+        self._metering = metering
+        self._queue = queue
+        self._backends = backends
+        self._counter = counter
+        self._open_calls = open_calls
+        self._passage: Passage | None = None
+        self._reservation: Reservation | None = None
+        self._intent: Intent | None = None
+        self._stream: EngineStream | None = None
+        self._turn: Turn | None = None
+        self._resolved = False
+        self._resolving: asyncio.Future[None] | None = None
+        self._marked_at = monotonic_seconds()
+        self._marked_tokens = 0
+        self._span = telemetry.start_call_span(admitted.operation, admitted.model.id, admitted.actor.tenant)
+        self._estimated = self._counts_as_request = False
+        self.usage = _NOTHING
+
+    async def __aenter__(self) -> Self:
+        self._open_calls.add(self)
+        try:
+            self._passage = self._backends.breaker(self._admitted.model).enter()
+            self._reservation = await self._reserve()
+            await self._dispatch(self._reservation, self._passage)
+        except BaseException as error:
+            await self._resolve(error)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._resolve(error)
+
+    async def chunks(self) -> AsyncIterator[list[list[dict[str, Any]]]]:
+        """Yield the choices of the chunks that one read brings, maybe of none, keeping count on the way."""
+        assert self._stream is not None  # noqa: S101 - entering has asked for it.
+        assert self._passage is not None  # noqa: S101
+        with self._passage:
+            async for chunks in self._stream:
+                if chunks.usage is not None:
+                    self._count(chunks.usage)
+                yield chunks.choices
+
+    @property
+    def more_is_here(self) -> bool:
+        """Tell whether the next part, or the end, has arrived already, so that both may be sent at once."""
+        return self._stream is not None and self._stream.more_is_here
+
+    async def complete(self) -> None:
+        """Settle an answer that is whole; durable when this returns, so call it before the last byte is sent."""
+        await self._finish(Outcome.COMPLETED)
+
+    async def fail(self) -> None:
+        """Settle an answer that the engine broke off; what it had computed is on record and costs nothing."""
+        await self._finish(Outcome.FAILED)
+
+    def rates(self) -> dict[str, RateStatus]:
+        """Tell what is left of the tenant's rates."""
+        return self._quota.status(self._admitted.subject)
+
+    async def _reserve(self) -> Reservation:
+        """Reserve the most the request may use; only if that does not fit, its prompt's tokens are counted exactly."""
+        try:
+            return await self._reserve_bound()
+        except (InsufficientQuota, RateLimitExceeded, RequestAboveLimit) as refusal:
+            counted = await self._counter.counted(self._admitted, refusal)
+            if counted is None:
+                raise
+            self._admitted = counted
+        with self._counter.pause_if_refused(counted.actor.tenant):
+            return await self._reserve_bound()
+
+    async def _reserve_bound(self) -> Reservation:
+        admitted = self._admitted
+        return await self._quota.reserve(
+            admitted.subject, admitted.request_id, amount_picos=admitted.amount_picos, tokens=admitted.tokens
+        )
+
+    async def _dispatch(self, reservation: Reservation, passage: Passage) -> None:
+        self._intent = self._admitted.intent(reservation.lease_ids)
+        try:
+            await self._metering.begin(self._intent)
+        except SpoolUnavailable:
+            self._intent = None  # The spool did not take it, so there is nothing to take out of it again.
+            raise
+        admitted = self._admitted
+        self._turn = await self._queue.enter(admitted.actor.tenant, admitted.ask, batch=admitted.batch)
+        with passage:
+            self._stream = await admitted.ask_engine(self._backends, self._turn.expected_cost)
+            await self._stream.begun()
+        passage.worked()
+
+    def _count(self, usage: TokenUsage) -> None:
+        if self._turn is not None:
+            self._queue.use(self._turn, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
+        self.usage = usage
+        tokens, at = usage.input_tokens + usage.output_tokens, monotonic_seconds()
+        if self._intent and (tokens - self._marked_tokens >= MARK_TOKENS or at - self._marked_at >= MARK_SECONDS):
+            self._metering.mark(self._intent, usage)
+            self._marked_tokens, self._marked_at = tokens, at
+
+    async def _resolve(self, error: BaseException | None) -> None:
+        """Resolve after leaving: what the engine computed is settled, what it never saw is forgotten."""
+        self._counts_as_request = isinstance(error, EngineRefused)
+        nothing_computed = isinstance(error, EngineUnavailable | EngineRefused) and self.usage is _NOTHING
+        if self._stream is None or nothing_computed:
+            await self._finish(None)
+        elif error is None or isinstance(error, asyncio.CancelledError | GeneratorExit):
+            await self._finish(Outcome.ABORTED)
+        else:
+            await self._finish(Outcome.FAILED)
+
+    async def _finish(self, outcome: Outcome | None) -> None:
+        """Close the engine's stream and put the end on record, even if the task around it is cancelled meanwhile."""
+        if self._resolved:
+            return
+        self._resolved = True
+        self._resolving = asyncio.ensure_future(self._put_on_record(outcome))
+        await asyncio.shield(self._resolving)
+
+    async def _put_on_record(self, outcome: Outcome | None) -> None:
+        if outcome is Outcome.ABORTED and self.usage is _NOTHING:
+            outcome = await self._hear_first_usage()
+        if self._stream is not None:
+            self._estimated = self._estimated or self._stream.estimates
+            self._stream.close()
+        if self._passage is not None:
+            answered = outcome is Outcome.COMPLETED or self.usage is not _NOTHING or self._counts_as_request
+            self._passage.end(worked=answered)
+        if self._turn is not None:
+            usage = self.usage
+            self._queue.leave(self._turn, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
+        telemetry.end_call_span(self._span, outcome or "refused", self.usage.input_tokens, self.usage.output_tokens)
+        try:
+            await self._record(outcome)
+        except SpoolUnavailable:
+            # What the client is told has failed costs it nothing, also if the answer was whole.
+            ended = Outcome.FAILED if outcome is Outcome.COMPLETED else outcome
+            self._resolving = asyncio.ensure_future(self._record_later(ended))
+            raise
+        self._open_calls.discard(self)
+
+    async def _hear_first_usage(self) -> Outcome | None:
+        """Wait for the engine's first count: the prompt of a client that left early was computed all the same.
+
+        Returns how the request ended: not at all if the engine never took it. Without a word in time what was used
+        stays zero, flagged as estimated: nothing is charged that no engine reported.
+        """
+        assert self._stream is not None  # noqa: S101 - only a dispatched request is aborted.
+        assert self._passage is not None  # noqa: S101
+        try:
+            async with asyncio.timeout(FIRST_USAGE_SECONDS_MAX):
+                await self._stream.begun()
+                async for chunks in self._stream:
+                    if chunks.usage is not None:
+                        self._count(chunks.usage)
+                        return Outcome.ABORTED
+        except EngineRefused:
+            return None
+        except (EngineUnavailable, EngineFailed) as failure:
+            self._passage.note(failure)
+            return None if isinstance(failure, EngineUnavailable) else Outcome.FAILED
+        except TimeoutError:
+            self._estimated = True  # Prompts may take longer than we wait: it says nothing against the engine.
+        return Outcome.ABORTED
+
+    async def _record_later(self, outcome: Outcome | None) -> None:
+        """Try until the spool takes it: until then the reservation stays held. A restart settles the intent on disk."""
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            with contextlib.suppress(SpoolUnavailable):
+                await self._record(outcome)
+                self._open_calls.discard(self)
+                return
+
+    async def _record(self, outcome: Outcome | None) -> None:
+        reservation, intent, usage = self._reservation, self._intent, self.usage
+        if reservation is None:
+            return
+        if outcome is None or intent is None:
+            if intent is not None:
+                await self._metering.discard(intent)
+            self._quota.release(reservation, requests=int(self._counts_as_request))
+            return
+        queue_ms = None if self._turn is None else self._turn.queue_ms
+        cost_picos = await self._metering.settle(intent, outcome, usage, estimated=self._estimated, queue_ms=queue_ms)
+        if cost_picos > reservation.amount_picos:
+            _log.error("a request cost more than was reserved", request_id=intent.request_id, cost_picos=cost_picos)
+        # What no engine counted may have been used all the same: it stays in the rate until its minute is over.
+        tokens = reservation.tokens if self._estimated else usage.input_tokens + usage.output_tokens
+        self._quota.settle(reservation, cost_picos=cost_picos, tokens=tokens)

@@ -1,0 +1,165 @@
+"""How several gateways stay fair together at one engine: what each tells, and what it makes of what the others tell.
+
+Without clock, event loop or database: `exchange_service` carries it through Postgres, the bench in virtual time.
+"""
+
+from collections.abc import Iterable, Mapping, Set
+
+from finpool.gateway.peers.schemas import GatewayShare
+from finpool.gateway.peers.slot_split import SLOT_PARTS, Claim, split_slots
+from finpool.gateway.queue.fair_shares import FairShares
+from finpool.gateway.queue.standing import Standing
+from finpool.kernel.ids import TenantId
+
+OWN = ""
+"""How this gateway calls itself in a split; the runs of others have names."""
+
+CATCH_UP_EXCHANGES = 8
+"""Who is ahead by what it gets in so many exchanges has its claim to slots halved: slower than turns take to end."""
+
+SMOOTHED_EXCHANGES = 8
+STEADY_PART = 16
+"""Less than this part of the slots is not given up: what moves is idle for an exchange, the express slot first."""
+
+EXPRESS_FROM_SLOTS = 3
+"""A gateway with fewer slots keeps none of them for newcomers."""
+
+
+class FairExchange:
+    """One gateway's part in sharing one engine.
+
+    The gateways together fill at most the engine's slots: a slot is taken only after another gateway has told that it
+    gave it up. While nothing is known of others the engine is this gateway's alone.
+    """
+
+    def __init__(self, shares: FairShares, *, gateways: int = 1) -> None:
+        self._shares = shares
+        self._in_flight_max = shares.in_flight_max
+        self._express_max = shares.express_max
+        self._known = gateways
+        self._base: dict[TenantId, int] = {}
+        self._told: Set[TenantId] = set()
+        self._runs: dict[str, dict[TenantId, int]] = {}
+        self._pace = 0
+        self._charged = 0
+        self.met = False
+        self.slots = self._all_slots
+        if gateways > 1:
+            self.hold(self._even_part)
+
+    @property
+    def _all_slots(self) -> int:
+        return self._in_flight_max + self._express_max
+
+    def meet(self, others: Mapping[str, GatewayShare]) -> GatewayShare:
+        """Take in what every other live run tells; returns what they are to be told, the slots to `hold` in it.
+
+        Call `hold` once they can know. What runs tell at the first meeting is past, and not counted; at later ones
+        tenants that are idle and unchanged may be left out. A tenant that this run has done nothing for is not told of.
+        """
+        known = 1 + len(others)
+        # At the first meeting after a time apart the others may not have come back yet.
+        self._known = known if self.met else max(known, self._known)
+        growth = self._growth(others)
+        self._shares.meet(growth, _sums(others))
+        own = self._shares.standings()
+        self._set_pace(own, growth)
+        slots = self._all_slots if self._known == known else self._even_part
+        if others:
+            due = self._due({OWN: own, **{run_id: each.tenants for run_id, each in others.items()}})
+            if self.slots - self.slots // STEADY_PART <= due < self.slots:
+                due = self.slots
+            slots = max(1, min(due, slots, self._all_slots - sum(each.taken for each in others.values())))
+        return GatewayShare(slots, self._of_this_run(own))
+
+    def hold(self, slots: int) -> None:
+        """Fill so many slots from now on. One of them is for newcomers, unless that would leave hardly any other."""
+        self.slots = slots
+        express = self._express_max if self._known == 1 or slots >= EXPRESS_FROM_SLOTS else 0
+        in_flight_max = slots - express
+        if (in_flight_max, express) != (self._shares.in_flight_max, self._shares.express_max):
+            self._shares.limit(in_flight_max, express)
+
+    def part(self) -> None:
+        """Go on alone after too long without word: with no more than an even part, as others may live unheard.
+
+        What this gateway serves from here to the next meeting counts only here; afterwards it is a new run.
+        """
+        self._shares.meet({}, {})
+        self._base = {tenant_id: each.charged for tenant_id, each in self._shares.standings().items()}
+        self._told, self._runs, self.met = set(), {}, False
+        self.hold(min(self.slots, self._even_part))
+
+    @property
+    def _even_part(self) -> int:
+        return max(1, self._all_slots // self._known)
+
+    def _growth(self, others: Mapping[str, GatewayShare]) -> dict[TenantId, int]:
+        growth: dict[TenantId, int] = {}
+        for run_id, share in others.items():
+            charged = self._runs.setdefault(run_id, {})
+            for tenant_id, standing in share.tenants.items():
+                grown = standing.charged - charged.get(tenant_id, 0 if self.met else standing.charged)
+                if grown:
+                    growth[tenant_id] = growth.get(tenant_id, 0) + grown
+                charged[tenant_id] = standing.charged
+        for run_id in self._runs.keys() - others.keys():
+            del self._runs[run_id]
+        self.met = True
+        return growth
+
+    def _of_this_run(self, own: Mapping[TenantId, Standing]) -> dict[TenantId, Standing]:
+        told = {}
+        for tenant_id, each in own.items():
+            charged = each.charged - self._base.get(tenant_id, 0)
+            if charged or not each.idle or tenant_id in self._told:
+                told[tenant_id] = Standing(charged, each.waiting, each.batch_waiting, each.in_flight)
+        self._told = told.keys()
+        return told
+
+    def _set_pace(self, own: Mapping[TenantId, Standing], growth: Mapping[TenantId, int]) -> None:
+        """Follow how much all tenants are charged together from one exchange to the next."""
+        charged = sum(each.charged for each in own.values())
+        grown = charged - self._charged + sum(growth.values())
+        self._charged = charged
+        self._pace += (grown - self._pace) // SMOOTHED_EXCHANGES if self._pace else grown
+
+    def _due(self, standings: Mapping[str, Mapping[TenantId, Standing]]) -> int:
+        """Return this gateway's part of the slots, as every gateway works it out."""
+        wanted: dict[TenantId, dict[str, int]] = {}
+        waiting: set[TenantId] = set()
+        for run_id, tenants in standings.items():
+            for tenant_id, each in tenants.items():
+                if each.waiting or each.in_flight:
+                    wanted.setdefault(tenant_id, {})[run_id] = each.waiting + each.in_flight
+                if each.waiting:
+                    waiting.add(tenant_id)
+        leads = self._leads(wanted, waiting)
+        scale = max(1, CATCH_UP_EXCHANGES * self._pace // max(1, len(wanted)))
+        claims = [
+            Claim(max(1, weight * SLOT_PARTS * scale // (scale + leads[tenant_id])), wanted[tenant_id])
+            for tenant_id, weight in self._shares.weight_parts(sorted(wanted)).items()
+        ]
+        batch = {run_id: sum(each.batch_waiting for each in of.values()) for run_id, of in standings.items()}
+        return split_slots(self._all_slots, sorted(standings), claims, batch)[OWN]
+
+    def _leads(self, tenants: Iterable[TenantId], waiting: Iterable[TenantId]) -> dict[TenantId, int]:
+        """Return how far each is ahead of the one that was served least of those that wait."""
+        least = min((self._shares.counter(each) for each in waiting), default=0)
+        return {each: max(0, self._shares.counter(each) - least) for each in tenants}
+
+
+def _sums(others: Mapping[str, GatewayShare]) -> dict[TenantId, Standing]:
+    """Return where each tenant that has a request elsewhere stands at all other gateways together."""
+    sums: dict[TenantId, Standing] = {}
+    for share in others.values():
+        for tenant_id, each in share.tenants.items():
+            if not each.idle:
+                known = sums.get(tenant_id, Standing())
+                sums[tenant_id] = Standing(
+                    known.charged + each.charged,
+                    known.waiting + each.waiting,
+                    known.batch_waiting + each.batch_waiting,
+                    known.in_flight + each.in_flight,
+                )
+    return sums

@@ -1,0 +1,138 @@
+"""What gateways tell each other, in Postgres. One exchanges at a time, so that no slot is taken twice."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import ColumnElement, Interval, bindparam, cast, delete, func, literal, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from finpool.gateway.peers.models import GatewayShareRow, GatewaySlots
+from finpool.gateway.peers.schemas import GatewayShare
+from finpool.gateway.queue.standing import Standing
+from finpool.kernel.ids import ReplicaId, TenantId
+
+STALE = timedelta(minutes=1)
+"""When anybody deletes what a run left that is not heard of any more."""
+
+_LOCK = text("""
+    SELECT set_config('idle_in_transaction_session_timeout', :milliseconds, true),
+           pg_advisory_xact_lock(hashtext('finpool.gateway.shares'))
+""")
+_DELETE_ORPHANS = text("DELETE FROM gateway_share WHERE run_id NOT IN (SELECT run_id FROM gateway_slots)")
+_DELETE_ENDED = text("""
+    DELETE FROM gateway_slots
+    WHERE seen_at < clock_timestamp() - :age OR (replica_id = :replica_id AND run_id <> :run_id)
+""").bindparams(bindparam("age", type_=Interval))
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a replica's gateway; of each replica only the latest counts."""
+
+    replica_id: ReplicaId
+    run_id: str
+
+
+def _interval(age: timedelta) -> ColumnElement[timedelta]:
+    return cast(literal(age), Interval)
+
+
+async def lock_exchange(session: AsyncSession, hold_seconds_max: float) -> None:
+    """Wait until no other gateway exchanges; the lock of one that went silent meanwhile ends after so long."""
+    await session.execute(_LOCK, {"milliseconds": str(round(1000 * hold_seconds_max))})
+
+
+async def live_shares(
+    session: AsyncSession, run: Run, live_seconds: float, *, idle_too: bool
+) -> dict[str, dict[str, GatewayShare]]:
+    """Return by engine what every other replica's run tells that was heard of within so many seconds.
+
+    Tenants that have been idle for twice as long are left out, unless `idle_too`: whoever read within the time itself
+    knows their last row.
+    """
+    age, now = timedelta(seconds=live_seconds), func.clock_timestamp()
+    slots_query = select(col(GatewaySlots.engine), col(GatewaySlots.run_id), col(GatewaySlots.slots)).where(
+        col(GatewaySlots.replica_id) != run.replica_id, col(GatewaySlots.seen_at) > now - _interval(age)
+    )
+    slots = {(engine, other): count for engine, other, count in await session.execute(slots_query)}
+    tenants: dict[tuple[str, str], dict[TenantId, Standing]] = {each: {} for each in slots}
+    if slots:
+        requests = col(GatewayShareRow.waiting) + col(GatewayShareRow.batch_waiting) + col(GatewayShareRow.in_flight)
+        rows_query = select(
+            col(GatewayShareRow.engine),
+            col(GatewayShareRow.run_id),
+            col(GatewayShareRow.tenant_id),
+            col(GatewayShareRow.charged),
+            col(GatewayShareRow.waiting),
+            col(GatewayShareRow.batch_waiting),
+            col(GatewayShareRow.in_flight),
+        ).where(
+            col(GatewayShareRow.run_id).in_({other for _, other in slots}),
+            literal(idle_too) | (requests > 0) | (col(GatewayShareRow.changed_at) > now - _interval(2 * age)),
+        )
+        for engine, other, tenant_id, *standing in await session.execute(rows_query):
+            if (engine, other) in tenants:
+                tenants[engine, other][TenantId(tenant_id)] = Standing(*standing)
+    shares: dict[str, dict[str, GatewayShare]] = {}
+    for (engine, other), count in slots.items():
+        shares.setdefault(engine, {})[other] = GatewayShare(count, tenants[engine, other])
+    return shares
+
+
+async def write_shares(
+    session: AsyncSession, run: Run, told: Mapping[str, GatewayShare], before: Mapping[str, GatewayShare]
+) -> None:
+    """Say what a run tells of each engine, as far as it is not what it told `before`, and that it is alive."""
+    now = func.clock_timestamp()
+    slots = [
+        {
+            "run_id": run.run_id,
+            "engine": engine,
+            "replica_id": run.replica_id,
+            "slots": share.slots,
+            "seen_at": now,
+        }
+        for engine, share in told.items()
+    ]
+    if slots:
+        new = insert(GatewaySlots).values(slots)
+        changed = {"slots": new.excluded.slots, "seen_at": new.excluded.seen_at}
+        await session.execute(new.on_conflict_do_update(index_elements=["run_id", "engine"], set_=changed))
+    rows = [
+        {
+            "tenant_id": tenant_id,
+            "run_id": run.run_id,
+            "engine": engine,
+            "charged": each.charged,
+            "waiting": each.waiting,
+            "batch_waiting": each.batch_waiting,
+            "in_flight": each.in_flight,
+            "changed_at": now,
+        }
+        for engine, share in told.items()
+        for tenant_id, each in share.tenants.items()
+        if engine not in before or before[engine].tenants.get(tenant_id) != each
+    ]
+    if rows:
+        row = insert(GatewayShareRow).values(rows)
+        names = ("charged", "waiting", "batch_waiting", "in_flight", "changed_at")
+        await session.execute(
+            row.on_conflict_do_update(
+                index_elements=["tenant_id", "run_id", "engine"], set_={name: row.excluded[name] for name in names}
+            )
+        )
+
+
+async def delete_ended(session: AsyncSession, run: Run) -> None:
+    """Delete what runs left that are not heard of any more, and at once what earlier runs of this replica left."""
+    await session.execute(_DELETE_ENDED, {"age": STALE, "replica_id": run.replica_id, "run_id": run.run_id})
+    await session.execute(_DELETE_ORPHANS)
+
+
+async def delete_run(session: AsyncSession, run: Run) -> None:
+    """Delete what a run told that ends: its slots are free for others at once."""
+    await session.execute(delete(GatewaySlots).where(col(GatewaySlots.run_id) == run.run_id))
+    await session.execute(delete(GatewayShareRow).where(col(GatewayShareRow.run_id) == run.run_id))

@@ -1,0 +1,248 @@
+"""Who is served next: a weighted Virtual Token Counter with prediction and refund, without clock or event loop.
+
+After "Fairness in Serving Large Language Models" (OSDI 2024). Each tenant has a counter of the service it got, divided
+by its weight; the next turn is the smallest counter's. A turn is charged with what it is expected to cost when it
+begins, with what it costs beyond that as it comes, and gets back at its end what it did not cost. A tenant that comes
+back after a pause is lifted to the others, so that it cannot save up a claim.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+
+from finpool.billing.service_share.entitlement import EQUAL, WEIGHT_PARTS, Entitlement, weight_parts
+from finpool.catalogue.model.schemas import service_of
+from finpool.gateway.queue.length_prediction import Ask, Lengths
+from finpool.gateway.queue.standing import Standing
+from finpool.kernel.ids import TenantId
+
+BATCH_EVERY = 20
+"""While interactive requests wait, every so many turns one is a batch request's: it may wait long, not for ever."""
+
+_SERVICE_PARTS = 1_000_000
+
+
+class Turn:
+    """A request that an engine works on, and what its tenant was charged for it."""
+
+    __slots__ = ("ask", "began_seconds", "charged", "expected_cost", "queue_ms", "tenant", "weight_parts")
+
+    def __init__(self, tenant: "_Tenant", ask: Ask, expected_cost: int, weight_parts: int) -> None:
+        self.tenant = tenant
+        self.ask = ask
+        self.expected_cost = expected_cost
+        self.weight_parts = weight_parts
+        self.charged = 0
+        self.began_seconds = 0.0
+        self.queue_ms = 0
+
+    def settle_at(self, cost: int) -> None:
+        """Make the tenant's counter what it is when this turn costs `cost`; exact, however often it is called."""
+        charge = cost * WEIGHT_PARTS * _SERVICE_PARTS // self.weight_parts
+        growth = charge - self.charged
+        self.tenant.counter += growth
+        self.tenant.charged += growth
+        self.charged = charge
+
+
+class Waiting:
+    """A request in the queue. `began` is called with its turn when that comes."""
+
+    __slots__ = ("ask", "batch", "began")
+
+    def __init__(self, ask: Ask, began: Callable[[Turn], None], *, batch: bool) -> None:
+        self.ask = ask
+        self.began = began
+        self.batch = batch
+
+
+class _Tenant:
+    __slots__ = ("batch", "charged", "counter", "id", "in_flight", "interactive", "last_turn", "lengths")
+
+    def __init__(self, tenant_id: TenantId) -> None:
+        self.id = tenant_id
+        self.counter = 0
+        self.charged = 0
+        self.in_flight = 0
+        self.last_turn = 0
+        self.interactive: deque[Waiting] = deque()
+        self.batch: deque[Waiting] = deque()
+        self.lengths = Lengths()
+
+    def queue(self, batch: bool) -> deque[Waiting]:
+        return self.batch if batch else self.interactive
+
+
+class FairShares:
+    """The order of one model's requests.
+
+    At most `in_flight_max` turns are under way, and `express_max` more that only a tenant with nothing under way may
+    take: so its first token does not wait for another tenant's last one.
+    """
+
+    def __init__(
+        self,
+        in_flight_max: int,
+        *,
+        express_max: int = 0,
+        entitled: Callable[[TenantId], Entitlement] = lambda _: EQUAL,
+        predicts: bool = True,
+    ) -> None:
+        self.in_flight_max = in_flight_max
+        self.express_max = express_max
+        self.in_flight = 0
+        self._entitled = entitled
+        self._predicts = predicts
+        self._tenants: dict[TenantId, _Tenant] = {}
+        self._turns = 0
+        self._waiting: tuple[dict[TenantId, _Tenant], dict[TenantId, _Tenant]] = ({}, {})
+        self._elsewhere: dict[TenantId, _Tenant] = {}
+        self._served_elsewhere: set[TenantId] = set()
+        self._overall = Lengths()
+        self._last_departed = 0
+        self._since_batch = 0
+
+    def waiting(self, tenant_id: TenantId) -> int:
+        """Return how many requests of a tenant wait."""
+        tenant = self._tenants.get(tenant_id)
+        return 0 if tenant is None else len(tenant.interactive) + len(tenant.batch)
+
+    def share(self, tenant_id: TenantId) -> float:
+        """Return the part of the service that a tenant gets, or would get, among those who wait or are served now."""
+        active = {each.id: each for each in self._tenants.values() if each.in_flight or each.interactive or each.batch}
+        active.setdefault(tenant_id, self._tenant(tenant_id))
+        weights = self.weight_parts({**active, **self._elsewhere})
+        return weights[tenant_id] / sum(weights[each] for each in active)
+
+    def weight_parts(self, tenants: Iterable[TenantId]) -> dict[TenantId, int]:
+        """Return the weights of those who compete, in thousandths."""
+        return weight_parts({each: self._entitled(each) for each in tenants})
+
+    def arrive(self, tenant_id: TenantId, waiting: Waiting) -> None:
+        """Queue a request; `dispatch` decides when its turn is."""
+        tenant = self._tenant(tenant_id)
+        if not tenant.interactive and not tenant.batch and tenant_id not in self._elsewhere:
+            self._lift(tenant, self._competing())
+        tenant.queue(waiting.batch).append(waiting)
+        self._waiting[waiting.batch][tenant_id] = tenant
+
+    def withdraw(self, tenant_id: TenantId, waiting: Waiting) -> bool:
+        """Take a request out of the queue; tells whether it was still there."""
+        queue = self._tenants[tenant_id].queue(waiting.batch)
+        if waiting not in queue:
+            return False
+        queue.remove(waiting)
+        if not queue:
+            del self._waiting[waiting.batch][tenant_id]
+        return True
+
+    def dispatch(self) -> None:
+        """Begin every turn that can begin now."""
+        while (chosen := self._choose()) is not None:
+            tenant, batch = chosen
+            self._begin(tenant, batch)
+
+    def limit(self, in_flight_max: int, express_max: int) -> None:
+        """Let so many turns be under way from now on: more begin at once, and none ends for there being fewer."""
+        self.in_flight_max = in_flight_max
+        self.express_max = express_max
+        self.dispatch()
+
+    def standings(self) -> dict[TenantId, Standing]:
+        """Return where each tenant stands here."""
+        return {
+            each.id: Standing(each.charged, len(each.interactive), len(each.batch), each.in_flight)
+            for each in self._tenants.values()
+        }
+
+    def meet(self, growth: Mapping[TenantId, int], elsewhere: Mapping[TenantId, Standing]) -> None:
+        """Take in what other gateways tell: what was charged there since the last time, and who stands there now.
+
+        What was charged there counts as charged here, and who waits there competes here; so a tenant is lifted when it
+        begins to wait anywhere, and only after what it was charged has been counted.
+        """
+        competing = self._competing()
+        for tenant_id, charge in growth.items():
+            self._tenant(tenant_id).counter += charge
+        served = [self._tenant(tenant_id).counter for tenant_id, charge in growth.items() if charge > 0]
+        if served:
+            self._last_departed = max(self._last_departed, min(served))
+        waiting = {tenant_id: self._tenant(tenant_id) for tenant_id, each in elsewhere.items() if each.waits}
+        for tenant_id in waiting.keys() - competing.keys():
+            self._lift(waiting[tenant_id], competing)
+        self._elsewhere = waiting
+        self._served_elsewhere = {tenant_id for tenant_id, each in elsewhere.items() if each.in_flight}
+
+    def counter(self, tenant_id: TenantId) -> int:
+        """Return what decides whose turn is next: what a tenant was charged anywhere, and what it was lifted by."""
+        return self._tenant(tenant_id).counter
+
+    def use(self, turn: Turn, *, input_tokens: int, output_tokens: int) -> None:
+        """Take note of what a turn has used so far, in total."""
+        turn.settle_at(max(service_of(input_tokens, output_tokens), turn.expected_cost))
+
+    def end(self, turn: Turn, *, input_tokens: int, output_tokens: int) -> None:
+        """End a turn: it costs what it used, and what was expected beyond that goes back."""
+        turn.settle_at(service_of(input_tokens, output_tokens))
+        turn.tenant.in_flight -= 1
+        self.in_flight -= 1
+        if input_tokens or output_tokens:
+            for lengths in (turn.tenant.lengths, self._overall):
+                lengths.learn(turn.ask, input_tokens, output_tokens)
+
+    def _tenant(self, tenant_id: TenantId) -> _Tenant:
+        tenant = self._tenants.get(tenant_id)
+        if tenant is None:
+            tenant = self._tenants[tenant_id] = _Tenant(tenant_id)
+        return tenant
+
+    def _competing(self) -> dict[TenantId, _Tenant]:
+        return {**self._elsewhere, **self._waiting[False], **self._waiting[True]}
+
+    def _lift(self, tenant: _Tenant, competing: Mapping[TenantId, _Tenant]) -> None:
+        others = [each.counter for each in competing.values() if each is not tenant]
+        tenant.counter = max(tenant.counter, min(others) if others else self._last_departed)
+
+    def _choose(self) -> tuple[_Tenant, bool] | None:
+        """Return whose turn it is now, and of which kind, or None if nobody's can begin."""
+        interactive, batch = self._waiting
+        if self.in_flight < self.in_flight_max:
+            batch_is_due = not interactive or self._since_batch >= BATCH_EVERY - 1
+            if batch and batch_is_due:
+                return _smallest(batch.values()), True
+            return (_smallest(interactive.values()), False) if interactive else None
+        if self.in_flight < self.in_flight_max + self.express_max:
+            served = self._served_elsewhere
+            idle = [each for each in interactive.values() if not each.in_flight and each.id not in served]
+            return (_smallest(idle), False) if idle else None
+        return None
+
+    def _begin(self, tenant: _Tenant, batch: bool) -> None:
+        weight_parts = self._weight_of(tenant)
+        queue = tenant.queue(batch)
+        waiting = queue.popleft()
+        if not queue:
+            del self._waiting[batch][tenant.id]
+        self._last_departed = tenant.counter
+        self._turns += 1
+        tenant.last_turn = self._turns
+        self._since_batch = 0 if batch else self._since_batch + bool(self._waiting[True])
+        expected = (
+            tenant.lengths.expected_cost(waiting.ask, self._overall) if self._predicts else waiting.ask.input_cost
+        )
+        turn = Turn(tenant, waiting.ask, expected, weight_parts)
+        turn.settle_at(expected)
+        tenant.in_flight += 1
+        self.in_flight += 1
+        waiting.began(turn)
+
+    def _weight_of(self, tenant: _Tenant) -> int:
+        """Return the weight that a turn beginning now is charged by."""
+        active = {tenant.id: tenant, **self._elsewhere, **self._waiting[False], **self._waiting[True]}
+        if len(active) == 1:
+            return self._entitled(tenant.id).weight * WEIGHT_PARTS
+        return self.weight_parts(active)[tenant.id]
+
+
+def _smallest(tenants: Iterable[_Tenant]) -> _Tenant:
+    """Return the tenant that was served least; of equals the one whose last turn is longest ago."""
+    return min(tenants, key=lambda tenant: (tenant.counter, tenant.last_turn))

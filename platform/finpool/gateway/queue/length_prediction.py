@@ -1,0 +1,54 @@
+"""How long a request is going to be: a moving average over what its tenant asked before."""
+
+from collections import deque
+from dataclasses import dataclass
+
+from finpool.catalogue.model.schemas import INPUT_WEIGHT, service_of
+
+REMEMBERED = 64
+"""Requests of one tenant may be of very different lengths, which the last five of them do not show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What is known of a request before it runs: the most that it can use, in tokens."""
+
+    input_tokens_bound: int
+    output_tokens_bound: int
+
+    @property
+    def input_cost(self) -> int:
+        """The most that its prompt can cost."""
+        return INPUT_WEIGHT * self.input_tokens_bound
+
+
+class Lengths:
+    """What the last few requests used: their prompts beside their bounds, and their answers."""
+
+    __slots__ = ("_bounds", "_inputs", "_known", "_outputs")
+
+    def __init__(self) -> None:
+        self._known: deque[tuple[int, int, int]] = deque()
+        self._bounds = self._inputs = self._outputs = 0
+
+    def learn(self, ask: Ask, input_tokens: int, output_tokens: int) -> None:
+        """Remember what a request used."""
+        self._add(ask.input_tokens_bound, input_tokens, output_tokens)
+        self._known.append((ask.input_tokens_bound, input_tokens, output_tokens))
+        if len(self._known) > REMEMBERED:
+            bound, read, written = self._known.popleft()
+            self._add(-bound, -read, -written)
+
+    def expected_cost(self, ask: Ask, others: "Lengths") -> int:
+        """Return the expected cost of a request, by what `others` asked while nothing is known of this one's tenant."""
+        known = self if self._known else others
+        if not known._known:
+            return ask.input_cost
+        input_tokens = ask.input_tokens_bound * known._inputs // max(1, known._bounds)
+        output_tokens = known._outputs // len(known._known)
+        return service_of(min(input_tokens, ask.input_tokens_bound), min(output_tokens, ask.output_tokens_bound))
+
+    def _add(self, bound: int, input_tokens: int, output_tokens: int) -> None:
+        self._bounds += bound
+        self._inputs += input_tokens
+        self._outputs += output_tokens

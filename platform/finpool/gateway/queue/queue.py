@@ -1,0 +1,99 @@
+"""The fair queue before each model: few requests are in flight, and whose turn is next `fair_shares` decides."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+from finpool.gateway.errors import QueueRefusal
+from finpool.gateway.queue.fair_shares import FairShares, Turn, Waiting
+from finpool.gateway.queue.length_prediction import Ask
+from finpool.kernel.clock import monotonic_seconds
+from finpool.kernel.ids import TenantId
+
+_TURN_SECONDS_GUESS = 2.0
+"""How long a turn takes, as long as none has ended."""
+
+_REMEMBERED_TURNS = 16
+
+
+class FairQueue:
+    """The queue of one model. Not for several threads."""
+
+    def __init__(
+        self,
+        shares: FairShares,
+        *,
+        waiting_max: int,
+        wait_seconds_max: float,
+        clock: Callable[[], float] = monotonic_seconds,
+    ) -> None:
+        self._shares = shares
+        self._waiting_max = waiting_max
+        self._wait_seconds_max = wait_seconds_max
+        self._clock = clock
+        self._turn_seconds: float | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether nobody waits and no turn is under way."""
+        return all(each.idle for each in self._shares.standings().values())
+
+    async def enter(self, tenant_id: TenantId, ask: Ask, *, batch: bool = False) -> Turn:
+        """Wait for a turn, to be ended by `leave`; raises `QueueRefusal` for a full queue or too long a wait.
+
+        Batch requests wait until no interactive one does, of whichever tenant.
+        """
+        if self._shares.waiting(tenant_id) >= self._waiting_max:
+            raise QueueRefusal(
+                f"{self._waiting_max} requests of this tenant are waiting for the model already.",
+                self._wait_seconds(tenant_id),
+            )
+        coming: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
+        waiting, arrived = Waiting(ask, partial(self._begin, coming), batch=batch), self._clock()
+        self._shares.arrive(tenant_id, waiting)
+        self._shares.dispatch()
+        turn = coming.result() if coming.done() else await self._turn_of(tenant_id, waiting, coming)
+        turn.began_seconds = self._clock()
+        turn.queue_ms = round(1000 * (turn.began_seconds - arrived))
+        return turn
+
+    def use(self, turn: Turn, *, input_tokens: int, output_tokens: int) -> None:
+        """Take note of what a turn has used so far, in total, as its stream tells."""
+        self._shares.use(turn, input_tokens=input_tokens, output_tokens=output_tokens)
+
+    def leave(self, turn: Turn, *, input_tokens: int, output_tokens: int) -> None:
+        """End a turn that used so much in total."""
+        self._shares.end(turn, input_tokens=input_tokens, output_tokens=output_tokens)
+        seconds = self._clock() - turn.began_seconds
+        known = self._turn_seconds
+        self._turn_seconds = seconds if known is None else known + (seconds - known) / _REMEMBERED_TURNS
+        self._shares.dispatch()
+
+    def _begin(self, coming: "asyncio.Future[Turn]", turn: Turn) -> None:
+        if coming.done():
+            # Whoever waited has been cancelled and did not get to say so yet.
+            self._shares.end(turn, input_tokens=0, output_tokens=0)
+        else:
+            coming.set_result(turn)
+
+    async def _turn_of(self, tenant_id: TenantId, waiting: Waiting, coming: "asyncio.Future[Turn]") -> Turn:
+        try:
+            async with asyncio.timeout(self._wait_seconds_max):
+                return await coming
+        except BaseException as error:
+            if coming.done() and not coming.cancelled():
+                # The turn came in the same moment in which its owner left.
+                self._shares.end(coming.result(), input_tokens=0, output_tokens=0)
+                self._shares.dispatch()
+            else:
+                self._shares.withdraw(tenant_id, waiting)
+            if isinstance(error, TimeoutError):
+                message = f"The model was busy for {self._wait_seconds_max:g} seconds."
+                raise QueueRefusal(message, self._wait_seconds(tenant_id)) from error
+            raise
+
+    def _wait_seconds(self, tenant_id: TenantId) -> float:
+        """Estimate the wait of one more request: its tenant's queue at the pace that the tenant's share allows."""
+        turn_seconds = self._turn_seconds or _TURN_SECONDS_GUESS
+        turns_at_once = max(1, self._shares.in_flight_max) * self._shares.share(tenant_id)
+        return (self._shares.waiting(tenant_id) + 1) * turn_seconds / turns_at_once

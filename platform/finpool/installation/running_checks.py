@@ -1,0 +1,52 @@
+"""Finds what is wrong with an installation that runs, or ran; none of it keeps `finpool up` from starting it."""
+
+from collections.abc import Iterator
+
+from finpool.installation.components import WORKER
+from finpool.installation.doctor import Check
+from finpool.installation.home import Home
+from finpool.installation.processes import log_path, running_process, unreadable_records
+from finpool.kernel.settings import Settings
+from finpool.metering.errors import SpoolUnusable
+from finpool.metering.spool.lag import read_lag
+
+STUCK_SECONDS = 60.0
+"""A record is written to the database within a second or two; one that waits for this long is not being written."""
+
+
+def examine_running(settings: Settings) -> list[Check]:
+    """Run every check; `settings.home` is absolute."""
+    home = Home(settings.home)
+    return [*_records(home), *_spool(home, settings)]
+
+
+def _records(home: Home) -> Iterator[Check]:
+    for path in unreadable_records(home):
+        found = running_process(home, path.stem)
+        state = "is not running" if found is None else f"was found all the same, as process {found.pid}"
+        yield Check(
+            f"record {path.stem}",
+            False,
+            f"{path} cannot be read; {path.stem} {state}: run `finpool down`, which removes it, and `finpool up`",
+        )
+
+
+def _spool(home: Home, settings: Settings) -> Iterator[Check]:
+    try:
+        lag = read_lag(settings.spool_path)
+    except SpoolUnusable as error:
+        yield Check("spool", False, str(error))
+        return
+    if lag is None:
+        return
+    age = "" if lag.oldest_age_seconds is None else f", the oldest for {lag.oldest_age_seconds:.0f} s"
+    waiting = f"{lag.records} records wait to be recorded{age}" if lag.records else "all of it is recorded"
+    if running_process(home, WORKER.name) is None or (lag.oldest_age_seconds or 0) <= STUCK_SECONDS:
+        yield Check("spool", True, waiting)
+        return
+    yield Check(
+        "spool",
+        False,
+        f"{waiting}: the recorder is stuck, and {log_path(home, WORKER.name)} says at what;"
+        " run `finpool up`, which starts Postgres if that is down",
+    )

@@ -1,0 +1,190 @@
+"""Corrects usage that was estimated after a crash, once the truth is known: by a new row, never by changing the old."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from finpool.audit import service as audit
+from finpool.catalogue.model.schemas import TokenUsage
+from finpool.catalogue.price import service as prices
+from finpool.kernel.actor import Actor
+from finpool.kernel.clock import now
+from finpool.kernel.ids import LeaseId, TenantId, new_id
+from finpool.kernel.money import to_micros_ceiling
+from finpool.kernel.paging import ListPage, PageQuery, page_of
+from finpool.metering.correction.schemas import CorrectedUsage, Correction, EstimatedUsage
+from finpool.metering.errors import CorrectionRefused, UsageNotFound
+from finpool.metering.models import UsageAdjustment, UsageRecord
+from finpool.metering.spool.schemas import Outcome
+from finpool.quota.account import service as accounts
+
+KIND = "correction"
+
+
+class Delta(NamedTuple):
+    """The sum of a request's corrections, and how many there were."""
+
+    input_tokens: int
+    cached_input_tokens: int
+    output_tokens: int
+    cost_picos: int
+    corrections: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What a request counts for: its tokens and its exact cost in picos."""
+
+    usage: TokenUsage
+    cost_picos: int
+    corrections: int
+
+
+async def estimated(session: AsyncSession, tenant_id: TenantId, query: PageQuery) -> ListPage[EstimatedUsage]:
+    """Return a page of a tenant's requests that were settled at their last mark, by id."""
+    mine = select(UsageRecord).where(col(UsageRecord.tenant_id) == tenant_id, col(UsageRecord.estimated))
+    if query.after is not None:
+        mine = mine.where(col(UsageRecord.request_id) > query.after)
+    mine = mine.order_by(col(UsageRecord.request_id)).limit(query.limit + 1)
+    records = list((await session.execute(mine)).scalars())
+    deltas = await _deltas(session, tenant_id, [each.request_id for each in records])
+    return page_of(records, query, lambda each: _view(each, _counted(each, deltas.get(each.request_id))))
+
+
+async def correct(
+    session: AsyncSession, actor: Actor, tenant_id: TenantId, request_id: str, body: Correction
+) -> CorrectedUsage:
+    """Make a request count for what it truly used, at the price that it was served at.
+
+    A second correction is relative to the first, and one that changes nothing writes nothing. Raises `UsageNotFound`,
+    or `CorrectionRefused` for a request that was not estimated or whose price is not known.
+    """
+    # The account is locked first: two corrections at once would each be relative to what was there before both.
+    await accounts.lock_accounts(session, {tenant_id})
+    mine = select(UsageRecord).filter_by(tenant_id=tenant_id, request_id=request_id)
+    record = (await session.execute(mine)).scalar_one_or_none()
+    if record is None:
+        raise UsageNotFound(f"Tenant {tenant_id} has no usage record of request {request_id}.")
+    deltas = await _deltas(session, tenant_id, [request_id])
+    counted = _counted(record, deltas.get(request_id))
+    truth = TokenUsage(body.input_tokens, body.cached_input_tokens, body.output_tokens)
+    cost_picos = await _cost(session, record, truth)
+    if (truth, cost_picos) == (counted.usage, counted.cost_picos):
+        return _corrected(record, counted, None)
+    adjustment_id = new_id("adjustment")
+    await _write(session, actor, record, counted, truth, cost_picos, adjustment_id, body.reason)
+    return _corrected(record, Counted(truth, cost_picos, counted.corrections + 1), adjustment_id)
+
+
+async def _cost(session: AsyncSession, record: UsageRecord, truth: TokenUsage) -> int:
+    """Return what the request costs in truth; refuse unless the same price gives what is on record."""
+    if not record.estimated:
+        raise CorrectionRefused("Only usage that was estimated can be corrected; this is what the engine reported.")
+    if record.outcome == Outcome.FAILED:
+        return 0
+    price = (await prices.price_versions(session, [record.price_version])).get(record.price_version)
+    recorded = TokenUsage(record.input_tokens, record.cached_input_tokens, record.output_tokens)
+    if price is None or price.cost(recorded) != record.cost_picos:
+        raise CorrectionRefused(
+            f"The price {record.price_version} of this request is not known, so nothing is changed."
+        )
+    return price.cost(truth)
+
+
+async def _write(
+    session: AsyncSession,
+    actor: Actor,
+    record: UsageRecord,
+    counted: Counted,
+    truth: TokenUsage,
+    cost_picos: int,
+    adjustment_id: str,
+    reason: str,
+) -> None:
+    tenant_id = TenantId(record.tenant_id)
+    numbers = await accounts.number_usage(session, {tenant_id: 1})
+    delta_picos = cost_picos - counted.cost_picos
+    deltas = {
+        "input_tokens": truth.input_tokens - counted.usage.input_tokens,
+        "cached_input_tokens": truth.cached_input_tokens - counted.usage.cached_input_tokens,
+        "output_tokens": truth.output_tokens - counted.usage.output_tokens,
+    }
+    row = {
+        "tenant_id": tenant_id,
+        "adjustment_id": adjustment_id,
+        "kind": KIND,
+        "request_id": record.request_id,
+        "project_id": record.project_id,
+        "model_id": record.model_id,
+        "price_version": record.price_version,
+        "currency": record.currency,
+        **deltas,
+        "cost_picos": delta_picos,
+        "reason": reason,
+        "made_by": actor.credential_id,
+        "usage_seq": numbers[tenant_id],
+        "recorded_at": now(),
+    }
+    await session.execute(insert(UsageAdjustment).values(**row))
+    leases = [LeaseId(each) for each in record.lease_ids]
+    await accounts.adjust(session, tenant_id, leases, delta_picos, adjustment_id)
+    told = {name: row[name] for name in ("adjustment_id", "request_id", "price_version", "currency", "reason")}
+    body = {**told, **deltas, "cost_picos": str(delta_picos)}
+    await audit.append(session, kind="usage.corrected", tenant_id=tenant_id, actor=actor, body=body)
+
+
+async def _deltas(session: AsyncSession, tenant_id: TenantId, request_ids: Sequence[str]) -> dict[str, Delta]:
+    """Sum the corrections of each request up."""
+    summed = (
+        select(
+            col(UsageAdjustment.request_id),
+            func.sum(col(UsageAdjustment.input_tokens)).label("input_tokens"),
+            func.sum(col(UsageAdjustment.cached_input_tokens)).label("cached_input_tokens"),
+            func.sum(col(UsageAdjustment.output_tokens)).label("output_tokens"),
+            func.sum(col(UsageAdjustment.cost_picos)).label("cost_picos"),
+            func.count().label("corrections"),
+        )
+        .where(
+            col(UsageAdjustment.tenant_id) == tenant_id,
+            col(UsageAdjustment.request_id).in_(request_ids),
+            col(UsageAdjustment.kind) == KIND,
+        )
+        .group_by(col(UsageAdjustment.request_id))
+    )
+    return {str(row[0]): Delta(*map(int, row[1:])) for row in await session.execute(summed)}
+
+
+def _counted(record: UsageRecord, delta: Delta | None) -> Counted:
+    usage = TokenUsage(record.input_tokens, record.cached_input_tokens, record.output_tokens)
+    if delta is None:
+        return Counted(usage, record.cost_picos, 0)
+    corrected = TokenUsage(
+        usage.input_tokens + delta.input_tokens,
+        usage.cached_input_tokens + delta.cached_input_tokens,
+        usage.output_tokens + delta.output_tokens,
+    )
+    return Counted(corrected, record.cost_picos + delta.cost_picos, delta.corrections)
+
+
+def _corrected(record: UsageRecord, counted: Counted, adjustment_id: str | None) -> CorrectedUsage:
+    return CorrectedUsage(**_view(record, counted).model_dump(), adjustment_id=adjustment_id)
+
+
+def _view(record: UsageRecord, counted: Counted) -> EstimatedUsage:
+    return EstimatedUsage(
+        id=record.request_id,
+        tenant_id=TenantId(record.tenant_id),
+        project_id=record.project_id,
+        model_id=record.model_id,
+        input_tokens=counted.usage.input_tokens,
+        cached_input_tokens=counted.usage.cached_input_tokens,
+        output_tokens=counted.usage.output_tokens,
+        cost_micros=to_micros_ceiling(counted.cost_picos),
+        currency=record.currency,
+        settled_at=record.settled_at,
+        corrected=counted.corrections > 0,
+    )

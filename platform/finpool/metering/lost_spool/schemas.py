@@ -1,0 +1,39 @@
+"""What an operator decides about the leases of a lost spool."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from finpool.kernel.ids import SLUG_PATTERN
+from finpool.kernel.names import plain_name
+from finpool.metering.correction.schemas import REASON_LENGTH_MAX
+
+
+class LostSpool(BaseModel):
+    """A spool that will never be recorded, what becomes of its leases, and how it is known to be lost."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    replica_id: str = Field(pattern=SLUG_PATTERN)
+    spool_id: str = Field(pattern=r"^spool_[0-9a-z]{24}$")
+    decision: Literal["charged", "released"]
+    reason: Annotated[
+        str,
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=REASON_LENGTH_MAX),
+        AfterValidator(plain_name),
+    ]
+
+
+class ChargedTenant(BaseModel):
+    """What was charged to one tenant, rounded up; the exact amount is on its next invoice, marked as disputed."""
+
+    tenant_id: str
+    charged_micros: int
+
+
+class LostSpoolAnswer(BaseModel):
+    """What was done about a lost spool."""
+
+    object: Literal["lost_spool"] = "lost_spool"
+    leases_closed: int
+    charged: list[ChargedTenant]

@@ -1,0 +1,74 @@
+"""The end of a spool that is lost with its volume: nothing was recorded, so an operator decides, on record."""
+
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from finpool.audit import service as audit
+from finpool.kernel.actor import Actor
+from finpool.kernel.clock import now
+from finpool.kernel.ids import TenantId, new_id
+from finpool.kernel.money import to_micros_ceiling
+from finpool.metering.errors import SpoolAlive
+from finpool.metering.lost_spool.schemas import ChargedTenant, LostSpool, LostSpoolAnswer
+from finpool.metering.models import UsageAdjustment
+from finpool.quota.account import service as accounts
+from finpool.quota.lease import service as leases
+from finpool.quota.schemas import LeaseOutcome
+
+KIND = "lease_charge"
+
+
+async def settle_lost_spool(session: AsyncSession, actor: Actor, lost: LostSpool, currency: str) -> LostSpoolAnswer:
+    """Close the leases of a lost spool; raises `SpoolAlive` for one that a replica serves with.
+
+    Charged leases become a usage adjustment of each tenant, which its owner may dispute. Doing it again does nothing.
+    """
+    if await leases.is_served_with(session, lost.spool_id):
+        raise SpoolAlive(lost.spool_id)
+    outcome = LeaseOutcome(lost.decision)
+    closed = await leases.close_spool(session, lost.replica_id, lost.spool_id, outcome, lost.spool_id)
+    charged = {tenant_id: amount for tenant_id, amount in closed.charged_picos.items() if amount}
+    if charged:
+        numbers = await accounts.number_usage(session, dict.fromkeys(charged, 1))
+        rows = [
+            _row(tenant_id, amount, numbers[tenant_id], actor, lost, currency) for tenant_id, amount in charged.items()
+        ]
+        await session.execute(insert(UsageAdjustment), rows)
+    if closed.leases:
+        body = {
+            "replica_id": lost.replica_id,
+            "spool_id": lost.spool_id,
+            "decision": lost.decision,
+            "reason": lost.reason,
+            "leases": closed.leases,
+        }
+        await audit.append(session, kind="spool.lost", tenant_id=None, actor=actor, body=body)
+        for tenant_id, amount in charged.items():
+            told = {"spool_id": lost.spool_id, "cost_picos": str(amount), "currency": currency, "reason": lost.reason}
+            await audit.append(session, kind="lease.charged", tenant_id=tenant_id, actor=actor, body=told)
+    return LostSpoolAnswer(
+        leases_closed=closed.leases,
+        charged=[
+            ChargedTenant(tenant_id=tenant_id, charged_micros=to_micros_ceiling(amount))
+            for tenant_id, amount in charged.items()
+        ],
+    )
+
+
+def _row(
+    tenant_id: TenantId, amount_picos: int, usage_seq: int, actor: Actor, lost: LostSpool, currency: str
+) -> dict[str, object]:
+    return {
+        "tenant_id": tenant_id,
+        "adjustment_id": new_id("adjustment"),
+        "kind": KIND,
+        "currency": currency,
+        "input_tokens": 0,
+        "cached_input_tokens": 0,
+        "output_tokens": 0,
+        "cost_picos": amount_picos,
+        "reason": lost.reason,
+        "made_by": actor.credential_id,
+        "usage_seq": usage_seq,
+        "recorded_at": now(),
+    }

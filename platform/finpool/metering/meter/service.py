@@ -1,0 +1,63 @@
+"""What the gateway calls to put usage on record; everything it is told is durable before it answers."""
+
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlmodel import col
+
+from finpool.catalogue.model.schemas import TokenUsage
+from finpool.kernel.clock import now
+from finpool.kernel.database import Database
+from finpool.kernel.ids import ReplicaId
+from finpool.metering.models import SpoolPosition
+from finpool.metering.spool.schemas import Intent, Outcome, Settlement
+from finpool.metering.spool.spool import Spool
+
+
+async def open_spool(directory: Path, bytes_max: int, database: Database, replica_id: ReplicaId) -> Spool:
+    """Return this replica's spool, open; raises as `Spool` does.
+
+    What is recorded is asked before: what the spool settles when it is opened may be recorded in the same moment.
+    """
+    query = select(col(SpoolPosition.spool_id), col(SpoolPosition.seq)).where(
+        col(SpoolPosition.replica_id) == replica_id
+    )
+    async with database.across_tenants() as session:
+        recorded = {row.spool_id: row.seq for row in await session.execute(query)}
+    return Spool(directory, bytes_max, recorded=recorded)
+
+
+class Metering:
+    """The meter of one inference replica: what is about to be served, what was used, how it ended."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+
+    async def begin(self, intent: Intent) -> None:
+        """Put a request on record; nothing may be dispatched before this returns."""
+        await self._spool.intend(intent)
+
+    def mark(self, intent: Intent, usage: TokenUsage) -> None:
+        """Note what a request has used so far: a crash settles there."""
+        self._spool.mark(intent.request_id, usage.input_tokens, usage.cached_input_tokens, usage.output_tokens)
+
+    async def settle(
+        self, intent: Intent, outcome: Outcome, usage: TokenUsage, *, estimated: bool, queue_ms: int | None = None
+    ) -> int:
+        """Put on record how a request ended and what the engine reported; returns what it costs, in picos."""
+        settlement = Settlement(
+            intent=intent,
+            outcome=outcome,
+            input_tokens=usage.input_tokens,
+            cached_input_tokens=usage.cached_input_tokens,
+            output_tokens=usage.output_tokens,
+            estimated=estimated,
+            settled_at=now().isoformat(),
+            queue_ms=queue_ms,
+        )
+        await self._spool.settle(settlement)
+        return settlement.cost_picos
+
+    async def discard(self, intent: Intent) -> None:
+        """Forget a request that no engine computed anything for."""
+        await self._spool.discard(intent.request_id)

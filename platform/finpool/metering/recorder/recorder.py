@@ -1,0 +1,235 @@
+"""Moves a spool's records into Postgres, in order and each exactly once.
+
+The position moves in the same transaction as what was recorded: after a crash anywhere the transaction either
+happened, and its records are skipped, or did not, and they are recorded now.
+"""
+
+import sqlite3
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from finpool.audit import service as audit
+from finpool.catalogue.price import service as prices
+from finpool.kernel import telemetry
+from finpool.kernel.clock import now
+from finpool.kernel.database import Database
+from finpool.kernel.ids import LeaseId, ReplicaId, TenantId
+from finpool.kernel.logs import logger
+from finpool.metering.errors import RecordDamaged, SpoolCorrupt, SpoolUnusable
+from finpool.metering.models import SpoolPosition
+from finpool.metering.recorder.rows import Numbered, event_of, insert_usage, price_of
+from finpool.metering.spool import file as spool_file
+from finpool.metering.spool.schemas import (
+    LeaseReturn,
+    RecordKind,
+    Settlement,
+    decode_lease_return,
+    decode_settlement,
+)
+from finpool.quota.account import service as accounts
+
+BATCH_MAX = 1000
+_log = logger("metering.recorder")
+_READ = "SELECT seq, kind, body FROM record WHERE seq > ? ORDER BY seq LIMIT ?"
+_Row = tuple[int, str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """The spool as this recorder has it open; which file that is tells when another has taken its place."""
+
+    connection: sqlite3.Connection
+    lock: IO[bytes]
+    spool_id: str
+    identity: tuple[int, int] | None
+
+
+class Recorder:
+    """The recorder of one replica's spool; it may run in another process than the replica."""
+
+    def __init__(self, database: Database, directory: Path, replica_id: ReplicaId) -> None:
+        self._database = database
+        self._directory = directory
+        self._replica_id = replica_id
+        self._open: _Open | None = None
+        self._refused: tuple[object, SpoolCorrupt] | None = None
+        self._batch_max = BATCH_MAX
+
+    def close(self) -> None:
+        """Close the spool's file."""
+        if self._open is not None:
+            self._open.connection.close()
+            self._open.lock.close()
+            self._open = None
+
+    async def run_once(self) -> int:
+        """Record the next batch; returns how many records it held, 0 if there was none.
+
+        Raises `SpoolUnusable` or `SpoolCorrupt` for a file that cannot be read, and `RecordDamaged` for a record that
+        cannot be decoded: it is named and never skipped, and an operator decides.
+        """
+        spool = self._spool()
+        settlements: list[Settlement] = []
+        rows: list[_Row] = []
+        try:
+            async with self._database.across_tenants() as session:
+                position = await self._lock_position(session)
+                rows = self._read(spool, position)
+                if rows:
+                    settlements = await self._record(session, rows)
+                    await self._move_position(session, rows[-1][0])
+        except Exception as error:
+            self._narrow_down(rows, error)
+            raise
+        self._batch_max = min(BATCH_MAX, self._batch_max * 2)
+        for each in settlements:
+            _count(each)
+        self._trim(rows[-1][0] if rows else position)
+        if not rows and spool_file.identity(self._directory) != spool.identity:
+            _log.error("the spool was deleted or replaced; what could still be read of it is recorded")
+            self.close()
+        return len(rows)
+
+    def _spool(self) -> _Open:
+        """Return the spool, opened if it is not; a file that was refused is not read again until it has changed."""
+        if self._open is None:
+            stamp = _stamp(self._directory)
+            if self._refused is not None and self._refused[0] == stamp:
+                raise self._refused[1]
+            try:
+                self._open = _opened(self._directory)
+            except SpoolCorrupt as error:
+                self._refused = (stamp, error)
+                raise
+            self._refused = None
+        return self._open
+
+    def _read(self, spool: _Open, position: int) -> list[_Row]:
+        try:
+            with spool_file.translated(self._directory / spool_file.FILE_NAME):
+                return spool.connection.execute(_READ, (position, self._batch_max)).fetchall()
+        except SpoolUnusable:
+            # Closed, so that an operator can repair it, and opened again once that is done.
+            self.close()
+            raise
+
+    async def _lock_position(self, session: AsyncSession) -> int:
+        key = self._key()
+        await session.execute(insert(SpoolPosition).values(**key, seq=0, updated_at=now()).on_conflict_do_nothing())
+        row = (await session.execute(select(SpoolPosition).filter_by(**key).with_for_update())).scalar_one()
+        return row.seq
+
+    async def _move_position(self, session: AsyncSession, seq: int) -> None:
+        moved = update(SpoolPosition).filter_by(**self._key())
+        await session.execute(moved.values(seq=seq, updated_at=now()))
+
+    def _key(self) -> dict[str, str]:
+        return {"replica_id": self._replica_id, "spool_id": self._spool().spool_id}
+
+    async def _record(self, session: AsyncSession, rows: list[_Row]) -> list[Settlement]:
+        """Apply one batch; returns its settlements."""
+        decoded = [(row[0], _decoded(row)) for row in rows]
+        settlements = [(seq, each) for seq, each in decoded if isinstance(each, Settlement)]
+        returned = [
+            (TenantId(each.tenant_id), LeaseId(each.lease_id)) for _, each in decoded if isinstance(each, LeaseReturn)
+        ]
+        tenants = {TenantId(each.intent.tenant_id) for _, each in settlements} | {
+            tenant_id for tenant_id, _ in returned
+        }
+        await accounts.lock_accounts(session, tenants)
+        if settlements:
+            await self._insert_usage(session, settlements)
+            costs: Counter[tuple[TenantId, tuple[LeaseId, ...]]] = Counter()
+            for _, each in settlements:
+                lease_ids = tuple(LeaseId(lease_id) for lease_id in each.intent.lease_ids)
+                costs[(TenantId(each.intent.tenant_id), lease_ids)] += each.cost_picos
+            await accounts.post(session, costs, f"{self._spool().spool_id}/{settlements[0][0]}-{settlements[-1][0]}")
+        if returned:
+            await accounts.close_leases(session, returned)
+        return [each for _, each in settlements]
+
+    async def _insert_usage(self, session: AsyncSession, settlements: list[tuple[int, Settlement]]) -> None:
+        """Write usage records, numbered in the order in which they are committed, and the events about them."""
+        counts = Counter(TenantId(each.intent.tenant_id) for _, each in settlements)
+        following = await accounts.number_usage(session, counts)
+        usage: list[Numbered] = []
+        for seq, each in settlements:
+            tenant_id = TenantId(each.intent.tenant_id)
+            usage.append(Numbered(seq, following[tenant_id], each))
+            following[tenant_id] += 1
+        await prices.register(session, {price_of(each) for _, each in settlements})
+        await insert_usage(session, self._replica_id, usage, now())
+        await audit.append_all(session, [event_of(each) for _, each in settlements])
+
+    def _narrow_down(self, rows: list[_Row], error: Exception) -> None:
+        """After a failure, take what is ahead of a damaged record, or one record at a time.
+
+        So one that cannot be recorded holds up as few as possible. It is never skipped: an operator decides.
+        """
+        if isinstance(error, RecordDamaged) and (ahead := sum(row[0] < error.seq for row in rows)):
+            self._batch_max = ahead
+            return
+        self._batch_max = 1
+        if len(rows) == 1:
+            seq, kind, _ = rows[0]
+            _log.error(
+                "a record cannot be recorded",
+                seq=seq,
+                kind=kind,
+                error=type(error).__name__,
+                commands=spool_file.COMMANDS,
+            )
+
+    def _trim(self, seq: int) -> None:
+        """Delete what is recorded; if the replica is writing just now, the next time will do."""
+        try:
+            self._spool().connection.execute("DELETE FROM record WHERE seq <= ?", (seq,))
+        except sqlite3.OperationalError:
+            return
+        except sqlite3.DatabaseError:
+            # Damaged: closed, so that the next run says so and an operator can repair it.
+            self.close()
+
+
+def _opened(directory: Path) -> _Open:
+    connection = spool_file.connect(directory)
+    try:
+        lock = spool_file.lock_reading(directory)
+    except BaseException:
+        connection.close()
+        raise
+    return _Open(connection, lock, spool_file.spool_id(connection), spool_file.identity(directory))
+
+
+def _decoded(row: _Row) -> Settlement | LeaseReturn:
+    seq, kind, body = row
+    try:
+        if kind == RecordKind.SETTLEMENT:
+            return decode_settlement(body)
+        if kind == RecordKind.LEASE_RETURN:
+            return decode_lease_return(body)
+    except (ValueError, LookupError, TypeError) as error:
+        raise RecordDamaged(seq, str(error)) from error
+    raise RecordDamaged(seq, f"its kind {kind!r} is not known")
+
+
+def _stamp(directory: Path) -> object:
+    """Return what changes whenever the spool's file does."""
+    try:
+        found = (directory / spool_file.FILE_NAME).stat()
+    except OSError as error:
+        return error.errno
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _count(settlement: Settlement) -> None:
+    labels = {telemetry.TENANT: settlement.intent.tenant_id, telemetry.REQUEST_MODEL: settlement.intent.model_id}
+    telemetry.requests_total.add(1, {**labels, telemetry.OUTCOME: settlement.outcome.value})
+    telemetry.tokens_total.add(settlement.input_tokens, {**labels, "direction": "input"})
+    telemetry.tokens_total.add(settlement.output_tokens, {**labels, "direction": "output"})

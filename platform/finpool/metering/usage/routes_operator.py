@@ -1,0 +1,46 @@
+"""Usage over all tenants, for operators, and the correction of what was estimated."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query
+
+from finpool.kernel.actor import Actor
+from finpool.kernel.paging import ListPage
+from finpool.kernel.web import DoorRoute, Page, SectorSession, TenantPath, requires
+from finpool.metering.correction import service as correction_service
+from finpool.metering.correction.schemas import REQUEST_ID_PATTERN, CorrectedUsage, Correction, EstimatedUsage
+from finpool.metering.usage import service
+from finpool.metering.usage.schemas import UsageList, UsageQuery
+from finpool.tenancy import service as tenancy
+
+router = APIRouter(tags=["usage"], route_class=DoorRoute)
+
+RequestPath = Annotated[str, Path(pattern=REQUEST_ID_PATTERN)]
+
+
+@router.get("/v1/usage", dependencies=[Depends(requires("usage:read"))])
+async def list_usage(session: SectorSession, query: Annotated[UsageQuery, Query()]) -> UsageList:
+    """Return usage settled between `from` and `to`, grouped, always by currency too."""
+    groups = await service.usage(
+        session, start=query.start, end=query.end, group_by=query.group_by, tenant_id=query.tenant_id
+    )
+    return UsageList(start=query.start, end=query.end, group_by=query.group_by, data=groups)
+
+
+@router.get("/v1/tenants/{tenant_id}/estimated-usage", dependencies=[Depends(requires("usage:read"))])
+async def list_estimated_usage(tenant_id: TenantPath, session: SectorSession, page: Page) -> ListPage[EstimatedUsage]:
+    """List the requests of a tenant that were settled at their last mark, because a replica crashed."""
+    await tenancy.get_tenant(session, tenant_id)
+    return await correction_service.estimated(session, tenant_id, page)
+
+
+@router.post("/v1/tenants/{tenant_id}/usage/{request_id}/corrections")
+async def correct_usage(
+    tenant_id: TenantPath,
+    request_id: RequestPath,
+    actor: Annotated[Actor, Depends(requires("usage:write"))],
+    session: SectorSession,
+    body: Correction,
+) -> CorrectedUsage:
+    """Make a request that was estimated count for what it truly used; the difference is charged or given back."""
+    return await correction_service.correct(session, actor, tenant_id, request_id, body)

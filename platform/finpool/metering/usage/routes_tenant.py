@@ -1,0 +1,22 @@
+"""A tenant's own usage, in the shapes of the official client's `admin.organization.usage`."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from finpool.kernel.actor import Actor
+from finpool.kernel.web import DoorRoute, TenantSession, requires
+from finpool.metering.usage import service
+from finpool.metering.usage.schemas import BucketPage, CompletionsQuery, CompletionsResult
+
+router = APIRouter(tags=["usage"], route_class=DoorRoute)
+
+
+@router.get("/v1/organization/usage/completions")
+async def completions_usage(
+    actor: Annotated[Actor, Depends(requires("usage:read"))],
+    session: TenantSession,
+    query: Annotated[CompletionsQuery, Query()],
+) -> BucketPage[CompletionsResult]:
+    """Return tokens and requests in time buckets; `group_by` takes project_id, api_key_id and model."""
+    return await service.completions(session, query, actor.tenant)

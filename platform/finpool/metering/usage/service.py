@@ -1,0 +1,155 @@
+"""What was used. Reading only: the recorder writes."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from finpool.kernel.clock import now
+from finpool.kernel.ids import TenantId
+from finpool.kernel.money import to_micros_ceiling
+from finpool.metering.usage import repository
+from finpool.metering.usage.buckets import fill, page_of_buckets, span
+from finpool.metering.usage.schemas import (
+    BUCKET_SECONDS,
+    Bucket,
+    BucketPage,
+    BucketQuery,
+    CompletionsQuery,
+    CompletionsResult,
+    UsageColumn,
+    UsageDimension,
+    UsageFilter,
+    UsageGroup,
+    UsageTotals,
+)
+
+_DAY_SECONDS = BUCKET_SECONDS["1d"]
+_COLUMN_OF_DIMENSION = {
+    UsageDimension.TENANT: UsageColumn.TENANT,
+    UsageDimension.PROJECT: UsageColumn.PROJECT,
+    UsageDimension.KEY: UsageColumn.KEY,
+    UsageDimension.MODEL: UsageColumn.MODEL,
+}
+_COLUMN_OF_FIELD = {
+    "project_id": UsageColumn.PROJECT,
+    "api_key_id": UsageColumn.KEY,
+    "model": UsageColumn.MODEL,
+}
+
+
+async def usage(
+    session: AsyncSession,
+    *,
+    start: datetime,
+    end: datetime,
+    group_by: Sequence[UsageDimension],
+    tenant_id: TenantId | None,
+) -> list[UsageGroup]:
+    """Return usage settled in [start, end) of one tenant, or of all for None; one group per currency at least."""
+    totals = await repository.totals(
+        session,
+        start=start,
+        end=end,
+        columns=[_COLUMN_OF_DIMENSION[each] for each in group_by if each is not UsageDimension.DAY],
+        only=UsageFilter(tenant_id=tenant_id),
+        bucket_seconds=_DAY_SECONDS if UsageDimension.DAY in group_by else None,
+    )
+    return [_group(each) for each in totals]
+
+
+async def totals_in_buckets(
+    session: AsyncSession,
+    query: BucketQuery,
+    *,
+    seconds: int,
+    buckets_max: int,
+    columns: Collection[UsageColumn],
+    only: UsageFilter,
+) -> BucketPage[UsageTotals]:
+    """Return one page of buckets of `seconds`, each with its totals by columns and currency.
+
+    Raises `InvalidRequest` for a page that does not belong to the query.
+    """
+    page = page_of_buckets(query, seconds=seconds, buckets_max=buckets_max, at=now())
+    covered = span(page)
+    if covered is not None:
+        totals = await repository.totals(
+            session, start=covered[0], end=covered[1], columns=columns, only=only, bucket_seconds=seconds
+        )
+        fill(page, totals, seconds=seconds)
+    return page
+
+
+async def completions(
+    session: AsyncSession, query: CompletionsQuery, tenant_id: TenantId
+) -> BucketPage[CompletionsResult]:
+    """Return one tenant's usage in OpenAI's shape."""
+    page = await totals_in_buckets(
+        session,
+        query,
+        seconds=BUCKET_SECONDS[query.bucket_width],
+        buckets_max=query.buckets_max,
+        columns=[_COLUMN_OF_FIELD[field] for field in query.group_by],
+        only=UsageFilter(
+            tenant_id=tenant_id,
+            project_ids=query.project_ids,
+            key_ids=query.api_key_ids,
+            model_ids=query.models,
+        ),
+    )
+    data = [
+        Bucket[CompletionsResult](
+            start_time=bucket.start_time, end_time=bucket.end_time, results=_completions_results(bucket.results)
+        )
+        for bucket in page.data
+    ]
+    return BucketPage(data=data, has_more=page.has_more, next_page=page.next_page)
+
+
+def _completions_results(totals: Sequence[UsageTotals]) -> list[CompletionsResult]:
+    """Tokens have no currency, so the totals of several are one result."""
+    merged: dict[tuple[str | None, str | None, str | None], UsageTotals] = {}
+    for each in totals:
+        group = (each.project_id, each.key_id, each.model_id)
+        merged[group] = _with_tokens_of(merged[group], each) if group in merged else each
+    return [
+        CompletionsResult(
+            input_tokens=each.input_tokens,
+            output_tokens=each.output_tokens,
+            input_cached_tokens=each.cached_input_tokens,
+            num_model_requests=each.requests,
+            project_id=each.project_id,
+            api_key_id=each.key_id,
+            model=each.model_id,
+        )
+        for each in merged.values()
+    ]
+
+
+def _with_tokens_of(totals: UsageTotals, other: UsageTotals) -> UsageTotals:
+    return replace(
+        totals,
+        requests=totals.requests + other.requests,
+        input_tokens=totals.input_tokens + other.input_tokens,
+        cached_input_tokens=totals.cached_input_tokens + other.cached_input_tokens,
+        output_tokens=totals.output_tokens + other.output_tokens,
+    )
+
+
+def _group(totals: UsageTotals) -> UsageGroup:
+    return UsageGroup(
+        tenant_id=totals.tenant_id,
+        project_id=totals.project_id,
+        key_id=totals.key_id,
+        model_id=totals.model_id,
+        day=None if totals.bucket is None else datetime.fromtimestamp(totals.bucket, UTC).date(),
+        requests=totals.requests,
+        input_tokens=totals.input_tokens,
+        cached_input_tokens=totals.cached_input_tokens,
+        output_tokens=totals.output_tokens,
+        cost_micros=to_micros_ceiling(totals.cost_picos),
+        currency=totals.currency,
+        estimated_requests=totals.estimated_requests,
+    )

@@ -1,0 +1,184 @@
+"""What a replica gets from a tenant's account in one transaction: parts of budgets (leases) and of rates (shares).
+
+Everything happens under the lock of the account's row, so the parts of all replicas never pass a limit. Periods are
+those of the database's clock: a replica whose own clock is wrong spends from the same day as all others.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import func, select, text, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from finpool.kernel.clock import now
+from finpool.kernel.ids import LeaseId, TenantId
+from finpool.kernel.money import from_micros
+from finpool.quota.grant.schemas import BudgetNeed, BudgetRest, Grants, RateNeed, RateRest
+from finpool.quota.grant.share_table import Holder, write_share
+from finpool.quota.ledger import service as ledger
+from finpool.quota.ledger.schemas import TransferKind, available, leased
+from finpool.quota.limits import TenantLimits, key_of, limits_of_row
+from finpool.quota.models import Account, Budget, Lease, QuotaLimit, RateShare
+from finpool.quota.periods import budget_id, period_of
+from finpool.quota.schemas import BudgetKey, LimitKey, Payment, Period, RateKey, operator_limit
+
+_DATABASE_TIME = text("SELECT clock_timestamp()")
+
+
+async def ask(
+    session: AsyncSession,
+    tenant_id: TenantId,
+    holder: Holder,
+    budgets: Sequence[BudgetNeed],
+    rates: Sequence[RateNeed],
+    share_of_rest: float,
+) -> Grants:
+    """Grant all that is needed or, if one need cannot be met, nothing; the account stays locked until the end."""
+    account = (await session.execute(select(Account).filter_by(tenant_id=tenant_id).with_for_update())).scalar_one()
+    at: datetime = (await session.execute(_DATABASE_TIME)).scalar_one()
+    if outlived := await _outlived(session, tenant_id, budgets, at):
+        return Grants((), (), outlived=outlived)
+    budget_picos, rate_limits = await _in_force(
+        session, account, {need.key.limit for need in budgets} | {need.key.limit for need in rates}
+    )
+    if any(need.key not in budget_picos for need in budgets) or any(need.key not in rate_limits for need in rates):
+        return Grants((), (), lifted=True)
+    offers = [await _budget_rest(session, account, need, at, budget_picos, share_of_rest) for need in budgets]
+    rooms = [await _rate_room(session, tenant_id, holder, need, rate_limits, share_of_rest) for need in rates]
+    grants = Grants(tuple(offers), tuple(rooms))
+    if grants.short_budget is not None:
+        return Grants(grants.budgets, grants.rates, returning=await _returning(session, tenant_id, holder, budgets, at))
+    if grants.short_rate is not None:
+        return grants
+    for offer in offers:
+        await _grant(session, tenant_id, holder, offer.need, budget_id(offer.need.key, at), offer.granted_picos)
+    for room in rooms:
+        await write_share(session, tenant_id, holder, room.need.key, room.amount)
+    return grants
+
+
+async def _in_force(
+    session: AsyncSession, account: Account, limits: Collection[LimitKey]
+) -> tuple[dict[BudgetKey, int], dict[RateKey, int]]:
+    """Return the budgets (picos) and the rates that are in force of some limits, read once for all that is needed.
+
+    What is asked for and not among them was lifted, and its replica will hear of that in a moment.
+    """
+    columns = tuple_(col(QuotaLimit.set_by), col(QuotaLimit.scope), col(QuotaLimit.scope_id))
+    wanted = [tuple(key.columns().values()) for key in limits]
+    query = select(QuotaLimit).where(col(QuotaLimit.tenant_id) == account.tenant_id, columns.in_(wanted))
+    tenant_id = TenantId(account.tenant_id)
+    rows = (await session.execute(query)).scalars()
+    prepaid = account.payment == Payment.PREPAID
+    found = TenantLimits(tenant_id, {key_of(row): limits_of_row(row) for row in rows}, prepaid=prepaid)
+    budget_picos = {key: int(from_micros(micros)) for key, micros in found.budget_limits().items()}
+    if prepaid:
+        budget_picos[BudgetKey(operator_limit(tenant_id), Period.PREPAID)] = account.funded_picos
+    return budget_picos, found.rate_limits()
+
+
+async def _outlived(
+    session: AsyncSession, tenant_id: TenantId, needs: Sequence[BudgetNeed], at: datetime
+) -> frozenset[LeaseId]:
+    """Return which leases would take from today's budget what they give back to yesterday's."""
+    query = select(col(Lease.lease_id), col(Lease.budget_id), col(Lease.closed_at)).where(
+        col(Lease.tenant_id) == tenant_id, col(Lease.lease_id).in_([need.lease_id for need in needs])
+    )
+    budgets = {need.lease_id: budget_id(need.key, at) for need in needs}
+    rows = (await session.execute(query)).all()
+    return frozenset(
+        LeaseId(row.lease_id) for row in rows if row.closed_at is not None or row.budget_id != budgets[row.lease_id]
+    )
+
+
+async def _budget_rest(
+    session: AsyncSession,
+    account: Account,
+    need: BudgetNeed,
+    at: datetime,
+    limits_picos: Mapping[BudgetKey, int],
+    share_of_rest: float,
+) -> BudgetRest:
+    key = need.key
+    start, end = period_of(key.period, at)
+    names = {"tenant_id": account.tenant_id, "budget_id": budget_id(key, at)}
+    values = {**names, **key.limit.columns(), "period": key.period.value}
+    new = insert(Budget).values(**values, period_start=start, posted_picos=0, pending_picos=0, threshold_percent=0)
+    await session.execute(new.on_conflict_do_nothing())
+    known = select(Budget).filter_by(**names)
+    budget = (await session.execute(known.execution_options(populate_existing=True))).scalar_one()
+    limit_picos = limits_picos[key]
+    rest = max(0, limit_picos - budget.posted_picos - budget.pending_picos)
+    granted = min(rest, max(need.needed_picos, min(need.wanted_picos, int(rest * share_of_rest))))
+    seconds = None if end is None else (end - at).total_seconds()
+    return BudgetRest(need, limit_picos, rest, granted, seconds)
+
+
+async def _rate_room(
+    session: AsyncSession,
+    tenant_id: TenantId,
+    holder: Holder,
+    need: RateNeed,
+    limits: Mapping[RateKey, int],
+    share_of_rest: float,
+) -> RateRest:
+    others = select(func.coalesce(func.sum(col(RateShare.amount)), 0)).where(
+        col(RateShare.tenant_id) == tenant_id,
+        col(RateShare.limit_id) == need.key.limit.limit_id,
+        col(RateShare.rate) == need.key.rate.value,
+        col(RateShare.run_id) != holder.run_id,
+        col(RateShare.expires_at) > func.clock_timestamp(),
+    )
+    room = max(0, limits[need.key] - int((await session.execute(others)).scalar_one()))
+    # As with budgets, what is not needed yet is a share of what is left: whoever comes first must not take it all.
+    # It never shrinks here: requests are let through up to what is held while this is decided.
+    spare = int(max(0, room - need.needed) * share_of_rest)
+    return RateRest(need, room, min(room, max(need.held, need.needed, min(need.wanted, need.needed + spare))))
+
+
+async def _returning(
+    session: AsyncSession, tenant_id: TenantId, holder: Holder, needs: Sequence[BudgetNeed], at: datetime
+) -> bool:
+    """Tell whether this replica has leases besides those that have to grow: they are on their way back."""
+    query = select(func.count()).where(
+        col(Lease.tenant_id) == tenant_id,
+        col(Lease.replica_id) == holder.replica_id,
+        col(Lease.spool_id) == holder.spool_id,
+        col(Lease.lease_id).not_in([need.lease_id for need in needs]),
+        col(Lease.budget_id).in_([budget_id(need.key, at) for need in needs]),
+        col(Lease.closed_at).is_(None),
+    )
+    return int((await session.execute(query)).scalar_one()) > 0
+
+
+async def _grant(
+    session: AsyncSession, tenant_id: TenantId, holder: Holder, need: BudgetNeed, of_budget: str, amount_picos: int
+) -> None:
+    """Move `amount_picos` from the budget to the lease, opening it if it is new.
+
+    What was spent beyond a lease went out of its budget directly, so growing over it again moves that much less.
+    """
+    if amount_picos == 0:
+        return
+    lease = insert(Lease).values(
+        tenant_id=tenant_id,
+        lease_id=need.lease_id,
+        budget_id=of_budget,
+        replica_id=holder.replica_id,
+        spool_id=holder.spool_id,
+        granted_picos=amount_picos,
+        spent_picos=0,
+        opened_at=now(),
+    )
+    grown = lease.on_conflict_do_update(
+        index_elements=["tenant_id", "lease_id"],
+        set_={"granted_picos": Lease.granted_picos + lease.excluded.granted_picos},
+    ).returning(col(Lease.granted_picos), col(Lease.spent_picos))
+    granted, spent = (await session.execute(grown)).one()
+    moved = max(0, granted - spent) - max(0, granted - amount_picos - spent)
+    mine = update(Budget).where(col(Budget.tenant_id) == tenant_id, col(Budget.budget_id) == of_budget)
+    await session.execute(mine.values(pending_picos=Budget.pending_picos + moved))
+    amounts = {available(of_budget): -moved, leased(need.lease_id): moved}
+    await ledger.transfer(session, tenant_id, TransferKind.LEASE_GRANTED, need.lease_id, amounts)

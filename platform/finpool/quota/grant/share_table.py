@@ -1,0 +1,56 @@
+"""Rate shares in Postgres."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import Interval, bindparam, cast, delete, func, literal, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from finpool.kernel.ids import ReplicaId, TenantId
+from finpool.quota.models import RateShare
+from finpool.quota.periods import SHARE_SECONDS, WINDOW_SECONDS
+from finpool.quota.schemas import Rate, RateKey
+
+EXPIRY = timedelta(seconds=SHARE_SECONDS + WINDOW_SECONDS)
+"""When the account takes a share back: its replica stops using it earlier, and what it let through is a window old."""
+
+WINDOW = timedelta(seconds=WINDOW_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds leases and shares: one run of an inference replica, and the spool that records what it spends."""
+
+    replica_id: ReplicaId
+    spool_id: str
+    run_id: str
+
+
+async def write_share(session: AsyncSession, tenant_id: TenantId, holder: Holder, key: RateKey, amount: int) -> None:
+    """Write this run's share of a rate, and renew it."""
+    expires_at = func.clock_timestamp() + cast(literal(EXPIRY), Interval)
+    names = {"tenant_id": tenant_id, "limit_id": key.limit.limit_id, "rate": key.rate.value, "run_id": holder.run_id}
+    new = insert(RateShare).values(**names, replica_id=holder.replica_id, amount=amount, expires_at=expires_at)
+    changed = {"amount": new.excluded.amount, "expires_at": new.excluded.expires_at}
+    await session.execute(new.on_conflict_do_update(index_elements=list(names), set_=changed))
+
+
+async def delete_share(session: AsyncSession, tenant_id: TenantId, holder: Holder, key: RateKey) -> None:
+    """Give a share up of which nothing is in use."""
+    names = {"tenant_id": tenant_id, "limit_id": key.limit.limit_id, "rate": key.rate.value, "run_id": holder.run_id}
+    await session.execute(delete(RateShare).filter_by(**names))
+
+
+_COOL = text("""
+    UPDATE rate_share SET expires_at = LEAST(expires_at, clock_timestamp() + CAST(:window AS interval))
+    WHERE replica_id = :replica_id
+""").bindparams(bindparam("window", type_=Interval))
+
+
+async def cool_shares(session: AsyncSession, replica_id: ReplicaId) -> None:
+    """Let what earlier runs of a replica hold expire: what they let through counts for one more window."""
+    done = (col(RateShare.rate) == Rate.CONCURRENCY.value) | (col(RateShare.expires_at) < func.clock_timestamp())
+    await session.execute(delete(RateShare).where(col(RateShare.replica_id) == replica_id, done))
+    await session.execute(_COOL, {"window": WINDOW, "replica_id": replica_id})

@@ -1,0 +1,28 @@
+"""The operators' route of leases."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query
+
+from finpool.kernel.actor import Actor
+from finpool.kernel.ids import SLUG_PATTERN, TenantId
+from finpool.kernel.web import DoorRoute, SectorSession, requires
+from finpool.quota.lease import service as lease_service
+from finpool.quota.lease.schemas import LeaseList
+from finpool.quota.schemas import (
+    SCOPE_ID_PATTERN,
+)
+
+router = APIRouter(prefix="/v1/leases", tags=["quota"], route_class=DoorRoute)
+
+ScopeId = Annotated[str, Path(pattern=SCOPE_ID_PATTERN)]
+LimitsWriter = Annotated[Actor, Depends(requires("limits:write"))]
+AccountReader = Annotated[Actor, Depends(requires("account:read"))]
+
+
+@router.get("")
+async def list_leases(
+    _: AccountReader, session: SectorSession, tenant_id: Annotated[TenantId | None, Query(pattern=SLUG_PATTERN)] = None
+) -> LeaseList:
+    """List the leases that are open, the oldest first: what replicas hold of budgets, and in which spool."""
+    return LeaseList(data=await lease_service.open_leases(session, tenant_id))

@@ -1,0 +1,71 @@
+"""Every tenant's limits in memory; a snapshot that follows the database."""
+
+from collections.abc import Callable
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from finpool.kernel.ids import TenantId
+from finpool.quota.limits import Applicable, TenantLimits, key_of, limits_of_row
+from finpool.quota.models import Account, QuotaLimit
+from finpool.quota.schemas import (
+    LimitKey,
+    Limits,
+    Payment,
+    Subject,
+)
+
+_REMEMBERED_MAX = 100_000
+
+
+class LimitDirectory:
+    """Every tenant's limits; nothing may be spent while none were set."""
+
+    def __init__(self) -> None:
+        self._tenants: dict[TenantId, TenantLimits] = {}
+        self._applicable: dict[Subject, Applicable] = {}
+        self._on_change: Callable[[TenantLimits, TenantLimits], None] | None = None
+
+    def watch(self, on_change: Callable[[TenantLimits, TenantLimits], None]) -> None:
+        """Have `on_change(before, after)` called for each tenant whose limits may have changed."""
+        self._on_change = on_change
+
+    async def load(self, session: AsyncSession, tenant_id: TenantId | None) -> None:
+        """Read one tenant's limits, or all."""
+        limits, accounts = select(QuotaLimit), select(col(Account.tenant_id), col(Account.payment))
+        if tenant_id is not None:
+            limits = limits.where(col(QuotaLimit.tenant_id) == tenant_id)
+            accounts = accounts.where(col(Account.tenant_id) == tenant_id)
+        found: dict[TenantId, dict[LimitKey, Limits]] = {}
+        for row in (await session.execute(limits)).scalars():
+            found.setdefault(TenantId(row.tenant_id), {})[key_of(row)] = limits_of_row(row)
+        loaded = {
+            TenantId(row.tenant_id): TenantLimits(
+                TenantId(row.tenant_id), found.get(TenantId(row.tenant_id), {}), prepaid=row.payment == Payment.PREPAID
+            )
+            for row in (await session.execute(accounts)).all()
+        }
+        before = self._tenants
+        self._tenants = loaded if tenant_id is None else {**before, **loaded}
+        self._applicable = {}
+        if self._on_change is not None:
+            for each in before.keys() | loaded.keys() if tenant_id is None else loaded.keys():
+                self._on_change(before.get(each, _none(each)), self.of(each))
+
+    def of(self, tenant_id: TenantId) -> TenantLimits:
+        """Return a tenant's limits."""
+        return self._tenants.get(tenant_id) or _none(tenant_id)
+
+    def applicable(self, subject: Subject) -> Applicable:
+        """Return what holds for a subject; remembered until limits change."""
+        known = self._applicable.get(subject)
+        if known is None:
+            if len(self._applicable) >= _REMEMBERED_MAX:
+                self._applicable.clear()
+            known = self._applicable[subject] = self.of(subject.tenant_id).applicable(subject)
+        return known
+
+
+def _none(tenant_id: TenantId) -> TenantLimits:
+    return TenantLimits(tenant_id, {}, prepaid=False)

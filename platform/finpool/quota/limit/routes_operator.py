@@ -1,0 +1,58 @@
+"""The operators' routes of limits and accounts."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path
+
+from finpool.kernel.actor import Actor
+from finpool.kernel.web import DoorRoute, SectorSession, TenantPath, requires
+from finpool.quota.account import service as account_service
+from finpool.quota.limit import service as limit_service
+from finpool.quota.schemas import (
+    SCOPE_ID_PATTERN,
+    AccountView,
+    LimitKey,
+    LimitList,
+    Limits,
+    LimitView,
+    Scope,
+    SetBy,
+)
+from finpool.tenancy import service as tenancy
+
+router = APIRouter(prefix="/v1/tenants/{tenant_id}", tags=["quota"], route_class=DoorRoute)
+
+ScopeId = Annotated[str, Path(pattern=SCOPE_ID_PATTERN)]
+LimitsWriter = Annotated[Actor, Depends(requires("limits:write"))]
+AccountReader = Annotated[Actor, Depends(requires("account:read"))]
+
+
+@router.put("/limits/{scope}/{scope_id}")
+async def set_limits(
+    tenant_id: TenantPath,
+    scope: Scope,
+    scope_id: ScopeId,
+    body: Limits,
+    actor: LimitsWriter,
+    session: SectorSession,
+) -> LimitView:
+    """Set the operator's limits on a tenant, or on a project, key or model of it; what is left out is not limited.
+
+    They act on the next request, on every replica, within two seconds, also on what is already leased.
+    """
+    key = LimitKey(SetBy.OPERATOR, scope, scope_id)
+    return await limit_service.set_limits(session, actor, tenant_id, key, body)
+
+
+@router.get("/limits")
+async def list_limits(tenant_id: TenantPath, _: AccountReader, session: SectorSession) -> LimitList:
+    """List a tenant's limits, those that its owner set included."""
+    await tenancy.get_tenant(session, tenant_id)
+    return LimitList(data=await limit_service.list_limits(session, tenant_id))
+
+
+@router.get("/account")
+async def get_account(tenant_id: TenantPath, _: AccountReader, session: SectorSession) -> AccountView:
+    """Return a tenant's account and budgets: limits, what is posted and what is pending, in micros."""
+    await tenancy.get_tenant(session, tenant_id)
+    return await account_service.account_view(session, tenant_id)

@@ -1,0 +1,80 @@
+"""The limits of one tenant, and the limits that apply to one request."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from finpool.kernel.ids import TenantId
+from finpool.quota.models import QuotaLimit
+from finpool.quota.schemas import (
+    BudgetKey,
+    LimitKey,
+    Limits,
+    Period,
+    RateKey,
+    Scope,
+    SetBy,
+    Subject,
+    operator_limit,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Applicable:
+    """What a request of one subject has to fit into. `funded`: it has a budget of the whole tenant to be paid from.
+
+    `stopped` is a budget of 0, which stops also what costs nothing.
+    """
+
+    budgets: tuple[BudgetKey, ...]
+    rates: tuple[tuple[RateKey, int], ...]
+    funded: bool
+    stopped: BudgetKey | None = None
+
+
+class TenantLimits:
+    """The limits of one tenant."""
+
+    def __init__(self, tenant_id: TenantId, limits: Mapping[LimitKey, Limits], *, prepaid: bool) -> None:
+        self.tenant_id = tenant_id
+        self.limits = limits
+        self.prepaid = prepaid
+
+    def applicable(self, subject: Subject) -> Applicable:
+        """Return what holds for a subject: the limits of its tenant, its project, its key and its model."""
+        ids = {
+            Scope.TENANT: subject.tenant_id,
+            Scope.PROJECT: subject.project_id,
+            Scope.KEY: subject.key_id,
+            Scope.MODEL: subject.model_id,
+        }
+        holding = [(key, each) for key, each in self.limits.items() if ids[key.scope] == key.scope_id]
+        budgets = [BudgetKey(key, period) for key, each in holding for period, _ in each.budgets()]
+        stopped = [BudgetKey(key, period) for key, each in holding for period, micros in each.budgets() if not micros]
+        if self.prepaid:
+            budgets.append(BudgetKey(operator_limit(self.tenant_id), Period.PREPAID))
+        return Applicable(
+            budgets=tuple(budgets),
+            rates=tuple((RateKey(key, rate), limit) for key, each in holding for rate, limit in each.rates()),
+            funded=any(each.limit.scope is Scope.TENANT and each.limit.set_by is SetBy.OPERATOR for each in budgets),
+            stopped=stopped[0] if stopped else None,
+        )
+
+    def budget_limits(self) -> dict[BudgetKey, int]:
+        """Return every budget that somebody set, in micros."""
+        return {
+            BudgetKey(key, period): micros for key, each in self.limits.items() for period, micros in each.budgets()
+        }
+
+    def rate_limits(self) -> dict[RateKey, int]:
+        """Return every rate that is limited."""
+        return {RateKey(key, rate): limit for key, each in self.limits.items() for rate, limit in each.rates()}
+
+
+def key_of(row: QuotaLimit) -> LimitKey:
+    """Return what a row's limits are about."""
+    return LimitKey(SetBy(row.set_by), Scope(row.scope), row.scope_id)
+
+
+def limits_of_row(row: QuotaLimit) -> Limits:
+    """Return a row's limits."""
+    return Limits(**{name: getattr(row, name) for name in Limits.model_fields})

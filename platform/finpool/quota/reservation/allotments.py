@@ -1,0 +1,248 @@
+"""What this replica holds of its tenants' budgets and rates: asked for, renewed ahead, and given back."""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from asyncpg import PostgresError
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import col
+
+from finpool.kernel.clock import monotonic_seconds
+from finpool.kernel.database import Database
+from finpool.kernel.ids import LeaseId, TenantId
+from finpool.kernel.logs import logger
+from finpool.quota.errors import QuotaUnavailable
+from finpool.quota.grant import grants
+from finpool.quota.grant.replica_runs import Beacon
+from finpool.quota.grant.schemas import BudgetNeed, Grants, RateNeed
+from finpool.quota.grant.share_table import Holder, cool_shares
+from finpool.quota.limits import Applicable
+from finpool.quota.models import Lease
+from finpool.quota.periods import SHARE_SECONDS
+from finpool.quota.reservation.leases import HeldLease, Leases, ReturnLease
+from finpool.quota.reservation.needs import REFUSAL_SECONDS, Shortfall, budget_needs, known_shortfall, rate_needs
+from finpool.quota.reservation.rate_shares import RateShares
+from finpool.quota.reservation.rates import RateShare
+from finpool.quota.schemas import BudgetKey, RateKey
+
+ACCOUNT_SECONDS_MAX = 5.0
+AHEAD_SECONDS = 0.25
+_DATABASE_ERRORS = (SQLAlchemyError, PostgresError, OSError, TimeoutError)
+_log = logger("quota.allotments")
+
+
+class Allotments:
+    """The leases and rate shares of one replica, and its way to the accounts."""
+
+    def __init__(
+        self, database: Database, holder: Holder, give_back: ReturnLease, *, share_of_rest: float, idle_seconds: float
+    ) -> None:
+        self._database = database
+        self._holder = holder
+        self._give_back = give_back
+        self._share_of_rest = share_of_rest
+        self._idle_seconds = idle_seconds
+        self._asking: dict[TenantId, asyncio.Lock] = {}
+        self._ahead: dict[tuple[TenantId, BudgetKey | RateKey], float] = {}
+        self._refused: dict[tuple[TenantId, BudgetKey], tuple[float, Shortfall]] = {}
+        self._changes: dict[TenantId, int] = {}
+        self._tasks: set[asyncio.Future[Any]] = set()
+        self.leases = Leases()
+        self.beacon = Beacon(database, holder)
+        self.shares = RateShares(database, holder, idle_seconds)
+
+    def relimit(self, tenant_id: TenantId, limits: dict[RateKey, int]) -> None:
+        """Put changed limits in force at once, and forget what was refused under the old ones."""
+        self.shares.relimit(tenant_id, limits)
+        self._refused = {each: known for each, known in self._refused.items() if each[0] != tenant_id}
+        self._ahead = {each: time for each, time in self._ahead.items() if each[0] != tenant_id}
+
+    def drain(self, tenant_id: TenantId, keys: Sequence[BudgetKey]) -> None:
+        """Let no new reservation use the leases of changed budgets, those included that are being granted just now."""
+        self._changes[tenant_id] = self._changes.get(tenant_id, 0) + 1
+        self.leases.drain(tenant_id, keys)
+
+    async def ask(
+        self, tenant_id: TenantId, applicable: Applicable, amount_picos: int, tokens: int
+    ) -> Shortfall | None:
+        """Ask the account for a request's missing parts; return the shortfall. Raises `QuotaUnavailable`."""
+        asking = self._asked_once(tenant_id, applicable, amount_picos, tokens, ahead=False)
+        try:
+            # Shielded: a caller that leaves must not tear the account's part of a lease from this replica's.
+            async with asyncio.timeout(ACCOUNT_SECONDS_MAX):
+                return await asyncio.shield(self._start(asking))
+        except _DATABASE_ERRORS as error:
+            _log.warning("the account could not be asked for a lease", error=type(error).__name__)
+            raise QuotaUnavailable from error
+
+    def renew_ahead(
+        self,
+        tenant_id: TenantId,
+        leases: Sequence[HeldLease],
+        shares: Sequence[RateShare],
+        amount_picos: int,
+        tokens: int,
+    ) -> None:
+        """Ask for more in the background when the next requests would have to wait for it."""
+        now = monotonic_seconds()
+        due: list[BudgetKey | RateKey] = [
+            lease.key for lease in leases if self.leases.runs_low(lease, amount_picos, now)
+        ]
+        due += [
+            share.key
+            for share in shares
+            if share.amount < min(share.room, share.limit) and not share.fits(2 * share.counted(tokens), now)
+        ]
+        if any(now >= self._ahead.get((tenant_id, key), 0.0) for key in due):
+            for key in due:
+                self._ahead[(tenant_id, key)] = now + AHEAD_SECONDS
+            applicable = Applicable(
+                tuple(lease.key for lease in leases), tuple((share.key, share.limit) for share in shares), funded=True
+            )
+            self._start(self._quietly(self._asked_once(tenant_id, applicable, amount_picos, tokens, ahead=True)))
+
+    async def return_unused(self) -> None:
+        """Give back every lease without a reservation that is draining or idle, and shares that are not in use."""
+        now = monotonic_seconds()
+        unused = self.leases.unused(now - self._idle_seconds, now)
+        for lease in unused:  # All before the first wait: while one is written, a request could reserve from the next.
+            self.leases.withdraw(lease)
+        try:
+            for lease in unused:
+                await self._give_back(lease.tenant_id, lease.lease_id)
+                self.leases.forget(lease)
+        finally:  # A spool that refuses must not let the shares expire.
+            await self._tend_shares()
+
+    async def wait_for_answers(self) -> None:
+        """Wait until the account has answered what was asked: a lease that it grants now could not be given back."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=ACCOUNT_SECONDS_MAX)
+
+    async def _tend_shares(self) -> None:
+        for tenant_id in self.shares.tenants():
+            try:
+                async with asyncio.timeout(ACCOUNT_SECONDS_MAX), self._lock(tenant_id):
+                    await self.shares.tend(tenant_id)
+            except _DATABASE_ERRORS as error:  # The account knows of more than is used, which does no harm.
+                _log.warning("rate shares could not be written", error=type(error).__name__)
+
+    async def recover(self) -> None:
+        """Give back what an earlier run of this replica held; its spool already has every settlement.
+
+        Leases recorded by another spool are left alone: that spool was lost, and what was spent with it.
+        """
+        async with self._database.across_tenants() as session:
+            await cool_shares(session, self._holder.replica_id)
+            await self.beacon.light(session)
+            query = select(Lease).where(
+                col(Lease.replica_id) == self._holder.replica_id, col(Lease.closed_at).is_(None)
+            )
+            left_over = list((await session.execute(query)).scalars())
+        for lease in left_over:
+            if lease.spool_id == self._holder.spool_id:
+                await self._give_back(TenantId(lease.tenant_id), LeaseId(lease.lease_id))
+            else:
+                _log.error(
+                    "lease of a lost spool stays held; decide with `finpool lease charge` or `finpool lease release`",
+                    tenant_id=lease.tenant_id,
+                    lease_id=lease.lease_id,
+                )
+
+    async def _asked_once(
+        self, tenant_id: TenantId, applicable: Applicable, amount_picos: int, tokens: int, *, ahead: bool
+    ) -> Shortfall | None:
+        # The wait for those ahead counts too: whoever asked long ago is refused and must not ask any more.
+        async with asyncio.timeout(ACCOUNT_SECONDS_MAX), self._lock(tenant_id):
+            now = monotonic_seconds()
+            leases, budgets = budget_needs(self.leases, tenant_id, applicable, amount_picos, now, ahead=ahead)
+            shares, rates = rate_needs(
+                self.shares, tenant_id, applicable, tokens, now, ahead=ahead, share_of_rest=self._share_of_rest
+            )
+            known = known_shortfall(self._refused, tenant_id, budgets, shares, rates, amount_picos, now)
+            if known is not None or not (budgets or rates):
+                return known
+            limits = [share.limit for share in shares]
+            granted = await self._grow(tenant_id, leases, budgets, rates, now)
+            if granted.lifted:
+                await asyncio.sleep(REFUSAL_SECONDS)  # The change is on its way to this replica.
+                return None
+            if granted.outlived:
+                return None  # Their places are free for new leases: the request tries again at once.
+            for share, rest, limit in zip(shares, granted.rates, limits, strict=True):
+                share.room, share.asked_at = rest.room, now
+                if granted.whole:
+                    share.amount = 0 if share.limit < limit else rest.amount  # 0: it was lowered meanwhile.
+                    share.written, share.valid_until = rest.amount, now + SHARE_SECONDS
+            return self._shortfall(tenant_id, granted, shares, amount_picos, now)
+
+    async def _grow(
+        self,
+        tenant_id: TenantId,
+        leases: Sequence[HeldLease],
+        budgets: Sequence[BudgetNeed],
+        rates: Sequence[RateNeed],
+        now: float,
+    ) -> Grants:
+        # A lease whose return overtook its growth would be closed when the growth arrives, and hold it for ever.
+        for lease in leases:
+            lease.growing += 1
+        granted: Grants | None = None
+        changes = self._changes.get(tenant_id, 0)
+        try:
+            async with self._database.for_tenant(tenant_id) as session:
+                granted = await grants.ask(session, tenant_id, self._holder, budgets, rates, self._share_of_rest)
+        except BaseException:
+            if granted is not None:  # The commit got no answer: what was granted may be real.
+                for lease in leases:
+                    self.leases.withdraw(lease)
+            raise
+        finally:
+            for lease in leases:
+                lease.growing -= 1
+        for lease in leases:
+            if lease.lease_id in granted.outlived:
+                self.leases.withdraw(lease)
+        if granted.whole:
+            for lease, rest in zip(leases, granted.budgets, strict=True):
+                self.leases.grow(lease, rest, now)
+                if self._changes.get(tenant_id, 0) != changes:
+                    self.leases.withdraw(lease)  # It may have been granted under the budget as it was before.
+        return granted
+
+    def _shortfall(
+        self, tenant_id: TenantId, granted: Grants, shares: Sequence[RateShare], amount_picos: int, now: float
+    ) -> Shortfall | None:
+        short = granted.short_budget
+        if short is not None:
+            shortfall = Shortfall(short, amount_picos, granted.returning, now)
+            self._refused[(tenant_id, short.need.key)] = (now + REFUSAL_SECONDS, shortfall)
+            return shortfall
+        rate = granted.short_rate
+        if rate is not None:
+            share = next(each for each in shares if each.key == rate.need.key)
+            return Shortfall(share, amount_picos, may_change=False, at=now)
+        return None
+
+    def _lock(self, tenant_id: TenantId) -> asyncio.Lock:
+        """Return what lets this replica ask a tenant's account one thing at a time."""
+        return self._asking.setdefault(tenant_id, asyncio.Lock())
+
+    def _start(self, work: Coroutine[Any, Any, Shortfall | None]) -> "asyncio.Future[Shortfall | None]":
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._answered)
+        return task
+
+    def _answered(self, task: "asyncio.Future[Shortfall | None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # Whoever asked may have left; nobody else has to hear of it.
+
+    async def _quietly(self, asking: Coroutine[Any, Any, Shortfall | None]) -> None:
+        try:
+            await asking
+        except _DATABASE_ERRORS:
+            return

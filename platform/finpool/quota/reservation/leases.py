@@ -1,0 +1,137 @@
+"""The parts of budgets that this replica holds: reservations come out of them without a database read.
+
+A lease is a durable transfer from a budget to this replica, so the sum over replicas never passes the limit. It goes
+back through the spool, behind every settlement that was paid out of it: the budget can only get back what is truly
+left.
+"""
+
+import math
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+
+from finpool.kernel.clock import monotonic_seconds
+from finpool.kernel.ids import LeaseId, TenantId, new_id
+from finpool.quota.grant.schemas import BudgetNeed, BudgetRest
+from finpool.quota.reservation.spend import SpendMeter
+from finpool.quota.schemas import BudgetKey
+
+ReturnLease = Callable[[TenantId, LeaseId], Awaitable[None]]
+"""Writes the return of a lease into the spool; the recorder closes the lease when it gets there."""
+
+REQUESTS_AHEAD = 16
+"""A lease covers so many requests like the one it grows for, as long as the share of the rest allows it."""
+
+
+@dataclass(slots=True, eq=False)
+class HeldLease:
+    """One lease as this replica sees it; amounts in picos. `ends_at`: when its budget's period is over, monotonic.
+
+    `draining`: no new reservation may use it. `growing`: how many times the account is being asked for more just now.
+    """
+
+    tenant_id: TenantId
+    lease_id: LeaseId
+    key: BudgetKey
+    granted: int = 0
+    reserved: int = 0
+    spent: int = 0
+    reservations: int = 0
+    used_at: float = field(default_factory=monotonic_seconds)
+    ends_at: float = math.inf
+    draining: bool = False
+    growing: int = 0
+
+    @property
+    def free(self) -> int:
+        """What a new reservation may take."""
+        return self.granted - self.reserved - self.spent
+
+    def reserve(self, amount_picos: int, now: float) -> None:
+        """Hold an amount for one request."""
+        self.reserved += amount_picos
+        self.reservations += 1
+        self.used_at = now
+
+
+class Leases:
+    """Every lease this replica holds. Nothing here waits: what is decided is decided in one step."""
+
+    def __init__(self) -> None:
+        self._current: dict[tuple[TenantId, BudgetKey], HeldLease] = {}
+        self._by_id: dict[LeaseId, HeldLease] = {}
+        self._spend: dict[tuple[TenantId, BudgetKey], SpendMeter] = {}
+
+    def current(self, tenant_id: TenantId, key: BudgetKey, now: float) -> HeldLease:
+        """Return the lease that new reservations use; a new one, still empty, if there is none of this period."""
+        lease = self._current.get((tenant_id, key))
+        if lease is not None and now >= lease.ends_at:
+            self.withdraw(lease)
+            lease = None
+        return lease if lease is not None else HeldLease(tenant_id, LeaseId(new_id("lease")), key)
+
+    def need(self, lease: HeldLease, amount_picos: int, now: float) -> BudgetNeed:
+        """Return what a lease has to grow by for a request, and by how much it would: as spending was of late."""
+        wanted = max(REQUESTS_AHEAD * amount_picos, self._recent_picos(lease, now))
+        return BudgetNeed(lease.key, lease.lease_id, max(0, amount_picos - lease.free), wanted)
+
+    def runs_low(self, lease: HeldLease, amount_picos: int, now: float) -> bool:
+        """Tell whether a lease should be renewed ahead: two requests more, or a few seconds of spending, use it up."""
+        return lease.free < max(2 * amount_picos, self._recent_picos(lease, now) // 4)
+
+    def grow(self, lease: HeldLease, rest: BudgetRest, now: float) -> None:
+        """Add what was granted. A lease that began to drain meanwhile stays out: its new part goes back too."""
+        if rest.granted_picos == 0 and lease.lease_id not in self._by_id:
+            return
+        lease.granted += rest.granted_picos
+        lease.used_at = now
+        if rest.period_seconds is not None:
+            lease.ends_at = now + rest.period_seconds
+        self._by_id[lease.lease_id] = lease
+        if not lease.draining:
+            self._current[(lease.tenant_id, lease.key)] = lease
+
+    def withdraw(self, lease: HeldLease) -> None:
+        """Let no new reservation use a lease: it is on its way back, or its growth got no answer and may be real."""
+        if self._current.get((lease.tenant_id, lease.key)) is lease:
+            del self._current[(lease.tenant_id, lease.key)]
+        lease.draining = True
+        self._by_id[lease.lease_id] = lease
+
+    def settle(self, lease_ids: Iterable[LeaseId], amount_picos: int, cost_picos: int) -> None:
+        """End a reservation of `amount_picos` that cost `cost_picos`; the difference is free again at once."""
+        now = monotonic_seconds()
+        for lease_id in lease_ids:
+            lease = self._by_id[lease_id]
+            lease.reserved -= amount_picos
+            lease.spent += cost_picos
+            lease.reservations -= 1
+            lease.used_at = now
+            meter = self._spend.get((lease.tenant_id, lease.key))
+            if meter is None:
+                meter = self._spend[(lease.tenant_id, lease.key)] = SpendMeter(now)
+            meter.add(cost_picos, now)
+
+    def drain(self, tenant_id: TenantId | None, keys: Iterable[BudgetKey] | None = None) -> None:
+        """Let no new reservation use the leases of some budgets: limits changed. For None: of all, we are leaving."""
+        wanted = None if keys is None else set(keys)
+        for (of_tenant, key), lease in list(self._current.items()):
+            if tenant_id in (None, of_tenant) and (wanted is None or key in wanted):
+                self.withdraw(lease)
+
+    def unused(self, idle_since: float, now: float) -> list[HeldLease]:
+        """Return every lease without a reservation that is draining, idle or of a period that is over."""
+        return [
+            lease
+            for lease in self._by_id.values()
+            if lease.reservations == 0
+            and lease.growing == 0
+            and (lease.draining or lease.used_at < idle_since or now >= lease.ends_at)
+        ]
+
+    def forget(self, lease: HeldLease) -> None:
+        """Drop a lease whose return is in the spool."""
+        self._by_id.pop(lease.lease_id, None)
+
+    def _recent_picos(self, lease: HeldLease, now: float) -> int:
+        meter = self._spend.get((lease.tenant_id, lease.key))
+        return meter.recent_picos(now) if meter is not None else 0

@@ -1,0 +1,84 @@
+"""The rate shares that this replica holds: found, relimited, written and given up."""
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from finpool.kernel.clock import monotonic_seconds
+from finpool.kernel.database import Database
+from finpool.kernel.ids import TenantId
+from finpool.quota.grant.share_table import Holder, cool_shares, delete_share, write_share
+from finpool.quota.periods import SHARE_SECONDS
+from finpool.quota.reservation.rates import RateShare
+from finpool.quota.schemas import RateKey
+
+_RENEWED_BEFORE_SECONDS = SHARE_SECONDS * 3 / 4
+
+
+class RateShares:
+    """Every rate share of one replica, by tenant."""
+
+    def __init__(self, database: Database, holder: Holder, idle_seconds: float) -> None:
+        self._database = database
+        self._holder = holder
+        self._idle_seconds = idle_seconds
+        self._shares: dict[TenantId, dict[RateKey, RateShare]] = {}
+
+    def tenants(self) -> list[TenantId]:
+        """Return every tenant with a share."""
+        return list(self._shares)
+
+    def share(self, tenant_id: TenantId, key: RateKey, limit: int) -> RateShare:
+        """Return this replica's share of a rate, which may be empty."""
+        shares = self._shares.setdefault(tenant_id, {})
+        share = shares.get(key)
+        if share is None:
+            share = shares[key] = RateShare(key, limit)
+        return share
+
+    def relimit(self, tenant_id: TenantId, limits: dict[RateKey, int]) -> None:
+        """Put changed limits in force at once; a rate without a limit is counted no more."""
+        shares = self._shares.get(tenant_id, {})
+        for key, share in list(shares.items()):
+            if key not in limits:
+                del shares[key]
+            elif limits[key] != share.limit:
+                share.relimit(limits[key])
+
+    async def tend(self, tenant_id: TenantId) -> None:
+        """Write what changed, and renew what is held; cut in memory first, so that the account never knows of less."""
+        now = monotonic_seconds()
+        shares = self._shares[tenant_id]
+        due: list[tuple[RateShare, int]] = []
+        for key, share in list(shares.items()):
+            if now >= share.valid_until:
+                share.amount = share.written = 0
+            share.amount = share.amount_worth_keeping(now, self._idle_seconds)
+            claimed = share.claimed(now)
+            expiring = now > share.valid_until - _RENEWED_BEFORE_SECONDS
+            if claimed != share.written or (claimed and expiring):
+                due.append((share, claimed))
+            elif not claimed:
+                del shares[key]
+        if not due:
+            return
+        async with self._database.for_tenant(tenant_id) as session:
+            await self._write(session, tenant_id, due)
+        for share, claimed in due:
+            share.written, share.valid_until = claimed, now + SHARE_SECONDS
+
+    async def leave(self) -> None:
+        """Cut every share to what is in use; that counts for one more window after this replica is gone."""
+        now = monotonic_seconds()
+        for tenant_id, shares in self._shares.items():
+            for share in shares.values():
+                share.amount = min(share.amount, share.used(now))
+            async with self._database.for_tenant(tenant_id) as session:
+                await self._write(session, tenant_id, [(share, share.claimed(now)) for share in shares.values()])
+        async with self._database.across_tenants() as session:
+            await cool_shares(session, self._holder.replica_id)
+
+    async def _write(self, session: AsyncSession, tenant_id: TenantId, shares: list[tuple[RateShare, int]]) -> None:
+        for share, claimed in shares:
+            if claimed:
+                await write_share(session, tenant_id, self._holder, share.key, claimed)
+            else:
+                await delete_share(session, tenant_id, self._holder, share.key)

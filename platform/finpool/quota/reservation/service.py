@@ -1,0 +1,176 @@
+"""Reservations of one inference replica: every budget and rate of a request, or none; each resolves exactly once.
+
+A reservation is decided in one step, in memory, out of the leases and shares this replica holds. Only when they do
+not suffice the account is asked; it is also asked ahead, in the background, so that a request seldom waits for it.
+"""
+
+import asyncio
+import contextlib
+
+from finpool.kernel.clock import monotonic_seconds
+from finpool.kernel.errors import DomainError
+from finpool.kernel.ids import LeaseId, RequestId, TenantId
+from finpool.kernel.logs import logger
+from finpool.quota.errors import InsufficientQuota, QuotaUnavailable, RateLimitExceeded, RequestAboveLimit
+from finpool.quota.limit.directory import LimitDirectory
+from finpool.quota.limits import Applicable, TenantLimits
+from finpool.quota.reservation import refusals
+from finpool.quota.reservation.allotments import ACCOUNT_SECONDS_MAX, Allotments
+from finpool.quota.reservation.leases import HeldLease
+from finpool.quota.reservation.needs import Shortfall
+from finpool.quota.reservation.rates import RateShare
+from finpool.quota.schemas import Rate, RateStatus, Subject, rate_headers
+
+RETURN_WAIT_SECONDS = 2.0
+RETURN_POLL_SECONDS = 0.05
+_log = logger("quota.service")
+
+
+class Reservation:
+    """What one request may cost at the most, held until it is settled.
+
+    `amount_picos` comes out of each of its leases; `tokens` count against each tokens per minute.
+    """
+
+    __slots__ = ("amount_picos", "lease_ids", "request_id", "shares", "tenant_id", "tokens")
+
+    def __init__(
+        self,
+        tenant_id: TenantId,
+        request_id: RequestId,
+        amount_picos: int,
+        tokens: int,
+        lease_ids: tuple[LeaseId, ...],
+        shares: tuple[RateShare, ...],
+    ) -> None:
+        self.tenant_id = tenant_id
+        self.request_id = request_id
+        self.amount_picos = amount_picos
+        self.tokens = tokens
+        self.lease_ids = lease_ids
+        self.shares = shares
+
+
+class Quota:
+    """What the gateway reserves from and settles with; one a process."""
+
+    def __init__(self, limits: LimitDirectory, allotments: Allotments) -> None:
+        self._limits = limits
+        self._allotments = allotments
+        limits.watch(self._limits_changed)
+
+    async def reserve(self, subject: Subject, request_id: RequestId, *, amount_picos: int, tokens: int) -> Reservation:
+        """Hold what a request may cost at the most, in every budget and rate that it counts against.
+
+        Raises `RateLimitExceeded`, `RequestAboveLimit`, `InsufficientQuota` or `QuotaUnavailable`, and then holds
+        and counts nothing. An error tells which limit it was, what is left of it and when it resets.
+        """
+        deadline = monotonic_seconds() + RETURN_WAIT_SECONDS
+        try:
+            while True:
+                applicable = self._limits.applicable(subject)
+                if not applicable.funded:
+                    raise InsufficientQuota(refusals.NO_BUDGET)
+                if applicable.stopped is not None:
+                    raise refusals.stopped(applicable.stopped, amount_picos)
+                reserved = self._reserve_now(subject.tenant_id, applicable, request_id, amount_picos, tokens)
+                if reserved is not None:
+                    return reserved
+                await self._make_room(subject.tenant_id, applicable, amount_picos, tokens, deadline)
+        except (RateLimitExceeded, RequestAboveLimit) as error:
+            error.headers |= rate_headers(self.status(subject))
+            raise
+
+    def settle(self, reservation: Reservation, *, cost_picos: int, tokens: int) -> None:
+        """End a request that was served: it cost `cost_picos` and used `tokens`; the rest is free again."""
+        self._allotments.leases.settle(reservation.lease_ids, reservation.amount_picos, cost_picos)
+        self._end(reservation, requests=1, tokens=tokens)
+
+    def release(self, reservation: Reservation, *, requests: int = 0) -> None:
+        """End a request of which nothing was computed: nothing was spent. One that an engine refused counts as one."""
+        self._allotments.leases.settle(reservation.lease_ids, reservation.amount_picos, 0)
+        self._end(reservation, requests=requests, tokens=0)
+
+    def status(self, subject: Subject) -> dict[str, RateStatus]:
+        """Tell what is left of the subject's tightest limits on requests and tokens, by their names in the headers."""
+        now, found = monotonic_seconds(), dict[str, RateStatus]()
+        for key, limit in self._limits.applicable(subject).rates:
+            if key.rate is not Rate.CONCURRENCY:
+                status = self._allotments.shares.share(subject.tenant_id, key, limit).status(now)
+                if key.rate not in found or status.remaining < found[key.rate].remaining:
+                    found[key.rate.value] = status
+        return found
+
+    def _reserve_now(
+        self, tenant_id: TenantId, applicable: Applicable, request_id: RequestId, amount_picos: int, tokens: int
+    ) -> Reservation | None:
+        """Take everything out of what this replica holds, or nothing; there is no wait in here."""
+        now = monotonic_seconds()
+        allotments = self._allotments
+        shares: list[RateShare] = []
+        for key, limit in applicable.rates:
+            share = allotments.shares.share(tenant_id, key, limit)
+            if not share.fits(share.counted(tokens), now):
+                return None
+            shares.append(share)
+        leases: list[HeldLease] = []
+        for budget in applicable.budgets:
+            lease = allotments.leases.current(tenant_id, budget, now)
+            if lease.free < amount_picos:
+                return None
+            if lease.granted:  # Nothing has to be leased for a request that costs nothing.
+                leases.append(lease)
+        for share in shares:
+            share.take(request_id, share.counted(tokens), now)
+        for lease in leases:
+            lease.reserve(amount_picos, now)
+        allotments.renew_ahead(tenant_id, leases, shares, amount_picos, tokens)
+        lease_ids = tuple(lease.lease_id for lease in leases)
+        return Reservation(tenant_id, request_id, amount_picos, tokens, lease_ids, tuple(shares))
+
+    async def _make_room(
+        self, tenant_id: TenantId, applicable: Applicable, amount_picos: int, tokens: int, deadline: float
+    ) -> None:
+        """Ask the account for what is missing; raises what refuses the request, returns when it is worth trying."""
+        shortfall = await self._allotments.ask(tenant_id, applicable, amount_picos, tokens)
+        late_by = monotonic_seconds() - deadline
+        if isinstance(shortfall, Shortfall):
+            if not shortfall.may_change or late_by > 0:
+                raise refusals.of(shortfall, tokens)
+            await asyncio.sleep(RETURN_POLL_SECONDS)
+        elif late_by > ACCOUNT_SECONDS_MAX:  # The account has changed, and this replica never hears of it.
+            raise QuotaUnavailable
+
+    def _end(self, reservation: Reservation, *, requests: int, tokens: int) -> None:
+        now = monotonic_seconds()
+        for share in reservation.shares:
+            share.give_back(reservation.request_id, tokens if share.key.rate is Rate.TOKENS else requests, now)
+
+    def _limits_changed(self, before: TenantLimits, after: TenantLimits) -> None:
+        """Let a changed limit act at once, also on what is leased already."""
+        old, new = before.budget_limits(), after.budget_limits()
+        changed = [key for key in old.keys() | new.keys() if old.get(key) != new.get(key)]
+        if changed:
+            self._allotments.drain(after.tenant_id, changed)
+        self._allotments.relimit(after.tenant_id, after.rate_limits())
+
+    async def run(self, idle_seconds: float) -> None:
+        """Return unused leases and shares for as long as the process lives."""
+        while True:
+            await asyncio.sleep(idle_seconds / 4)
+            try:
+                await self._allotments.beacon.show()
+                await self._allotments.return_unused()
+            except DomainError as error:  # The spool refused; the lease stays held and is tried again.
+                _log.warning("a lease could not be returned yet", error=error.code)
+            except Exception:  # Whatever it was, leases that nobody returns would keep their budget for ever.
+                _log.exception("leases could not be returned; it is tried again")
+
+    async def close(self) -> None:
+        """Give back everything that holds no reservation; what cannot be given back now is at the next start."""
+        await self._allotments.wait_for_answers()
+        self._allotments.leases.drain(None)
+        await self._allotments.return_unused()
+        with contextlib.suppress(Exception):  # Shares expire by themselves.
+            await self._allotments.shares.leave()
+            await self._allotments.beacon.put_out()

@@ -1,0 +1,94 @@
+"""One Ray Serve application for each model. A RayService names `finpool.serving.cluster.application:build_app`."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from ray import serve
+from ray.serve import Application
+
+from finpool.catalogue.model.engine import OpenAiEngine, VllmEngine
+from finpool.catalogue.model.schemas import Model
+from finpool.catalogue.model.service import Catalogue, default_directory
+from finpool.catalogue.weights.service import ensure_weights
+from finpool.kernel.errors import ConfigurationError
+from finpool.kernel.logs import configure_logs, logger
+from finpool.kernel.settings import Settings
+from finpool.serving.engine.counters import counts_file
+from finpool.serving.engine.liveness import Liveness
+from finpool.serving.engine.replicas import replica_options
+from finpool.serving.engine.routes import engine_app
+from finpool.serving.engine.scaling import SERVICE_AHEAD
+from finpool.serving.engine.work_ahead import WorkAhead
+
+
+class ApplicationArgs(BaseModel):
+    """Arguments of `build_app`: which model the application serves, as the catalogue of this node declares it.
+
+    Whoever knows a version that is not in that catalogue gives its `declaration`, and those of its `adapters`. What may
+    sleep is started `asleep` by whoever has tested it before.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model_id: str
+    declaration: Model | None = None
+    adapters: tuple[Model, ...] = ()
+    asleep: bool = False
+
+
+@serve.ingress()
+class Replica:
+    """One engine process. It reads weights and token where it runs; what travels is the model's declaration."""
+
+    def __init__(self, declaration: dict[str, Any]) -> None:
+        # Only replicas load the engine's library; the process that deploys them need not have it.
+        from finpool.serving.llamacpp.engine import LlamaCpp
+        from finpool.serving.llamacpp.pooling import LlamaCppPooling
+
+        settings = Settings()
+        configure_logs(settings.log_level, "engine")
+        log = logger("serving.application")
+        model = Model.model_validate(declaration)
+        weights = ensure_weights(model, settings, log.info)
+        self._engine = LlamaCpp(model, weights) if model.chats else LlamaCppPooling(model, weights)
+        self._engine.counters.keep_in(counts_file(settings.home, model.engine_key))
+        self._liveness = Liveness(self._engine)
+        self._weights_sha256 = model.weights_sha256
+        self._token = settings.secret("engine_token")
+        self._ahead = WorkAhead()
+
+    def __serve_build_asgi_app__(self) -> Any:
+        """Return the routes; Serve calls this after the constructor."""
+        return engine_app(self._engine, self._token, self._weights_sha256, self._ahead)
+
+    async def check_health(self) -> None:
+        """Serve asks from time to time, and starts the replica anew when this fails repeatedly."""
+        await self._liveness.require()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve asks from time to time, and hands it to the policy that decides on replicas."""
+        return {SERVICE_AHEAD: self._ahead.service}
+
+
+def build_app(args: ApplicationArgs) -> Application:
+    """Return the application that serves one model; raise `ModelNotFound` for an id that is not in the catalogue."""
+    settings = Settings()
+    model, adapters = args.declaration, args.adapters
+    if model is None:
+        catalogue = Catalogue.load(settings.catalogue_dir or default_directory())
+        model = catalogue.get(args.model_id)
+        adapters = catalogue.adapters_of(model.id)
+    if isinstance(model.engine, OpenAiEngine):
+        raise ConfigurationError(f"{model.id} is served by a remote engine: leave it out of what Ray serves")
+    if isinstance(model.engine, VllmEngine):
+        # Only machines that run vLLM have it, and importing it takes seconds.
+        from finpool.serving.vllm.replica import build_vllm
+
+        return build_vllm(model, adapters, settings, asleep=args.asleep)
+    deployment = serve.deployment(
+        name="engine",
+        ray_actor_options={"num_cpus": model.engine.threads},
+        **replica_options(model.engine, settings, asleep=args.asleep),
+    )(Replica)
+    application: Application = deployment.bind(model.model_dump(mode="json"))
+    return application

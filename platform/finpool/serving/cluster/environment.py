@@ -1,0 +1,122 @@
+"""What Ray's processes on one machine are given: a private directory, and settings that Ray only takes as variables."""
+
+import hashlib
+import math
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from pathlib import Path
+
+from finpool.kernel.errors import ConfigurationError
+from finpool.kernel.settings import Settings
+from finpool.serving.transport.connections import IDLE_SECONDS_MAX
+
+RAY_TOKEN = "ray_token"  # noqa: S105 - the name of a file.
+"""Secret file that Ray's own processes authenticate each other with."""
+
+_RAY_DIRECTORY = "r"
+_HAPROXY_DIRECTORY = "h"
+_LONGEST_SOCKETS = (
+    (f"{_HAPROXY_DIRECTORY}/{'0' * 56}/metrics.sock", 97),
+    (f"{_RAY_DIRECTORY}/session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_store", 107),
+)
+"""The longest socket of HAProxy and of Ray within the pool's directory, and the bytes that each allows for a path."""
+
+_PATH_SETTINGS = ("home", "secrets_dir", "catalogue_dir", "weights_dir")
+
+
+def serve_port(settings: Settings) -> int:
+    """Return the port of Serve's HAProxy on loopback."""
+    return settings.port + 10
+
+
+def pool_directory(settings: Settings) -> Path:
+    """Return where the pool of this installation keeps sockets and logs while it runs; nothing is made."""
+    home_digest = hashlib.sha256(str(settings.home.absolute()).encode()).hexdigest()[:8]
+    return Path(tempfile.gettempdir()) / f"finpool-{home_digest}"
+
+
+def ray_directory(settings: Settings) -> Path:
+    """Return Ray's own directory. Ray lets everybody write to it, so it lies in one that nobody else can pass."""
+    return pool_directory(settings) / _RAY_DIRECTORY
+
+
+def make_pool_directory(settings: Settings) -> Path:
+    """Return the pool's directory, new and private; raise `ConfigurationError` if there cannot be one.
+
+    What an earlier run of the same installation left there is removed; the caller has made sure that none is running.
+    """
+    directory = pool_directory(settings)
+    if any(len(str(directory / name).encode()) > bytes_max for name, bytes_max in _LONGEST_SOCKETS):
+        raise ConfigurationError(
+            f"{tempfile.gettempdir()} is too long for the names of sockets: set TMPDIR to a shorter one"
+        )
+    try:
+        if directory.exists() or directory.is_symlink():
+            _refuse_foreign(directory)
+            shutil.rmtree(directory)
+        for private in (directory, directory / _HAPROXY_DIRECTORY, directory / _RAY_DIRECTORY):
+            private.mkdir(mode=0o700)
+    except OSError as error:
+        raise ConfigurationError(f"cannot make the directory {directory}: {error.strerror}") from error
+    return directory
+
+
+def pool_environment(settings: Settings, directory: Path) -> dict[str, str]:
+    """Return the variables to set before Ray is imported; its processes inherit them."""
+    haproxy = directory / _HAPROXY_DIRECTORY
+    environment = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray starts its workers with niceness 15. Here they are what answers clients, as the gateway is: whatever else
+        # wants a core would get 28 times as much of it as an engine.
+        "RAY_worker_niceness": "0",
+        # Ray takes the machine's outward address for its node, unless it believes that it cannot form a cluster.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str((settings.secrets_path / RAY_TOKEN).absolute()),
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1",
+        # Serve would keep a replica for 30 seconds after its last request. An old HAProxy knows one that goes, and
+        # hands on what comes over connections that the gateway kept: for as long as it keeps them, and a little more.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(math.ceil(IDLE_SECONDS_MAX) + 2),
+        # HAProxy is started anew whenever a replica comes or goes; the old one would cut its streams after two minutes.
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(max(120, math.ceil(settings.engine_drain_seconds))),
+        # Serve kills a HAProxy that is not ready after three checks of 5 seconds each, and the start fails with it: too
+        # little for a machine that is busy. Serve itself gives up after 60 seconds.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+        "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": "60",
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(serve_port(settings) + 1),
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "finpool.serving.engine.routes_guard:port_guards",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(_haproxy_launcher(directory)),
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy / "admin.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(haproxy / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy / "server-state"),
+    }
+    # Replicas run in directories of their own, where a relative path means something else.
+    for name in _PATH_SETTINGS:
+        path: Path | None = getattr(settings, name)
+        if path is not None:
+            environment[f"FINPOOL_{name.upper()}"] = str(path.absolute())
+    return environment
+
+
+def _refuse_foreign(directory: Path) -> None:
+    """Refuse a directory that another user of the machine has put where ours belongs."""
+    status = directory.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        raise ConfigurationError(f"{directory} belongs to somebody else: remove it, or set TMPDIR to another one")
+
+
+def _haproxy_launcher(directory: Path) -> Path:
+    """Write the executable that Serve starts as HAProxy."""
+    launcher = directory / "haproxy"
+    launcher.write_text(
+        f'#!/bin/sh\nexec "{sys.executable}" -m finpool.serving.cluster.haproxy "$@"\n', encoding="utf-8"
+    )
+    launcher.chmod(0o700)
+    return launcher

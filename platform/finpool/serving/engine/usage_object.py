@@ -1,0 +1,15 @@
+"""OpenAI's usage object, as every engine reports it."""
+
+from typing import Any
+
+from finpool.catalogue.model.schemas import TokenUsage
+
+
+def usage_object(usage: TokenUsage) -> dict[str, Any]:
+    """Return OpenAI's usage object."""
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_input_tokens},
+    }

@@ -1,0 +1,166 @@
+"""llama.cpp as an engine: one model in this process, several requests at once, an abort that stops at once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Self
+
+import orjson
+import xllamacpp
+
+from finpool.catalogue.model.schemas import Model
+from finpool.kernel.errors import DomainError
+from finpool.kernel.ids import new_id
+from finpool.serving.engine.capacity import requests_ongoing_max
+from finpool.serving.engine.counters import Counters, counters_for
+from finpool.serving.engine.pooling import unsupported
+from finpool.serving.errors import EngineFailed
+from finpool.serving.llamacpp.answer import Answer
+from finpool.serving.llamacpp.listener import Listener
+from finpool.serving.llamacpp.parameters import chat_parameters
+from finpool.serving.llamacpp.request import llamacpp_request, refusal
+from finpool.serving.llamacpp.tokenizer import COUNT_SECONDS_MAX, Tokenizer
+
+WARM_UP = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+
+
+class LlamaCpp:
+    """The engine. All methods belong to one event loop; generation runs in threads of its own."""
+
+    def __init__(self, model: Model, weights: Path) -> None:
+        """Load the weights and generate one token, which takes seconds; raises `EngineFailed` if that fails."""
+        self.model = model
+        self.counters = Counters()
+        parameters = chat_parameters(model, weights)
+        self._server = xllamacpp.Server(parameters)
+        listener = Listener(self._server.listening_address, parameters.api_keys[0], seconds_max=COUNT_SECONDS_MAX)
+        self._tokenizer = Tokenizer(listener, refusal({}))
+        self._threads = ThreadPoolExecutor(requests_ongoing_max(model.engine), thread_name_prefix="generation")
+        self._warm_up()
+
+    def generate(self, body: Mapping[str, Any]) -> "Generation":
+        """Start a chat completion; raise `EngineRefused` for a request that this engine cannot serve."""
+        request = llamacpp_request(body, self.model)
+        counters = counters_for(body, self.counters)
+        counters.requests += 1
+        generation = Generation(Answer(self.model.id, new_id("chatcmpl"), refusal(request)), counters)
+        generation.start(self._server, self._threads, request)
+        return generation
+
+    def embed(self, body: Mapping[str, Any]) -> "Generation":
+        """Raise `EngineRefused`: the model chats."""
+        raise unsupported(self.model.id, "give embeddings")
+
+    def rerank(self, body: Mapping[str, Any]) -> "Generation":
+        """Raise `EngineRefused`: the model chats."""
+        raise unsupported(self.model.id, "rank documents")
+
+    async def count_input_tokens(self, body: Mapping[str, Any]) -> int:
+        """Return exactly how many input tokens a chat completion would have."""
+        return await self._tokenizer.count(llamacpp_request(body, self.model))
+
+    async def healthy(self) -> bool:
+        """Tell whether the engine gives a token now; it waits for a free slot, as any request does."""
+        request = llamacpp_request(WARM_UP, self.model)
+        answer = Answer(self.model.id, "health", refusal(request))
+        generation = Generation(answer, Counters())
+        generation.start(self._server, self._threads, request)
+        try:
+            async for _ in generation:
+                pass
+        except DomainError:
+            return False
+        finally:
+            generation.abort()
+        return answer.usage.output_tokens > 0
+
+    def _warm_up(self) -> None:
+        request = llamacpp_request(WARM_UP, self.model)
+        answer = Answer(self.model.id, "warm-up", refusal(request))
+        self._server.handle_chat_completions(
+            orjson.dumps(request).decode(),
+            lambda chunk: answer.accept(orjson.loads(chunk)) is None and False,
+        )
+        if answer.usage.output_tokens == 0:
+            raise EngineFailed(f"The model {self.model.id} generated nothing when it was started.")
+
+
+class Generation(AsyncIterator[dict[str, Any]]):
+    """The chunks of one chat completion, the exact usage last. Every generation must be aborted or read to its end."""
+
+    def __init__(self, answer: Answer, counters: Counters) -> None:
+        self._answer = answer
+        self._counters = counters
+        self._loop = asyncio.get_running_loop()
+        self._arrived: asyncio.Queue[dict[str, Any] | DomainError | None] = asyncio.Queue()
+        self._stop = False
+        self._ended = False
+
+    def start(self, server: xllamacpp.Server, threads: ThreadPoolExecutor, request: dict[str, Any]) -> None:
+        """Hand the request to the engine, in a thread that lasts as long as the generation."""
+        self._counters.running += 1
+        threads.submit(self._run, server, orjson.dumps(request).decode())
+
+    def abort(self) -> None:
+        """Stop generating: at once between two tokens, after the current batch within a prompt."""
+        if not self._ended and not self._stop:
+            self._stop = True
+            self._counters.aborted += 1
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> dict[str, Any]:
+        """Return the next chunk in OpenAI's shape; raise `EngineRefused` or `EngineFailed`."""
+        arrived = await self._arrived.get()
+        if arrived is None:
+            raise StopAsyncIteration
+        if isinstance(arrived, DomainError):
+            raise arrived
+        return arrived
+
+    def _run(self, server: xllamacpp.Server, request: str) -> None:
+        """Run in a thread of its own; everything that touches this object's state happens in the event loop."""
+        failure: DomainError | None = None
+        if not self._stop:
+            try:
+                server.handle_chat_completions(request, self._on_chunk)
+            except ValueError:
+                failure = self._answer.refusal
+            except Exception:
+                # The engine's words may repeat the prompt, and this one is told to the caller.
+                failure = EngineFailed("The model failed to answer.")
+        self._loop.call_soon_threadsafe(self._leave, failure)
+
+    def _on_chunk(self, chunk: str) -> bool:
+        """Take a chunk in the engine's thread; True stops the generation."""
+        self._loop.call_soon_threadsafe(self._accept, chunk)
+        return self._stop
+
+    def _accept(self, raw_chunk: str) -> None:
+        """Count a chunk, also one that comes after an abort: the engine has computed it."""
+        before = self._answer.usage
+        try:
+            chunk = self._answer.accept(orjson.loads(raw_chunk))
+        except DomainError as error:
+            self._end(error)
+            return
+        after = self._answer.usage
+        self._counters.input_tokens += after.input_tokens - before.input_tokens
+        self._counters.output_tokens += after.output_tokens - before.output_tokens
+        if chunk is not None:
+            self._arrived.put_nowait(chunk)
+
+    def _leave(self, failure: DomainError | None) -> None:
+        """End behind every chunk that the engine gave: an abort is over only when the engine has noticed it."""
+        self._counters.running -= 1
+        self._end(failure)
+
+    def _end(self, failure: DomainError | None) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        if failure is None:
+            self._arrived.put_nowait(self._answer.conclusion())
+        self._arrived.put_nowait(failure)

@@ -1,0 +1,152 @@
+"""The test that a version passes before it serves: its golden prompts, and how fast and how large it is here."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from finpool.catalogue.model.schemas import GoldenPrompt, Model, TokenUsage
+from finpool.catalogue.version.schemas import Measurements
+from finpool.kernel.clock import monotonic_seconds, now
+from finpool.kernel.errors import DomainError
+from finpool.kernel.ids import RequestId, new_id
+from finpool.serving.backend.service import Backends
+from finpool.serving.schemas import UNCOUNTED_FIELD, Operation
+
+ANSWER_TOKENS = 16
+"""Length of the answers whose speed is measured: long enough for an average, short enough for a slow engine."""
+
+LONG_PROMPT_WORDS_MAX = 400
+"""Length of the prompt whose speed is measured, in words; of a model with a short context, an eighth of its tokens."""
+
+_SENTENCE = "A bank lends what others have saved, and keeps a part of it back for those who come to ask for theirs. "
+_QUESTION = "What is a bank?"
+
+
+class TrialFailed(Exception):
+    """The version does not answer as it has to; the message says what, and nothing of the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    text: str
+    choices: int
+    usage: TokenUsage
+    first_seconds: float
+    last_seconds: float
+
+
+class Trial:
+    """Tests one version on the engine that is to serve it, by the way that the gateway takes."""
+
+    def __init__(self, backends: Backends, model: Model) -> None:
+        self._backends = backends
+        self._model = _waited_for(model)
+
+    async def run(self, *, load_ms: int) -> Measurements:
+        """Ask the golden prompts, then measure; raises `TrialFailed`."""
+        for number, golden in enumerate(self._model.golden_prompts, 1):
+            await self._require(number, golden)
+        measured = await (self._chatting() if self._model.chats else self._pooling())
+        figures = await self._backends.figures(self._model, "/memory")
+        return Measurements(
+            **measured,
+            load_ms=load_ms,
+            streams=self._model.engine.slots,
+            memory_bytes=figures["bytes"],
+            golden_prompts=len(self._model.golden_prompts),
+            measured_at=now(),
+        )
+
+    async def _chatting(self) -> dict[str, int]:
+        alone = await self._measured(_QUESTION)
+        started = monotonic_seconds()
+        together = await asyncio.gather(*(self._measured(_QUESTION) for _ in range(self._model.engine.slots)))
+        together_seconds = monotonic_seconds() - started
+        prompt = await self._chat(self._long_text(), output_tokens=1)
+        return {
+            "first_token_ms": round(1000 * alone.first_seconds),
+            "input_tokens_per_second": _rate(prompt.usage.input_tokens, prompt.first_seconds),
+            "output_tokens_per_second": _rate(alone.usage.output_tokens - 1, alone.last_seconds - alone.first_seconds),
+            "output_tokens_per_second_full": _rate(
+                sum(each.usage.output_tokens for each in together), together_seconds
+            ),
+        }
+
+    async def _pooling(self) -> dict[str, int]:
+        """Measure an engine that gives vectors or scores: it reads, and generates nothing."""
+        alone = await self._pool(_QUESTION)
+        started = monotonic_seconds()
+        together = await asyncio.gather(*(self._pool(self._long_text()) for _ in range(self._model.engine.slots)))
+        read_tokens = sum(each.usage.input_tokens for each in together)
+        if not all(each.choices and each.usage.input_tokens for each in (alone, *together)):
+            raise TrialFailed("the engine computed nothing")
+        return {
+            "first_token_ms": round(1000 * alone.first_seconds),
+            "input_tokens_per_second": _rate(read_tokens, monotonic_seconds() - started),
+            "output_tokens_per_second": 0,
+            "output_tokens_per_second_full": 0,
+        }
+
+    async def _require(self, number: int, golden: GoldenPrompt) -> None:
+        tokens = min(golden.output_tokens_max, self._model.output_tokens_max)
+        text = (await self._chat(golden.prompt, output_tokens=tokens)).text.casefold()
+        if not any(wanted.casefold() in text for wanted in golden.answer_has_one_of):
+            raise TrialFailed(f"golden prompt {number} was not answered with any of the texts it has to have")
+
+    async def _measured(self, prompt: str) -> _Answer:
+        tokens = min(ANSWER_TOKENS, self._model.output_tokens_max)
+        answer = await self._chat(prompt, output_tokens=tokens, ignore_eos=True)
+        if answer.usage.output_tokens < 1:
+            raise TrialFailed("the engine generated no token")
+        return answer
+
+    async def _chat(self, prompt: str, *, output_tokens: int, **fields: Any) -> _Answer:
+        messages = [{"role": "user", "content": prompt}]
+        body = {"messages": messages, "max_tokens": output_tokens, "temperature": 0, **fields}
+        return await self._answer(Operation.CHAT, body)
+
+    async def _pool(self, text: str) -> _Answer:
+        if self._model.kind == "embedding":
+            return await self._answer(Operation.EMBED, {"input": [text]})
+        return await self._answer(Operation.RERANK, {"query": _QUESTION, "documents": [text]})
+
+    async def _answer(self, operation: Operation, body: dict[str, Any]) -> _Answer:
+        started = monotonic_seconds()
+        first = last = 0.0
+        usage, text, choices = TokenUsage(0, 0, 0), "", 0
+        try:
+            request_id = RequestId(new_id("trial"))
+            stream = await self._backends.ask(operation, self._model, {**body, UNCOUNTED_FIELD: True}, request_id)
+            try:
+                await stream.begun()
+                async for chunks in stream:
+                    usage = chunks.usage or usage
+                    if usage.output_tokens or operation is not Operation.CHAT:
+                        last = monotonic_seconds() - started
+                        first = first or last
+                    text += _text(chunks.choices)
+                    choices += sum(len(each) for each in chunks.choices)
+            finally:
+                stream.close()
+        except DomainError as error:
+            raise TrialFailed(f"the engine failed: {error.message}") from error
+        return _Answer(text, choices, usage, first, last)
+
+    def _long_text(self) -> str:
+        words = min(LONG_PROMPT_WORDS_MAX, self._model.context_tokens // 8)
+        return " ".join((_SENTENCE * (1 + words // 20)).split()[:words])
+
+
+def _waited_for(model: Model) -> Model:
+    """Return the model as one whose engine is waited for: it may have fallen asleep while others were tested."""
+    engine = model.engine.model_copy(update={"cold_start": "queue"})
+    return model.model_copy(update={"engine": engine})
+
+
+def _text(choices: list[list[dict[str, Any]]]) -> str:
+    return "".join((choice.get("delta") or {}).get("content") or "" for each in choices for choice in each)
+
+
+def _rate(tokens: int, seconds: float) -> int:
+    """Return tokens per second; an engine that is quicker than the clock gets what the clock can show."""
+    return round(tokens / max(seconds, 0.001))

@@ -1,0 +1,87 @@
+"""vLLM's events in the shape that the gateway reads: OpenAI's chunks, each with the usage of all choices so far."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from finpool.catalogue.model.schemas import TokenUsage
+from finpool.serving.engine.usage_object import usage_object
+from finpool.serving.errors import EngineFailed, EngineRefused
+
+CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
+_EVENT_PREFIX = "data: "
+_END = "[DONE]"
+_CHOICE_FIELDS = ("index", "delta", "finish_reason", "logprobs")
+_DELTA_FIELDS = ("role", "content", "reasoning_content", "tool_calls", "refusal")
+
+
+class VllmAnswer:
+    """Follows one request. `usage` is what the engine has reported so far, over all choices."""
+
+    def __init__(self, model_id: str) -> None:
+        self._model_id = model_id
+        self._input_tokens = 0
+        self._cached_input_tokens = 0
+        self._output_tokens: dict[int, int] = {}
+        self._total_output_tokens = 0
+
+    @property
+    def usage(self) -> TokenUsage:
+        """Tokens that the engine has reported until now."""
+        output = max(self._total_output_tokens, sum(self._output_tokens.values()))
+        return TokenUsage(self._input_tokens, self._cached_input_tokens, output)
+
+    def accept(self, event: str) -> dict[str, Any] | None:
+        """Count an event of the engine and return its chunk, or None at the end; raises `EngineFailed` for an error."""
+        data = event.removeprefix(_EVENT_PREFIX).strip()
+        if data == _END:
+            return None
+        chunk: dict[str, Any] = orjson.loads(data)
+        if "error" in chunk:
+            raise EngineFailed("The model failed to answer.")
+        self._count(chunk)
+        return {
+            "id": chunk["id"],
+            "object": "chat.completion.chunk",
+            "created": chunk["created"],
+            "model": self._model_id,
+            "choices": [_choice(each) for each in chunk["choices"]],
+            "usage": usage_object(self.usage),
+        }
+
+    def _count(self, chunk: Mapping[str, Any]) -> None:
+        """Take the counts of one event: beside a choice vLLM counts that choice alone, behind the last one all."""
+        usage = chunk.get("usage")
+        if usage is None:
+            return
+        self._input_tokens = max(self._input_tokens, usage["prompt_tokens"])
+        details = usage.get("prompt_tokens_details") or {}
+        self._cached_input_tokens = max(self._cached_input_tokens, details.get("cached_tokens") or 0)
+        output = usage.get("completion_tokens") or 0
+        if not chunk["choices"]:
+            self._total_output_tokens = max(self._total_output_tokens, output)
+        for choice in chunk["choices"]:
+            index = choice["index"]
+            self._output_tokens[index] = max(self._output_tokens.get(index, 0), output)
+
+
+def refused(message: str, code: int) -> EngineRefused | EngineFailed:
+    """Return the error for a request that vLLM turned down; its own words are about its insides."""
+    if code != 400:
+        return EngineFailed("The model failed to answer.")
+    if "context length" in message or "max_model_len" in message:
+        return EngineRefused(
+            "The messages and the longest answer asked for have more tokens together than the model's context.",
+            code=CONTEXT_LENGTH_EXCEEDED,
+            param="messages",
+        )
+    return EngineRefused("The model's engine cannot serve this request.")
+
+
+def _choice(choice: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what OpenAI's chunk has; vLLM's own fields (token ids, stop reasons) are nobody's business outside."""
+    kept = {name: choice.get(name) for name in _CHOICE_FIELDS}
+    delta = choice.get("delta") or {}
+    kept["delta"] = {name: delta[name] for name in _DELTA_FIELDS if delta.get(name) is not None}
+    return kept

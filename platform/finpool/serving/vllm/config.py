@@ -1,0 +1,143 @@
+"""A model of the catalogue as `ray.serve.llm` wants it told: the one place where options become the engine's."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ray.serve.llm import LLMConfig
+
+from finpool.catalogue.model.engine import EXPRESS_SLOTS, LoraSlots, VllmEngine
+from finpool.catalogue.model.schemas import Model
+from finpool.kernel.settings import Settings
+from finpool.serving.engine.replicas import replica_options
+
+TOP_LOGPROBS_MAX = 20
+_DECLARED = "finpool_declarations"
+"""Where Ray's configuration has room for what is ours: the replica gets it as it was given."""
+
+_ENVIRONMENT = {
+    # Nothing is reported to anybody, nothing is fetched: weights are verified files on this node.
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    # At INFO, vLLM logs every ten seconds how much it did. Its errors stay.
+    "VLLM_LOGGING_LEVEL": "WARNING",
+}
+
+
+def llm_config(
+    model: Model, adapters: Sequence[Model], weights: Path, settings: Settings, *, asleep: bool = False
+) -> LLMConfig:
+    """Return the configuration that serves `model` from the files in `weights`, and tells the replica its adapters.
+
+    Raises `ValueError` for what Ray or vLLM do not take, such as an accelerator that Ray does not know.
+    """
+    engine = _vllm(model)
+    return LLMConfig(
+        model_loading_config={"model_id": model.id, "model_source": str(weights)},
+        accelerator_type=engine.accelerator,
+        accelerator_config={"kind": "cpu" if engine.device == "cpu" else "gpu"},
+        placement_group_config={"bundles": _bundles(engine), "strategy": "PACK"},
+        engine_kwargs=_engine_options(model, engine),
+        deployment_config=_deployment_options(engine, settings, asleep=asleep),
+        callback_config={"callback_class": "finpool.serving.vllm.weights_callback:WeightsInPlace"},
+        runtime_env={"env_vars": _environment(engine)},
+        # vLLM's own counters in the replica's process are what usage is compared with.
+        log_engine_metrics=False,
+        experimental_configs={_DECLARED: [each.model_dump(mode="json") for each in (model, *adapters)]},
+    )
+
+
+def declared_in(config: LLMConfig) -> tuple[Model, list[Model]]:
+    """Return the model and the adapters that a configuration was made for."""
+    model, *adapters = (Model.model_validate(each) for each in config.experimental_configs[_DECLARED])
+    return model, adapters
+
+
+def needs_neutral(engine: VllmEngine) -> bool:
+    """Tell whether requests to the base model go through an adapter of zeros."""
+    return engine.device == "cpu" and engine.lora is not None
+
+
+def lora_slots(engine: VllmEngine, lora: LoraSlots) -> int:
+    """Return how many adapters one batch may hold."""
+    return lora.slots + needs_neutral(engine)
+
+
+def _vllm(model: Model) -> VllmEngine:
+    if not isinstance(model.engine, VllmEngine):
+        raise TypeError(f"{model.id} is not declared for vLLM")
+    return model.engine
+
+
+def _bundles(engine: VllmEngine) -> list[dict[str, float]]:
+    """Return what each of the engine's workers takes; Serve adds the replica's own cores to the first."""
+    if engine.device == "cpu":
+        return [{"CPU": engine.threads}]
+    return [{"GPU": engine.accelerator_percent / 100} for _ in range(engine.accelerators)]
+
+
+def _engine_options(model: Model, engine: VllmEngine) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "max_model_len": model.context_tokens,
+        "max_num_seqs": engine.slots + EXPRESS_SLOTS,
+        "max_logprobs": TOP_LOGPROBS_MAX,
+        "dtype": engine.dtype,
+        "enforce_eager": engine.eager,
+        "tensor_parallel_size": engine.tensor_parallel,
+        "pipeline_parallel_size": engine.pipeline_parallel,
+        # No pickle is opened, no code of a model's authors is run.
+        "load_format": "safetensors",
+        "trust_remote_code": False,
+        # Each request has a salt of its tenant, so that a cache never tells one tenant what another asked.
+        "enable_prefix_caching": True,
+        "enable_prompt_tokens_details": True,
+        "enable_log_requests": False,
+        "disable_log_stats": False,
+    }
+    if not model.chats:
+        options |= _pooling_options(engine)
+    if engine.device == "cuda":
+        options["gpu_memory_utilization"] = engine.accelerator_memory_percent / 100
+    if engine.quantization is not None:
+        options["quantization"] = engine.quantization
+    if engine.tool_call_parser is not None:
+        options |= {"enable_auto_tool_choice": True, "tool_call_parser": engine.tool_call_parser}
+    if engine.reasoning_parser is not None:
+        options["reasoning_parser"] = engine.reasoning_parser
+    if engine.lora is not None:
+        options |= {
+            "enable_lora": True,
+            "max_loras": lora_slots(engine, engine.lora),
+            "max_lora_rank": engine.lora.rank_max,
+        }
+    return options
+
+
+def _pooling_options(engine: VllmEngine) -> dict[str, Any]:
+    """Return what a model that embeds or ranks is started with: nothing of one request is kept for another."""
+    options: dict[str, Any] = {"runner": "pooling", "enable_prefix_caching": False}
+    if engine.pooling is not None:
+        options["pooler_config"] = {"pooling_type": engine.pooling.upper()}
+    return options
+
+
+def _deployment_options(engine: VllmEngine, settings: Settings, *, asleep: bool) -> dict[str, Any]:
+    """Return Serve's options. By itself `ray.serve.llm` would let any number of requests wait inside the engine."""
+    return {
+        **replica_options(engine, settings, asleep=asleep),
+        "ray_actor_options": {"num_cpus": 0 if engine.device == "cpu" else engine.threads},
+    }
+
+
+def _environment(engine: VllmEngine) -> dict[str, str]:
+    if engine.device == "cuda":
+        return dict(_ENVIRONMENT)
+    return _ENVIRONMENT | {
+        "VLLM_TARGET_DEVICE": "cpu",
+        "VLLM_CPU_KVCACHE_SPACE": str(engine.kv_cache_gibibytes),
+        # Ray has shared out the cores already; vLLM would bind itself to some that it picks.
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": str(engine.threads),
+    }

@@ -1,0 +1,47 @@
+"""OpenAI's chat request in vLLM's words: the fields that steer generation, and what keeps tenants apart."""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from finpool.catalogue.model.schemas import Model
+from finpool.serving.engine.chat_body import messages, output_tokens_max, sampling_fields
+from finpool.serving.errors import EngineRefused
+from finpool.serving.schemas import ADAPTER_FIELD, UNCOUNTED_FIELD
+
+SALT_FIELD = "cache_salt"
+_OURS = frozenset({SALT_FIELD, ADAPTER_FIELD, UNCOUNTED_FIELD, "user", "metadata", "store", "service_tier", "priority"})
+"""What is handled here, or is about who asks and in which order: the gateway schedules, so no priority passes."""
+
+
+def vllm_request(body: Mapping[str, Any], model: Model, base_name: str) -> dict[str, Any]:
+    """Return the request for vLLM; raise `EngineRefused` for what this engine cannot do.
+
+    `base_name` is what the engine calls the model without an adapter.
+
+    The salt divides vLLM's prefix cache: only requests of the same salt find each other's prompts. A request that comes
+    without one gets one that nobody else has.
+    """
+    request = sampling_fields(body, model, _OURS)
+    request["model"] = body.get(ADAPTER_FIELD, base_name)
+    request["messages"] = messages(body)
+    request["max_completion_tokens"] = output_tokens_max(body, model)
+    request["stream"] = True
+    # A running count in each chunk is what an aborted request is billed by.
+    request["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
+    request[SALT_FIELD] = _salt(body)
+    return request
+
+
+def tokenize_request(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what vLLM's tokenizer is asked, given what the engine would be asked."""
+    return {name: request[name] for name in ("model", "messages", "tools") if name in request}
+
+
+def _salt(body: Mapping[str, Any]) -> str:
+    salt = body.get(SALT_FIELD)
+    if salt is None:
+        return secrets.token_hex(32)
+    if not isinstance(salt, str) or not salt:
+        raise EngineRefused("The cache salt is not a text.", param=SALT_FIELD)
+    return salt

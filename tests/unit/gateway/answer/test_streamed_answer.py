@@ -1,0 +1,72 @@
+"""A streamed answer goes out as it comes: together what came together, and never held back for what may come."""
+
+import asyncio
+
+from finpool.catalogue.model.schemas import TokenUsage
+from finpool.catalogue.model.service import Catalogue, default_directory
+from finpool.catalogue.price.schemas import Tier
+from finpool.gateway.answer.render import Renderer
+from finpool.gateway.routes_answers import StreamedAnswer
+
+MODEL = Catalogue.load(default_directory()).all()[0]
+PART = [{"index": 0, "delta": {"content": "word "}, "finish_reason": None}]
+
+
+class ScriptedCall:
+    """A call whose engine brings `reads`; one that `floods` has the next ready a turn of the loop after each."""
+
+    def __init__(self, reads, *, floods):
+        self.reads = reads
+        self.floods = floods
+        self.arrived = asyncio.Event()
+        self.usage = TokenUsage(1, 0, 1)
+
+    @property
+    def more_is_here(self):
+        return self.arrived.is_set()
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        return None
+
+    async def chunks(self):
+        for number, read in enumerate(self.reads):
+            if self.floods and number:
+                await self.arrived.wait()
+            self.arrived.clear()
+            if self.floods:
+                asyncio.get_running_loop().call_soon(self.arrived.set)
+            yield read
+
+    async def complete(self):
+        return None
+
+    def rates(self):
+        return {}
+
+
+async def sent_by(call):
+    """Return how many words each message held."""
+    sent = []
+
+    async def send(message):
+        sent.append(message.get("body", b"").count(b"word"))
+
+    async def receive():
+        await asyncio.sleep(60)
+
+    renderer = Renderer("req_1", MODEL, 1, Tier.STANDARD, include_usage=False)
+    await StreamedAnswer(call, renderer, {})({}, receive, send)
+    return sent[1:]
+
+
+async def test_an_engine_that_is_always_ahead_holds_nothing_back():
+    sent = await sent_by(ScriptedCall([[PART]] * 100, floods=True))
+    assert sum(sent) == 100
+    assert max(sent) <= 2
+
+
+async def test_each_part_of_a_slow_engine_goes_out_by_itself_and_an_empty_read_sends_nothing():
+    assert await sent_by(ScriptedCall([[PART], [], [PART, PART], []], floods=False)) == [1, 2, 0]

@@ -1,0 +1,45 @@
+"""What requests for embeddings and rankings may say, and the most tokens that they can be."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from finpool.gateway.errors import InvalidValue
+from finpool.gateway.request.intake import parse_request
+from finpool.gateway.request.vectors import (
+    PAIR_TOKENS_MAX,
+    SPECIAL_TOKENS_MAX,
+    EmbeddingRequest,
+    RerankRequest,
+    tokens_bound,
+)
+
+
+def test_one_text_is_a_list_of_one() -> None:
+    assert parse_request(b'{"model": "m", "input": "text"}', EmbeddingRequest).engine_body() == {"input": ["text"]}
+
+
+def test_token_arrays_are_refused_with_what_to_do_instead() -> None:
+    for tokens in (b"[1, 2]", b"[[1, 2]]"):
+        with pytest.raises(InvalidValue, match="check_embedding_ctx_length=False"):
+            parse_request(b'{"model": "m", "input": ' + tokens + b"}", EmbeddingRequest)
+
+
+def test_each_input_is_bounded_by_its_bytes_and_by_the_context() -> None:
+    asked = EmbeddingRequest(model="m", input=["abc", "银行", "x" * 5000])
+    assert asked.input_tokens_bound(1000) == 3 + 6 + 2 * SPECIAL_TOKENS_MAX + 1000
+
+
+def test_a_query_is_counted_beside_each_document() -> None:
+    asked = RerankRequest(model="m", query="abcd", documents=["ab", {"text": "abc"}])
+    assert asked.input_tokens_bound(10_000) == 2 * (4 + PAIR_TOKENS_MAX) + 5
+    assert asked.engine_body() == {"query": "abcd", "documents": ["ab", "abc"]}
+
+
+@given(st.text(max_size=50))
+def test_a_text_is_bounded_by_its_bytes_at_least(text: str) -> None:
+    assert tokens_bound(text) >= len(text.encode())
+
+
+def test_a_sign_that_is_written_out_counts_as_what_it_becomes() -> None:
+    assert tokens_bound("\ufdfa") >= 18

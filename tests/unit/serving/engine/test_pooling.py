@@ -1,0 +1,92 @@
+"""What an engine that embeds or ranks tells piece by piece, what it refuses, and what its counters say."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from finpool.serving.engine.counters import Counters
+from finpool.serving.engine.pooling import Pooled, PoolingRun, documents_of, inputs_of
+from finpool.serving.errors import EngineFailed, EngineRefused
+
+TOKENS = 3
+
+
+async def lengths(piece: Sequence[str]) -> Pooled:
+    """Stand in for an engine: the result of a text is its length."""
+    return Pooled([{"length": len(text)} for text in piece], TOKENS * len(piece))
+
+
+async def test_each_piece_is_told_with_the_count_so_far() -> None:
+    counters = Counters()
+    run = PoolingRun(lengths, ["a", "bb", "ccc"], counters, piece_inputs=2)
+    assert counters.running == 1
+    chunks = [chunk async for chunk in run]
+    results = [choice for chunk in chunks for choice in chunk["choices"]]
+    assert results == [{"index": 0, "length": 1}, {"index": 1, "length": 2}, {"index": 2, "length": 3}]
+    assert [chunk["usage"]["prompt_tokens"] for chunk in chunks] == [2 * TOKENS, 3 * TOKENS]
+    assert counters == Counters(running=0, input_tokens=3 * TOKENS)
+    run.abort()
+    assert counters.aborted == 0
+
+
+async def test_whoever_leaves_is_counted_for_whole_pieces_and_stops_the_one_under_way() -> None:
+    stopped = asyncio.Event()
+
+    async def slow_then_never(piece: Sequence[str]) -> Pooled:
+        if piece[0] == "first":
+            return await lengths(piece)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+        raise AssertionError
+
+    counters = Counters()
+    run = PoolingRun(slow_then_never, ["first", "second"], counters, piece_inputs=1)
+    await anext(run)
+    waiting = asyncio.ensure_future(anext(run))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    run.abort()
+    assert stopped.is_set()
+    assert counters == Counters(running=0, aborted=1, input_tokens=TOKENS)
+    with pytest.raises(StopAsyncIteration):
+        await anext(run)
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (EngineRefused("no"), EngineRefused),
+        (ValueError("the text was secret"), EngineFailed),
+        (None, EngineFailed),
+    ],
+)
+async def test_what_breaks_ends_the_run_without_repeating_the_text(
+    failure: Exception | None, told: type[Exception]
+) -> None:
+    async def broken(piece: Sequence[str]) -> Pooled:
+        if failure is not None:
+            raise failure
+        return Pooled([], TOKENS)
+
+    counters = Counters()
+    run = PoolingRun(broken, ["a"], counters, piece_inputs=1)
+    with pytest.raises(told) as raised:
+        await anext(run)
+    assert "secret" not in str(raised.value)
+    assert counters == Counters(running=0)
+
+
+@pytest.mark.parametrize("texts", [None, "text", [], [""], [1], [["a"]], [None]])
+def test_only_texts_are_taken(texts: Any) -> None:
+    with pytest.raises(EngineRefused) as refused:
+        inputs_of({"input": texts})
+    assert refused.value.param == "input"
+    with pytest.raises(EngineRefused) as refused:
+        documents_of({"query": "q", "documents": texts})
+    assert refused.value.param == "documents"

@@ -1,0 +1,114 @@
+"""What a request becomes for vLLM, what its events become for the gateway, and what never passes."""
+
+from typing import Any
+
+import orjson
+import pytest
+from model_declarations import vllm_declaration
+
+from finpool.catalogue.model.schemas import Model, TokenUsage
+from finpool.serving.errors import EngineFailed, EngineRefused
+from finpool.serving.vllm.answer import VllmAnswer, refused
+from finpool.serving.vllm.request import tokenize_request, vllm_request
+
+MODEL = Model.model_validate(vllm_declaration())
+MESSAGES = [{"role": "developer", "content": [{"type": "text", "text": "Be"}, {"type": "text", "text": "brief."}]}]
+
+
+def translated(**body: Any) -> dict[str, Any]:
+    return vllm_request({"messages": MESSAGES, **body}, MODEL, "base")
+
+
+def test_usage_is_asked_for_in_every_chunk_whatever_the_caller_says() -> None:
+    request = translated(stream=False, stream_options={"include_usage": False})
+    assert request["stream"] is True
+    assert request["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
+
+
+ENGINES_OWN = (
+    "prompt_logprobs vllm_xargs kv_transfer_params chat_template guided_json structured_outputs stop_token_ids"
+    " logit_bias logits_processors mm_processor_kwargs echo use_beam_search"
+)
+
+
+@pytest.mark.parametrize("field", ENGINES_OWN.split())
+def test_fields_of_the_engine_itself_are_refused(field: str) -> None:
+    with pytest.raises(EngineRefused) as refusal:
+        translated(**{field: 1})
+    assert refusal.value.param == field
+
+
+def test_a_priority_goes_nowhere() -> None:
+    assert "priority" not in translated(priority=-100)
+
+
+def test_a_salt_passes_and_without_one_nobody_shares_a_cache() -> None:
+    assert translated(cache_salt="a" * 64)["cache_salt"] == "a" * 64
+    assert translated()["cache_salt"] != translated()["cache_salt"]
+    with pytest.raises(EngineRefused):
+        translated(cache_salt=7)
+
+
+def test_an_adapter_is_asked_for_by_its_content_and_the_base_by_its_name() -> None:
+    assert translated(adapter="b" * 64)["model"] == "b" * 64
+    assert translated(model="of the gateway")["model"] == "base"
+
+
+def test_answers_are_bounded_and_messages_are_as_templates_want_them() -> None:
+    assert translated()["max_completion_tokens"] == 64
+    assert translated(max_tokens=512)["max_completion_tokens"] == 512
+    assert translated()["messages"] == [{"role": "system", "content": "Be\nbrief."}]
+    with pytest.raises(EngineRefused):
+        translated(max_tokens=513)
+
+
+def test_the_tokenizer_is_asked_about_the_same_messages() -> None:
+    request = translated(temperature=0.5)
+    assert tokenize_request(request) == {"model": "base", "messages": request["messages"]}
+
+
+def event(choices: list[dict[str, Any]], prompt: int, completion: int, cached: int | None = None) -> str:
+    usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    details = {} if cached is None else {"prompt_tokens_details": {"cached_tokens": cached}}
+    chunk = {"id": "chatcmpl-1", "created": 1, "model": "neutral", "choices": choices, "usage": {**usage, **details}}
+    return f"data: {orjson.dumps(chunk).decode()}\n\n"
+
+
+def choice(index: int, content: str) -> dict[str, Any]:
+    return {"index": index, "delta": {"content": content}, "finish_reason": None, "token_ids": [1], "stop_reason": 7}
+
+
+def test_the_running_usage_is_that_of_all_choices_together_and_the_last_is_exact() -> None:
+    answer, seen = VllmAnswer("base"), []
+    for each in (
+        event([choice(0, "A")], 9, 1),
+        event([choice(1, "B")], 9, 1),
+        event([choice(0, "a")], 9, 2),
+        event([], 9, 4, cached=8),
+    ):
+        chunk = answer.accept(each)
+        assert chunk
+        seen.append(chunk["usage"]["completion_tokens"])
+    assert seen == [1, 2, 3, 4]
+    assert answer.usage == TokenUsage(9, 8, 4)
+    assert answer.accept("data: [DONE]\n\n") is None
+
+
+def test_a_chunk_says_what_openais_says_and_the_models_public_name() -> None:
+    chunk = VllmAnswer("base").accept(event([choice(0, "A")], 9, 1))
+    assert chunk
+    assert chunk["model"] == "base"
+    assert chunk["choices"] == [{"index": 0, "delta": {"content": "A"}, "finish_reason": None, "logprobs": None}]
+
+
+def test_an_error_within_a_stream_fails_without_the_engines_words() -> None:
+    with pytest.raises(EngineFailed, match=r"^The model failed to answer\.$"):
+        VllmAnswer("base").accept('data: {"error": {"message": "secret prompt", "code": 500}}\n\n')
+
+
+def test_what_the_engine_turns_down_is_the_callers_fault_only_if_it_says_so() -> None:
+    too_long = refused("This model's maximum context length is 1024 tokens.", 400)
+    assert isinstance(too_long, EngineRefused)
+    assert too_long.refusal_code == "context_length_exceeded"
+    assert isinstance(refused("bad", 400), EngineRefused)
+    assert isinstance(refused("out of memory", 500), EngineFailed)
