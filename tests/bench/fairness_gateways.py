@@ -13,9 +13,9 @@ from fairness_measures import Measures, measure
 from fairness_policies import Fair
 from fairness_workloads import SECONDS, Workload, in_order, steady
 
-from finpool.gateway.peers.exchange import FairExchange
-from finpool.gateway.peers.schemas import GatewayShare
-from finpool.gateway.peers.service import EXCHANGE_SECONDS
+from finpool.gateway.peers.balance import PeerBalance
+from finpool.gateway.peers.schemas import GatewayStanding
+from finpool.gateway.peers.sync import EXCHANGE_SECONDS
 
 GATEWAYS = 3
 
@@ -32,8 +32,8 @@ class Gateways:
 
     def __init__(self, profile: Profile, weights: Mapping[str, int], *, together: bool) -> None:
         self._gateways = [Fair(profile, weights, predicts=True) for _ in range(GATEWAYS)]
-        self._exchanges = [FairExchange(each.shares) for each in self._gateways]
-        self._told: dict[str, GatewayShare] = {}
+        self._exchanges = [PeerBalance(each.shares) for each in self._gateways]
+        self._told: dict[str, GatewayStanding] = {}
         self._together = together
         # They have been up for a while when the first request comes.
         self._next = -2 * GATEWAYS

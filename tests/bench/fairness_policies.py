@@ -9,8 +9,8 @@ from fairness_engine import Profile, Request, SimulatedEngine
 
 from finpool.billing.service_share.entitlement import Entitlement
 from finpool.catalogue.model.engine import EXPRESS_SLOTS
-from finpool.gateway.queue.fair_shares import FairShares, Turn, Waiting
-from finpool.gateway.queue.length_prediction import Ask
+from finpool.gateway.queue.fair_scheduler import FairScheduler, Turn, Waiting
+from finpool.gateway.queue.length_prediction import LengthBound
 from finpool.kernel.ids import TenantId
 
 REQUESTS_PER_MINUTE = 5
@@ -76,7 +76,7 @@ class Fair:
     """The gateway's own class: the very one that serves, with this engine's bounds."""
 
     def __init__(self, profile: Profile, weights: Mapping[str, int], *, predicts: bool) -> None:
-        self.shares = FairShares(
+        self.shares = FairScheduler(
             profile.sequences_max - EXPRESS_SLOTS,
             express_max=EXPRESS_SLOTS,
             entitled=lambda tenant: Entitlement(weights.get(tenant, 1)),
@@ -86,8 +86,8 @@ class Fair:
 
     def arrive(self, request: Request, engine: SimulatedEngine) -> None:
         """Queue with the tenant's own."""
-        ask = Ask(request.input_tokens, request.output_tokens_bound)
-        waiting = Waiting(ask, partial(self._begin, request, engine), batch=request.batch)
+        length_bound = LengthBound(request.input_tokens, request.output_tokens_bound)
+        waiting = Waiting(length_bound, partial(self._begin, request, engine), batch=request.batch)
         self.shares.arrive(TenantId(request.tenant), waiting)
         self.shares.dispatch()
 

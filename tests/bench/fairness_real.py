@@ -12,8 +12,8 @@ from fairness_engine import Profile
 from finpool.catalogue.model.engine import EXPRESS_SLOTS
 from finpool.catalogue.model.schemas import TokenUsage, service_of
 from finpool.catalogue.model.service import Catalogue, default_directory
-from finpool.gateway.queue.fair_shares import FairShares
-from finpool.gateway.queue.length_prediction import Ask
+from finpool.gateway.queue.fair_scheduler import FairScheduler
+from finpool.gateway.queue.length_prediction import LengthBound
 from finpool.gateway.queue.queue import FairQueue
 from finpool.kernel.ids import RequestId, TenantId, new_id
 from finpool.serving.backend.service import Backends
@@ -33,7 +33,7 @@ class Load:
         self._backends = backends
         slots = MODEL.engine.slots
         # First come first served is the same queue with one tenant in it.
-        shares = FairShares(slots, express_max=EXPRESS_SLOTS) if fair else FairShares(slots + EXPRESS_SLOTS)
+        shares = FairScheduler(slots, express_max=EXPRESS_SLOTS) if fair else FairScheduler(slots + EXPRESS_SLOTS)
         self._queue = FairQueue(shares, waiting_max=1000, wait_seconds_max=600)
         self._fair = fair
         self.service: Counter[str] = Counter()
@@ -43,7 +43,7 @@ class Load:
         """Ask once; returns the seconds until the first token."""
         started, first, usage = time.perf_counter(), 0.0, TokenUsage(0, 0, 0)
         queued_as = TenantId(tenant if self._fair else "all")
-        turn = await self._queue.enter(queued_as, Ask(256, MODEL.output_tokens_default))
+        turn = await self._queue.enter(queued_as, LengthBound(256, MODEL.output_tokens_default))
         body: dict[str, Any] = {
             "messages": [{"role": "user", "content": PROMPT}],
             "max_tokens": output_tokens,

@@ -4,17 +4,17 @@ from collections import Counter, deque
 from functools import partial
 
 from finpool.billing.service_share.entitlement import Entitlement
-from finpool.gateway.peers.exchange import FairExchange
-from finpool.gateway.queue.fair_shares import FairShares, Waiting
-from finpool.gateway.queue.length_prediction import Ask
+from finpool.gateway.peers.balance import PeerBalance
+from finpool.gateway.queue.fair_scheduler import FairScheduler, Waiting
+from finpool.gateway.queue.length_prediction import LengthBound
 from finpool.kernel.ids import TenantId
 
 A, B, C = TenantId("a"), TenantId("b"), TenantId("c")
-ASK = Ask(input_tokens_bound=16, output_tokens_bound=64)
+ASK = LengthBound(input_tokens_bound=16, output_tokens_bound=64)
 SLOTS = 8
 
 
-class Shares(FairShares):
+class Shares(FairScheduler):
     """Remembers what other gateways' service was counted here."""
 
     def __init__(self, *arguments, **options):
@@ -33,7 +33,7 @@ class Gateway:
         options = {} if entitled is None else {"entitled": lambda tenant: entitled.get(tenant, Entitlement())}
         self.run = run
         self.shares = Shares(slots - express_max, express_max=express_max, **options)
-        self.exchange = FairExchange(self.shares)
+        self.exchange = PeerBalance(self.shares)
         self.turns = deque()
         self.order = []
 

@@ -11,12 +11,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from finpool.apps import tenant
 from finpool.apps.gatekeeper import TenantGatekeeper
+from finpool.apps.gateway_startup import opened_when_usable, spool_takes_work
 from finpool.apps.health import database_reachable, health_router
-from finpool.apps.opening import opened_when_usable, spool_takes_work
 from finpool.billing.contract.price_directory import PriceDirectory
 from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.catalogue.version.directory import VersionDirectory
-from finpool.gateway.peers.service import ShareExchange
+from finpool.gateway.peers.sync import PeerSync
 from finpool.gateway.routes import direct_router
 from finpool.gateway.routes import router as gateway_router
 from finpool.gateway.service import Gateway
@@ -99,7 +99,7 @@ class InferenceDoor:
             await backends.start()
             telemetry.observe_backends(backends.breakers.asked)
             stack.push_async_callback(backends.close)
-            exchange = ShareExchange(self.database, replica_id)
+            exchange = PeerSync(self.database, replica_id)
             stack.push_async_callback(exchange.close)
             gateway = Gateway(
                 settings,

@@ -66,7 +66,7 @@ async def create_embeddings(request: Request, actor: Caller) -> Response:
     """Embed one text or several."""
     gateway: Gateway = request.app.state.gateway
     asked = parse_request(await _json_body(request), EmbeddingRequest)
-    admitted = gateway.admit_pooling(actor, asked, RequestId(request.state.request_id))
+    admitted = gateway.admit_vectors(actor, asked, RequestId(request.state.request_id))
     return WholeAnswer(gateway.call(admitted), EmbeddingList(asked, admitted.model), _answer_headers(actor))
 
 
@@ -75,7 +75,7 @@ async def create_ranking(request: Request, actor: Caller) -> Response:
     """Order documents by their relevance to a query."""
     gateway: Gateway = request.app.state.gateway
     asked = parse_request(await _json_body(request), RerankRequest)
-    admitted = gateway.admit_pooling(actor, asked, RequestId(request.state.request_id))
+    admitted = gateway.admit_vectors(actor, asked, RequestId(request.state.request_id))
     ranking = Ranking(asked, admitted.model, admitted.request_id)
     return WholeAnswer(gateway.call(admitted), ranking, _answer_headers(actor))
 

@@ -18,12 +18,12 @@ from finpool.gateway.call.call import Call
 from finpool.gateway.call.open_calls import OpenCalls
 from finpool.gateway.call.prompt_counter import PromptCounter
 from finpool.gateway.errors import InvalidValue
-from finpool.gateway.peers.service import ShareExchange
-from finpool.gateway.queue.fair_shares import FairShares
+from finpool.gateway.peers.sync import PeerSync
+from finpool.gateway.queue.fair_scheduler import FairScheduler
 from finpool.gateway.queue.queue import FairQueue
-from finpool.gateway.request.capabilities import require_chat, require_pooling
+from finpool.gateway.request.capabilities import require_chat, require_vectors
 from finpool.gateway.request.chat import ChatRequest
-from finpool.gateway.request.vectors import PoolingRequest
+from finpool.gateway.request.vectors import VectorRequest
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
 from finpool.kernel.ids import ModelId, RequestId, TenantId
@@ -59,7 +59,7 @@ class Gateway:
         quota: Quota,
         metering: Metering,
         backends: Backends,
-        exchange: ShareExchange,
+        exchange: PeerSync,
     ) -> None:
         self._settings = settings
         self._catalogue = catalogue
@@ -129,7 +129,7 @@ class Gateway:
         """Return the queue before the engine of `model`: each version has an engine, and so a queue, of its own."""
         queue = self._queues.get(model.engine_key)
         if queue is None:
-            shares = FairShares(
+            shares = FairScheduler(
                 model.engine.slots * model.engine.replicas_max,
                 express_max=0 if isinstance(model.engine, OpenAiEngine) else EXPRESS_SLOTS,
                 entitled=self._entitled,
@@ -149,10 +149,10 @@ class Gateway:
             del self._queues[key]
             self._exchange.leave(key)
 
-    def admit_pooling(self, actor: Actor, request: PoolingRequest, request_id: RequestId) -> Admitted:
+    def admit_vectors(self, actor: Actor, request: VectorRequest, request_id: RequestId) -> Admitted:
         """Decide whether a request for embeddings or a ranking may be served, and bound its input; it has no output."""
         model = self._versions.version_for(self.model(actor, request.model), request_id)
-        operation = require_pooling(model, request)
+        operation = require_vectors(model, request)
         return Admitted(
             operation=operation,
             request_id=request_id,

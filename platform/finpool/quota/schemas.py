@@ -94,7 +94,7 @@ class Limits(BaseModel):
                 yield rate, limit
 
 
-class Payment(StrEnum):
+class PaymentTerms(StrEnum):
     """A prepaid tenant can spend what it has paid in; a postpaid one gets an invoice."""
 
     PREPAID = "prepaid"

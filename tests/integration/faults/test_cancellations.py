@@ -15,7 +15,7 @@ from finpool.gateway.call.call import Call
 from finpool.gateway.call.open_calls import OpenCalls
 from finpool.gateway.call.prompt_counter import PromptCounter
 from finpool.gateway.errors import QueueRefusal
-from finpool.gateway.queue.fair_shares import FairShares
+from finpool.gateway.queue.fair_scheduler import FairScheduler
 from finpool.gateway.queue.queue import FairQueue
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.errors import DomainError
@@ -54,7 +54,7 @@ class Path:
             database("inference"), holder, spool.return_lease, share_of_rest=0.01, idle_seconds=0.001
         )
         self.quota = Quota(self.limits, self.allotments)
-        self.shares = FairShares(2)
+        self.shares = FairScheduler(2)
         self.queue = FairQueue(self.shares, waiting_max=6, wait_seconds_max=0.2)
         self.backends = Backends(settings)
         self.calls = OpenCalls()

@@ -11,7 +11,7 @@ from model_life import CATALOGUE, LifeWriter, proposed
 
 from finpool.catalogue.version import service as versions
 from finpool.catalogue.version.schemas import NewVersion, VersionState
-from finpool.gateway.peers.service import EXCHANGE_SECONDS
+from finpool.gateway.peers.sync import EXCHANGE_SECONDS
 from finpool.kernel.actor import Actor, Audience, Role
 
 MODEL = "smollm2-135m-instruct"

@@ -146,7 +146,7 @@ class Replica:
 def account(monkeypatch: pytest.MonkeyPatch) -> FakeAccount:
     fake = FakeAccount()
     monkeypatch.setattr(grants, "ask", fake.ask)
-    monkeypatch.setattr("finpool.quota.reservation.rate_shares.write_share", _written)
+    monkeypatch.setattr("finpool.quota.reservation.rate_allotments.write_share", _written)
     return fake
 
 

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from finpool.billing.contract.models import Contract
 from finpool.catalogue.price.schemas import BASIS_POINTS, Tier, TokenPrice
 from finpool.kernel.ids import TenantId
-from finpool.quota.schemas import Payment
+from finpool.quota.schemas import PaymentTerms
 
 SERVICE_WEIGHT_MAX = 1000
 AMOUNT_MAX = 9_000_000_000_000_000
@@ -47,7 +47,7 @@ class NewContract(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     valid_from: AwareDatetime | None = Field(None, description="When it begins; at once if left out.")
-    payment: Payment | None = Field(None, description="How the tenant pays from now on; as before if left out.")
+    payment: PaymentTerms | None = Field(None, description="How the tenant pays from now on; as before if left out.")
     discount_basis_points: int = Field(ge=0, le=BASIS_POINTS, strict=True, description="Off every price of a token.")
     commitment_micros: int = Field(ge=0, le=AMOUNT_MAX, strict=True, description="Least amount of a full month.")
     pool_weight: int = Field(
@@ -79,7 +79,7 @@ class ContractAnswer(BaseModel):
     object: Literal["contract"] = "contract"
     version: int
     valid_from: datetime
-    payment: Payment | None
+    payment: PaymentTerms | None
     discount_basis_points: int
     commitment_micros: int
     pool_weight: int
@@ -105,7 +105,7 @@ class OwnContract(BaseModel):
     """What holds for a tenant now, and what was agreed to hold later, the nearest first."""
 
     object: Literal["organization.contract"] = "organization.contract"
-    payment: Payment
+    payment: PaymentTerms
     discount_basis_points: int
     commitment_micros: int
     pool_weight: int

@@ -16,7 +16,7 @@ from finpool.billing.invoice.lines import (
     usage_charges,
 )
 from finpool.billing.invoice.schemas import LineKind
-from finpool.billing.invoice.usage import Cut
+from finpool.billing.invoice.usage import BillingCutoff
 from finpool.billing.models import Invoice
 from finpool.billing.months import months_between
 from finpool.kernel.money import from_micros
@@ -26,24 +26,28 @@ _COMMITTED = (LineKind.USAGE, LineKind.LEASE_CHARGE)
 
 
 async def charges_of(
-    session: AsyncSession, cut: Cut, start: datetime, previous: Invoice | None, terms: BillingTerms
+    session: AsyncSession, cutoff: BillingCutoff, start: datetime, previous: Invoice | None, terms: BillingTerms
 ) -> list[Charge]:
-    """Return the charges of an invoice over [start, cut.end), in the order of its lines.
+    """Return the charges of an invoice over [start, cutoff.end), in the order of its lines.
 
     Raises `UsageDoesNotAddUp` where recorded costs and prices disagree. The session must see the whole sector.
     """
-    sums = await usage.usage_sums(session, cut, terms.currency)
+    sums = await usage.usage_sums(session, cutoff, terms.currency)
     prices = await usage.unit_prices(session, {each.price_version for each in sums})
-    used = usage_charges(sums, prices) + await usage.other_adjustments(session, cut, terms.currency)
-    charged = await repository.charged(session, cut.tenant_id)
-    months = months_between(start, cut.end)
-    commitments = await _commitments(session, cut, months, used, charged)
-    memberships = await _memberships(session, cut, months, previous, charged)
+    used = usage_charges(sums, prices) + await usage.other_adjustments(session, cutoff, terms.currency)
+    charged = await repository.charged(session, cutoff.tenant_id)
+    months = months_between(start, cutoff.end)
+    commitments = await _commitments(session, cutoff, months, used, charged)
+    memberships = await _memberships(session, cutoff, months, previous, charged)
     return used + commitments + memberships
 
 
 async def _commitments(
-    session: AsyncSession, cut: Cut, months: list[datetime], used: list[Charge], charged: dict[datetime, Charged]
+    session: AsyncSession,
+    cutoff: BillingCutoff,
+    months: list[datetime],
+    used: list[Charge],
+    charged: dict[datetime, Charged],
 ) -> list[Charge]:
     billed_now: defaultdict[datetime, int] = defaultdict(int)
     for each in used:
@@ -51,7 +55,7 @@ async def _commitments(
             billed_now[each.month] += each.amount_picos
     found = []
     for month in sorted({*months, *billed_now}):
-        commitment = from_micros(await contracts.commitment_micros(session, cut.tenant_id, month.date()))
+        commitment = from_micros(await contracts.commitment_micros(session, cutoff.tenant_id, month.date()))
         before = charged.get(month, Charged())
         late = month not in months
         found.append(commitment_charge(month, commitment, before, billed_now[month], correction=late))
@@ -59,7 +63,11 @@ async def _commitments(
 
 
 async def _memberships(
-    session: AsyncSession, cut: Cut, months: list[datetime], previous: Invoice | None, charged: dict[datetime, Charged]
+    session: AsyncSession,
+    cutoff: BillingCutoff,
+    months: list[datetime],
+    previous: Invoice | None,
+    charged: dict[datetime, Charged],
 ) -> list[Charge]:
     """Charge the fees of the period's months, and what changed of earlier ones since the last invoice was made."""
     again: list[datetime] = []
@@ -68,7 +76,7 @@ async def _memberships(
         again = [datetime(day.year, day.month, 1, tzinfo=UTC) for day in set_since]
     found = []
     for month in again + months:
-        fee = from_micros(await contracts.membership_fee_micros(session, cut.tenant_id, month.date()))
+        fee = from_micros(await contracts.membership_fee_micros(session, cutoff.tenant_id, month.date()))
         before = charged.get(month, Charged())
         found.append(membership_charge(month, fee, before, correction=month in again))
     return [each for each in found if each is not None]

@@ -18,7 +18,7 @@ from finpool.billing.invoice.schemas import (
     InvoiceView,
     LineKind,
 )
-from finpool.billing.invoice.usage import Cut
+from finpool.billing.invoice.usage import BillingCutoff
 from finpool.billing.models import Invoice, InvoiceLine
 from finpool.billing.months import month_named, month_of, next_month
 from finpool.kernel.actor import Actor
@@ -29,7 +29,7 @@ from finpool.kernel.paging import ListPage, PageQuery, page_of
 from finpool.quota.account import payment_service as payments
 from finpool.quota.ledger import service as ledger
 from finpool.quota.ledger.schemas import Book, TransferKind
-from finpool.quota.schemas import Payment
+from finpool.quota.schemas import PaymentTerms
 from finpool.tenancy import service as tenancy
 
 FEES = (LineKind.COMMITMENT, LineKind.MEMBERSHIP)
@@ -51,14 +51,14 @@ async def draft_invoice(
     last = await repository.last_issued(session, tenant_id)
     _require_invoiceable(begins, made_at, last)
     start = last.period_end if last else min(month_of(await usage.oldest_charge(session, tenant_id)), begins)
-    cut = Cut(
+    cutoff = BillingCutoff(
         tenant_id=tenant_id,
         end=next_month(begins),
         seq=await repository.last_usage_seq(session, tenant_id),
         previous_end=last.period_end if last else None,
         previous_seq=(last.cut_seq or 0) if last else 0,
     )
-    charges = await charges_of(session, cut, start, last, terms)
+    charges = await charges_of(session, cutoff, start, last, terms)
     before = await repository.draft(session, tenant_id)
     invoice_id = before.invoice_id if before else new_id("inv")
     lines = [
@@ -71,16 +71,16 @@ async def draft_invoice(
         invoice_id=invoice_id,
         kind=InvoiceKind.INVOICE.value,
         status=InvoiceStatus.DRAFT.value,
-        prepaid=payment is Payment.PREPAID,
+        prepaid=payment is PaymentTerms.PREPAID,
         currency=terms.currency,
         seller_name=terms.seller_name,
         buyer_name=tenant.name,
         tax_label=terms.tax_label,
         period_start=start,
-        period_end=cut.end,
-        previous_end=cut.previous_end,
-        previous_cut_seq=cut.previous_seq,
-        cut_seq=cut.seq,
+        period_end=cutoff.end,
+        previous_end=cutoff.previous_end,
+        previous_cut_seq=cutoff.previous_seq,
+        cut_seq=cutoff.seq,
         net_micros=net,
         tax_micros=tax,
         total_micros=net + tax,
@@ -197,12 +197,12 @@ def _require_invoiceable(begins: datetime, at: datetime, last: Invoice | None) -
         raise PeriodNotInvoiceable(f"The month {begins:%Y-%m} is invoiced already, as {last.number}.", param="month")
 
 
-async def _require_ready(session: AsyncSession, row: Invoice, payment: Payment) -> None:
+async def _require_ready(session: AsyncSession, row: Invoice, payment: PaymentTerms) -> None:
     if row.created_at < row.period_end:
         raise InvoiceNotReady(
             f"The draft was made before its period ended ({row.period_end:%Y-%m-%d}): draft it again after that."
         )
-    if row.prepaid != (payment is Payment.PREPAID):
+    if row.prepaid != (payment is PaymentTerms.PREPAID):
         raise InvoiceNotReady("How the tenant pays has changed since the draft was made: draft it again.")
     if row.prepaid:
         left = await repository.paid_in_micros(session, TenantId(row.tenant_id))

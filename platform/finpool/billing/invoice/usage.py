@@ -2,7 +2,7 @@
 
 A record belongs to the first invoice whose period ends after it was settled and whose cut is not below its number.
 So an invoice holds what was settled since the end of the last one, and what came late: settled before that end, but
-numbered above the last one's cut. Each half is a range of an index.
+numbered above the last one's cutoff. Each half is a range of an index.
 """
 
 from collections.abc import Collection
@@ -75,7 +75,7 @@ _PRICES = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class BillingCutoff:
     """What one invoice covers: settled before `end` and numbered up to `seq`, less what the last one covered."""
 
     tenant_id: TenantId
@@ -95,19 +95,19 @@ async def oldest_charge(session: AsyncSession, tenant_id: TenantId) -> datetime:
     return oldest
 
 
-async def usage_sums(session: AsyncSession, cut: Cut, currency: str) -> list[UsageSum]:
+async def usage_sums(session: AsyncSession, cutoff: BillingCutoff, currency: str) -> list[UsageSum]:
     """Sum what is billed of usage, then of corrections of it; raises `UsageDoesNotAddUp` for another currency."""
-    usage = (await session.execute(_USAGE, cut.parameters())).all()
-    corrections = (await session.execute(_CORRECTIONS, cut.parameters())).all()
+    usage = (await session.execute(_USAGE, cutoff.parameters())).all()
+    corrections = (await session.execute(_CORRECTIONS, cutoff.parameters())).all()
     _require_one_currency([*usage, *corrections], currency)
     return [_usage_sum(row, correction=row.late) for row in usage] + [
         _usage_sum(row, correction=True) for row in corrections
     ]
 
 
-async def other_adjustments(session: AsyncSession, cut: Cut, currency: str) -> list[Charge]:
+async def other_adjustments(session: AsyncSession, cutoff: BillingCutoff, currency: str) -> list[Charge]:
     """Return a charge for each adjustment that is an amount and no tokens: a lost lease, an answered dispute."""
-    rows = (await session.execute(_OTHERS, cut.parameters())).all()
+    rows = (await session.execute(_OTHERS, cutoff.parameters())).all()
     _require_one_currency(rows, currency)
     return [
         Charge(

@@ -23,7 +23,7 @@ from finpool.kernel.money import from_micros
 from finpool.quota.account import payment_service as payments
 from finpool.quota.ledger import service as ledger
 from finpool.quota.ledger.schemas import Book, TransferKind
-from finpool.quota.schemas import Payment as AccountPayment
+from finpool.quota.schemas import PaymentTerms
 from finpool.tenancy import service as tenancy
 
 
@@ -70,7 +70,7 @@ async def top_up(
     booked = await _booked(session, tenant_id, None, body)
     if booked is not None:
         return _view(booked, None)
-    if paid is not AccountPayment.PREPAID:
+    if paid is not PaymentTerms.PREPAID:
         raise NotPrepaid
     _require_whole(body.amount_micros, currency)
     payment = await _add(session, actor, tenant_id, None, body)

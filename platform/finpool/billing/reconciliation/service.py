@@ -11,7 +11,7 @@ from finpool.billing.errors import UsageDoesNotAddUp
 from finpool.billing.invoice import usage
 from finpool.billing.invoice.lines import usage_charges
 from finpool.billing.invoice.schemas import InvoiceKind, InvoiceView
-from finpool.billing.invoice.usage import Cut
+from finpool.billing.invoice.usage import BillingCutoff
 from finpool.billing.reconciliation import documents, repository
 from finpool.billing.reconciliation.schemas import Difference, EngineCounts, Reconciliation, Stage, TenantTotals
 from finpool.kernel.database import Database
@@ -55,7 +55,7 @@ async def _usage_and_invoice(session: AsyncSession, invoice: InvoiceView) -> lis
     """Make the charges of an issued invoice again from what is recorded, and compare them with its lines."""
     if invoice.kind is not InvoiceKind.INVOICE or invoice.cut_seq is None:
         return []
-    cut = Cut(
+    cutoff = BillingCutoff(
         tenant_id=TenantId(invoice.tenant_id),
         end=invoice.period_end,
         seq=invoice.cut_seq,
@@ -63,9 +63,9 @@ async def _usage_and_invoice(session: AsyncSession, invoice: InvoiceView) -> lis
         previous_seq=invoice.previous_cut_seq or 0,
     )
     try:
-        sums = await usage.usage_sums(session, cut, invoice.currency)
+        sums = await usage.usage_sums(session, cutoff, invoice.currency)
         prices = await usage.unit_prices(session, {each.price_version for each in sums})
-        charges = usage_charges(sums, prices) + await usage.other_adjustments(session, cut, invoice.currency)
+        charges = usage_charges(sums, prices) + await usage.other_adjustments(session, cutoff, invoice.currency)
     except UsageDoesNotAddUp as error:
         return [
             Difference(

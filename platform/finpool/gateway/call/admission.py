@@ -6,7 +6,7 @@ from typing import Any
 from finpool.billing.contract.schemas import Quote
 from finpool.catalogue.model.schemas import Model, TokenUsage
 from finpool.catalogue.price.schemas import Tier
-from finpool.gateway.queue.length_prediction import Ask
+from finpool.gateway.queue.length_prediction import LengthBound
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
 from finpool.kernel.ids import LeaseId, RequestId
@@ -56,9 +56,9 @@ class Admitted:
         return replace(self, input_tokens_bound=input_tokens * choices)
 
     @property
-    def ask(self) -> Ask:
+    def length_bound(self) -> LengthBound:
         """What the fair queue knows of the request beforehand."""
-        return Ask(self.input_tokens_bound, self.output_tokens_bound)
+        return LengthBound(self.input_tokens_bound, self.output_tokens_bound)
 
     @property
     def batch(self) -> bool:

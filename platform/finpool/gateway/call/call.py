@@ -10,7 +10,7 @@ from finpool.catalogue.model.schemas import TokenUsage
 from finpool.gateway.call.admission import Admitted
 from finpool.gateway.call.open_calls import OpenCalls
 from finpool.gateway.call.prompt_counter import PromptCounter
-from finpool.gateway.queue.fair_shares import Turn
+from finpool.gateway.queue.fair_scheduler import Turn
 from finpool.gateway.queue.queue import FairQueue
 from finpool.kernel import telemetry
 from finpool.kernel.clock import monotonic_seconds
@@ -21,7 +21,7 @@ from finpool.metering.spool.schemas import Intent, Outcome
 from finpool.quota.errors import InsufficientQuota, RateLimitExceeded, RequestAboveLimit
 from finpool.quota.reservation.service import Quota, Reservation
 from finpool.quota.schemas import RateStatus
-from finpool.serving.backend.breaker import Passage
+from finpool.serving.backend.breaker import BreakerPermit
 from finpool.serving.backend.service import Backends
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.schemas import EngineStream
@@ -59,7 +59,7 @@ class Call:
         self._backends = backends
         self._counter = counter
         self._open_calls = open_calls
-        self._passage: Passage | None = None
+        self._permit: BreakerPermit | None = None
         self._reservation: Reservation | None = None
         self._intent: Intent | None = None
         self._stream: EngineStream | None = None
@@ -75,9 +75,9 @@ class Call:
     async def __aenter__(self) -> Self:
         self._open_calls.add(self)
         try:
-            self._passage = self._backends.breaker(self._admitted.model).enter()
+            self._permit = self._backends.breaker(self._admitted.model).enter()
             self._reservation = await self._reserve()
-            await self._dispatch(self._reservation, self._passage)
+            await self._dispatch(self._reservation, self._permit)
         except BaseException as error:
             await self._resolve(error)
             raise
@@ -91,8 +91,8 @@ class Call:
     async def chunks(self) -> AsyncIterator[list[list[dict[str, Any]]]]:
         """Yield the choices of the chunks that one read brings, maybe of none, keeping count on the way."""
         assert self._stream is not None  # noqa: S101 - entering has asked for it.
-        assert self._passage is not None  # noqa: S101
-        with self._passage:
+        assert self._permit is not None  # noqa: S101
+        with self._permit:
             async for chunks in self._stream:
                 if chunks.usage is not None:
                     self._count(chunks.usage)
@@ -133,7 +133,7 @@ class Call:
             admitted.subject, admitted.request_id, amount_picos=admitted.amount_picos, tokens=admitted.tokens
         )
 
-    async def _dispatch(self, reservation: Reservation, passage: Passage) -> None:
+    async def _dispatch(self, reservation: Reservation, permit: BreakerPermit) -> None:
         self._intent = self._admitted.intent(reservation.lease_ids)
         try:
             await self._metering.begin(self._intent)
@@ -141,11 +141,11 @@ class Call:
             self._intent = None  # The spool did not take it, so there is nothing to take out of it again.
             raise
         admitted = self._admitted
-        self._turn = await self._queue.enter(admitted.actor.tenant, admitted.ask, batch=admitted.batch)
-        with passage:
+        self._turn = await self._queue.enter(admitted.actor.tenant, admitted.length_bound, batch=admitted.batch)
+        with permit:
             self._stream = await admitted.ask_engine(self._backends, self._turn.expected_cost)
             await self._stream.begun()
-        passage.worked()
+        permit.worked()
 
     def _count(self, usage: TokenUsage) -> None:
         if self._turn is not None:
@@ -181,9 +181,9 @@ class Call:
         if self._stream is not None:
             self._estimated = self._estimated or self._stream.estimates
             self._stream.close()
-        if self._passage is not None:
+        if self._permit is not None:
             answered = outcome is Outcome.COMPLETED or self.usage is not _NOTHING or self._counts_as_request
-            self._passage.end(worked=answered)
+            self._permit.end(worked=answered)
         if self._turn is not None:
             usage = self.usage
             self._queue.leave(self._turn, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
@@ -204,7 +204,7 @@ class Call:
         stays zero, flagged as estimated: nothing is charged that no engine reported.
         """
         assert self._stream is not None  # noqa: S101 - only a dispatched request is aborted.
-        assert self._passage is not None  # noqa: S101
+        assert self._permit is not None  # noqa: S101
         try:
             async with asyncio.timeout(FIRST_USAGE_SECONDS_MAX):
                 await self._stream.begun()
@@ -215,7 +215,7 @@ class Call:
         except EngineRefused:
             return None
         except (EngineUnavailable, EngineFailed) as failure:
-            self._passage.note(failure)
+            self._permit.note(failure)
             return None if isinstance(failure, EngineUnavailable) else Outcome.FAILED
         except TimeoutError:
             self._estimated = True  # Prompts may take longer than we wait: it says nothing against the engine.

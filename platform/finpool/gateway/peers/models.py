@@ -18,7 +18,7 @@ class GatewaySlots(SQLModel, table=True):
     seen_at: datetime = Field(sa_type=DateTime(timezone=True))
 
 
-class GatewayShareRow(SQLModel, table=True):
+class GatewayStandingRow(SQLModel, table=True):
     """Where a tenant stands at one run of a gateway: what it was charged there in all, and its requests there now.
 
     `charged` is service over weight, in the scheduler's own units; it only means something beside other tenants'.

@@ -9,8 +9,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from finpool.gateway.peers.models import GatewayShareRow, GatewaySlots
-from finpool.gateway.peers.schemas import GatewayShare
+from finpool.gateway.peers.models import GatewaySlots, GatewayStandingRow
+from finpool.gateway.peers.schemas import GatewayStanding
 from finpool.gateway.queue.standing import Standing
 from finpool.kernel.ids import ReplicaId, TenantId
 
@@ -40,14 +40,14 @@ def _interval(age: timedelta) -> ColumnElement[timedelta]:
     return cast(literal(age), Interval)
 
 
-async def lock_exchange(session: AsyncSession, hold_seconds_max: float) -> None:
+async def lock_standings(session: AsyncSession, hold_seconds_max: float) -> None:
     """Wait until no other gateway exchanges; the lock of one that went silent meanwhile ends after so long."""
     await session.execute(_LOCK, {"milliseconds": str(round(1000 * hold_seconds_max))})
 
 
-async def live_shares(
+async def live_standings(
     session: AsyncSession, run: Run, live_seconds: float, *, idle_too: bool
-) -> dict[str, dict[str, GatewayShare]]:
+) -> dict[str, dict[str, GatewayStanding]]:
     """Return by engine what every other replica's run tells that was heard of within so many seconds.
 
     Tenants that have been idle for twice as long are left out, unless `idle_too`: whoever read within the time itself
@@ -60,30 +60,32 @@ async def live_shares(
     slots = {(engine, other): count for engine, other, count in await session.execute(slots_query)}
     tenants: dict[tuple[str, str], dict[TenantId, Standing]] = {each: {} for each in slots}
     if slots:
-        requests = col(GatewayShareRow.waiting) + col(GatewayShareRow.batch_waiting) + col(GatewayShareRow.in_flight)
+        requests = (
+            col(GatewayStandingRow.waiting) + col(GatewayStandingRow.batch_waiting) + col(GatewayStandingRow.in_flight)
+        )
         rows_query = select(
-            col(GatewayShareRow.engine),
-            col(GatewayShareRow.run_id),
-            col(GatewayShareRow.tenant_id),
-            col(GatewayShareRow.charged),
-            col(GatewayShareRow.waiting),
-            col(GatewayShareRow.batch_waiting),
-            col(GatewayShareRow.in_flight),
+            col(GatewayStandingRow.engine),
+            col(GatewayStandingRow.run_id),
+            col(GatewayStandingRow.tenant_id),
+            col(GatewayStandingRow.charged),
+            col(GatewayStandingRow.waiting),
+            col(GatewayStandingRow.batch_waiting),
+            col(GatewayStandingRow.in_flight),
         ).where(
-            col(GatewayShareRow.run_id).in_({other for _, other in slots}),
-            literal(idle_too) | (requests > 0) | (col(GatewayShareRow.changed_at) > now - _interval(2 * age)),
+            col(GatewayStandingRow.run_id).in_({other for _, other in slots}),
+            literal(idle_too) | (requests > 0) | (col(GatewayStandingRow.changed_at) > now - _interval(2 * age)),
         )
         for engine, other, tenant_id, *standing in await session.execute(rows_query):
             if (engine, other) in tenants:
                 tenants[engine, other][TenantId(tenant_id)] = Standing(*standing)
-    shares: dict[str, dict[str, GatewayShare]] = {}
+    shares: dict[str, dict[str, GatewayStanding]] = {}
     for (engine, other), count in slots.items():
-        shares.setdefault(engine, {})[other] = GatewayShare(count, tenants[engine, other])
+        shares.setdefault(engine, {})[other] = GatewayStanding(count, tenants[engine, other])
     return shares
 
 
-async def write_shares(
-    session: AsyncSession, run: Run, told: Mapping[str, GatewayShare], before: Mapping[str, GatewayShare]
+async def write_standings(
+    session: AsyncSession, run: Run, told: Mapping[str, GatewayStanding], before: Mapping[str, GatewayStanding]
 ) -> None:
     """Say what a run tells of each engine, as far as it is not what it told `before`, and that it is alive."""
     now = func.clock_timestamp()
@@ -117,7 +119,7 @@ async def write_shares(
         if engine not in before or before[engine].tenants.get(tenant_id) != each
     ]
     if rows:
-        row = insert(GatewayShareRow).values(rows)
+        row = insert(GatewayStandingRow).values(rows)
         names = ("charged", "waiting", "batch_waiting", "in_flight", "changed_at")
         await session.execute(
             row.on_conflict_do_update(
@@ -135,4 +137,4 @@ async def delete_ended(session: AsyncSession, run: Run) -> None:
 async def delete_run(session: AsyncSession, run: Run) -> None:
     """Delete what a run told that ends: its slots are free for others at once."""
     await session.execute(delete(GatewaySlots).where(col(GatewaySlots.run_id) == run.run_id))
-    await session.execute(delete(GatewayShareRow).where(col(GatewayShareRow.run_id) == run.run_id))
+    await session.execute(delete(GatewayStandingRow).where(col(GatewayStandingRow.run_id) == run.run_id))

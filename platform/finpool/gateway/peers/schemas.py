@@ -8,7 +8,7 @@ from finpool.kernel.ids import TenantId
 
 
 @dataclass(frozen=True, slots=True)
-class GatewayShare:
+class GatewayStanding:
     """One run of a gateway at one engine: the slots that it may fill, and where its tenants stand."""
 
     slots: int

@@ -10,7 +10,7 @@ REMEMBERED = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class LengthBound:
     """What is known of a request before it runs: the most that it can use, in tokens."""
 
     input_tokens_bound: int
@@ -31,22 +31,22 @@ class Lengths:
         self._known: deque[tuple[int, int, int]] = deque()
         self._bounds = self._inputs = self._outputs = 0
 
-    def learn(self, ask: Ask, input_tokens: int, output_tokens: int) -> None:
+    def learn(self, bound: LengthBound, input_tokens: int, output_tokens: int) -> None:
         """Remember what a request used."""
-        self._add(ask.input_tokens_bound, input_tokens, output_tokens)
-        self._known.append((ask.input_tokens_bound, input_tokens, output_tokens))
+        self._add(bound.input_tokens_bound, input_tokens, output_tokens)
+        self._known.append((bound.input_tokens_bound, input_tokens, output_tokens))
         if len(self._known) > REMEMBERED:
-            bound, read, written = self._known.popleft()
-            self._add(-bound, -read, -written)
+            before, read, written = self._known.popleft()
+            self._add(-before, -read, -written)
 
-    def expected_cost(self, ask: Ask, others: "Lengths") -> int:
+    def expected_cost(self, bound: LengthBound, others: "Lengths") -> int:
         """Return the expected cost of a request, by what `others` asked while nothing is known of this one's tenant."""
         known = self if self._known else others
         if not known._known:
-            return ask.input_cost
-        input_tokens = ask.input_tokens_bound * known._inputs // max(1, known._bounds)
+            return bound.input_cost
+        input_tokens = bound.input_tokens_bound * known._inputs // max(1, known._bounds)
         output_tokens = known._outputs // len(known._known)
-        return service_of(min(input_tokens, ask.input_tokens_bound), min(output_tokens, ask.output_tokens_bound))
+        return service_of(min(input_tokens, bound.input_tokens_bound), min(output_tokens, bound.output_tokens_bound))
 
     def _add(self, bound: int, input_tokens: int, output_tokens: int) -> None:
         self._bounds += bound

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from functools import partial
 
 from finpool.gateway.errors import QueueRefusal
-from finpool.gateway.queue.fair_shares import FairShares, Turn, Waiting
-from finpool.gateway.queue.length_prediction import Ask
+from finpool.gateway.queue.fair_scheduler import FairScheduler, Turn, Waiting
+from finpool.gateway.queue.length_prediction import LengthBound
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.ids import TenantId
 
@@ -21,7 +21,7 @@ class FairQueue:
 
     def __init__(
         self,
-        shares: FairShares,
+        shares: FairScheduler,
         *,
         waiting_max: int,
         wait_seconds_max: float,
@@ -38,7 +38,7 @@ class FairQueue:
         """Tell whether nobody waits and no turn is under way."""
         return all(each.idle for each in self._shares.standings().values())
 
-    async def enter(self, tenant_id: TenantId, ask: Ask, *, batch: bool = False) -> Turn:
+    async def enter(self, tenant_id: TenantId, length_bound: LengthBound, *, batch: bool = False) -> Turn:
         """Wait for a turn, to be ended by `leave`; raises `QueueRefusal` for a full queue or too long a wait.
 
         Batch requests wait until no interactive one does, of whichever tenant.
@@ -49,7 +49,7 @@ class FairQueue:
                 self._wait_seconds(tenant_id),
             )
         coming: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
-        waiting, arrived = Waiting(ask, partial(self._begin, coming), batch=batch), self._clock()
+        waiting, arrived = Waiting(length_bound, partial(self._begin, coming), batch=batch), self._clock()
         self._shares.arrive(tenant_id, waiting)
         self._shares.dispatch()
         turn = coming.result() if coming.done() else await self._turn_of(tenant_id, waiting, coming)

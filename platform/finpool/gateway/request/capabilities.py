@@ -3,7 +3,7 @@
 from finpool.catalogue.model.schemas import Model
 from finpool.gateway.errors import UnsupportedParameter
 from finpool.gateway.request.chat import ChatRequest
-from finpool.gateway.request.vectors import EmbeddingRequest, PoolingRequest
+from finpool.gateway.request.vectors import EmbeddingRequest, VectorRequest
 from finpool.serving.schemas import Operation
 
 _PATHS = {
@@ -31,7 +31,7 @@ def require_chat(model: Model, request: ChatRequest) -> None:
             raise UnsupportedParameter(f"The model '{model.id}' does not support {param}.", param=param)
 
 
-def require_pooling(model: Model, request: PoolingRequest) -> Operation:
+def require_vectors(model: Model, request: VectorRequest) -> Operation:
     """Return what the engine is asked for; raise `UnsupportedParameter` if the model is not there for it."""
     if not isinstance(request, EmbeddingRequest):
         if model.kind != "rerank":

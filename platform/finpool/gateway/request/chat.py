@@ -31,27 +31,27 @@ MetadataValue = Annotated[str, Field(max_length=512)]
 FunctionName = Annotated[str, Field(min_length=1, max_length=64)]
 
 
-class Part(BaseModel):
+class RequestModel(BaseModel):
     """Base: strict types, no unknown fields."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class TextPart(Part):
+class TextPart(RequestModel):
     """A piece of text in a message; no other kind of content is taken."""
 
     type: Literal["text"]
     text: str
 
 
-class FunctionCall(Part):
+class FunctionCall(RequestModel):
     """The function a model asked to call."""
 
     name: FunctionName
     arguments: str
 
 
-class ToolCall(Part):
+class ToolCall(RequestModel):
     """A tool call in an assistant's earlier message."""
 
     id: str = Field(max_length=256)
@@ -59,7 +59,7 @@ class ToolCall(Part):
     function: FunctionCall
 
 
-class Message(Part):
+class Message(RequestModel):
     """One message of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
@@ -78,13 +78,13 @@ class Message(Part):
         return self
 
 
-class StreamOptions(Part):
+class StreamOptions(RequestModel):
     """`include_usage` adds a final chunk with the usage."""
 
     include_usage: bool = False
 
 
-class JsonSchema(Part):
+class JsonSchema(RequestModel):
     """The schema an answer must follow."""
 
     name: FunctionName
@@ -93,7 +93,7 @@ class JsonSchema(Part):
     strict: bool | None = None
 
 
-class ResponseFormat(Part):
+class ResponseFormat(RequestModel):
     """Free text, any JSON object, or JSON that follows a schema."""
 
     type: Literal["text", "json_object", "json_schema"]
@@ -106,7 +106,7 @@ class ResponseFormat(Part):
         return self
 
 
-class Function(Part):
+class Function(RequestModel):
     """A function the model may ask to call."""
 
     name: FunctionName
@@ -115,27 +115,27 @@ class Function(Part):
     strict: bool | None = None
 
 
-class Tool(Part):
+class Tool(RequestModel):
     """A tool the model may use."""
 
     type: Literal["function"]
     function: Function
 
 
-class NamedFunction(Part):
+class NamedFunction(RequestModel):
     """Names one function."""
 
     name: FunctionName
 
 
-class NamedTool(Part):
+class NamedTool(RequestModel):
     """Names the one tool the model must use."""
 
     type: Literal["function"]
     function: NamedFunction
 
 
-class ChatRequest(Part):
+class ChatRequest(RequestModel):
     """OpenAI's chat completion request, with vLLM's `top_k`, `min_p`, `repetition_penalty` and `ignore_eos`.
 
     `user`, `safety_identifier`, `metadata` and the like are taken for compatibility and go nowhere.

@@ -6,10 +6,10 @@ import orjson
 from pydantic import ValidationError
 
 from finpool.gateway.errors import InvalidJson, InvalidValue, UnknownParameter, UnsupportedContentType
-from finpool.gateway.request.chat import ChatRequest, Part
+from finpool.gateway.request.chat import ChatRequest, RequestModel
 from finpool.kernel.errors import InvalidRequest
 
-Request = TypeVar("Request", bound=Part)
+Request = TypeVar("Request", bound=RequestModel)
 
 
 def require_json(content_type: str | None) -> None:

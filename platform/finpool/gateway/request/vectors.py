@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from finpool.gateway.request.chat import Part
+from finpool.gateway.request.chat import RequestModel
 
 INPUTS_MAX = 2048
 """As many as OpenAI takes."""
@@ -22,7 +22,7 @@ PAIR_TOKENS_MAX = 256
 Text = Annotated[str, Field(min_length=1)]
 
 
-class EmbeddingRequest(Part):
+class EmbeddingRequest(RequestModel):
     """OpenAI's request for embeddings. `user` is taken for compatibility and goes nowhere."""
 
     model: str = Field(min_length=1, max_length=256)
@@ -50,13 +50,13 @@ class EmbeddingRequest(Part):
         return sum(min(tokens_bound(text) + SPECIAL_TOKENS_MAX, context_tokens) for text in self.input)
 
 
-class Document(Part):
+class Document(RequestModel):
     """A document as an object."""
 
     text: Text
 
 
-class RerankRequest(Part):
+class RerankRequest(RequestModel):
     """The request that Jina, Cohere and vLLM share. `user` is taken for compatibility and goes nowhere."""
 
     model: str = Field(min_length=1, max_length=256)
@@ -81,7 +81,7 @@ class RerankRequest(Part):
         return sum(min(around + tokens_bound(text), context_tokens) for text in self.texts)
 
 
-PoolingRequest = EmbeddingRequest | RerankRequest
+VectorRequest = EmbeddingRequest | RerankRequest
 
 
 def tokens_bound(text: str) -> int:

@@ -14,7 +14,7 @@ from finpool.quota.account import postings, thresholds
 from finpool.quota.limits import key_of, limits_of_row
 from finpool.quota.models import Account, Budget, QuotaLimit
 from finpool.quota.periods import budget_id, period_of
-from finpool.quota.schemas import AccountView, BudgetKey, BudgetView, Payment, Period, operator_limit
+from finpool.quota.schemas import AccountView, BudgetKey, BudgetView, PaymentTerms, Period, operator_limit
 
 
 async def account_view(session: AsyncSession, tenant_id: TenantId) -> AccountView:
@@ -32,7 +32,7 @@ async def account_view(session: AsyncSession, tenant_id: TenantId) -> AccountVie
     paid_in = BudgetKey(operator_limit(tenant_id), Period.PREPAID)
     at = now()
     account, budgets = await _account_and_budgets(session, tenant_id, [key for key, _ in limited] + [paid_in], at)
-    prepaid = account is not None and account.payment == Payment.PREPAID
+    prepaid = account is not None and account.payment == PaymentTerms.PREPAID
     if account is not None and prepaid:
         limited.append((paid_in, account.funded_picos // PICOS_PER_MICRO))
     held = max((budget.pending_picos for budget in budgets.values()), default=0)
@@ -40,7 +40,7 @@ async def account_view(session: AsyncSession, tenant_id: TenantId) -> AccountVie
     posted = to_micros_ceiling(posted_picos)
     return AccountView(
         tenant_id=tenant_id,
-        payment=account.payment if account is not None else Payment.POSTPAID,
+        payment=account.payment if account is not None else PaymentTerms.POSTPAID,
         funded_micros=account.funded_picos // PICOS_PER_MICRO if account is not None and prepaid else None,
         posted_micros=posted,
         pending_micros=to_micros_ceiling(posted_picos + held) - posted,

@@ -22,7 +22,7 @@ from finpool.quota.ledger.schemas import TransferKind, available, leased
 from finpool.quota.limits import TenantLimits, key_of, limits_of_row
 from finpool.quota.models import Account, Budget, Lease, QuotaLimit, RateShare
 from finpool.quota.periods import budget_id, period_of
-from finpool.quota.schemas import BudgetKey, LimitKey, Payment, Period, RateKey, operator_limit
+from finpool.quota.schemas import BudgetKey, LimitKey, PaymentTerms, Period, RateKey, operator_limit
 
 _DATABASE_TIME = text("SELECT clock_timestamp()")
 
@@ -71,7 +71,7 @@ async def _in_force(
     query = select(QuotaLimit).where(col(QuotaLimit.tenant_id) == account.tenant_id, columns.in_(wanted))
     tenant_id = TenantId(account.tenant_id)
     rows = (await session.execute(query)).scalars()
-    prepaid = account.payment == Payment.PREPAID
+    prepaid = account.payment == PaymentTerms.PREPAID
     found = TenantLimits(tenant_id, {key_of(row): limits_of_row(row) for row in rows}, prepaid=prepaid)
     budget_picos = {key: int(from_micros(micros)) for key, micros in found.budget_limits().items()}
     if prepaid:

@@ -9,7 +9,7 @@ from sqlmodel import col
 from finpool.kernel.ids import LeaseId, TenantId
 from finpool.kernel.money import to_micros_ceiling
 from finpool.quota.account import postings
-from finpool.quota.grant import replica_runs as runs
+from finpool.quota.grant import heartbeat as runs
 from finpool.quota.lease.schemas import ClosedSpool, LeaseView
 from finpool.quota.models import Budget, Lease
 from finpool.quota.schemas import LeaseOutcome, Scope

@@ -12,7 +12,7 @@ from finpool.quota.models import Account, QuotaLimit
 from finpool.quota.schemas import (
     LimitKey,
     Limits,
-    Payment,
+    PaymentTerms,
     Subject,
 )
 
@@ -42,7 +42,9 @@ class LimitDirectory:
             found.setdefault(TenantId(row.tenant_id), {})[key_of(row)] = limits_of_row(row)
         loaded = {
             TenantId(row.tenant_id): TenantLimits(
-                TenantId(row.tenant_id), found.get(TenantId(row.tenant_id), {}), prepaid=row.payment == Payment.PREPAID
+                TenantId(row.tenant_id),
+                found.get(TenantId(row.tenant_id), {}),
+                prepaid=row.payment == PaymentTerms.PREPAID,
             )
             for row in (await session.execute(accounts)).all()
         }

@@ -15,7 +15,7 @@ from finpool.kernel.ids import LeaseId, TenantId
 from finpool.kernel.logs import logger
 from finpool.quota.errors import QuotaUnavailable
 from finpool.quota.grant import grants
-from finpool.quota.grant.replica_runs import Beacon
+from finpool.quota.grant.heartbeat import Heartbeat
 from finpool.quota.grant.schemas import BudgetNeed, Grants, RateNeed
 from finpool.quota.grant.share_table import Holder, cool_shares
 from finpool.quota.limits import Applicable
@@ -23,8 +23,8 @@ from finpool.quota.models import Lease
 from finpool.quota.periods import SHARE_SECONDS
 from finpool.quota.reservation.leases import HeldLease, Leases, ReturnLease
 from finpool.quota.reservation.needs import REFUSAL_SECONDS, Shortfall, budget_needs, known_shortfall, rate_needs
-from finpool.quota.reservation.rate_shares import RateShares
-from finpool.quota.reservation.rates import RateShare
+from finpool.quota.reservation.rate_allotments import RateAllotments
+from finpool.quota.reservation.rates import RateAllotment
 from finpool.quota.schemas import BudgetKey, RateKey
 
 ACCOUNT_SECONDS_MAX = 5.0
@@ -50,8 +50,8 @@ class Allotments:
         self._changes: dict[TenantId, int] = {}
         self._tasks: set[asyncio.Future[Any]] = set()
         self.leases = Leases()
-        self.beacon = Beacon(database, holder)
-        self.shares = RateShares(database, holder, idle_seconds)
+        self.heartbeat = Heartbeat(database, holder)
+        self.shares = RateAllotments(database, holder, idle_seconds)
 
     def relimit(self, tenant_id: TenantId, limits: dict[RateKey, int]) -> None:
         """Put changed limits in force at once, and forget what was refused under the old ones."""
@@ -81,7 +81,7 @@ class Allotments:
         self,
         tenant_id: TenantId,
         leases: Sequence[HeldLease],
-        shares: Sequence[RateShare],
+        shares: Sequence[RateAllotment],
         amount_picos: int,
         tokens: int,
     ) -> None:
@@ -136,7 +136,7 @@ class Allotments:
         """
         async with self._database.across_tenants() as session:
             await cool_shares(session, self._holder.replica_id)
-            await self.beacon.light(session)
+            await self.heartbeat.light(session)
             query = select(Lease).where(
                 col(Lease.replica_id) == self._holder.replica_id, col(Lease.closed_at).is_(None)
             )
@@ -213,7 +213,7 @@ class Allotments:
         return granted
 
     def _shortfall(
-        self, tenant_id: TenantId, granted: Grants, shares: Sequence[RateShare], amount_picos: int, now: float
+        self, tenant_id: TenantId, granted: Grants, shares: Sequence[RateAllotment], amount_picos: int, now: float
     ) -> Shortfall | None:
         short = granted.short_budget
         if short is not None:

@@ -7,8 +7,8 @@ from finpool.kernel.ids import TenantId
 from finpool.quota.grant.schemas import BudgetNeed, BudgetRest, RateNeed
 from finpool.quota.limits import Applicable
 from finpool.quota.reservation.leases import HeldLease, Leases
-from finpool.quota.reservation.rate_shares import RateShares
-from finpool.quota.reservation.rates import RateShare
+from finpool.quota.reservation.rate_allotments import RateAllotments
+from finpool.quota.reservation.rates import RateAllotment
 from finpool.quota.schemas import BudgetKey
 
 REFUSAL_SECONDS = 0.02
@@ -18,7 +18,7 @@ REFUSAL_SECONDS = 0.02
 class Shortfall:
     """What does not cover a request of `amount_picos`. `may_change`: something on its way back may make room."""
 
-    of: BudgetRest | RateShare
+    of: BudgetRest | RateAllotment
     amount_picos: int
     may_change: bool
     at: float
@@ -42,7 +42,7 @@ def budget_needs(
 
 
 def rate_needs(
-    shares_held: RateShares,
+    shares_held: RateAllotments,
     tenant_id: TenantId,
     applicable: Applicable,
     tokens: int,
@@ -50,7 +50,7 @@ def rate_needs(
     *,
     ahead: bool,
     share_of_rest: float,
-) -> tuple[list[RateShare], list[RateNeed]]:
+) -> tuple[list[RateAllotment], list[RateNeed]]:
     """Return the rate shares that have to grow for a request, or ahead of the next ones, and to how much."""
     shares, needs = [], []
     for key, limit in applicable.rates:
@@ -69,7 +69,7 @@ def known_shortfall(
     refused: Mapping[tuple[TenantId, BudgetKey], tuple[float, Shortfall]],
     tenant_id: TenantId,
     budgets: Sequence[BudgetNeed],
-    shares: Sequence[RateShare],
+    shares: Sequence[RateAllotment],
     rates: Sequence[RateNeed],
     amount_picos: int,
     now: float,

@@ -56,7 +56,7 @@ class SlidingWindow:
         return max(0, int((self._entries[-1][0] + WINDOW_SECONDS - now) * 1000)) if self._entries else 0
 
 
-class RateShare:
+class RateAllotment:
     """The part of one rate that this replica may use: the parts of all replicas together never pass the limit.
 
     `amount` is the part. Whoever counts against it stays within it in any 60 seconds, so all together stay within

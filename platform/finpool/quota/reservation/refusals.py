@@ -6,7 +6,7 @@ from finpool.kernel.money import PICOS_PER_MICRO, to_micros_ceiling
 from finpool.quota.errors import InsufficientQuota, RateLimitExceeded, RequestAboveLimit
 from finpool.quota.grant.schemas import BudgetNeed, BudgetRest
 from finpool.quota.reservation.needs import Shortfall
-from finpool.quota.reservation.rates import RateShare
+from finpool.quota.reservation.rates import RateAllotment
 from finpool.quota.schemas import BudgetKey, Period, Rate, duration
 
 NO_BUDGET = "You exceeded your current quota: no budget was set for the tenant, so nothing may be spent."
@@ -50,7 +50,7 @@ def _budget(rest: BudgetRest, amount_picos: int) -> InsufficientQuota:
     return InsufficientQuota(message, headers, left_picos)
 
 
-def _rate(share: RateShare, tokens: int, now: float) -> DomainError:
+def _rate(share: RateAllotment, tokens: int, now: float) -> DomainError:
     limit = share.key.limit
     about = f"{limit.scope} {limit.scope_id}"
     if share.key.rate is Rate.CONCURRENCY:

@@ -18,7 +18,7 @@ from finpool.quota.reservation import refusals
 from finpool.quota.reservation.allotments import ACCOUNT_SECONDS_MAX, Allotments
 from finpool.quota.reservation.leases import HeldLease
 from finpool.quota.reservation.needs import Shortfall
-from finpool.quota.reservation.rates import RateShare
+from finpool.quota.reservation.rates import RateAllotment
 from finpool.quota.schemas import Rate, RateStatus, Subject, rate_headers
 
 RETURN_WAIT_SECONDS = 2.0
@@ -41,7 +41,7 @@ class Reservation:
         amount_picos: int,
         tokens: int,
         lease_ids: tuple[LeaseId, ...],
-        shares: tuple[RateShare, ...],
+        shares: tuple[RateAllotment, ...],
     ) -> None:
         self.tenant_id = tenant_id
         self.request_id = request_id
@@ -107,7 +107,7 @@ class Quota:
         """Take everything out of what this replica holds, or nothing; there is no wait in here."""
         now = monotonic_seconds()
         allotments = self._allotments
-        shares: list[RateShare] = []
+        shares: list[RateAllotment] = []
         for key, limit in applicable.rates:
             share = allotments.shares.share(tenant_id, key, limit)
             if not share.fits(share.counted(tokens), now):
@@ -159,7 +159,7 @@ class Quota:
         while True:
             await asyncio.sleep(idle_seconds / 4)
             try:
-                await self._allotments.beacon.show()
+                await self._allotments.heartbeat.show()
                 await self._allotments.return_unused()
             except DomainError as error:  # The spool refused; the lease stays held and is tried again.
                 _log.warning("a lease could not be returned yet", error=error.code)
@@ -173,4 +173,4 @@ class Quota:
         await self._allotments.return_unused()
         with contextlib.suppress(Exception):  # Shares expire by themselves.
             await self._allotments.shares.leave()
-            await self._allotments.beacon.put_out()
+            await self._allotments.heartbeat.put_out()

@@ -42,10 +42,10 @@ class Breaker:
         self._opened_at = 0.0
         self.state = BreakerState.CLOSED
 
-    def enter(self) -> "Passage":
-        """Let a request through, or raise `EngineUnavailable`; the passage has to be ended."""
+    def enter(self) -> "BreakerPermit":
+        """Let a request through, or raise `EngineUnavailable`; the permit has to be ended."""
         if self.state is BreakerState.CLOSED:
-            return Passage(self, trial=False)
+            return BreakerPermit(self, probe=False)
         wait_seconds = self._opened_at + self._open_seconds - self._clock()
         if self.state is BreakerState.HALF_OPEN or wait_seconds > 0:
             seconds = max(1, math.ceil(wait_seconds))
@@ -54,38 +54,38 @@ class Breaker:
                 headers={"retry-after": str(seconds), "retry-after-ms": str(seconds * 1000)},
             )
         self.state = BreakerState.HALF_OPEN
-        return Passage(self, trial=True)
+        return BreakerPermit(self, probe=True)
 
-    def succeeded(self, *, trial: bool) -> None:
+    def succeeded(self, *, probe: bool) -> None:
         """The backend did its work. One that began before the breaker opened proves nothing about now."""
-        if trial:
+        if probe:
             _log.info("a backend works again", backend=self._backend_id)
             self.state = BreakerState.CLOSED
         if self.state is BreakerState.CLOSED:
             self._failures = 0
 
-    def failed(self, error: Exception, *, trial: bool) -> None:
+    def failed(self, error: Exception, *, probe: bool) -> None:
         """The backend failed; what failed only after the breaker opened does not keep it open for longer."""
         self._failures += 1
-        if trial or (self.state is BreakerState.CLOSED and self._failures >= self._failures_max):
-            if not trial:
+        if probe or (self.state is BreakerState.CLOSED and self._failures >= self._failures_max):
+            if not probe:
                 _log.error("a backend is not asked for now", backend=self._backend_id, last_error=type(error).__name__)
             self.state, self._opened_at = BreakerState.OPEN, self._clock()
 
-    def undecided(self, *, trial: bool) -> None:
+    def undecided(self, *, probe: bool) -> None:
         """The request ended before the backend had shown anything; another one may try at once."""
-        if trial:
+        if probe:
             self.state = BreakerState.OPEN
 
 
-class Passage:
+class BreakerPermit:
     """One request's way through a breaker. As `with`, it takes note of how the backend failed within the block."""
 
-    __slots__ = ("_breaker", "_failure", "_trial")
+    __slots__ = ("_breaker", "_failure", "_probe")
 
-    def __init__(self, breaker: Breaker, *, trial: bool) -> None:
+    def __init__(self, breaker: Breaker, *, probe: bool) -> None:
         self._breaker = breaker
-        self._trial = trial
+        self._probe = probe
         self._failure: Exception | None = None
 
     def __enter__(self) -> None:
@@ -103,18 +103,18 @@ class Passage:
 
     def worked(self) -> None:
         """The backend answers: whoever tried it has found out, and others need not wait until its answer is over."""
-        if self._trial:
-            self._breaker.succeeded(trial=True)
-            self._trial = False
+        if self._probe:
+            self._breaker.succeeded(probe=True)
+            self._probe = False
 
     def end(self, *, worked: bool) -> None:
         """Tell the breaker what was seen; a request that ended before the backend showed anything decides nothing."""
         if self._failure is not None:
-            self._breaker.failed(self._failure, trial=self._trial)
+            self._breaker.failed(self._failure, probe=self._probe)
         elif worked:
-            self._breaker.succeeded(trial=self._trial)
+            self._breaker.succeeded(probe=self._probe)
         else:
-            self._breaker.undecided(trial=self._trial)
+            self._breaker.undecided(probe=self._probe)
 
 
 class Breakers:

@@ -21,7 +21,7 @@ from finpool.serving.backend.remote import (
     estimate_of,
     remote_request,
 )
-from finpool.serving.backend.remote_pooling import REMOTE_POOLING_PATHS, RemoteResults, remote_pooling_request
+from finpool.serving.backend.remote_vectors import REMOTE_VECTOR_PATHS, RemoteResults, remote_vector_request
 from finpool.serving.backend.retry_budget import RetryBudget
 from finpool.serving.backend.stream import ChunkStream
 from finpool.serving.errors import EngineFailed, EngineUnavailable, ModelCold
@@ -185,9 +185,9 @@ class Backends:
                 begin_seconds_max=self._start_timeout_seconds,
                 read_seconds_max=self._read_timeout_seconds,
             )
-        payload = orjson.dumps(remote_pooling_request(operation, body, engine))
+        payload = orjson.dumps(remote_vector_request(operation, body, engine))
         return RemoteResults(
-            await self._send(model, REMOTE_POOLING_PATHS[operation], payload, request_id),
+            await self._send(model, REMOTE_VECTOR_PATHS[operation], payload, request_id),
             operation,
             results=len(body["input"] if operation is Operation.EMBED else body["documents"]),
             begin_seconds_max=self._start_timeout_seconds,

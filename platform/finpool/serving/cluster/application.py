@@ -43,14 +43,14 @@ class Replica:
     def __init__(self, declaration: dict[str, Any]) -> None:
         # Only replicas load the engine's library; the process that deploys them need not have it.
         from finpool.serving.llamacpp.engine import LlamaCpp
-        from finpool.serving.llamacpp.pooling import LlamaCppPooling
+        from finpool.serving.llamacpp.vectors import LlamaCppVectors
 
         settings = Settings()
         configure_logs(settings.log_level, "engine")
         log = logger("serving.application")
         model = Model.model_validate(declaration)
         weights = ensure_weights(model, settings, log.info)
-        self._engine = LlamaCpp(model, weights) if model.chats else LlamaCppPooling(model, weights)
+        self._engine = LlamaCpp(model, weights) if model.chats else LlamaCppVectors(model, weights)
         self._engine.counters.keep_in(counts_file(settings.home, model.engine_key))
         self._liveness = Liveness(self._engine)
         self._weights_sha256 = model.weights_sha256

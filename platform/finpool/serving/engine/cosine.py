@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from finpool.serving.engine.pooling import Compute, Pooled
+from finpool.serving.engine.vectors import Compute, Pooled
 from finpool.serving.vectors import cosine, unpacked
 
 

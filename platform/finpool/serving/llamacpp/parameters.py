@@ -26,7 +26,7 @@ def chat_parameters(model: Model, weights: Path) -> xllamacpp.CommonParams:
     return parameters
 
 
-def pooling_parameters(model: Model, weights: Path) -> xllamacpp.CommonParams:
+def vector_parameters(model: Model, weights: Path) -> xllamacpp.CommonParams:
     """Return the options for a model that embeds or ranks: it takes each input as one batch, so the context is one."""
     parameters = _parameters(model, weights)
     parameters.embedding = True

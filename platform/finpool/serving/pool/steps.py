@@ -17,7 +17,7 @@ from finpool.kernel.errors import DomainError
 from finpool.kernel.settings import Settings
 from finpool.serving.backend.service import Backends
 from finpool.serving.errors import EngineFailed
-from finpool.serving.pool.trial import Trial, TrialFailed
+from finpool.serving.pool.acceptance_test import AcceptanceFailed, AcceptanceTest
 
 POLL_SECONDS = 0.25
 IDLE_ANSWERS = 3
@@ -75,8 +75,8 @@ class VersionSteps:
             return
         try:
             async with self._one_trial:  # Two at a time would measure each other.
-                measurements = await Trial(self._backends, model).run(load_ms=load_ms)
-        except TrialFailed as error:
+                measurements = await AcceptanceTest(self._backends, model).run(load_ms=load_ms)
+        except AcceptanceFailed as error:
             raise StepFailed(str(error)) from error
         async with self._database.across_tenants() as session:
             await life.passed(session, version, measurements)

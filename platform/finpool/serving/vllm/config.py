@@ -97,7 +97,7 @@ def _engine_options(model: Model, engine: VllmEngine) -> dict[str, Any]:
         "disable_log_stats": False,
     }
     if not model.chats:
-        options |= _pooling_options(engine)
+        options |= _vector_options(engine)
     if engine.device == "cuda":
         options["gpu_memory_utilization"] = engine.accelerator_memory_percent / 100
     if engine.quantization is not None:
@@ -115,7 +115,7 @@ def _engine_options(model: Model, engine: VllmEngine) -> dict[str, Any]:
     return options
 
 
-def _pooling_options(engine: VllmEngine) -> dict[str, Any]:
+def _vector_options(engine: VllmEngine) -> dict[str, Any]:
     """Return what a model that embeds or ranks is started with: nothing of one request is kept for another."""
     options: dict[str, Any] = {"runner": "pooling", "enable_prefix_caching": False}
     if engine.pooling is not None:

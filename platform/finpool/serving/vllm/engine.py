@@ -11,7 +11,7 @@ from vllm.entrypoints.serve.tokenize.protocol import TokenizeChatRequest, Tokeni
 from finpool.catalogue.model.schemas import Model, TokenUsage
 from finpool.kernel.errors import DomainError
 from finpool.serving.engine.counters import Counters, counters_for
-from finpool.serving.engine.pooling import unsupported
+from finpool.serving.engine.vectors import unsupported
 from finpool.serving.errors import EngineFailed, EngineUnavailable
 from finpool.serving.schemas import ADAPTER_FIELD
 from finpool.serving.vllm.answer import VllmAnswer, refused

@@ -25,7 +25,7 @@ from finpool.serving.errors import EngineFailed
 from finpool.serving.vllm.config import declared_in, llm_config, needs_neutral
 from finpool.serving.vllm.engine import Vllm
 from finpool.serving.vllm.neutral_adapter import NEUTRAL, write_neutral
-from finpool.serving.vllm.pooling import VllmPooling, require_scoring
+from finpool.serving.vllm.vectors import VllmVectors, require_scoring
 
 
 @serve.ingress()
@@ -87,13 +87,13 @@ class VllmReplica(LLMServer):
         await vllm_engine.resolve_lora(_named(NEUTRAL, directory, number))
 
 
-def _engine(model: Model, vllm_engine: Any, base_name: str, adapters: frozenset[str]) -> Vllm | VllmPooling:
+def _engine(model: Model, vllm_engine: Any, base_name: str, adapters: frozenset[str]) -> Vllm | VllmVectors:
     if model.chats:
         tokenizer = vllm_engine._app_state.serving_tokenization
         return Vllm(model, vllm_engine, tokenizer, base_name=base_name, adapters=adapters)
     if model.kind == "rerank":
         require_scoring(model, vllm_engine._app_state.serving_scores)
-    return VllmPooling(model, vllm_engine, base_name=base_name, adapters=adapters)
+    return VllmVectors(model, vllm_engine, base_name=base_name, adapters=adapters)
 
 
 def _named(name: str, directory: Path, number: int) -> DiskMultiplexConfig:

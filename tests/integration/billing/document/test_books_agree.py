@@ -16,7 +16,7 @@ from finpool.metering.lost_spool.schemas import LostSpool
 from finpool.metering.lost_spool.service import settle_lost_spool
 from finpool.metering.spool.schemas import Outcome
 from finpool.quota.account.payment_service import lock_payment, set_payment
-from finpool.quota.schemas import Payment, Period
+from finpool.quota.schemas import PaymentTerms, Period
 
 BANK = TenantId("bank-a")
 OPERATOR = Actor(Audience.OPERATOR, "token_test", Role.OPERATOR_ADMIN)
@@ -88,7 +88,7 @@ async def test_while_a_tenant_pays_in_advance(world: Any) -> None:
     world.period = Period.PREPAID
     async with world.open_as("operator").across_tenants() as session:
         await lock_payment(session, BANK)
-        await set_payment(session, BANK, Payment.PREPAID)
+        await set_payment(session, BANK, PaymentTerms.PREPAID)
     async with world.open_as("operator").across_tenants() as session:
         await top_up(session, OPERATOR, BANK, PaymentBody(reference="wire 1", amount_micros=100_000_000), "CNY")
     await world.serve([(5_000_000, 0, 2_000_000)])

@@ -10,20 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finpool.gateway.errors import QueueRefusal
-from finpool.gateway.queue.fair_shares import FairShares
-from finpool.gateway.queue.length_prediction import Ask
+from finpool.gateway.queue.fair_scheduler import FairScheduler
+from finpool.gateway.queue.length_prediction import LengthBound
 from finpool.gateway.queue.queue import FairQueue
 from finpool.kernel.ids import TenantId
 
 A, B, C = TenantId("bank-a"), TenantId("bank-b"), TenantId("bank-c")
 
 
-ASK = Ask(input_tokens_bound=0, output_tokens_bound=100)
+ASK = LengthBound(input_tokens_bound=0, output_tokens_bound=100)
 
 
 def make(in_flight_max=1, waiting_max=1000, wait_seconds_max=30.0, clock=time.monotonic, **shares):
     return FairQueue(
-        FairShares(in_flight_max, **shares), waiting_max=waiting_max, wait_seconds_max=wait_seconds_max, clock=clock
+        FairScheduler(in_flight_max, **shares), waiting_max=waiting_max, wait_seconds_max=wait_seconds_max, clock=clock
     )
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from finpool.kernel.errors import DomainError
 from finpool.kernel.ids import RequestId
 from finpool.quota.periods import SHARE_SECONDS, WINDOW_SECONDS
-from finpool.quota.reservation.rates import RateShare, SlidingWindow
+from finpool.quota.reservation.rates import RateAllotment, SlidingWindow
 from finpool.quota.schemas import LimitKey, Rate, RateKey, Scope, SetBy, Subject
 
 KEY = LimitKey(SetBy.OPERATOR, Scope.TENANT, "bank-a")
@@ -27,7 +27,7 @@ steps = st.lists(
 
 
 def share_of(rate, amount, limit=None):
-    share = RateShare(RateKey(KEY, rate), amount if limit is None else limit)
+    share = RateAllotment(RateKey(KEY, rate), amount if limit is None else limit)
     share.amount, share.valid_until = amount, math.inf
     return share
 

@@ -25,7 +25,7 @@ def test_a_backend_that_fails_is_told_as_left_alone_and_another_is_not() -> None
     breakers = Breakers(failures_max=1, open_seconds=60)
     telemetry.observe_backends(breakers.asked, MeterProvider(metric_readers=[reader]).get_meter("test"))
     breakers.before("other_1")
-    passage = breakers.before("model_1").enter()
-    passage.note(EngineFailed("It failed."))
-    passage.end(worked=False)
+    permit = breakers.before("model_1").enter()
+    permit.note(EngineFailed("It failed."))
+    permit.end(worked=False)
     assert asked(reader) == {"model_1": 0, "other_1": 1}

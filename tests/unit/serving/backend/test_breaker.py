@@ -25,11 +25,11 @@ def breaker(clock: Clock) -> Breaker:
 
 def run(through: Breaker, error: Exception | None = None, *, worked: bool = False) -> None:
     """Send one request through, which ends with an error, or having worked, or having shown nothing."""
-    passage = through.enter()
+    permit = through.enter()
     if error is not None:
-        with pytest.raises(type(error)), passage:
+        with pytest.raises(type(error)), permit:
             raise error
-    passage.end(worked=worked)
+    permit.end(worked=worked)
 
 
 def opened(clock: Clock) -> Breaker:

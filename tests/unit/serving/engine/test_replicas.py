@@ -158,14 +158,14 @@ async def test_an_engine_that_sleeps_is_ready_if_it_may_and_nobody_wakes_it_to_a
 def test_an_engine_that_sleeps_has_not_failed() -> None:
     breaker = Breaker("sleeper", failures_max=2, open_seconds=5)
     for failure in (EngineUnavailable("away"), ModelCold(), ModelCold(), ModelCold()):
-        passage = breaker.enter()
-        with pytest.raises(type(failure)), passage:
+        permit = breaker.enter()
+        with pytest.raises(type(failure)), permit:
             raise failure
-        passage.end(worked=False)
+        permit.end(worked=False)
     assert breaker.state is BreakerState.CLOSED
-    passage = breaker.enter()
-    passage.note(EngineFailed("broke"))
-    passage.end(worked=False)
+    permit = breaker.enter()
+    permit.note(EngineFailed("broke"))
+    permit.end(worked=False)
     assert breaker.state is BreakerState.OPEN
 
 

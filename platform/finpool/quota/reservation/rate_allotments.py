@@ -7,31 +7,31 @@ from finpool.kernel.database import Database
 from finpool.kernel.ids import TenantId
 from finpool.quota.grant.share_table import Holder, cool_shares, delete_share, write_share
 from finpool.quota.periods import SHARE_SECONDS
-from finpool.quota.reservation.rates import RateShare
+from finpool.quota.reservation.rates import RateAllotment
 from finpool.quota.schemas import RateKey
 
 _RENEWED_BEFORE_SECONDS = SHARE_SECONDS * 3 / 4
 
 
-class RateShares:
+class RateAllotments:
     """Every rate share of one replica, by tenant."""
 
     def __init__(self, database: Database, holder: Holder, idle_seconds: float) -> None:
         self._database = database
         self._holder = holder
         self._idle_seconds = idle_seconds
-        self._shares: dict[TenantId, dict[RateKey, RateShare]] = {}
+        self._shares: dict[TenantId, dict[RateKey, RateAllotment]] = {}
 
     def tenants(self) -> list[TenantId]:
         """Return every tenant with a share."""
         return list(self._shares)
 
-    def share(self, tenant_id: TenantId, key: RateKey, limit: int) -> RateShare:
+    def share(self, tenant_id: TenantId, key: RateKey, limit: int) -> RateAllotment:
         """Return this replica's share of a rate, which may be empty."""
         shares = self._shares.setdefault(tenant_id, {})
         share = shares.get(key)
         if share is None:
-            share = shares[key] = RateShare(key, limit)
+            share = shares[key] = RateAllotment(key, limit)
         return share
 
     def relimit(self, tenant_id: TenantId, limits: dict[RateKey, int]) -> None:
@@ -47,7 +47,7 @@ class RateShares:
         """Write what changed, and renew what is held; cut in memory first, so that the account never knows of less."""
         now = monotonic_seconds()
         shares = self._shares[tenant_id]
-        due: list[tuple[RateShare, int]] = []
+        due: list[tuple[RateAllotment, int]] = []
         for key, share in list(shares.items()):
             if now >= share.valid_until:
                 share.amount = share.written = 0
@@ -76,7 +76,7 @@ class RateShares:
         async with self._database.across_tenants() as session:
             await cool_shares(session, self._holder.replica_id)
 
-    async def _write(self, session: AsyncSession, tenant_id: TenantId, shares: list[tuple[RateShare, int]]) -> None:
+    async def _write(self, session: AsyncSession, tenant_id: TenantId, shares: list[tuple[RateAllotment, int]]) -> None:
         for share, claimed in shares:
             if claimed:
                 await write_share(session, tenant_id, self._holder, share.key, claimed)

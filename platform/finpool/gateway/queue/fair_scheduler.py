@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from finpool.billing.service_share.entitlement import EQUAL, WEIGHT_PARTS, Entitlement, weight_parts
 from finpool.catalogue.model.schemas import service_of
-from finpool.gateway.queue.length_prediction import Ask, Lengths
+from finpool.gateway.queue.length_prediction import LengthBound, Lengths
 from finpool.gateway.queue.standing import Standing
 from finpool.kernel.ids import TenantId
 
@@ -24,11 +24,11 @@ _SERVICE_PARTS = 1_000_000
 class Turn:
     """A request that an engine works on, and what its tenant was charged for it."""
 
-    __slots__ = ("ask", "began_seconds", "charged", "expected_cost", "queue_ms", "tenant", "weight_parts")
+    __slots__ = ("began_seconds", "charged", "expected_cost", "length_bound", "queue_ms", "tenant", "weight_parts")
 
-    def __init__(self, tenant: "_Tenant", ask: Ask, expected_cost: int, weight_parts: int) -> None:
+    def __init__(self, tenant: "_Tenant", length_bound: LengthBound, expected_cost: int, weight_parts: int) -> None:
         self.tenant = tenant
-        self.ask = ask
+        self.length_bound = length_bound
         self.expected_cost = expected_cost
         self.weight_parts = weight_parts
         self.charged = 0
@@ -47,10 +47,10 @@ class Turn:
 class Waiting:
     """A request in the queue. `began` is called with its turn when that comes."""
 
-    __slots__ = ("ask", "batch", "began")
+    __slots__ = ("batch", "began", "length_bound")
 
-    def __init__(self, ask: Ask, began: Callable[[Turn], None], *, batch: bool) -> None:
-        self.ask = ask
+    def __init__(self, length_bound: LengthBound, began: Callable[[Turn], None], *, batch: bool) -> None:
+        self.length_bound = length_bound
         self.began = began
         self.batch = batch
 
@@ -72,7 +72,7 @@ class _Tenant:
         return self.batch if batch else self.interactive
 
 
-class FairShares:
+class FairScheduler:
     """The order of one model's requests.
 
     At most `in_flight_max` turns are under way, and `express_max` more that only a tenant with nothing under way may
@@ -187,7 +187,7 @@ class FairShares:
         self.in_flight -= 1
         if input_tokens or output_tokens:
             for lengths in (turn.tenant.lengths, self._overall):
-                lengths.learn(turn.ask, input_tokens, output_tokens)
+                lengths.learn(turn.length_bound, input_tokens, output_tokens)
 
     def _tenant(self, tenant_id: TenantId) -> _Tenant:
         tenant = self._tenants.get(tenant_id)
@@ -227,9 +227,11 @@ class FairShares:
         tenant.last_turn = self._turns
         self._since_batch = 0 if batch else self._since_batch + bool(self._waiting[True])
         expected = (
-            tenant.lengths.expected_cost(waiting.ask, self._overall) if self._predicts else waiting.ask.input_cost
+            tenant.lengths.expected_cost(waiting.length_bound, self._overall)
+            if self._predicts
+            else waiting.length_bound.input_cost
         )
-        turn = Turn(tenant, waiting.ask, expected, weight_parts)
+        turn = Turn(tenant, waiting.length_bound, expected, weight_parts)
         turn.settle_at(expected)
         tenant.in_flight += 1
         self.in_flight += 1

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from finpool.serving.engine.counters import Counters
-from finpool.serving.engine.pooling import Pooled, PoolingRun, documents_of, inputs_of
+from finpool.serving.engine.vectors import Pooled, VectorRun, documents_of, inputs_of
 from finpool.serving.errors import EngineFailed, EngineRefused
 
 TOKENS = 3
@@ -20,7 +20,7 @@ async def lengths(piece: Sequence[str]) -> Pooled:
 
 async def test_each_piece_is_told_with_the_count_so_far() -> None:
     counters = Counters()
-    run = PoolingRun(lengths, ["a", "bb", "ccc"], counters, piece_inputs=2)
+    run = VectorRun(lengths, ["a", "bb", "ccc"], counters, piece_inputs=2)
     assert counters.running == 1
     chunks = [chunk async for chunk in run]
     results = [choice for chunk in chunks for choice in chunk["choices"]]
@@ -44,7 +44,7 @@ async def test_whoever_leaves_is_counted_for_whole_pieces_and_stops_the_one_unde
         raise AssertionError
 
     counters = Counters()
-    run = PoolingRun(slow_then_never, ["first", "second"], counters, piece_inputs=1)
+    run = VectorRun(slow_then_never, ["first", "second"], counters, piece_inputs=1)
     await anext(run)
     waiting = asyncio.ensure_future(anext(run))
     await asyncio.sleep(0)
@@ -75,7 +75,7 @@ async def test_what_breaks_ends_the_run_without_repeating_the_text(
         return Pooled([], TOKENS)
 
     counters = Counters()
-    run = PoolingRun(broken, ["a"], counters, piece_inputs=1)
+    run = VectorRun(broken, ["a"], counters, piece_inputs=1)
     with pytest.raises(told) as raised:
         await anext(run)
     assert "secret" not in str(raised.value)

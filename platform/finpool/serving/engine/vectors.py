@@ -28,7 +28,7 @@ Compute = Callable[[Sequence[str]], Awaitable[Pooled]]
 """Computes one piece; raises `EngineRefused` or `EngineFailed`, and gives the engine's work up when it is cancelled."""
 
 
-class PoolingRun(AsyncIterator[dict[str, Any]]):
+class VectorRun(AsyncIterator[dict[str, Any]]):
     """The chunks of one request, a chunk for each piece. Every run must be aborted or read to its end."""
 
     def __init__(self, compute: Compute, inputs: Sequence[str], counters: Counters, *, piece_inputs: int) -> None:
@@ -88,7 +88,7 @@ class PoolingRun(AsyncIterator[dict[str, Any]]):
             self._counters.running -= 1
 
 
-async def gives_a_result(run: PoolingRun) -> bool:
+async def gives_a_result(run: VectorRun) -> bool:
     """Tell whether the engine computes what it is asked for a health check."""
     try:
         async for _ in run:

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from finpool.billing.service_share.entitlement import Entitlement
 from finpool.catalogue.model.schemas import service_of
-from finpool.gateway.queue.fair_shares import FairShares, Waiting
-from finpool.gateway.queue.length_prediction import Ask
+from finpool.gateway.queue.fair_scheduler import FairScheduler, Waiting
+from finpool.gateway.queue.length_prediction import LengthBound
 from finpool.kernel.ids import TenantId
 
 BOUND = 64
-ASK = Ask(input_tokens_bound=16, output_tokens_bound=BOUND)
+ASK = LengthBound(input_tokens_bound=16, output_tokens_bound=BOUND)
 
 
 class Engine:
@@ -46,7 +46,7 @@ class Engine:
 
 def backlogged(lengths, entitled, rounds=4000, in_flight_max=4):
     """Serve tenants that always have something waiting; returns what each was served."""
-    shares = FairShares(in_flight_max, entitled=lambda tenant: entitled.get(tenant, Entitlement()))
+    shares = FairScheduler(in_flight_max, entitled=lambda tenant: entitled.get(tenant, Entitlement()))
     engine, numbers = Engine(shares), random.Random(1)
     for _ in range(rounds):
         for tenant, (low, high) in lengths.items():
@@ -105,7 +105,7 @@ def test_guarantees_of_everybody_are_kept_beside_each_other():
     st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, BOUND), st.booleans(), st.integers(0, 3)), max_size=60)
 )
 def test_every_request_gets_its_turn_once_and_is_charged_what_it_cost(history):
-    shares = FairShares(2, express_max=1)
+    shares = FairScheduler(2, express_max=1)
     engine, left, used = Engine(shares), [], Counter()
     for tenant, tokens, batch, rounds in history:
         waiting = engine.ask(tenant, tokens, batch)
@@ -123,7 +123,7 @@ def test_every_request_gets_its_turn_once_and_is_charged_what_it_cost(history):
 
 
 def test_what_was_expected_and_did_not_come_goes_back():
-    shares = FairShares(1)
+    shares = FairScheduler(1)
     engine = Engine(shares)
     # The first answers are long, so the next are expected to be; they turn out to be short.
     for _ in range(5):

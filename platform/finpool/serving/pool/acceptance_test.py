@@ -22,7 +22,7 @@ _SENTENCE = "A bank lends what others have saved, and keeps a part of it back fo
 _QUESTION = "What is a bank?"
 
 
-class TrialFailed(Exception):
+class AcceptanceFailed(Exception):
     """The version does not answer as it has to; the message says what, and nothing of the answer."""
 
 
@@ -35,7 +35,7 @@ class _Answer:
     last_seconds: float
 
 
-class Trial:
+class AcceptanceTest:
     """Tests one version on the engine that is to serve it, by the way that the gateway takes."""
 
     def __init__(self, backends: Backends, model: Model) -> None:
@@ -43,10 +43,10 @@ class Trial:
         self._model = _waited_for(model)
 
     async def run(self, *, load_ms: int) -> Measurements:
-        """Ask the golden prompts, then measure; raises `TrialFailed`."""
+        """Ask the golden prompts, then measure; raises `AcceptanceFailed`."""
         for number, golden in enumerate(self._model.golden_prompts, 1):
             await self._require(number, golden)
-        measured = await (self._chatting() if self._model.chats else self._pooling())
+        measured = await (self._chatting() if self._model.chats else self._vectors())
         figures = await self._backends.figures(self._model, "/memory")
         return Measurements(
             **measured,
@@ -72,14 +72,14 @@ class Trial:
             ),
         }
 
-    async def _pooling(self) -> dict[str, int]:
+    async def _vectors(self) -> dict[str, int]:
         """Measure an engine that gives vectors or scores: it reads, and generates nothing."""
         alone = await self._pool(_QUESTION)
         started = monotonic_seconds()
         together = await asyncio.gather(*(self._pool(self._long_text()) for _ in range(self._model.engine.slots)))
         read_tokens = sum(each.usage.input_tokens for each in together)
         if not all(each.choices and each.usage.input_tokens for each in (alone, *together)):
-            raise TrialFailed("the engine computed nothing")
+            raise AcceptanceFailed("the engine computed nothing")
         return {
             "first_token_ms": round(1000 * alone.first_seconds),
             "input_tokens_per_second": _rate(read_tokens, monotonic_seconds() - started),
@@ -91,13 +91,13 @@ class Trial:
         tokens = min(golden.output_tokens_max, self._model.output_tokens_max)
         text = (await self._chat(golden.prompt, output_tokens=tokens)).text.casefold()
         if not any(wanted.casefold() in text for wanted in golden.answer_has_one_of):
-            raise TrialFailed(f"golden prompt {number} was not answered with any of the texts it has to have")
+            raise AcceptanceFailed(f"golden prompt {number} was not answered with any of the texts it has to have")
 
     async def _measured(self, prompt: str) -> _Answer:
         tokens = min(ANSWER_TOKENS, self._model.output_tokens_max)
         answer = await self._chat(prompt, output_tokens=tokens, ignore_eos=True)
         if answer.usage.output_tokens < 1:
-            raise TrialFailed("the engine generated no token")
+            raise AcceptanceFailed("the engine generated no token")
         return answer
 
     async def _chat(self, prompt: str, *, output_tokens: int, **fields: Any) -> _Answer:
@@ -115,7 +115,7 @@ class Trial:
         first = last = 0.0
         usage, text, choices = TokenUsage(0, 0, 0), "", 0
         try:
-            request_id = RequestId(new_id("trial"))
+            request_id = RequestId(new_id("test"))
             stream = await self._backends.ask(operation, self._model, {**body, UNCOUNTED_FIELD: True}, request_id)
             try:
                 await stream.begun()
@@ -129,7 +129,7 @@ class Trial:
             finally:
                 stream.close()
         except DomainError as error:
-            raise TrialFailed(f"the engine failed: {error.message}") from error
+            raise AcceptanceFailed(f"the engine failed: {error.message}") from error
         return _Answer(text, choices, usage, first, last)
 
     def _long_text(self) -> str:

@@ -11,10 +11,10 @@ from asyncpg import PostgresError
 from sqlalchemy.exc import SQLAlchemyError
 
 from finpool.gateway.peers import repository as share_repository
-from finpool.gateway.peers.exchange import FairExchange
+from finpool.gateway.peers.balance import PeerBalance
 from finpool.gateway.peers.repository import Run
-from finpool.gateway.peers.schemas import GatewayShare
-from finpool.gateway.queue.fair_shares import FairShares
+from finpool.gateway.peers.schemas import GatewayStanding
+from finpool.gateway.queue.fair_scheduler import FairScheduler
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.database import Database
 from finpool.kernel.ids import ReplicaId, new_id
@@ -29,7 +29,7 @@ _DATABASE_ERRORS = (SQLAlchemyError, PostgresError, OSError, TimeoutError)
 _log = logger("gateway.exchange")
 
 
-class ShareExchange:
+class PeerSync:
     """The exchange of one gateway, about every engine that it has a queue for; one a process."""
 
     def __init__(
@@ -38,16 +38,16 @@ class ShareExchange:
         self._database = database
         self._clock = clock
         self._run = Run(replica_id, new_id("gateway"))
-        self._engines: dict[str, FairExchange] = {}
-        self._told: dict[str, GatewayShare] = {}
+        self._engines: dict[str, PeerBalance] = {}
+        self._told: dict[str, GatewayStanding] = {}
         self._gateways = 1
         self._heard_at = clock()
         self._cut_off = False
         self._task: asyncio.Task[None] | None = None
 
-    def join(self, engine: str, shares: FairShares) -> None:
+    def join(self, engine: str, shares: FairScheduler) -> None:
         """Share an engine with the other gateways from now on."""
-        self._engines[engine] = FairExchange(shares, gateways=self._gateways)
+        self._engines[engine] = PeerBalance(shares, gateways=self._gateways)
 
     def leave(self, engine: str) -> None:
         """Share an engine no more; the others take its slots when nothing is heard of this gateway at it."""
@@ -77,15 +77,15 @@ class ShareExchange:
         started = self._clock()
         if started - self._heard_at > LIVE_SECONDS:
             self._part()
-        told: dict[str, GatewayShare] = {}
+        told: dict[str, GatewayStanding] = {}
         idle_too = not all(each.met for each in self._engines.values())
         async with asyncio.timeout(ANSWER_SECONDS_MAX), self._database.across_tenants() as session:
-            await share_repository.lock_exchange(session, ANSWER_SECONDS_MAX)
-            heard = await share_repository.live_shares(session, self._run, LIVE_SECONDS, idle_too=idle_too)
+            await share_repository.lock_standings(session, ANSWER_SECONDS_MAX)
+            heard = await share_repository.live_standings(session, self._run, LIVE_SECONDS, idle_too=idle_too)
             for engine, exchange in self._engines.items():
                 told[engine] = exchange.meet(heard.get(engine, {}))
                 exchange.hold(min(told[engine].slots, exchange.slots))
-            await share_repository.write_shares(session, self._run, told, self._told)
+            await share_repository.write_standings(session, self._run, told, self._told)
             await share_repository.delete_ended(session, self._run)
         self._told, self._heard_at, self._cut_off = told, started, False
         self._gateways = 1 + len({run_id for shares in heard.values() for run_id in shares})

@@ -12,10 +12,10 @@ import xllamacpp
 from finpool.catalogue.model.schemas import Model
 from finpool.serving.engine.cosine import CosineScores
 from finpool.serving.engine.counters import Counters, counters_for
-from finpool.serving.engine.pooling import (
+from finpool.serving.engine.vectors import (
     Compute,
     Pooled,
-    PoolingRun,
+    VectorRun,
     documents_of,
     gives_a_result,
     inputs_of,
@@ -24,7 +24,7 @@ from finpool.serving.engine.pooling import (
 )
 from finpool.serving.errors import EngineFailed, EngineRefused
 from finpool.serving.llamacpp.listener import Listener
-from finpool.serving.llamacpp.parameters import pooling_parameters
+from finpool.serving.llamacpp.parameters import vector_parameters
 
 PIECE_INPUTS = 1
 """Inputs of one request that are computed at a time: one slot for each request, as the fair queue counts them.
@@ -36,7 +36,7 @@ PROBE_TEXT = "Hello"
 _TOO_LARGE = "is too large to process"
 
 
-class LlamaCppPooling:
+class LlamaCppVectors:
     """The engine. All methods belong to one event loop; llama.cpp computes in threads of its own."""
 
     def __init__(self, model: Model, weights: Path) -> None:
@@ -46,16 +46,16 @@ class LlamaCppPooling:
         """
         self.model = model
         self.counters = Counters()
-        parameters = pooling_parameters(model, weights)
+        parameters = vector_parameters(model, weights)
         self._server = xllamacpp.Server(parameters)
         self._listener = Listener(self._server.listening_address, parameters.api_keys[0], seconds_max=None)
         self._warm_up()
 
-    def generate(self, body: Mapping[str, Any]) -> PoolingRun:
+    def generate(self, body: Mapping[str, Any]) -> VectorRun:
         """Raise `EngineRefused`: the model does not chat."""
         raise unsupported(self.model.id, "chat")
 
-    def embed(self, body: Mapping[str, Any]) -> PoolingRun:
+    def embed(self, body: Mapping[str, Any]) -> VectorRun:
         """Start to embed; raise `EngineRefused` for what this engine cannot do."""
         if self.model.kind != "embedding":
             raise unsupported(self.model.id, "give embeddings")
@@ -63,7 +63,7 @@ class LlamaCppPooling:
             raise EngineRefused("The model gives vectors of one length only.", param="dimensions")
         return self._start(self._embed, inputs_of(body), counters_for(body, self.counters))
 
-    def rerank(self, body: Mapping[str, Any]) -> PoolingRun:
+    def rerank(self, body: Mapping[str, Any]) -> VectorRun:
         """Start to rank; raise `EngineRefused` for what this engine cannot do."""
         if self.model.kind != "rerank":
             raise unsupported(self.model.id, "rank documents")
@@ -77,10 +77,10 @@ class LlamaCppPooling:
     async def healthy(self) -> bool:
         """Tell whether the engine gives a vector or a score now; it waits for a free slot, as any request does."""
         compute = self._embed if self.model.kind == "embedding" else self._scores(PROBE_TEXT)
-        return await gives_a_result(PoolingRun(compute, [PROBE_TEXT], Counters(), piece_inputs=PIECE_INPUTS))
+        return await gives_a_result(VectorRun(compute, [PROBE_TEXT], Counters(), piece_inputs=PIECE_INPUTS))
 
-    def _start(self, compute: Compute, inputs: list[str], counters: Counters) -> PoolingRun:
-        run = PoolingRun(compute, inputs, counters, piece_inputs=PIECE_INPUTS)
+    def _start(self, compute: Compute, inputs: list[str], counters: Counters) -> VectorRun:
+        run = VectorRun(compute, inputs, counters, piece_inputs=PIECE_INPUTS)
         counters.requests += 1
         return run
 

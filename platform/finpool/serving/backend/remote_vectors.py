@@ -17,7 +17,7 @@ from finpool.serving.schemas import EngineChunks, Operation
 from finpool.serving.transport.connection import Exchange
 from finpool.serving.vectors import packed
 
-REMOTE_POOLING_PATHS = {Operation.EMBED: "/embeddings", Operation.RERANK: "/rerank"}
+REMOTE_VECTOR_PATHS = {Operation.EMBED: "/embeddings", Operation.RERANK: "/rerank"}
 ANSWER_BYTES_MAX = 268_435_456
 """As much as 2,048 vectors of 4,096 numbers take in decimal digits, and some more."""
 
@@ -28,7 +28,7 @@ _FIELDS = {
 _LONG_PARAMS = {Operation.EMBED: "input", Operation.RERANK: "documents"}
 
 
-def remote_pooling_request(operation: Operation, body: Mapping[str, Any], engine: OpenAiEngine) -> dict[str, Any]:
+def remote_vector_request(operation: Operation, body: Mapping[str, Any], engine: OpenAiEngine) -> dict[str, Any]:
     """Return the request for the other side; the gateway's salt stays here unless it is declared."""
     known = _FIELDS[operation] | (engine.extensions & {"cache_salt"})
     request = {name: value for name, value in body.items() if name in known}

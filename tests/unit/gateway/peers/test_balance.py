@@ -6,7 +6,7 @@ from exchanging_gateways import SLOTS, A, B, C, Gateway, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finpool.gateway.peers.schemas import GatewayShare
+from finpool.gateway.peers.schemas import GatewayStanding
 from finpool.gateway.queue.standing import Standing
 
 STEPS = st.lists(
@@ -130,15 +130,17 @@ def test_slots_that_another_run_still_fills_are_not_taken():
     gateway = Gateway("one")
     for _ in range(50):
         gateway.ask(A)
-    told = gateway.exchange.meet({"two": GatewayShare(1, {B: Standing(in_flight=6)})})
+    told = gateway.exchange.meet({"two": GatewayStanding(1, {B: Standing(in_flight=6)})})
     assert told.slots == SLOTS - 6
 
 
 def test_what_others_had_served_before_a_gateway_came_is_past_and_what_new_ones_serve_is_not():
     gateway = Gateway("one")
-    gateway.exchange.meet({"old": GatewayShare(1, {A: Standing(1_000)})})
+    gateway.exchange.meet({"old": GatewayStanding(1, {A: Standing(1_000)})})
     assert gateway.shares.counter(A) == 0
-    gateway.exchange.meet({"old": GatewayShare(1, {A: Standing(1_005)}), "new": GatewayShare(1, {A: Standing(20)})})
+    gateway.exchange.meet(
+        {"old": GatewayStanding(1, {A: Standing(1_005)}), "new": GatewayStanding(1, {A: Standing(20)})}
+    )
     assert gateway.shares.counter(A) == 25
 
 

@@ -21,7 +21,7 @@ SHOWN_SECONDS_MAX = 5.0
 ALIVE_FOR = timedelta(minutes=2)
 
 
-class Beacon:
+class Heartbeat:
     """Shows that one run of a replica lives."""
 
     def __init__(self, database: Database, holder: Holder) -> None:

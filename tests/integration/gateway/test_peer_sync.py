@@ -10,16 +10,16 @@ import asyncpg
 import pytest
 
 from finpool.catalogue.model.schemas import service_of
-from finpool.gateway.peers.service import LIVE_SECONDS, ShareExchange
-from finpool.gateway.queue.fair_shares import FairShares, Turn, Waiting
-from finpool.gateway.queue.length_prediction import Ask
+from finpool.gateway.peers.sync import LIVE_SECONDS, PeerSync
+from finpool.gateway.queue.fair_scheduler import FairScheduler, Turn, Waiting
+from finpool.gateway.queue.length_prediction import LengthBound
 from finpool.kernel.database import Database
 from finpool.kernel.ids import ReplicaId, TenantId
 
 A, B, C = TenantId("bank-a"), TenantId("bank-b"), TenantId("bank-c")
 ENGINE = "model_version"
 SLOTS = 16
-ASK = Ask(input_tokens_bound=16, output_tokens_bound=64)
+ASK = LengthBound(input_tokens_bound=16, output_tokens_bound=64)
 ROUNDS_OF_AN_EXCHANGE = 12
 OpenDatabase = Callable[[str], Database]
 
@@ -44,8 +44,8 @@ class Gateway:
     def __init__(self, database: Database, name: str) -> None:
         self.now = 0.0
         self.database = database
-        self.shares = FairShares(SLOTS - 1, express_max=1)
-        self.exchange = ShareExchange(database, ReplicaId(name), clock=lambda: self.now)
+        self.shares = FairScheduler(SLOTS - 1, express_max=1)
+        self.exchange = PeerSync(database, ReplicaId(name), clock=lambda: self.now)
         self.name = name
         self.exchange.join(ENGINE, self.shares)
         self.running: deque[tuple[Turn, TenantId, int, int]] = deque()

@@ -5,9 +5,9 @@ Without clock, event loop or database: `exchange_service` carries it through Pos
 
 from collections.abc import Iterable, Mapping, Set
 
-from finpool.gateway.peers.schemas import GatewayShare
+from finpool.gateway.peers.schemas import GatewayStanding
 from finpool.gateway.peers.slot_split import SLOT_PARTS, Claim, split_slots
-from finpool.gateway.queue.fair_shares import FairShares
+from finpool.gateway.queue.fair_scheduler import FairScheduler
 from finpool.gateway.queue.standing import Standing
 from finpool.kernel.ids import TenantId
 
@@ -25,14 +25,14 @@ EXPRESS_FROM_SLOTS = 3
 """A gateway with fewer slots keeps none of them for newcomers."""
 
 
-class FairExchange:
+class PeerBalance:
     """One gateway's part in sharing one engine.
 
     The gateways together fill at most the engine's slots: a slot is taken only after another gateway has told that it
     gave it up. While nothing is known of others the engine is this gateway's alone.
     """
 
-    def __init__(self, shares: FairShares, *, gateways: int = 1) -> None:
+    def __init__(self, shares: FairScheduler, *, gateways: int = 1) -> None:
         self._shares = shares
         self._in_flight_max = shares.in_flight_max
         self._express_max = shares.express_max
@@ -51,7 +51,7 @@ class FairExchange:
     def _all_slots(self) -> int:
         return self._in_flight_max + self._express_max
 
-    def meet(self, others: Mapping[str, GatewayShare]) -> GatewayShare:
+    def meet(self, others: Mapping[str, GatewayStanding]) -> GatewayStanding:
         """Take in what every other live run tells; returns what they are to be told, the slots to `hold` in it.
 
         Call `hold` once they can know. What runs tell at the first meeting is past, and not counted; at later ones
@@ -70,7 +70,7 @@ class FairExchange:
             if self.slots - self.slots // STEADY_PART <= due < self.slots:
                 due = self.slots
             slots = max(1, min(due, slots, self._all_slots - sum(each.taken for each in others.values())))
-        return GatewayShare(slots, self._of_this_run(own))
+        return GatewayStanding(slots, self._of_this_run(own))
 
     def hold(self, slots: int) -> None:
         """Fill so many slots from now on. One of them is for newcomers, unless that would leave hardly any other."""
@@ -94,7 +94,7 @@ class FairExchange:
     def _even_part(self) -> int:
         return max(1, self._all_slots // self._known)
 
-    def _growth(self, others: Mapping[str, GatewayShare]) -> dict[TenantId, int]:
+    def _growth(self, others: Mapping[str, GatewayStanding]) -> dict[TenantId, int]:
         growth: dict[TenantId, int] = {}
         for run_id, share in others.items():
             charged = self._runs.setdefault(run_id, {})
@@ -149,7 +149,7 @@ class FairExchange:
         return {each: max(0, self._shares.counter(each) - least) for each in tenants}
 
 
-def _sums(others: Mapping[str, GatewayShare]) -> dict[TenantId, Standing]:
+def _sums(others: Mapping[str, GatewayStanding]) -> dict[TenantId, Standing]:
     """Return where each tenant that has a request elsewhere stands at all other gateways together."""
     sums: dict[TenantId, Standing] = {}
     for share in others.values():

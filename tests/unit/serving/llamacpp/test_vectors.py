@@ -3,9 +3,9 @@
 import pytest
 
 from finpool.serving.engine.cosine import CosineScores
-from finpool.serving.engine.pooling import Pooled
+from finpool.serving.engine.vectors import Pooled
 from finpool.serving.errors import EngineFailed, EngineRefused
-from finpool.serving.llamacpp.pooling import refused
+from finpool.serving.llamacpp.vectors import refused
 
 EMBEDDED = {"q": "AACAPwAAAAA=", "same": "AACAPwAAAAA=", "other": "AAAAAAAAgD8="}
 """Vectors of length 1 along two axes."""

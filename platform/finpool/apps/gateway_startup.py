@@ -15,7 +15,7 @@ from finpool.metering.errors import SpoolUnavailable, SpoolUnusable
 from finpool.metering.spool import file as spool_file
 from finpool.metering.spool.spool import Spool
 
-_log = logger("apps.opening")
+_log = logger("apps.gateway_startup")
 _RETRY_SECONDS = 2.0
 
 Parts = Callable[[], AbstractAsyncContextManager[tuple[Gateway, Spool]]]

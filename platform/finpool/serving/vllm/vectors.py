@@ -14,10 +14,10 @@ from ray.llm._internal.serve.core.configs.openai_api_models import (
 from finpool.catalogue.model.schemas import Model
 from finpool.serving.engine.cosine import CosineScores
 from finpool.serving.engine.counters import Counters, counters_for
-from finpool.serving.engine.pooling import (
+from finpool.serving.engine.vectors import (
     Compute,
     Pooled,
-    PoolingRun,
+    VectorRun,
     documents_of,
     gives_a_result,
     inputs_of,
@@ -34,7 +34,7 @@ client leaves."""
 PROBE_TEXT = "Hello"
 
 
-class PoolingServer(Protocol):
+class VectorServer(Protocol):
     """What is used of Ray's engine object."""
 
     def embeddings(self, request: EmbeddingCompletionRequest) -> AsyncGenerator[Any, None]:
@@ -44,10 +44,10 @@ class PoolingServer(Protocol):
         """Yield one `ScoreResponse` or one `ErrorResponse`."""
 
 
-class VllmPooling:
+class VllmVectors:
     """The engine. All methods belong to one event loop; vLLM computes in processes of its own."""
 
-    def __init__(self, model: Model, server: PoolingServer, *, base_name: str, adapters: frozenset[str]) -> None:
+    def __init__(self, model: Model, server: VectorServer, *, base_name: str, adapters: frozenset[str]) -> None:
         """`base_name` is what the engine calls the model itself, `adapters` the SHA-256 of those that are loaded."""
         self.model = model
         self.counters = Counters()
@@ -55,18 +55,18 @@ class VllmPooling:
         self._base_name = base_name
         self._adapters = adapters
 
-    def generate(self, body: Mapping[str, Any]) -> PoolingRun:
+    def generate(self, body: Mapping[str, Any]) -> VectorRun:
         """Raise `EngineRefused`: the model does not chat."""
         raise unsupported(self.model.id, "chat")
 
-    def embed(self, body: Mapping[str, Any]) -> PoolingRun:
+    def embed(self, body: Mapping[str, Any]) -> VectorRun:
         """Start to embed; raise `EngineRefused` for what this engine cannot do."""
         if self.model.kind != "embedding":
             raise unsupported(self.model.id, "give embeddings")
         compute = self._embedding(self._name(body), body.get("dimensions"))
         return self._start(compute, inputs_of(body), counters_for(body, self.counters))
 
-    def rerank(self, body: Mapping[str, Any]) -> PoolingRun:
+    def rerank(self, body: Mapping[str, Any]) -> VectorRun:
         """Start to rank; raise `EngineRefused` for what this engine cannot do."""
         if self.model.kind != "rerank":
             raise unsupported(self.model.id, "rank documents")
@@ -81,10 +81,10 @@ class VllmPooling:
         """Tell whether the engine gives a vector or a score now; it waits for its turn, as any request does."""
         ranks = self.model.kind == "rerank"
         compute = self._scores(self._base_name, PROBE_TEXT) if ranks else self._embedding(self._base_name, None)
-        return await gives_a_result(PoolingRun(compute, [PROBE_TEXT], Counters(), piece_inputs=PIECE_INPUTS))
+        return await gives_a_result(VectorRun(compute, [PROBE_TEXT], Counters(), piece_inputs=PIECE_INPUTS))
 
-    def _start(self, compute: Compute, inputs: list[str], counters: Counters) -> PoolingRun:
-        run = PoolingRun(compute, inputs, counters, piece_inputs=PIECE_INPUTS)
+    def _start(self, compute: Compute, inputs: list[str], counters: Counters) -> VectorRun:
+        run = VectorRun(compute, inputs, counters, piece_inputs=PIECE_INPUTS)
         counters.requests += 1
         return run
 
