@@ -26,8 +26,8 @@ from hot_path_servers import STREAM_CHUNKS
 from hot_path_tenant import MODEL, PEPPER, catalogue_with_all_slots, create_tenant_with_key
 
 from finpool.apps.migrate import migrate
-from finpool.installation.components import INFERENCE, component_environment
 from finpool.installation.postgres import EmbeddedPostgres, start_postgres, stop_postgres
+from finpool.installation.process.components import INFERENCE, component_environment
 from finpool.kernel.settings import Settings
 
 CONNECTIONS = (1, 16, 64)

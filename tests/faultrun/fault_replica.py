@@ -18,7 +18,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 from fault_launch import SKEW_FORMAT
 from fault_proxy import FaultProxy
 
-from finpool.installation.components import INFERENCE, WORKER, Component, component_environment
+from finpool.installation.process.components import INFERENCE, WORKER, Component, component_environment
 from finpool.kernel.settings import Settings
 
 COMPONENTS = (INFERENCE, WORKER)

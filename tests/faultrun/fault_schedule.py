@@ -14,7 +14,7 @@ from fault_replica import Replica
 from fault_sector import Limit, Sector, crash_postgres, start_postgres_again
 from truth_engine import ALWAYS_WORKS, TruthEngine
 
-from finpool.installation.components import INFERENCE, WORKER
+from finpool.installation.process.components import INFERENCE, WORKER
 from finpool.kernel.clock import now
 
 HOUR_SECONDS = 3600

@@ -15,7 +15,7 @@ from fault_sector import Limit
 from fault_world import PRICES
 
 from finpool.billing.reconciliation.service import reconcile
-from finpool.installation.components import INFERENCE, WORKER
+from finpool.installation.process.components import INFERENCE, WORKER
 from finpool.kernel.clock import now
 from finpool.kernel.database import Database
 

@@ -13,7 +13,7 @@ from fault_schedule import World
 from fault_session import figures, judge, under_load
 from fault_world import PRICES, launched, world_with
 
-from finpool.installation.components import INFERENCE
+from finpool.installation.process.components import INFERENCE
 
 BUDGET_MICROS = 6_000
 LIMITS = {

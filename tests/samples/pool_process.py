@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from finpool.apps.migrate import migrate
-from finpool.installation.engines_file import read_engines
+from finpool.installation.pool.engines_file import read_engines
 from finpool.installation.postgres import start_postgres, stop_postgres
 from finpool.kernel.settings import Settings
 
@@ -70,7 +70,7 @@ def _process(home: Path, environment: dict[str, str], ready_seconds_max: float) 
     log = home / "pool.log"
     with log.open("wb") as output:
         started = subprocess.Popen(
-            [sys.executable, "-m", "finpool.installation.pool"], env=environment, stdout=output, stderr=output
+            [sys.executable, "-m", "finpool.installation.pool.process"], env=environment, stdout=output, stderr=output
         )
     try:
         _await_ready(started, home, log, ready_seconds_max)

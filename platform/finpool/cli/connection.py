@@ -4,8 +4,8 @@ import os
 
 from finpool.client.api import ApiClient
 from finpool.client.errors import CliError
-from finpool.installation.demo_env import read_demo_env
-from finpool.installation.home import Home, local_settings
+from finpool.installation.demo.env import read_demo_env
+from finpool.installation.home.home import Home, local_settings
 
 
 def operator_api() -> ApiClient:

@@ -10,9 +10,9 @@ from finpool.cli.connection import operator_api
 from finpool.cli.output import JsonOption, show_fields, show_json, show_lines, show_table
 from finpool.client.api import segment
 from finpool.client.errors import CliError, ExitCode
-from finpool.installation.engine_counts import differences as engine_differences
-from finpool.installation.engine_counts import engine_counts, usage_by_engine
-from finpool.installation.home import local_settings
+from finpool.installation.home.home import local_settings
+from finpool.installation.pool.engine_counts import differences as engine_differences
+from finpool.installation.pool.engine_counts import engine_counts, usage_by_engine
 
 ledger_app = typer.Typer(no_args_is_help=True, help="The books: whether they agree, and as files.")
 

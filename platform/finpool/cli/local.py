@@ -13,11 +13,11 @@ from rich.console import Console
 import finpool
 from finpool.cli.output import JsonOption, show_json, show_lines, show_table
 from finpool.client.errors import CliError, ExitCode
-from finpool.installation import doctor as examination
 from finpool.installation import down as stopping
-from finpool.installation.home import local_settings
+from finpool.installation.doctor import doctor as examination
+from finpool.installation.doctor.running_checks import examine_running
+from finpool.installation.home.home import local_settings
 from finpool.installation.progress import Progress
-from finpool.installation.running_checks import examine_running
 from finpool.kernel.settings import Settings
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from finpool.client.errors import ExitCode
-from finpool.installation.components import DOORS
+from finpool.installation.process.components import DOORS
 from finpool.kernel.settings import Settings
 
 DRAIN_SECONDS = 30
@@ -69,6 +69,6 @@ def serve_door(name: str, settings: Settings, port: int, drain_seconds: int) -> 
 def run_process(name: str, settings: Settings) -> int:
     """Run a process without a door, the worker or the pool; return its exit code."""
     if name == Process.POOL:
-        return int(importlib.import_module("finpool.installation.pool").main())
+        return int(importlib.import_module("finpool.installation.pool.process").main())
     importlib.import_module("finpool.apps.worker").main(settings)
     return ExitCode.OK

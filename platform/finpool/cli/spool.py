@@ -12,7 +12,7 @@ import typer
 
 from finpool.cli.output import JsonOption, show_fields, show_json, show_lines
 from finpool.client.errors import CliError, ExitCode
-from finpool.installation.home import local_settings
+from finpool.installation.home.home import local_settings
 from finpool.metering.spool import file as spool_file
 from finpool.metering.spool.repair import existing
 from finpool.metering.spool.repair import repair as rebuild

@@ -11,7 +11,7 @@ from finpool.cli.output import JsonOption, show_fields, show_json, show_table
 from finpool.client.errors import CliError
 from finpool.identity import token_service
 from finpool.identity.models import PlatformToken
-from finpool.installation.home import Home, local_settings
+from finpool.installation.home.home import Home, local_settings
 from finpool.kernel.actor import Audience, Role
 from finpool.kernel.database import Database
 from finpool.kernel.settings import Settings

@@ -10,7 +10,7 @@ from finpool.cli.connection import operator_api
 from finpool.cli.output import JsonOption, show_json, show_lines, show_table
 from finpool.client.api import segment
 from finpool.client.errors import CliError, ExitCode
-from finpool.installation.home import local_settings
+from finpool.installation.home.home import local_settings
 from finpool.metering.usage.schemas import UsageDimension
 
 usage_app = typer.Typer(no_args_is_help=True, help="What was used.")

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from finpool.installation.components import DOORS, POOL, STOP_ORDER, WORKER, Component
-from finpool.installation.home import Home, exclusive
+from finpool.installation.home.home import Home, exclusive
 from finpool.installation.postgres import postgres_pid, stop_postgres
-from finpool.installation.processes import Stopped, log_path, running_process, stop_process
+from finpool.installation.process.components import DOORS, POOL, STOP_ORDER, WORKER, Component
+from finpool.installation.process.processes import Stopped, log_path, running_process, stop_process
+from finpool.installation.process.readiness import door_answers, engines_answer
 from finpool.installation.progress import Progress
-from finpool.installation.readiness import door_answers, engines_answer
 from finpool.kernel.settings import Settings
 from finpool.metering.errors import SpoolUnusable
 from finpool.metering.spool.lag import read_lag

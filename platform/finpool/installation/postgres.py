@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import asyncpg
 
-from finpool.installation.secret_files import DATABASE_ROLES, ensure_secret
+from finpool.installation.home.secret_files import DATABASE_ROLES, ensure_secret
 from finpool.kernel.errors import ConfigurationError
 
 DATABASE_NAME = "finpool"

@@ -10,21 +10,21 @@ from finpool.apps.migrate import migrate
 from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.catalogue.weights.service import ensure_weights
 from finpool.declared.reconcile import ApiPlatform, reconcile
-from finpool.installation.components import (
+from finpool.installation.demo.demo import Demo
+from finpool.installation.doctor.doctor import examine
+from finpool.installation.home.home import Home, exclusive
+from finpool.installation.home.secret_files import DATABASE_ROLES, SECRET_NAMES, ensure_secret
+from finpool.installation.postgres import start_postgres
+from finpool.installation.process.components import (
     DOORS,
     POOL,
     START_ORDER,
     Component,
     component_environment,
 )
-from finpool.installation.demo import Demo
-from finpool.installation.doctor import examine
-from finpool.installation.home import Home, exclusive
-from finpool.installation.postgres import start_postgres
-from finpool.installation.processes import running_process, start_process
+from finpool.installation.process.processes import running_process, start_process
+from finpool.installation.process.readiness import door_answers, engines_answer, wait_until
 from finpool.installation.progress import Note, Progress
-from finpool.installation.readiness import door_answers, engines_answer, wait_until
-from finpool.installation.secret_files import DATABASE_ROLES, SECRET_NAMES, ensure_secret
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.settings import Settings
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from chart_manifests import VARIATIONS, containers, environment, pod_specs
 
-from finpool.installation.components import START_ORDER
+from finpool.installation.process.components import START_ORDER
 
 Manifest = dict[str, Any]
 Render = Callable[..., list[Manifest]]

@@ -53,7 +53,7 @@ def reason_of(ended: "subprocess.CompletedProcess[str]") -> str:
 def run(home: Path, port: int, database_url: str) -> "subprocess.CompletedProcess[str]":
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FINPOOL_", "RAY_"))}
     return subprocess.run(
-        [sys.executable, "-m", "finpool.installation.pool"],
+        [sys.executable, "-m", "finpool.installation.pool.process"],
         env={
             **inherited,
             "FINPOOL_HOME": str(home),

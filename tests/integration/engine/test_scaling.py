@@ -14,8 +14,8 @@ from pool_process import READY_SECONDS_MAX, running_pool
 
 from finpool.catalogue.model.schemas import Model, TokenUsage
 from finpool.catalogue.model.service import Catalogue, default_directory
-from finpool.installation.engines_file import read_engines
-from finpool.installation.readiness import engines_answer
+from finpool.installation.pool.engines_file import read_engines
+from finpool.installation.process.readiness import engines_answer
 from finpool.kernel.ids import RequestId
 from finpool.kernel.settings import Settings
 from finpool.serving.backend.service import Backends

@@ -14,7 +14,7 @@ from openai import AsyncOpenAI
 
 from finpool.identity.schemas import NewKey
 from finpool.identity.service import create_key
-from finpool.installation.components import INFERENCE, WORKER, Component, component_environment
+from finpool.installation.process.components import INFERENCE, WORKER, Component, component_environment
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.database import Database
 from finpool.kernel.ids import TenantId

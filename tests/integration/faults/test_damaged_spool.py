@@ -7,7 +7,7 @@ import openai
 import pytest
 from aiohttp import ClientConnectionError, ClientSession
 
-from finpool.installation.components import INFERENCE, WORKER
+from finpool.installation.process.components import INFERENCE, WORKER
 from finpool.metering.spool.file import FILE_NAME
 from finpool.metering.spool.repair import repair
 

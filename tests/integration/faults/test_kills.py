@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import openai
 from httpx2 import HTTPError
 
-from finpool.installation.components import INFERENCE, WORKER
+from finpool.installation.process.components import INFERENCE, WORKER
 
 MODEL = "smollm2-135m-instruct"
 HELLO = [{"role": "user", "content": "Hello"}]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from finpool.cli.main import run
-from finpool.installation.demo_env import write_demo_env
-from finpool.installation.home import Home
+from finpool.installation.demo.env import write_demo_env
+from finpool.installation.home.home import Home
 
 
 @pytest.fixture(autouse=True)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from finpool.installation import doctor
-from finpool.installation.doctor import Check, examine
-from finpool.installation.home import Home
-from finpool.installation.secret_files import POSTGRES_SECRET_NAMES, SECRET_NAMES, ensure_secret
+from finpool.installation.doctor import doctor
+from finpool.installation.doctor.check import Check
+from finpool.installation.doctor.doctor import examine
+from finpool.installation.home.home import Home
+from finpool.installation.home.secret_files import POSTGRES_SECRET_NAMES, SECRET_NAMES, ensure_secret
 from finpool.kernel.settings import Settings
 
 DiskUsage = namedtuple("DiskUsage", "total used free")

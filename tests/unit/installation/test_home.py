@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from finpool.installation.components import DOORS, INFERENCE, POOL, START_ORDER, WORKER, component_environment
-from finpool.installation.demo_env import read_demo_env, write_demo_env
-from finpool.installation.home import Home, exclusive, local_settings, write_atomically
-from finpool.installation.secret_files import ensure_secret, secret_fault
+from finpool.installation.demo.env import read_demo_env, write_demo_env
+from finpool.installation.home.home import Home, exclusive, local_settings, write_atomically
+from finpool.installation.home.secret_files import ensure_secret, secret_fault
+from finpool.installation.process.components import DOORS, INFERENCE, POOL, START_ORDER, WORKER, component_environment
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.settings import Settings
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from finpool.installation.home import Home
-from finpool.installation.processes import (
+from finpool.installation.home.home import Home
+from finpool.installation.process.processes import (
     Stopped,
     last_log_line,
     log_path,

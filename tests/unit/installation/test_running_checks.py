@@ -11,10 +11,12 @@ from pathlib import Path
 import orjson
 import pytest
 
-from finpool.installation import components, processes, running_checks
-from finpool.installation.components import WORKER, Component
-from finpool.installation.home import Home
-from finpool.installation.processes import (
+from finpool.installation.doctor import running_checks
+from finpool.installation.doctor.running_checks import examine_running
+from finpool.installation.home.home import Home
+from finpool.installation.process import components, processes
+from finpool.installation.process.components import WORKER, Component
+from finpool.installation.process.processes import (
     ProcessRecord,
     Stopped,
     running_process,
@@ -22,7 +24,6 @@ from finpool.installation.processes import (
     stop_process,
     unreadable_records,
 )
-from finpool.installation.running_checks import examine_running
 from finpool.kernel.clock import now
 from finpool.kernel.settings import Settings
 from finpool.metering.spool import file as spool_file

@@ -11,7 +11,7 @@ from finpool.catalogue.errors import CatalogueInvalid, WeightsUnavailable
 from finpool.catalogue.model.schemas import Model
 from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.catalogue.weights.service import ensure_weights
-from finpool.installation.remote_keys import remote_key_fault
+from finpool.installation.home.secret_files import remote_key_fault
 from finpool.kernel.settings import Settings
 
 ADDRESS = "https://models.example/v1"

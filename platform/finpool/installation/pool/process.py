@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from finpool.catalogue.model.service import Catalogue, default_directory
-from finpool.installation.engines_file import write_engines
+from finpool.installation.pool.engines_file import write_engines
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.database import Database
 from finpool.kernel.errors import ConfigurationError

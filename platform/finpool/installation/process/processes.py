@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from finpool.installation.components import START_ORDER
-from finpool.installation.home import Home, write_atomically
+from finpool.installation.home.home import Home, write_atomically
+from finpool.installation.process.components import START_ORDER
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _KILL_WAIT_SECONDS = 10.0

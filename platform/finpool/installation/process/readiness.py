@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
-from finpool.installation.components import Component, local_url
-from finpool.installation.engines_file import read_engines
-from finpool.installation.home import Home
-from finpool.installation.processes import last_log_line, log_path, running_process
+from finpool.installation.home.home import Home
+from finpool.installation.pool.engines_file import read_engines
+from finpool.installation.process.components import Component, local_url
+from finpool.installation.process.processes import last_log_line, log_path, running_process
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.settings import Settings
 from finpool.serving.backend.reading import BODY_BYTES_MAX, is_cold

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from finpool.installation.home import Home, write_atomically
+from finpool.installation.home.home import Home, write_atomically
 from finpool.kernel.errors import ConfigurationError
 
 _LINE = re.compile(r"^([A-Z][A-Z0-9_]*)=([A-Za-z0-9._:/\[\]-]*)$")

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from finpool.installation.engines_file import read_engines
+from finpool.installation.pool.engines_file import read_engines
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.settings import Settings
 from finpool.serving.engine.counters import kept_counts

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from finpool.installation.components import WORKER
-from finpool.installation.doctor import Check
-from finpool.installation.home import Home
-from finpool.installation.processes import log_path, running_process, unreadable_records
+from finpool.installation.doctor.check import Check
+from finpool.installation.home.home import Home
+from finpool.installation.process.components import WORKER
+from finpool.installation.process.processes import log_path, running_process, unreadable_records
 from finpool.kernel.settings import Settings
 from finpool.metering.errors import SpoolUnusable
 from finpool.metering.spool.lag import read_lag

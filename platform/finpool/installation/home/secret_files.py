@@ -5,7 +5,7 @@ import stat
 import string
 from pathlib import Path
 
-from finpool.installation.home import write_atomically
+from finpool.installation.home.home import write_atomically
 from finpool.kernel.settings import SECRET_LENGTH_MIN, Settings
 
 DATABASE_ROLES = tuple(
@@ -44,3 +44,11 @@ def secret_fault(path: Path) -> str | None:
     if len(value) < SECRET_LENGTH_MIN or len(set(value)) < _DISTINCT_CHARACTERS_MIN:
         return f"{path} is weak: restore it from a backup, or put {SECRET_LENGTH} random characters in it"
     return None
+
+
+def remote_key_fault(path: Path) -> str | None:
+    """Say what is wrong with the file that should hold a remote engine's key, or None.
+
+    Only the engine's owner can make this key, so `finpool up` looks for it before it starts anything.
+    """
+    return secret_fault(path) if path.is_file() else f"the key of its engine is not at {path}: put it there, mode 600"

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from finpool.installation.secret_files import DATABASE_ROLES
+from finpool.installation.home.secret_files import DATABASE_ROLES
 from finpool.kernel.settings import Settings
 
 _PASSED_ON = frozenset(

@@ -8,9 +8,9 @@ from typing import Any
 from finpool.client.api import ApiClient, segment
 from finpool.client.errors import Refused
 from finpool.identity.token_service import issue_platform_token, list_platform_tokens, revoke_platform_token
-from finpool.installation.components import INFERENCE, OPERATOR, REGULATOR, local_url
-from finpool.installation.demo_env import read_demo_env, write_demo_env
-from finpool.installation.home import Home
+from finpool.installation.demo.env import read_demo_env, write_demo_env
+from finpool.installation.home.home import Home
+from finpool.installation.process.components import INFERENCE, OPERATOR, REGULATOR, local_url
 from finpool.kernel.actor import Role
 from finpool.kernel.database import Database
 from finpool.kernel.errors import ConfigurationError

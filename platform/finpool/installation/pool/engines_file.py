@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from finpool.installation.home import write_atomically
+from finpool.installation.home.home import write_atomically
 from finpool.kernel.errors import ConfigurationError
 from finpool.serving.pool.schemas import PoolState
 
