@@ -15,7 +15,7 @@ from finpool.installation.postgres import EmbeddedPostgres
 from finpool.kernel.database import Database
 from finpool.kernel.settings import Settings
 
-pytest_plugins = ("installation",)
+pytest_plugins = ("installation", "shallow_model")
 
 ROOT = Path(__file__).parents[1]
 

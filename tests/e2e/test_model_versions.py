@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -14,23 +13,25 @@ import openai
 import pytest
 import yaml
 
-from finpool.catalogue.model.service import Catalogue, default_directory
-from finpool.catalogue.weights.service import ensure_weights
-from finpool.kernel.settings import Settings
+from finpool.catalogue.model.service import default_directory
 
 MODEL = "smollm2-135m-instruct"
 STREAMS = 32
 QUESTION: list[Any] = [{"role": "user", "content": "What is a bank? Answer in one sentence."}]
 SECONDS_MAX = 900
 HEARD_SECONDS = 5
+SHALLOW_ANSWER = "("
+"""What the shallow model begins its answer with; it is deterministic and means nothing."""
 
 
 @pytest.fixture(scope="module")
-def installed(new_installation: Callable[[], Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A platform whose one model generates 32 answers at once."""
+def installed(
+    new_installation: Callable[[], Any], shallow_weights: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Any:
+    """A platform whose one model, a shallow one, generates 32 answers at once."""
     made = new_installation()
     directory = tmp_path_factory.mktemp("catalogue")
-    (directory / "model.yaml").write_text(yaml.safe_dump(declared()))
+    (directory / "model.yaml").write_text(yaml.safe_dump(declared() | {"weights": shallow_weights}))
     made.environment.update(
         FINPOOL_CATALOGUE_DIR=str(directory),
         FINPOOL_SNAPSHOT_AGE_MAX_SECONDS=str(HEARD_SECONDS),
@@ -54,14 +55,10 @@ def declared() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def other_weights(installed: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def other_weights(shallow_weights: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The same weights with something behind their end: they answer alike, and their hash is another one."""
-    settings = Settings(weights_dir=Path(installed.environment["FINPOOL_WEIGHTS_DIR"]))
-    original = ensure_weights(Catalogue.load(default_directory()).get(MODEL), settings, lambda _: None)
     copy = tmp_path_factory.mktemp("weights") / "other.gguf"
-    shutil.copyfile(original, copy)
-    with copy.open("ab") as file:
-        file.write(bytes(32))
+    copy.write_bytes(Path(shallow_weights["path"]).read_bytes() + bytes(32))
     return {"source": "path", "path": str(copy), "sha256": hashlib.sha256(copy.read_bytes()).hexdigest()}
 
 
@@ -146,7 +143,7 @@ def test_a_version_is_fetched_only_after_its_licence_is_accepted(
 ) -> None:
     file = tmp_path / "version.yaml"
     fields = ("engine", "context_tokens", "output_tokens_default", "output_tokens_max", "licence", "capabilities")
-    golden = [{"prompt": "What is a bank?", "answer_has_one_of": ["bank"]}]
+    golden = [{"prompt": "What is a bank?", "answer_has_one_of": [SHALLOW_ANSWER]}]
     new = {name: declared()[name] for name in fields} | {"weights": other_weights, "golden_prompts": golden}
     file.write_text(yaml.safe_dump({**new, "version": "2"}))
     assert installed.json("model", "propose", MODEL, str(file))["state"] == "proposed"

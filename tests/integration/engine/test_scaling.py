@@ -27,7 +27,7 @@ from finpool.serving.schemas import Operation
 REFUSES, QUEUES, WORKS = "refuses", "queues", "works"
 QUESTION = [{"role": "user", "content": "Tell me about Paris."}]
 SLOTS = 2
-LONG_TOKENS = 150
+LONG_TOKENS = 380
 SHORT = {"context_tokens": 512, "output_tokens_default": 16, "output_tokens_max": 400, "golden_prompts": []}
 """What makes the test of a version short: it is not what is tested here."""
 
@@ -36,10 +36,11 @@ READ: dict[str, Counter[str]] = {}
 
 
 @pytest.fixture(scope="module")
-def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three models on the same weights: two may sleep, one for each policy; two may have two replicas."""
+def catalogue(shallow_weights: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three models on the same shallow weights: two may sleep, one for each policy; two may have two replicas."""
     directory = tmp_path_factory.mktemp("catalogue")
     declared = yaml.safe_load((default_directory() / "smollm2-135m-instruct.yaml").read_text())
+    declared |= {**SHORT, "weights": shallow_weights}
     for name, policy, replicas_max in ((REFUSES, "refuse", 1), (QUEUES, "queue", 2)):
         engine = {
             "name": "llamacpp",
@@ -50,7 +51,7 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "replicas_max": replicas_max,
             "cold_start": policy,
         }
-        (directory / f"{name}.yaml").write_text(yaml.safe_dump({**declared, **SHORT, "id": name, "engine": engine}))
+        (directory / f"{name}.yaml").write_text(yaml.safe_dump({**declared, "id": name, "engine": engine}))
     works = {
         "name": "llamacpp",
         "slots": SLOTS,
@@ -59,7 +60,7 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "replicas_max": 2,
         "service_ahead_max": 4 * LONG_TOKENS,
     }
-    (directory / f"{WORKS}.yaml").write_text(yaml.safe_dump({**declared, **SHORT, "id": WORKS, "engine": works}))
+    (directory / f"{WORKS}.yaml").write_text(yaml.safe_dump({**declared, "id": WORKS, "engine": works}))
     return directory
 
 
