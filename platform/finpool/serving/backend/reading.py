@@ -1,4 +1,4 @@
-"""Reading an exchange with a backend, whatever goes wrong told as the gateway's callers know it."""
+"""Reads the answer of an HTTP call to a backend; every fault becomes one of the gateway's errors."""
 
 import orjson
 
@@ -10,7 +10,7 @@ from finpool.serving.errors import (
     EngineUnavailable,
     ModelCold,
 )
-from finpool.serving.transport.connection import Exchange
+from finpool.serving.transport.connection import HttpCall
 
 BODY_BYTES_MAX = 65_536
 BUSY = 429
@@ -18,31 +18,29 @@ STATUSES_BEFORE_DISPATCH = frozenset({404, 502, 503, 504})
 """What Serve's proxy answers while an application is missing, starting or full."""
 
 
-async def status_of(exchange: Exchange, seconds_max: float) -> int:
+async def status_of(call: HttpCall, seconds_max: float) -> int:
     """Return the answer's status; raises `EngineUnavailable` if none comes in time, `EngineFailed` if none can come."""
     try:
-        return await exchange.head(seconds_max)
+        return await call.head(seconds_max)
     except TimeoutError as error:
         raise EngineUnavailable("The model did not begin to answer in time.") from error
     except ConnectionBroken as error:  # It was reached, and may have computed something before it broke.
         raise EngineFailed("The connection to the model broke.") from error
 
 
-async def read(exchange: Exchange, seconds_max: float) -> bytes:
+async def read(call: HttpCall, seconds_max: float) -> bytes:
     """Return what has arrived of the body, nothing at its end; raises `EngineFailed` if neither comes."""
     try:
-        return await exchange.read(seconds_max)
+        return await call.read(seconds_max)
     except TimeoutError as error:
         raise EngineFailed("The model stopped answering.") from error
     except ConnectionBroken as error:
         raise EngineFailed("The connection to the model broke.") from error
 
 
-async def read_body(
-    exchange: Exchange, body: bytearray, seconds_max: float, *, bytes_max: int = BODY_BYTES_MAX
-) -> None:
+async def read_body(call: HttpCall, body: bytearray, seconds_max: float, *, bytes_max: int = BODY_BYTES_MAX) -> None:
     """Read a body to its end into `body`, which keeps what has come if this is cancelled."""
-    while received := await read(exchange, seconds_max):
+    while received := await read(call, seconds_max):
         body += received
         if len(body) > bytes_max:
             raise EngineFailed("The model failed to answer.")

@@ -12,7 +12,7 @@ from finpool.serving.backend.reading import BUSY
 from finpool.serving.backend.stream import ChunkStream
 from finpool.serving.errors import EngineBusy, EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.schemas import EngineChunks
-from finpool.serving.transport.connection import Exchange
+from finpool.serving.transport.connection import HttpCall
 
 REMOTE_CHAT_PATH = "/chat/completions"
 REMOTE_MODELS_PATH = "/models"
@@ -82,10 +82,10 @@ class RemoteStream(ChunkStream):
     __slots__ = ("_estimate_max", "_output_tokens", "_reported")
 
     def __init__(
-        self, exchange: Exchange, *, estimate_max: TokenUsage, begin_seconds_max: float, read_seconds_max: float
+        self, call: HttpCall, *, estimate_max: TokenUsage, begin_seconds_max: float, read_seconds_max: float
     ) -> None:
         super().__init__(
-            exchange, weights_sha256=None, begin_seconds_max=begin_seconds_max, read_seconds_max=read_seconds_max
+            call, weights_sha256=None, begin_seconds_max=begin_seconds_max, read_seconds_max=read_seconds_max
         )
         self._estimate_max = estimate_max
         self._output_tokens = 0

@@ -14,7 +14,7 @@ from finpool.serving.backend.reading import read_body, status_of
 from finpool.serving.backend.remote import remote_refusal
 from finpool.serving.errors import EngineFailed
 from finpool.serving.schemas import EngineChunks, Operation
-from finpool.serving.transport.connection import Exchange
+from finpool.serving.transport.connection import HttpCall
 from finpool.serving.vectors import packed
 
 REMOTE_VECTOR_PATHS = {Operation.EMBED: "/embeddings", Operation.RERANK: "/rerank"}
@@ -43,14 +43,14 @@ class RemoteResults(AsyncIterator[EngineChunks]):
 
     def __init__(
         self,
-        exchange: Exchange,
+        call: HttpCall,
         operation: Operation,
         *,
         results: int,
         begin_seconds_max: float,
         read_seconds_max: float,
     ) -> None:
-        self._exchange = exchange
+        self._call = call
         self._operation = operation
         self._results = results
         self._begin_by = monotonic_seconds() + begin_seconds_max
@@ -60,9 +60,9 @@ class RemoteResults(AsyncIterator[EngineChunks]):
 
     async def begun(self) -> None:
         """Wait until it begins to answer; raises what it failed with."""
-        status = await status_of(self._exchange, self._begin_by - monotonic_seconds())
+        status = await status_of(self._call, self._begin_by - monotonic_seconds())
         if status != 200:
-            await read_body(self._exchange, self._body, self._read_seconds_max)
+            await read_body(self._call, self._body, self._read_seconds_max)
             raise remote_refusal(status, bytes(self._body), _LONG_PARAMS[self._operation])
 
     @property
@@ -77,7 +77,7 @@ class RemoteResults(AsyncIterator[EngineChunks]):
         """Return everything at once; raises `EngineFailed` for an answer that is not what was asked for."""
         if self._done:
             raise StopAsyncIteration
-        await read_body(self._exchange, self._body, self._read_seconds_max, bytes_max=ANSWER_BYTES_MAX)
+        await read_body(self._call, self._body, self._read_seconds_max, bytes_max=ANSWER_BYTES_MAX)
         self._done = True
         try:
             answer = orjson.loads(self._body)
@@ -92,7 +92,7 @@ class RemoteResults(AsyncIterator[EngineChunks]):
 
     def close(self) -> None:
         """Take no more; the other side is told by the connection's end if it had not answered."""
-        self._exchange.close()
+        self._call.close()
 
 
 def _vector(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from finpool.serving.backend.retry_budget import RetryBudget
 from finpool.serving.backend.stream import ChunkStream
 from finpool.serving.errors import EngineFailed, EngineUnavailable, ModelCold
 from finpool.serving.schemas import ADAPTER_FIELD, ENGINE_PATHS, EngineStream, Operation
-from finpool.serving.transport.connection import Exchange
+from finpool.serving.transport.connection import HttpCall
 from finpool.serving.transport.connections import Connections
 
 RETRY_SECONDS = 0.05
@@ -113,17 +113,17 @@ class Backends:
         if isinstance(model.engine, OpenAiEngine):
             raise EngineUnavailable("The model's tokenizer is out of reach.")
         payload = orjson.dumps({**body, **_target(model)})
-        exchange = await self._send(model, model.engine_path + "/tokenize", payload, request_id)
+        call = await self._send(model, model.engine_path + "/tokenize", payload, request_id)
         try:
-            status, answer = await status_of(exchange, self._start_timeout_seconds), bytearray()
-            await read_body(exchange, answer, self._read_timeout_seconds)
+            status, answer = await status_of(call, self._start_timeout_seconds), bytearray()
+            await read_body(call, answer, self._read_timeout_seconds)
             if status != 200:
-                raise refusal(status, exchange.content_type, bytes(answer), load_ms)
+                raise refusal(status, call.content_type, bytes(answer), load_ms)
             return int(orjson.loads(answer)["count"])
         except (ValueError, LookupError, TypeError) as error:
             raise EngineFailed("The model could not count the tokens of the request.") from error
         finally:
-            exchange.close()
+            call.close()
 
     async def ready(self, model: Model) -> bool:
         """Tell whether the engine of `model` generates tokens now, or sleeps if it may; that does not wake it.
@@ -155,18 +155,18 @@ class Backends:
     async def _get(self, model: Model, path: str, *, with_body: bool = True) -> tuple[int, bytes]:
         try:
             headers = "" if isinstance(model.engine, OpenAiEngine) else when_cold("leave")
-            exchange = await self._connections_to(model).get(path, self._start_timeout_seconds, headers)
+            call = await self._connections_to(model).get(path, self._start_timeout_seconds, headers)
         except OSError as error:
             raise EngineUnavailable("The model cannot be reached at the moment.") from error
         try:
-            status, answer = await status_of(exchange, self._start_timeout_seconds), bytearray()
+            status, answer = await status_of(call, self._start_timeout_seconds), bytearray()
             if with_body:
-                await read_body(exchange, answer, self._read_timeout_seconds)
+                await read_body(call, answer, self._read_timeout_seconds)
             else:
-                exchange.finish()
+                call.finish()
             return status, bytes(answer)
         except BaseException:
-            exchange.close()  # Nobody waits for this answer any more, so the engine need not either.
+            call.close()  # Nobody waits for this answer any more, so the engine need not either.
             raise
 
     async def _ask_remote(
@@ -204,7 +204,7 @@ class Backends:
 
     async def _send(
         self, model: Model, path: str, payload: bytes, request_id: RequestId, expected_service: int = 0
-    ) -> Exchange:
+    ) -> HttpCall:
         """Send a request, once more if there was no connection: then nothing was sent, so nothing was computed."""
         connections, retries = self._connections_to(model), self._retries[model.engine_key]
         headers = headers_beside(model, expected_service)

@@ -12,7 +12,7 @@ from finpool.kernel.logs import logger
 from finpool.serving.backend.reading import read, read_body, refusal, status_of
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.schemas import EngineChunks
-from finpool.serving.transport.connection import Exchange
+from finpool.serving.transport.connection import HttpCall
 from finpool.serving.transport.sse import EventDecoder
 
 END_OF_STREAM = b"[DONE]"
@@ -24,9 +24,9 @@ class ChunkStream(AsyncIterator[EngineChunks]):
 
     __slots__ = (
         "_begin_by",
+        "_call",
         "_decoder",
         "_done",
-        "_exchange",
         "_failure",
         "_load_ms",
         "_read_seconds_max",
@@ -36,14 +36,14 @@ class ChunkStream(AsyncIterator[EngineChunks]):
 
     def __init__(
         self,
-        exchange: Exchange,
+        call: HttpCall,
         *,
         weights_sha256: str | None,
         begin_seconds_max: float,
         read_seconds_max: float,
         load_ms: int | None = None,
     ) -> None:
-        self._exchange = exchange
+        self._call = call
         self._weights_sha256 = weights_sha256
         self._begin_by = monotonic_seconds() + begin_seconds_max
         self._read_seconds_max = read_seconds_max
@@ -62,14 +62,12 @@ class ChunkStream(AsyncIterator[EngineChunks]):
         An engine with other weights than the request was admitted for has failed: nothing of its answer is passed on,
         because what is on record, and maybe approved, is another model. One that cannot say has None to compare with.
         """
-        status = await status_of(self._exchange, self._begin_by - monotonic_seconds())
+        status = await status_of(self._call, self._begin_by - monotonic_seconds())
         if status != 200:
-            await read_body(self._exchange, self._refusal, self._read_seconds_max)
+            await read_body(self._call, self._refusal, self._read_seconds_max)
             raise self._refused(status)
-        if self._weights_sha256 is not None and self._exchange.weights_sha256 != self._weights_sha256:
-            _log.error(
-                "an engine serves other weights", wanted=self._weights_sha256, served=self._exchange.weights_sha256
-            )
+        if self._weights_sha256 is not None and self._call.weights_sha256 != self._weights_sha256:
+            _log.error("an engine serves other weights", wanted=self._weights_sha256, served=self._call.weights_sha256)
             raise EngineFailed("The model's engine does not serve the weights that the catalogue names.")
 
     @property
@@ -80,7 +78,7 @@ class ChunkStream(AsyncIterator[EngineChunks]):
     @property
     def more_is_here(self) -> bool:
         """Tell whether more has arrived already."""
-        return self._done or self._failure is not None or self._exchange.more_is_here
+        return self._done or self._failure is not None or self._call.more_is_here
 
     async def __anext__(self) -> EngineChunks:
         """Return what one read brought; raises `EngineFailed` for an error event, too long a pause, a broken stream.
@@ -91,7 +89,7 @@ class ChunkStream(AsyncIterator[EngineChunks]):
             raise self._failure
         if self._done:
             raise StopAsyncIteration
-        received = await read(self._exchange, self._read_seconds_max)
+        received = await read(self._call, self._read_seconds_max)
         if not received:
             raise EngineFailed("The model broke off its answer.")
         return self._parse(self._decoder.feed(received))
@@ -99,12 +97,12 @@ class ChunkStream(AsyncIterator[EngineChunks]):
     def close(self) -> None:
         """Take no more; the engine stops generating if it had not ended."""
         if self._done:
-            self._exchange.finish()
+            self._call.finish()
         else:
-            self._exchange.close()
+            self._call.close()
 
     def _refused(self, status: int) -> EngineRefused | EngineUnavailable | EngineFailed:
-        return refusal(status, self._exchange.content_type, bytes(self._refusal), self._load_ms)
+        return refusal(status, self._call.content_type, bytes(self._refusal), self._load_ms)
 
     def _broken_off(self, event: bytes, failure: EngineFailed) -> DomainError:
         """Return what an event stands for that is no chunk: an engine of the pool says in it whether it refuses."""

@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection to a backend, and one request with its answer on it (ADR 0017).
 
-Sending does not wait, and whoever waits for the answer may give up and wait again: a caller that is cancelled loses
-nothing of what the engine reports afterwards.
+Sending does not wait. A caller may stop waiting for the answer and wait again later: a cancelled caller loses nothing
+that the engine reports afterwards.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from finpool.serving.errors import ConnectionBroken
 from finpool.serving.schemas import WEIGHTS_HEADER
 
 BUFFERED_BYTES_MAX = 262_144
-"""An engine is not read from while so much of its answer waits for a client that reads slowly."""
+"""Reading from an engine pauses while more bytes of its answer than this wait for a slow client."""
 
 HEAD_BYTES_MAX = 65_536
 FINISH_SECONDS_MAX = 5.0
@@ -23,8 +23,8 @@ FINISH_SECONDS_MAX = 5.0
 _WEIGHTS_HEADER = WEIGHTS_HEADER.encode()
 
 
-class Exchange:
-    """One request that was sent, and its answer as it comes. Not for several tasks at a time."""
+class HttpCall:
+    """One request that was sent, and its answer as it arrives. Only one task may wait for it."""
 
     __slots__ = (
         "_buffered_bytes",
@@ -79,7 +79,7 @@ class Exchange:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def finish(self) -> None:
-        """Read no more: all that was wanted is here. The connection is kept if the end of the body comes soon."""
+        """Read no more, because the whole answer is here. The connection is kept if the end of the body comes soon."""
         if self._connection is not None:
             self._connection.finish_soon()
 
@@ -96,7 +96,7 @@ class Exchange:
             self._connection.pause()
 
     def wake(self) -> None:
-        """Let whoever waits look again."""
+        """Wake the waiting task, so that it checks again what has arrived."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -125,7 +125,7 @@ def _expire(waiter: "asyncio.Future[None]") -> None:
 
 
 class Connection(asyncio.Protocol):
-    """One connection, for one exchange at a time.
+    """One connection, which carries one HTTP call at a time.
 
     `on_free(connection)` is called when it may be used again, `on_lost(connection)` at its end.
     """
@@ -134,7 +134,7 @@ class Connection(asyncio.Protocol):
         self._on_free = on_free
         self._on_lost = on_lost
         self._parser = httptools.HttpResponseParser(self)
-        self._exchange: Exchange | None = None
+        self._call: HttpCall | None = None
         self._finishing: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._until_the_end = True
@@ -144,14 +144,14 @@ class Connection(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Tell whether a request may be sent."""
-        return self._exchange is None and not self._transport.is_closing()
+        return self._call is None and not self._transport.is_closing()
 
-    def send(self, request: bytes) -> Exchange:
+    def send(self, request: bytes) -> HttpCall:
         """Send a whole request; only a usable connection may be asked."""
         self._head_bytes, self._until_the_end, self._whole = 0, True, False
-        exchange = self._exchange = Exchange(self)
+        call = self._call = HttpCall(self)
         self._transport.write(request)
-        return exchange
+        return call
 
     def pause(self) -> None:
         """Take no more from the backend for now."""
@@ -178,29 +178,29 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
-        if (exchange := self._exchange) is None:  # Nobody has asked for anything.
+        if (call := self._call) is None:  # These bytes answer no request.
             self._transport.abort()
             return
-        if exchange.status is None:
+        if call.status is None:
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             self._part(f"the backend does not speak HTTP/1.1 ({type(error).__name__})")
-        if exchange.status is None and self._head_bytes > HEAD_BYTES_MAX:
+        if call.status is None and self._head_bytes > HEAD_BYTES_MAX:
             self._part("the backend sent a head that is too large")
-        if self._whole and self._exchange is not None:
+        if self._whole and self._call is not None:
             self._part(None)
             # What was answered before it was whole would go on being sent ahead of the next request.
             if self._keep and not self._transport.is_closing() and not self._transport.get_write_buffer_size():
                 self.resume()  # The end may have come with what filled the buffer.
                 self._on_free(self)
                 return
-        exchange.wake() if self._exchange is not None else self._transport.abort()
+        call.wake() if self._call is not None else self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop."""
-        of_no_length = self._exchange is not None and self._exchange.status is not None and self._until_the_end
+        of_no_length = self._call is not None and self._call.status is not None and self._until_the_end
         self._part(None if of_no_length and exc is None else "the backend closed the connection")
         self._on_lost(self)
 
@@ -212,10 +212,10 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by the parser."""
         name = name.lower()
-        if name == b"content-type" and self._exchange is not None:
-            self._exchange.content_type = value.decode("latin-1").partition(";")[0].strip().lower()
-        elif name == _WEIGHTS_HEADER and self._exchange is not None:
-            self._exchange.weights_sha256 = value.decode("latin-1")
+        if name == b"content-type" and self._call is not None:
+            self._call.content_type = value.decode("latin-1").partition(";")[0].strip().lower()
+        elif name == _WEIGHTS_HEADER and self._call is not None:
+            self._call.weights_sha256 = value.decode("latin-1")
         elif name in (b"content-length", b"transfer-encoding"):
             self._until_the_end = False
 
@@ -224,23 +224,23 @@ class Connection(asyncio.Protocol):
         status = self._parser.get_status_code()
         if status < 200:
             raise ValueError("an interim answer that nobody asked for")
-        if self._exchange is not None:
-            self._exchange.status = status
+        if self._call is not None:
+            self._call.status = status
 
     def on_body(self, body: bytes) -> None:
         """Called by the parser."""
-        if self._exchange is not None and self._finishing is None:
-            self._exchange.put(body)
+        if self._call is not None and self._finishing is None:
+            self._call.put(body)
 
     def on_message_complete(self) -> None:
         """Called by the parser."""
         self._whole, self._keep = True, self._parser.should_keep_alive()
 
     def _part(self, error: str | None) -> None:
-        """Let the exchange go."""
+        """End the current call: `error` is None if its answer is whole."""
         if self._finishing is not None:
             self._finishing.cancel()
             self._finishing = None
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange.leave(error)
+        call, self._call = self._call, None
+        if call is not None:
+            call.leave(error)

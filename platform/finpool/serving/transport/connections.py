@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.errors import ConfigurationError
-from finpool.serving.transport.connection import Connection, Exchange
+from finpool.serving.transport.connection import Connection, HttpCall
 
 IDLE_SECONDS_MAX = 4.0
 """A connection that was idle longer is not used again: servers close theirs after 5 seconds and more."""
@@ -32,7 +32,7 @@ class Connections:
 
     async def post(
         self, path: str, body: bytes, request_id: str, connect_seconds_max: float, headers: str = ""
-    ) -> Exchange:
+    ) -> HttpCall:
         """Send JSON; `headers` are further lines, each with its end.
 
         Raises `OSError` or `TimeoutError` if there is no connection, and then nothing was sent.
@@ -44,7 +44,7 @@ class Connections:
         )
         return connection.send(head.encode("ascii") + body)
 
-    async def get(self, path: str, connect_seconds_max: float, headers: str = "") -> Exchange:
+    async def get(self, path: str, connect_seconds_max: float, headers: str = "") -> HttpCall:
         """Ask for a path; raises as `post` does."""
         connection = self._kept() or await self._connect(connect_seconds_max)
         return connection.send(f"GET {self._path}{path} HTTP/1.1\r\n{self._headers}{headers}\r\n".encode("ascii"))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finpool.serving.errors import ConnectionBroken
-from finpool.serving.transport.connection import BUFFERED_BYTES_MAX, HEAD_BYTES_MAX, Exchange
+from finpool.serving.transport.connection import BUFFERED_BYTES_MAX, HEAD_BYTES_MAX, HttpCall
 from finpool.serving.transport.connections import Connections
 
 SECONDS_MAX = 5.0
@@ -62,11 +62,11 @@ def sends(*parts: bytes, closes: bool = False, pause_seconds: float = 0.0) -> An
     return answer
 
 
-async def whole(exchange: Exchange) -> tuple[int, str, bytes]:
-    status, body = await exchange.head(SECONDS_MAX), b""
-    while part := await exchange.read(SECONDS_MAX):
+async def whole(call: HttpCall) -> tuple[int, str, bytes]:
+    status, body = await call.head(SECONDS_MAX), b""
+    while part := await call.read(SECONDS_MAX):
         body += part
-    return status, exchange.content_type, body
+    return status, call.content_type, body
 
 
 async def ask(connections: Connections) -> tuple[int, str, bytes]:
@@ -123,11 +123,11 @@ async def test_a_body_without_a_length_ends_with_its_connection() -> None:
 )
 async def test_an_answer_that_is_not_whole_and_alone_is_an_error(answer: Answer, status: int | None) -> None:
     async with backend(answer) as (connections, _, numbers):
-        exchange = await connections.post("/x", b"{}", "req_1", SECONDS_MAX)
+        call = await connections.post("/x", b"{}", "req_1", SECONDS_MAX)
         with pytest.raises(ConnectionBroken):
-            await whole(exchange)
-        assert exchange.status == status
-        exchange.close()
+            await whole(call)
+        assert call.status == status
+        call.close()
         with pytest.raises(ConnectionBroken):
             await ask(connections)
         assert numbers == [1, 2]  # Such a connection is never used again.
@@ -177,15 +177,15 @@ async def test_an_answer_given_up_tells_the_backend_and_a_whole_one_keeps_its_co
             left.set()
 
     async with backend(until_left) as (connections, _, numbers):
-        exchange = await connections.post("/x", b"{}", "req_1", SECONDS_MAX)
-        assert await exchange.read(SECONDS_MAX) == b"hi"
-        exchange.close()
+        call = await connections.post("/x", b"{}", "req_1", SECONDS_MAX)
+        assert await call.read(SECONDS_MAX) == b"hi"
+        call.close()
         async with asyncio.timeout(SECONDS_MAX):
             await left.wait()
     async with backend(sends(CHUNKED + b"2\r\nhi\r\n", b"0\r\n\r\n", pause_seconds=0.05)) as (connections, _, numbers):
-        exchange = await connections.post("/x", b"{}", "req_1", SECONDS_MAX)
-        assert await exchange.read(SECONDS_MAX) == b"hi"
-        exchange.finish()
+        call = await connections.post("/x", b"{}", "req_1", SECONDS_MAX)
+        assert await call.read(SECONDS_MAX) == b"hi"
+        call.finish()
         await asyncio.sleep(0.2)
         await ask(connections)
         assert numbers == [1, 1]
@@ -195,9 +195,9 @@ async def test_an_end_that_does_not_come_closes_the_connection(monkeypatch: pyte
     monkeypatch.setattr("finpool.serving.transport.connection.FINISH_SECONDS_MAX", 0.05)
     async with backend(sends(CHUNKED + b"2\r\nhi\r\n")) as (connections, _, numbers):
         for _ in range(2):
-            exchange = await connections.post("/x", b"{}", "req_1", SECONDS_MAX)
-            assert await exchange.read(SECONDS_MAX) == b"hi"
-            exchange.finish()
+            call = await connections.post("/x", b"{}", "req_1", SECONDS_MAX)
+            assert await call.read(SECONDS_MAX) == b"hi"
+            call.finish()
             await asyncio.sleep(0.2)
         assert numbers == [1, 2]
 
@@ -215,13 +215,13 @@ async def test_a_slow_reader_holds_up_the_backend_and_loses_nothing() -> None:
         writer.write(b"0\r\n\r\n")
 
     async with backend(much) as (connections, _, _):
-        exchange = await connections.post("/x", b"{}", "req_1", SECONDS_MAX)
-        await exchange.head(SECONDS_MAX)
+        call = await connections.post("/x", b"{}", "req_1", SECONDS_MAX)
+        await call.head(SECONDS_MAX)
         await asyncio.sleep(0.3)
-        held = len(exchange.received())
+        held = len(call.received())
         assert BUFFERED_BYTES_MAX < held < 4 * BUFFERED_BYTES_MAX
         assert sent < 10_000_000
-        assert held + len((await whole(exchange))[2]) == 10_000_000
+        assert held + len((await whole(call))[2]) == 10_000_000
 
 
 async def test_an_answer_that_filled_the_buffer_at_its_very_end_leaves_a_connection_that_is_read_from() -> None:
@@ -229,18 +229,18 @@ async def test_an_answer_that_filled_the_buffer_at_its_very_end_leaves_a_connect
     filling = HEAD + b"content-length: %d\r\n\r\n" % length + b"x" * length
     async with backend(sends(filling)) as (connections, _, numbers):
         for _ in range(2):
-            exchange = await connections.post("/x", b"{}", "req_1", SECONDS_MAX)
+            call = await connections.post("/x", b"{}", "req_1", SECONDS_MAX)
             async with asyncio.timeout(SECONDS_MAX):
-                while not exchange.ended:  # noqa: ASYNC110 - nobody reads, so nothing tells.
+                while not call.ended:  # noqa: ASYNC110 - nobody reads, so nothing tells.
                     await asyncio.sleep(0.01)
-            assert len(exchange.received()) == length
+            assert len(call.received()) == length
         assert numbers == [1, 1]
 
 
 async def test_closing_all_ends_every_exchange() -> None:
     async with backend(sends(CHUNKED)) as (connections, _, _):
-        exchange = await connections.post("/x", b"{}", "req_1", SECONDS_MAX)
-        await exchange.head(SECONDS_MAX)
+        call = await connections.post("/x", b"{}", "req_1", SECONDS_MAX)
+        await call.head(SECONDS_MAX)
         connections.close()
         with pytest.raises(ConnectionBroken):
-            await exchange.read(SECONDS_MAX)
+            await call.read(SECONDS_MAX)

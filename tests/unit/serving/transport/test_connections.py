@@ -45,8 +45,8 @@ async def test_a_backend_is_asked_only_if_its_certificate_is_trusted_and_its_own
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "engine.pem"))
     trusting = Connections(url, "token")
     if certified_for == "127.0.0.1":
-        exchange = await trusting.get("/health", SECONDS_MAX)
-        assert (await exchange.head(SECONDS_MAX), await exchange.read(SECONDS_MAX)) == (200, b"ok")
+        call = await trusting.get("/health", SECONDS_MAX)
+        assert (await call.head(SECONDS_MAX), await call.read(SECONDS_MAX)) == (200, b"ok")
     else:
         with pytest.raises(ssl.SSLCertVerificationError):
             await trusting.get("/health", SECONDS_MAX)
