@@ -22,7 +22,7 @@ from finpool.kernel.settings import Settings
 from finpool.kernel.web import DoorRoute
 from finpool.policy.service import Policy
 from finpool.tenancy.models import TenantStatus
-from finpool.tenancy.schemas import TenantView
+from finpool.tenancy.schemas import HeldTenant
 from finpool.tenancy.service import TenantDirectory
 
 TABLE = Path(__file__).with_name("route_roles.csv")
@@ -35,9 +35,9 @@ BANK = TenantId("bank-a")
 class OneTenant(TenantDirectory):
     """A directory of one tenant, so that the tenants' roles have a policy to be judged by."""
 
-    def tenants(self) -> tuple[TenantView, ...]:
+    def tenants(self) -> tuple[HeldTenant, ...]:
         """Return the tenant."""
-        return (TenantView(BANK, "A", TenantStatus.ACTIVE, ("*",), 1),)
+        return (HeldTenant(BANK, "A", TenantStatus.ACTIVE, ("*",), 1),)
 
 
 def doors(home: Path) -> dict[str, tuple[Audience, FastAPI]]:

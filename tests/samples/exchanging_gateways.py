@@ -14,7 +14,7 @@ ASK = LengthBound(input_tokens_bound=16, output_tokens_bound=64)
 SLOTS = 8
 
 
-class Shares(FairScheduler):
+class NewRouting(FairScheduler):
     """Remembers what other gateways' service was counted here."""
 
     def __init__(self, *arguments, **options):
@@ -32,7 +32,7 @@ class Gateway:
     def __init__(self, run, entitled=None, express_max=1, slots=SLOTS):
         options = {} if entitled is None else {"entitled": lambda tenant: entitled.get(tenant, Entitlement())}
         self.run = run
-        self.shares = Shares(slots - express_max, express_max=express_max, **options)
+        self.shares = NewRouting(slots - express_max, express_max=express_max, **options)
         self.exchange = PeerBalance(self.shares)
         self.turns = deque()
         self.order = []

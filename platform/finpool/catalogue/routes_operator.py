@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"], route_class=DoorRoute)
 ModelReader = Annotated[Actor, Depends(requires("model:read"))]
 
 
-class ModelAnswer(BaseModel):
+class ModelView(BaseModel):
     """A model as operators see it. `price` is the standard price in force, in micros per million tokens.
 
     `base` is the model whose engine serves an adapter; `tenants` are those who may call it, None for all whose
@@ -74,7 +74,7 @@ class ModelList(BaseModel):
     """All models of the catalogue."""
 
     object: Literal["list"] = "list"
-    data: list[ModelAnswer]
+    data: list[ModelView]
 
 
 @router.get("")
@@ -82,7 +82,7 @@ async def list_models(request: Request, _: ModelReader, session: SectorSession) 
     """List the catalogue."""
     catalogue: Catalogue = request.app.state.catalogue
     book, at = await prices.book(session), now()
-    return ModelList(data=[ModelAnswer.of(model, _standard_price(model, book, at)) for model in catalogue.all()])
+    return ModelList(data=[ModelView.of(model, _standard_price(model, book, at)) for model in catalogue.all()])
 
 
 def _standard_price(model: Model, book: PriceBook, at: datetime) -> Price:

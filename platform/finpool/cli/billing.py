@@ -28,7 +28,7 @@ _LINE_COLUMNS = (
 _DISPUTE_COLUMNS = ("id", "tenant_id", "status", "invoice_id", "line_no", "request_id", "reason", "answer")
 
 
-class DisputeStatus(StrEnum):
+class DisputeStatusChoice(StrEnum):
     """Where a dispute stands."""
 
     OPEN = "open"
@@ -105,7 +105,7 @@ def credit_invoice(
 
 @dispute_app.command("list")
 def list_disputes(
-    status: Annotated[DisputeStatus | None, typer.Option("--status", help="Only those of one status.")] = None,
+    status: Annotated[DisputeStatusChoice | None, typer.Option("--status", help="Only those of one status.")] = None,
     json: JsonOption = False,
 ) -> None:
     """List the disputes of all tenants."""

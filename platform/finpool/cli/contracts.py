@@ -30,7 +30,7 @@ _CONTRACT_COLUMNS = ("version", "valid_from", "payment", *_TERMS)
 _FEE_COLUMNS = ("tenant_id", "pool_weight", "fee_micros")
 
 
-class Payment(StrEnum):
+class PaymentChoice(StrEnum):
     """How a tenant pays."""
 
     PREPAID = "prepaid"
@@ -62,7 +62,7 @@ def set_contract(
     service_share_min_basis_points: Annotated[
         int | None, typer.Option(min=0, max=10_000, help="Share of a busy engine that it gets at the least.")
     ] = None,
-    payment: Annotated[Payment | None, typer.Option(help="Changes at once, never later.")] = None,
+    payment: Annotated[PaymentChoice | None, typer.Option(help="Changes at once, never later.")] = None,
     begins: Annotated[
         str | None, typer.Option("--from", help="When it begins: date and time with zone; at once if left out.")
     ] = None,

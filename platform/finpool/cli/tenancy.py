@@ -28,14 +28,14 @@ _PROJECT_COLUMNS = ("id", "name", "status")
 _KEY_COLUMNS = ("id", "project_id", "name", "role", "hint", "status")
 
 
-class TenantStatus(StrEnum):
+class TenantStatusChoice(StrEnum):
     """What an operator may set."""
 
     ACTIVE = "active"
     SUSPENDED = "suspended"
 
 
-class ProjectStatus(StrEnum):
+class ProjectStatusChoice(StrEnum):
     """What an operator may set."""
 
     ACTIVE = "active"
@@ -78,7 +78,7 @@ def create_tenant(
 def change_tenant(
     tenant: TenantArgument,
     name: NewNameOption = None,
-    status: Annotated[TenantStatus | None, typer.Option("--status", help="Suspending refuses its keys.")] = None,
+    status: Annotated[TenantStatusChoice | None, typer.Option("--status", help="Suspending refuses its keys.")] = None,
     model: ModelsOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -107,7 +107,7 @@ def change_project(
     tenant: TenantArgument,
     project: ProjectArgument,
     name: NewNameOption = None,
-    status: Annotated[ProjectStatus | None, typer.Option("--status", help="Archiving refuses its keys.")] = None,
+    status: Annotated[ProjectStatusChoice | None, typer.Option("--status", help="Archiving refuses its keys.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Rename, archive or reactivate a project."""

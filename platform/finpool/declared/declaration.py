@@ -20,7 +20,7 @@ BUDGET_FIELDS = ("budget_day_micros", "budget_month_micros", "budget_total_micro
 """Budgets of a tenant, of which a declaration gives one at least: a tenant without any may spend nothing."""
 
 
-class Subject(NamedTuple):
+class LimitSubject(NamedTuple):
     """What limits are about: the tenant itself, or a project, key or model of it."""
 
     scope: Scope
@@ -28,7 +28,7 @@ class Subject(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Tenant:
+class DeclaredTenant:
     """A tenant as it is declared, or as the platform has it.
 
     `models` is sorted; `projects` are names by id; `limits` are the operator's, with those of the whole tenant first.
@@ -38,10 +38,10 @@ class Tenant:
     name: str
     models: tuple[str, ...]
     projects: Mapping[str, str]
-    limits: Mapping[Subject, Limits]
+    limits: Mapping[LimitSubject, Limits]
 
 
-def load_declarations(directory: Path) -> list[Tenant]:
+def load_declarations(directory: Path) -> list[DeclaredTenant]:
     """Read every tenant under `directory`, in order of id; raise `DeclarationsInvalid` with all faults of all files.
 
     Folders whose names start with `_` hold the schema and the template and declare nothing.
@@ -50,7 +50,7 @@ def load_declarations(directory: Path) -> list[Tenant]:
     files = sorted(directory.glob(f"[!_.]*/{FILE_NAME}"))
     if not files:
         raise DeclarationsInvalid([f"{directory}: no tenant is declared here (<tenant>/{FILE_NAME})"])
-    tenants: list[Tenant] = []
+    tenants: list[DeclaredTenant] = []
     faults: list[str] = []
     for file in files:
         document, found = _read(file)
@@ -101,9 +101,9 @@ def _faults(file: Path, document: Any, validator: Draft202012Validator) -> list[
 def _faults_of_limits(document: Mapping[str, Any], projects: list[str]) -> Iterator[str]:
     if all(document["limits"].get(field) is None for field in BUDGET_FIELDS):
         yield f"limits: one of {', '.join(BUDGET_FIELDS)} must be given, or the tenant may spend nothing"
-    seen: set[Subject] = set()
+    seen: set[LimitSubject] = set()
     for number, each in enumerate(document.get("scoped_limits", [])):
-        about = Subject(Scope(each["scope"]), each["id"])
+        about = LimitSubject(Scope(each["scope"]), each["id"])
         where = f"scoped_limits[{number}]"
         if about in seen:
             yield f"{where}: {about.scope} {about.scope_id!r} is declared twice"
@@ -114,11 +114,11 @@ def _faults_of_limits(document: Mapping[str, Any], projects: list[str]) -> Itera
         seen.add(about)
 
 
-def _tenant(document: Mapping[str, Any]) -> Tenant:
-    limits = {Subject(Scope.TENANT, document["id"]): _limits(document["limits"])}
+def _tenant(document: Mapping[str, Any]) -> DeclaredTenant:
+    limits = {LimitSubject(Scope.TENANT, document["id"]): _limits(document["limits"])}
     for each in document.get("scoped_limits", []):
-        limits[Subject(Scope(each["scope"]), each["id"])] = _limits(each)
-    return Tenant(
+        limits[LimitSubject(Scope(each["scope"]), each["id"])] = _limits(each)
+    return DeclaredTenant(
         id=document["id"],
         name=document["name"],
         models=tuple(sorted(document["models"])),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from finpool.declared.declaration import Subject, Tenant
+from finpool.declared.declaration import DeclaredTenant, LimitSubject
 from finpool.quota.schemas import Limits, Scope
 
 NO_LIMITS = Limits()
@@ -48,9 +48,9 @@ class Change:
     fields: tuple[FieldChange, ...]
 
     @property
-    def subject(self) -> Subject:
+    def subject(self) -> LimitSubject:
         """What the change is about."""
-        return Subject(self.scope, self.scope_id)
+        return LimitSubject(self.scope, self.scope_id)
 
     @property
     def values(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Undeclared:
     scope_id: str
 
 
-def plan(desired: Iterable[Tenant], actual: Iterable[Tenant]) -> list[Change]:
+def plan(desired: Iterable[DeclaredTenant], actual: Iterable[DeclaredTenant]) -> list[Change]:
     """Return the steps from `actual` to `desired`, in an order that can be carried out; none when they agree."""
     existing = {tenant.id: tenant for tenant in actual}
     changes: list[Change] = []
@@ -77,7 +77,7 @@ def plan(desired: Iterable[Tenant], actual: Iterable[Tenant]) -> list[Change]:
     return changes
 
 
-def undeclared(desired: Iterable[Tenant], actual: Iterable[Tenant]) -> list[Undeclared]:
+def undeclared(desired: Iterable[DeclaredTenant], actual: Iterable[DeclaredTenant]) -> list[Undeclared]:
     """Return what the platform has and no file declares."""
     declared = {tenant.id: tenant for tenant in desired}
     found: list[Undeclared] = []
@@ -95,12 +95,12 @@ def undeclared(desired: Iterable[Tenant], actual: Iterable[Tenant]) -> list[Unde
     return found
 
 
-def _tenant_changes(tenant: Tenant, existing: Tenant | None) -> list[Change]:
+def _tenant_changes(tenant: DeclaredTenant, existing: DeclaredTenant | None) -> list[Change]:
     changes = [
         _change(
             Resource.TENANT,
             tenant.id,
-            Subject(Scope.TENANT, tenant.id),
+            LimitSubject(Scope.TENANT, tenant.id),
             None if existing is None else {"name": existing.name, "models": list(existing.models)},
             {"name": tenant.name, "models": list(tenant.models)},
         )
@@ -111,13 +111,13 @@ def _tenant_changes(tenant: Tenant, existing: Tenant | None) -> list[Change]:
             _change(
                 Resource.PROJECT,
                 tenant.id,
-                Subject(Scope.PROJECT, project_id),
+                LimitSubject(Scope.PROJECT, project_id),
                 None if before is None else {"name": before},
                 {"name": name},
             )
         )
     # Where nobody set limits nothing is limited, so setting the first is a change and never a creation.
-    in_force: Mapping[Subject, Limits] = {} if existing is None else existing.limits
+    in_force: Mapping[LimitSubject, Limits] = {} if existing is None else existing.limits
     for subject, limits in tenant.limits.items():
         held = in_force.get(subject, NO_LIMITS)
         changes.append(_change(Resource.LIMITS, tenant.id, subject, held.model_dump(), limits.model_dump()))
@@ -125,7 +125,7 @@ def _tenant_changes(tenant: Tenant, existing: Tenant | None) -> list[Change]:
 
 
 def _change(
-    resource: Resource, tenant_id: str, subject: Subject, before: dict[str, Any] | None, after: dict[str, Any]
+    resource: Resource, tenant_id: str, subject: LimitSubject, before: dict[str, Any] | None, after: dict[str, Any]
 ) -> Change:
     changed = tuple(
         FieldChange(field, None if before is None else before[field], value)

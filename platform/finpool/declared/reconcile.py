@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from finpool.client.api import ApiClient, segment
-from finpool.declared.declaration import Subject, Tenant, load_declarations
+from finpool.declared.declaration import DeclaredTenant, LimitSubject, load_declarations
 from finpool.declared.plan import Action, Change, Resource, plan
 from finpool.quota.schemas import Limits, Scope, SetBy
 
@@ -13,7 +13,7 @@ from finpool.quota.schemas import Limits, Scope, SetBy
 class Platform(Protocol):
     """What reconciling needs of a platform."""
 
-    def tenants(self) -> list[Tenant]:
+    def tenants(self) -> list[DeclaredTenant]:
         """Return every tenant as it is now."""
 
     def create_tenant(self, tenant_id: str, values: Mapping[str, Any]) -> None:
@@ -28,7 +28,7 @@ class Platform(Protocol):
     def change_project(self, tenant_id: str, project_id: str, values: Mapping[str, Any]) -> None:
         """Change the given fields."""
 
-    def set_limits(self, tenant_id: str, subject: Subject, limits: Limits) -> None:
+    def set_limits(self, tenant_id: str, subject: LimitSubject, limits: Limits) -> None:
         """Replace the operator's limits on a tenant, or on a part of it."""
 
 
@@ -38,10 +38,10 @@ class ApiPlatform:
     def __init__(self, api: ApiClient) -> None:
         self._api = api
 
-    def tenants(self) -> list[Tenant]:
+    def tenants(self) -> list[DeclaredTenant]:
         """Return every tenant as it is now, archived projects and suspended tenants included."""
         return [
-            Tenant(
+            DeclaredTenant(
                 id=tenant["id"],
                 name=tenant["name"],
                 models=tuple(sorted(tenant["models"])),
@@ -67,22 +67,22 @@ class ApiPlatform:
         """Change a project's name."""
         self._api.patch(f"{_path(tenant_id)}/projects/{segment(project_id)}", values)
 
-    def set_limits(self, tenant_id: str, subject: Subject, limits: Limits) -> None:
+    def set_limits(self, tenant_id: str, subject: LimitSubject, limits: Limits) -> None:
         """Replace the operator's limits on a tenant, or on a part of it."""
         path = f"{_path(tenant_id)}/limits/{subject.scope}/{segment(subject.scope_id)}"
         self._api.put(path, limits.model_dump())
 
-    def _operator_limits(self, tenant_id: str) -> dict[Subject, Limits]:
+    def _operator_limits(self, tenant_id: str) -> dict[LimitSubject, Limits]:
         """Return what an operator set; limits that a tenant set itself are its own matter."""
         return {
-            Subject(Scope(each["scope"]), each["scope_id"]): Limits.model_validate(each["limits"])
+            LimitSubject(Scope(each["scope"]), each["scope_id"]): Limits.model_validate(each["limits"])
             for each in self._api.list(f"{_path(tenant_id)}/limits")
             if each["set_by"] == SetBy.OPERATOR
         }
 
 
 def apply_changes(
-    platform: Platform, changes: Iterable[Change], desired: Iterable[Tenant], done: Callable[[Change], None]
+    platform: Platform, changes: Iterable[Change], desired: Iterable[DeclaredTenant], done: Callable[[Change], None]
 ) -> None:
     """Carry out the changes in order; `done` hears of each. Stopped half-way, the next plan holds the rest."""
     limits = {tenant.id: tenant.limits for tenant in desired}
@@ -99,7 +99,7 @@ def reconcile(platform: Platform, directory: Path, done: Callable[[Change], None
     return changes
 
 
-def _carry_out(platform: Platform, change: Change, limits: Mapping[Subject, Limits]) -> None:
+def _carry_out(platform: Platform, change: Change, limits: Mapping[LimitSubject, Limits]) -> None:
     match change.resource, change.action:
         case Resource.TENANT, Action.CREATE:
             platform.create_tenant(change.tenant_id, change.values)

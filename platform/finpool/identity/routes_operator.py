@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request
 
 from finpool.identity import service
-from finpool.identity.schemas import KEY_ID_PATTERN, CreatedKeyAnswer, KeyAnswer, KeyChange, NewKey
+from finpool.identity.schemas import KEY_ID_PATTERN, CreatedKeyView, KeyChange, KeyView, NewKey
 from finpool.kernel.actor import Actor
 from finpool.kernel.ids import KeyId
 from finpool.kernel.paging import ListPage
@@ -29,14 +29,14 @@ Pepper = Annotated[bytes, Depends(_pepper)]
 @router.post("", status_code=201)
 async def create_key(
     tenant_id: TenantPath, body: NewKey, actor: KeyWriter, session: SectorSession, pepper: Pepper
-) -> CreatedKeyAnswer:
+) -> CreatedKeyView:
     """Create a key; this answer alone carries its secret."""
     key, secret = await service.create_key(session, actor, tenant_id, body, pepper=pepper)
-    return CreatedKeyAnswer.with_secret(key, secret)
+    return CreatedKeyView.with_secret(key, secret)
 
 
 @router.get("")
-async def list_keys(tenant_id: TenantPath, _: KeyReader, session: SectorSession, query: Page) -> ListPage[KeyAnswer]:
+async def list_keys(tenant_id: TenantPath, _: KeyReader, session: SectorSession, query: Page) -> ListPage[KeyView]:
     """List a tenant's keys, the oldest first, without their secrets."""
     return await service.list_keys(session, tenant_id, query)
 
@@ -44,12 +44,12 @@ async def list_keys(tenant_id: TenantPath, _: KeyReader, session: SectorSession,
 @router.patch("/{key_id}")
 async def change_key(
     tenant_id: TenantPath, key_id: KeyPath, body: KeyChange, actor: KeyWriter, session: SectorSession
-) -> KeyAnswer:
+) -> KeyView:
     """Rename a key."""
-    return KeyAnswer.of(await service.change_key(session, actor, tenant_id, key_id, body))
+    return KeyView.of(await service.change_key(session, actor, tenant_id, key_id, body))
 
 
 @router.delete("/{key_id}")
-async def revoke_key(tenant_id: TenantPath, key_id: KeyPath, actor: KeyWriter, session: SectorSession) -> KeyAnswer:
+async def revoke_key(tenant_id: TenantPath, key_id: KeyPath, actor: KeyWriter, session: SectorSession) -> KeyView:
     """Revoke a key for good; doing it again changes nothing."""
-    return KeyAnswer.of(await service.revoke_key(session, actor, tenant_id, key_id))
+    return KeyView.of(await service.revoke_key(session, actor, tenant_id, key_id))

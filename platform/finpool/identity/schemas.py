@@ -35,7 +35,7 @@ class KeyChange(ChangeBody):
     name: Name | None = None
 
 
-class KeyAnswer(Listed):
+class KeyView(Listed):
     """A key in a response. `hint` is the secret's last four characters; moments are in Unix seconds."""
 
     object: Literal["key"] = "key"
@@ -55,7 +55,7 @@ class KeyAnswer(Listed):
         return cls(**_fields(key))
 
 
-class CreatedKeyAnswer(KeyAnswer):
+class CreatedKeyView(KeyView):
     """The answer to creating a key, and the only one that ever carries its secret."""
 
     secret: str = Field(description="The key itself; it is not kept and cannot be shown again.")

@@ -8,7 +8,7 @@ from finpool.audit import service as audit
 from finpool.identity import credentials, repository
 from finpool.identity.errors import CredentialUnknown, KeyNotFound, TenantSuspended
 from finpool.identity.models import ApiKey, CredentialStatus
-from finpool.identity.schemas import KeyAnswer, KeyChange, NewKey
+from finpool.identity.schemas import KeyChange, KeyView, NewKey
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.clock import now
 from finpool.kernel.database import Database
@@ -128,11 +128,11 @@ async def has_key(session: AsyncSession, tenant_id: TenantId, key_id: KeyId) -> 
     return await repository.has_key(session, tenant_id, key_id)
 
 
-async def list_keys(session: AsyncSession, tenant_id: TenantId, query: PageQuery) -> ListPage[KeyAnswer]:
+async def list_keys(session: AsyncSession, tenant_id: TenantId, query: PageQuery) -> ListPage[KeyView]:
     """Return a page of the tenant's keys, revoked ones included, the oldest first; raises `TenantNotFound`."""
     await tenancy.get_tenant(session, tenant_id)
     rows = await repository.keys(session, tenant_id, after=query.after, limit=query.limit + 1)
-    return page_of(rows, query, KeyAnswer.of)
+    return page_of(rows, query, KeyView.of)
 
 
 async def change_key(

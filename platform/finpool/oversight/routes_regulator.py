@@ -4,13 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from finpool.billing.service_share.schemas import ServiceShareQuery, ServiceShares
+from finpool.billing.service_share.schemas import ServiceShareList, ServiceShareQuery
 from finpool.kernel.actor import Actor
 from finpool.kernel.paging import ListPage
 from finpool.kernel.web import DoorRoute, Page, SectorSession, requires
 from finpool.metering.usage.schemas import UsageList, UsageQuery
 from finpool.oversight import service
-from finpool.oversight.schemas import EntriesQuery, EntryList, Institution
+from finpool.oversight.schemas import EntriesQuery, EntryList, InstitutionView
 
 router = APIRouter(tags=["oversight"], route_class=DoorRoute)
 
@@ -18,7 +18,7 @@ router = APIRouter(tags=["oversight"], route_class=DoorRoute)
 @router.get("/v1/institutions")
 async def list_institutions(
     actor: Annotated[Actor, Depends(requires("institution:read"))], session: SectorSession, query: Page
-) -> ListPage[Institution]:
+) -> ListPage[InstitutionView]:
     """Return institutions, by id, each with its contract, its projects and what it used lately."""
     return await service.institutions(session, actor, query)
 
@@ -40,7 +40,7 @@ async def list_service_shares(
     actor: Annotated[Actor, Depends(requires("usage:read"))],
     session: SectorSession,
     query: Annotated[ServiceShareQuery, Query()],
-) -> ServiceShares:
+) -> ServiceShareList:
     """Return what the engine of a model gave to each institution in windows of time, beside what was due."""
     return await service.service_shares(session, actor, request.app.state.catalogue, model_id, query)
 

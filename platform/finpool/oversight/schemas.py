@@ -17,7 +17,7 @@ class RecentUse(BaseModel):
     output_tokens: int
 
 
-class Institution(Listed):
+class InstitutionView(Listed):
     """One tenant. Times are Unix seconds, None where nothing was used yet; `models` may be `*`, every shared model."""
 
     object: Literal["institution"] = "institution"

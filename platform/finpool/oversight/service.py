@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from finpool.audit import service as audit
 from finpool.billing.service_share import service as service_share_service
-from finpool.billing.service_share.schemas import ServiceShareQuery, ServiceShares
+from finpool.billing.service_share.schemas import ServiceShareList, ServiceShareQuery
 from finpool.catalogue.model.service import Catalogue
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
@@ -18,12 +18,12 @@ from finpool.kernel.paging import ListPage, PageQuery, page_of
 from finpool.metering.usage import service as metering
 from finpool.metering.usage.schemas import UsageList, UsageQuery
 from finpool.oversight import repository
-from finpool.oversight.schemas import EntriesQuery, EntryList, Institution, RecentUse
+from finpool.oversight.schemas import EntriesQuery, EntryList, InstitutionView, RecentUse
 
 _RECENT = timedelta(days=30)
 
 
-async def institutions(session: AsyncSession, actor: Actor, query: PageQuery) -> ListPage[Institution]:
+async def institutions(session: AsyncSession, actor: Actor, query: PageQuery) -> ListPage[InstitutionView]:
     """Return a page of the institutions, by id."""
     await _record_read(session, actor, "institutions", query.model_dump(mode="json"))
     since = now() - _RECENT
@@ -42,7 +42,7 @@ async def usage(session: AsyncSession, actor: Actor, query: UsageQuery) -> Usage
 
 async def service_shares(
     session: AsyncSession, actor: Actor, catalogue: Catalogue, model_id: str, query: ServiceShareQuery
-) -> ServiceShares:
+) -> ServiceShareList:
     """Return who was served how much by a model's engine: the numbers that operators see."""
     parameters = {"model_id": model_id, **query.model_dump(mode="json", by_alias=True)}
     await _record_read(session, actor, "service_shares", parameters)
@@ -63,8 +63,8 @@ async def _record_read(session: AsyncSession, actor: Actor, resource: str, param
     await audit.append(session, kind="regulator.read", tenant_id=None, actor=actor, body=body)
 
 
-def _institution(row: RowMapping) -> Institution:
-    return Institution(
+def _institution(row: RowMapping) -> InstitutionView:
+    return InstitutionView(
         id=TenantId(row["tenant_id"]),
         name=row["name"],
         status=row["status"],

@@ -13,7 +13,7 @@ from finpool.kernel.logs import logger
 from finpool.policy.decisions import USE, Decisions, model_resource, shadow_load
 from finpool.policy.errors import PolicyInvalid
 from finpool.policy.roles import ROLES_FILE, read_roles
-from finpool.tenancy.schemas import ALL_MODELS, TenantView
+from finpool.tenancy.schemas import ALL_MODELS, HeldTenant
 from finpool.tenancy.service import TenantDirectory
 
 _log = logger("policy")
@@ -23,7 +23,7 @@ _log = logger("policy")
 class _InForce:
     """What a tenant's decisions were built from, so that a reload rebuilds only what changed."""
 
-    tenant: TenantView
+    tenant: HeldTenant
     decisions: Decisions
 
 
@@ -85,7 +85,7 @@ class Policy:
             _log.exception("policy could not decide; refused", resource=resource, action=action)
             return False
 
-    def _refresh(self, tenant: TenantView) -> None:
+    def _refresh(self, tenant: HeldTenant) -> None:
         held = self._in_force.get(tenant.tenant_id)
         if held is not None and held.tenant == tenant:
             return
@@ -104,7 +104,7 @@ class Policy:
             return
         self._in_force[tenant.tenant_id] = _InForce(tenant, decisions)
 
-    def _granted(self, tenant: TenantView) -> tuple[ModelId, ...]:
+    def _granted(self, tenant: HeldTenant) -> tuple[ModelId, ...]:
         if not all(tenant.models):
             raise PolicyInvalid(f"the models of {tenant.tenant_id} hold an empty value")
         if ALL_MODELS in tenant.models:

@@ -12,10 +12,10 @@ from finpool.tenancy import service
 from finpool.tenancy.schemas import (
     NewProject,
     NewTenant,
-    ProjectAnswer,
     ProjectChange,
-    TenantAnswer,
+    ProjectView,
     TenantChange,
+    TenantView,
 )
 
 router = APIRouter(prefix="/v1/tenants", tags=["tenants"], route_class=DoorRoute)
@@ -38,43 +38,43 @@ OfferedModels = Annotated[frozenset[ModelId], Depends(_offered)]
 @router.post("", status_code=201)
 async def create_tenant(
     body: NewTenant, actor: TenantWriter, session: SectorSession, offered: OfferedModels
-) -> TenantAnswer:
+) -> TenantView:
     """Create a tenant."""
-    return TenantAnswer.of(await service.create_tenant(session, actor, body, offered))
+    return TenantView.of(await service.create_tenant(session, actor, body, offered))
 
 
 @router.get("")
-async def list_tenants(_: TenantReader, session: SectorSession, query: Page) -> ListPage[TenantAnswer]:
+async def list_tenants(_: TenantReader, session: SectorSession, query: Page) -> ListPage[TenantView]:
     """List tenants, by id."""
     return await service.list_tenants(session, query)
 
 
 @router.get("/{tenant_id}")
-async def get_tenant(tenant_id: TenantPath, _: TenantReader, session: SectorSession) -> TenantAnswer:
+async def get_tenant(tenant_id: TenantPath, _: TenantReader, session: SectorSession) -> TenantView:
     """Return one tenant."""
-    return TenantAnswer.of(await service.get_tenant(session, tenant_id))
+    return TenantView.of(await service.get_tenant(session, tenant_id))
 
 
 @router.patch("/{tenant_id}")
 async def change_tenant(
     tenant_id: TenantPath, body: TenantChange, actor: TenantWriter, session: SectorSession, offered: OfferedModels
-) -> TenantAnswer:
+) -> TenantView:
     """Rename, suspend or reactivate a tenant, or change the models of its contract."""
-    return TenantAnswer.of(await service.change_tenant(session, actor, tenant_id, body, offered))
+    return TenantView.of(await service.change_tenant(session, actor, tenant_id, body, offered))
 
 
 @router.post("/{tenant_id}/projects", status_code=201)
 async def create_project(
     tenant_id: TenantPath, body: NewProject, actor: ProjectWriter, session: SectorSession
-) -> ProjectAnswer:
+) -> ProjectView:
     """Create a project of a tenant."""
-    return ProjectAnswer.of(await service.create_project(session, actor, tenant_id, body))
+    return ProjectView.of(await service.create_project(session, actor, tenant_id, body))
 
 
 @router.get("/{tenant_id}/projects")
 async def list_projects(
     tenant_id: TenantPath, _: ProjectReader, session: SectorSession, query: Page
-) -> ListPage[ProjectAnswer]:
+) -> ListPage[ProjectView]:
     """List a tenant's projects, by id."""
     return await service.list_projects(session, tenant_id, query)
 
@@ -82,6 +82,6 @@ async def list_projects(
 @router.patch("/{tenant_id}/projects/{project_id}")
 async def change_project(
     tenant_id: TenantPath, project_id: ProjectPath, body: ProjectChange, actor: ProjectWriter, session: SectorSession
-) -> ProjectAnswer:
+) -> ProjectView:
     """Rename, archive or reactivate a project."""
-    return ProjectAnswer.of(await service.change_project(session, actor, tenant_id, project_id, body))
+    return ProjectView.of(await service.change_project(session, actor, tenant_id, project_id, body))

@@ -44,7 +44,7 @@ Models = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class TenantView:
+class HeldTenant:
     """A tenant as the processes hold it in memory. `version` grows at each change."""
 
     tenant_id: TenantId
@@ -106,7 +106,7 @@ class ProjectChange(ChangeBody):
     status: ProjectStatus | None = None
 
 
-class TenantAnswer(Listed):
+class TenantView(Listed):
     """A tenant in a response. `created_at` is in Unix seconds."""
 
     object: Literal["tenant"] = "tenant"
@@ -130,7 +130,7 @@ class TenantAnswer(Listed):
         )
 
 
-class ProjectAnswer(Listed):
+class ProjectView(Listed):
     """A project in a response. `created_at` is in Unix seconds."""
 
     object: Literal["project"] = "project"

@@ -20,11 +20,11 @@ from finpool.tenancy.errors import (
 from finpool.tenancy.models import Project, ProjectStatus, Tenant, TenantStatus
 from finpool.tenancy.schemas import (
     ALL_MODELS,
+    HeldTenant,
     NewProject,
     NewTenant,
-    ProjectAnswer,
     ProjectChange,
-    TenantAnswer,
+    ProjectView,
     TenantChange,
     TenantView,
 )
@@ -34,7 +34,7 @@ class TenantDirectory:
     """Every tenant and its active projects, in memory; a `Snapshot` that the change feed keeps up to date."""
 
     def __init__(self) -> None:
-        self._tenants: dict[TenantId, TenantView] = {}
+        self._tenants: dict[TenantId, HeldTenant] = {}
         self._active_projects: dict[TenantId, frozenset[ProjectId]] = {}
 
     async def load(self, session: AsyncSession, tenant_id: TenantId | None) -> None:
@@ -51,11 +51,11 @@ class TenantDirectory:
         self._tenants[tenant_id] = _view(row)
         self._active_projects[tenant_id] = _active(projects)
 
-    def tenant(self, tenant_id: TenantId) -> TenantView | None:
+    def tenant(self, tenant_id: TenantId) -> HeldTenant | None:
         """Return the tenant, or None if there is none of that id."""
         return self._tenants.get(tenant_id)
 
-    def tenants(self) -> tuple[TenantView, ...]:
+    def tenants(self) -> tuple[HeldTenant, ...]:
         """Return all tenants."""
         return tuple(self._tenants.values())
 
@@ -72,8 +72,8 @@ class TenantDirectory:
         self._active_projects = {tenant_id: _active(rows) for tenant_id, rows in projects.items()}
 
 
-def _view(row: Tenant) -> TenantView:
-    return TenantView(
+def _view(row: Tenant) -> HeldTenant:
+    return HeldTenant(
         tenant_id=TenantId(row.tenant_id),
         name=row.name,
         status=TenantStatus(row.status),
@@ -117,10 +117,10 @@ async def get_tenant(session: AsyncSession, tenant_id: TenantId) -> Tenant:
     return tenant
 
 
-async def list_tenants(session: AsyncSession, query: PageQuery) -> ListPage[TenantAnswer]:
+async def list_tenants(session: AsyncSession, query: PageQuery) -> ListPage[TenantView]:
     """Return a page of the tenants that the session may see, by id."""
     rows = await repository.tenants_across_tenants(session, after=query.after, limit=query.limit + 1)
-    return page_of(rows, query, TenantAnswer.of)
+    return page_of(rows, query, TenantView.of)
 
 
 async def change_tenant(
@@ -169,11 +169,11 @@ async def has_project(session: AsyncSession, tenant_id: TenantId, project_id: Pr
     return await repository.project(session, tenant_id, project_id) is not None
 
 
-async def list_projects(session: AsyncSession, tenant_id: TenantId, query: PageQuery) -> ListPage[ProjectAnswer]:
+async def list_projects(session: AsyncSession, tenant_id: TenantId, query: PageQuery) -> ListPage[ProjectView]:
     """Return a page of the tenant's projects, by id; raises `TenantNotFound`."""
     await get_tenant(session, tenant_id)
     rows = await repository.projects(session, tenant_id, after=query.after, limit=query.limit + 1)
-    return page_of(rows, query, ProjectAnswer.of)
+    return page_of(rows, query, ProjectView.of)
 
 
 async def change_project(

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from finpool.billing.invoice.lines import BillingTerms
 from finpool.billing.invoice.schemas import InvoiceView
 from finpool.billing.invoice.service import draft_invoice, issue_invoice
-from finpool.billing.payment.schemas import PaymentBody, PaymentView
+from finpool.billing.payment.schemas import NewPayment, PaymentView
 from finpool.billing.payment.service import pay_invoice
 from finpool.catalogue.model.schemas import Price, price_version_name
 from finpool.catalogue.price.models import PriceVersion
@@ -131,7 +131,7 @@ class Bank:
 
     async def pay(self, invoice_id: str, amount_micros: int, reference: str = "transfer 1") -> PaymentView:
         """Pay an invoice, in whole or in part."""
-        body = PaymentBody(amount_micros=amount_micros, reference=reference)
+        body = NewPayment(amount_micros=amount_micros, reference=reference)
         async with self.operator() as session:
             return await pay_invoice(session, OPERATOR, self.tenant_id, invoice_id, body)
 

@@ -18,7 +18,7 @@ from finpool.billing.errors import (
 from finpool.billing.invoice.schemas import InvoiceView
 from finpool.billing.invoice.service import get_invoice
 from finpool.billing.payment import service as payment_service
-from finpool.billing.payment.schemas import CreditBody, LineCredit, PaymentBody, PaymentView
+from finpool.billing.payment.schemas import LineCredit, NewCreditNote, NewPayment, PaymentView
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.clock import now
 
@@ -28,7 +28,7 @@ CENT = 10_000
 
 
 async def top_up(bank: Any, amount_micros: int, reference: str = "transfer 1") -> PaymentView:
-    body = PaymentBody(amount_micros=amount_micros, reference=reference)
+    body = NewPayment(amount_micros=amount_micros, reference=reference)
     async with bank.operator() as session:
         return await payment_service.top_up(session, OPERATOR, bank.tenant_id, body, "EUR")
 
@@ -36,7 +36,7 @@ async def top_up(bank: Any, amount_micros: int, reference: str = "transfer 1") -
 async def credit(bank: Any, invoice_id: str, *lines: tuple[int, int | None], reference: str = "case 1") -> InvoiceView:
     """Credit lines, each by number and amount, or without any the whole invoice."""
     chosen = tuple(LineCredit(line_no=number, amount_micros=amount) for number, amount in lines)
-    body = CreditBody(reference=reference, reason="agreed", lines=chosen or None)
+    body = NewCreditNote(reference=reference, reason="agreed", lines=chosen or None)
     async with bank.operator() as session:
         return await credit_invoice(session, OPERATOR, bank.tenant_id, invoice_id, body)
 

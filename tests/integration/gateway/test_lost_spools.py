@@ -7,7 +7,7 @@ import pytest
 
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.metering.errors import SpoolAlive
-from finpool.metering.lost_spool.schemas import LostSpool
+from finpool.metering.lost_spool.schemas import LostSpoolBody
 from finpool.metering.lost_spool.service import settle_lost_spool
 from finpool.metering.spool.file import FILE_NAME
 
@@ -54,7 +54,7 @@ async def lose_spool(bank, key):
 
 
 async def decide(bank, lost, decision):
-    body = LostSpool(replica_id="local", spool_id=lost, decision=decision, reason="the volume is gone")
+    body = LostSpoolBody(replica_id="local", spool_id=lost, decision=decision, reason="the volume is gone")
     async with bank.operator.across_tenants() as session:
         return await settle_lost_spool(session, OPERATOR, body, "CNY")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from finpool.client.errors import DeclarationsInvalid
-from finpool.declared.declaration import Subject, Tenant, load_declarations
+from finpool.declared.declaration import DeclaredTenant, LimitSubject, load_declarations
 from finpool.quota.schemas import Limits, Scope
 
 TENANTS = Path(__file__).parents[3] / "tenants"
@@ -28,7 +28,7 @@ scoped_limits:
 """
 
 
-TENANT = Subject(Scope.TENANT, "bank-c")
+TENANT = LimitSubject(Scope.TENANT, "bank-c")
 LIMITS = Limits(budget_month_micros=5, concurrency=2)
 
 
@@ -56,7 +56,7 @@ def test_the_template_becomes_a_tenant_by_copying_it(directory: Path) -> None:
 def test_a_declaration_is_read_as_it_is_written(directory: Path) -> None:
     declare(directory, "bank-c", GOOD)
     assert load_declarations(directory) == [
-        Tenant("bank-c", "Bank C 银行", ("a-model", "b-model"), {"one": "One"}, {TENANT: LIMITS})
+        DeclaredTenant("bank-c", "Bank C 银行", ("a-model", "b-model"), {"one": "One"}, {TENANT: LIMITS})
     ]
 
 
@@ -65,9 +65,9 @@ def test_limits_of_parts_are_read_beside_those_of_the_tenant(directory: Path) ->
     (tenant,) = load_declarations(directory)
     assert tenant.limits == {
         TENANT: LIMITS,
-        Subject(Scope.PROJECT, "one"): Limits(budget_day_micros=3, soft_thresholds_percent=[50, 90]),
-        Subject(Scope.KEY, "key_1"): Limits(requests_per_minute=0),
-        Subject(Scope.MODEL, "a-model"): Limits(),
+        LimitSubject(Scope.PROJECT, "one"): Limits(budget_day_micros=3, soft_thresholds_percent=[50, 90]),
+        LimitSubject(Scope.KEY, "key_1"): Limits(requests_per_minute=0),
+        LimitSubject(Scope.MODEL, "a-model"): Limits(),
     }
 
 

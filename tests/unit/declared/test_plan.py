@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finpool.declared.declaration import Subject, Tenant
+from finpool.declared.declaration import DeclaredTenant, LimitSubject
 from finpool.declared.plan import Action, Resource, Undeclared, plan, undeclared
 from finpool.declared.reconcile import apply_changes
 from finpool.quota.schemas import Limits, Scope
@@ -21,9 +21,9 @@ limits = st.builds(
     soft_thresholds_percent=st.lists(st.integers(1, 3), max_size=2),
     requests_per_minute=rates,
 )
-subjects = st.builds(Subject, st.sampled_from(Scope), ids)
+subjects = st.builds(LimitSubject, st.sampled_from(Scope), ids)
 tenants = st.builds(
-    Tenant,
+    DeclaredTenant,
     id=ids,
     name=st.sampled_from(["One", "Two"]),
     models=st.sets(st.sampled_from(["m1", "m2"]), min_size=1).map(lambda models: tuple(sorted(models))),
@@ -36,15 +36,15 @@ sectors = st.lists(tenants, unique_by=lambda tenant: tenant.id)
 class MemoryPlatform:
     """Keeps tenants as a platform does: creating twice or changing what is not there fails."""
 
-    def __init__(self, existing: list[Tenant]) -> None:
+    def __init__(self, existing: list[DeclaredTenant]) -> None:
         self.held = {tenant.id: tenant for tenant in existing}
 
-    def tenants(self) -> list[Tenant]:
+    def tenants(self) -> list[DeclaredTenant]:
         return list(self.held.values())
 
     def create_tenant(self, tenant_id: str, values: Mapping[str, Any]) -> None:
         assert tenant_id not in self.held
-        self.held[tenant_id] = Tenant(tenant_id, values["name"], tuple(values["models"]), {}, {})
+        self.held[tenant_id] = DeclaredTenant(tenant_id, values["name"], tuple(values["models"]), {}, {})
 
     def change_tenant(self, tenant_id: str, values: Mapping[str, Any]) -> None:
         changed = {field: tuple(value) if field == "models" else value for field, value in values.items()}
@@ -58,7 +58,7 @@ class MemoryPlatform:
         assert project_id in self.held[tenant_id].projects
         self._project(tenant_id, project_id, values)
 
-    def set_limits(self, tenant_id: str, subject: Subject, limits: Limits) -> None:
+    def set_limits(self, tenant_id: str, subject: LimitSubject, limits: Limits) -> None:
         held = self.held[tenant_id]
         self.held[tenant_id] = replace(held, limits={**held.limits, subject: limits})
 
@@ -68,7 +68,7 @@ class MemoryPlatform:
 
 
 @given(sectors, sectors)
-def test_applying_a_plan_leaves_an_empty_plan(desired: list[Tenant], actual: list[Tenant]) -> None:
+def test_applying_a_plan_leaves_an_empty_plan(desired: list[DeclaredTenant], actual: list[DeclaredTenant]) -> None:
     platform = MemoryPlatform(actual)
     apply_changes(platform, plan(desired, actual), desired, lambda _: None)
     assert plan(desired, platform.tenants()) == []
@@ -76,7 +76,7 @@ def test_applying_a_plan_leaves_an_empty_plan(desired: list[Tenant], actual: lis
 
 @given(sectors, sectors, st.integers(0, 40))
 def test_a_plan_that_stopped_half_way_is_finished_by_the_next(
-    desired: list[Tenant], actual: list[Tenant], steps: int
+    desired: list[DeclaredTenant], actual: list[DeclaredTenant], steps: int
 ) -> None:
     platform = MemoryPlatform(actual)
     apply_changes(platform, plan(desired, actual)[:steps], desired, lambda _: None)
@@ -85,7 +85,9 @@ def test_a_plan_that_stopped_half_way_is_finished_by_the_next(
 
 
 @given(sectors, sectors)
-def test_applying_leaves_alone_what_no_file_declares(desired: list[Tenant], actual: list[Tenant]) -> None:
+def test_applying_leaves_alone_what_no_file_declares(
+    desired: list[DeclaredTenant], actual: list[DeclaredTenant]
+) -> None:
     platform = MemoryPlatform(actual)
     extra = undeclared(desired, actual)
     apply_changes(platform, plan(desired, actual), desired, lambda _: None)
@@ -96,15 +98,15 @@ def test_applying_leaves_alone_what_no_file_declares(desired: list[Tenant], actu
 
 
 @given(sectors)
-def test_what_is_as_declared_needs_no_change(sector: list[Tenant]) -> None:
+def test_what_is_as_declared_needs_no_change(sector: list[DeclaredTenant]) -> None:
     assert plan(sector, sector) == []
     assert undeclared(sector, sector) == []
 
 
 def test_a_change_names_each_field_before_and_after() -> None:
-    whole, part = Subject(Scope.TENANT, "a"), Subject(Scope.PROJECT, "p")
-    before = Tenant("a", "One", ("m1",), {"p": "P"}, {whole: Limits(budget_month_micros=1)})
-    after = Tenant(
+    whole, part = LimitSubject(Scope.TENANT, "a"), LimitSubject(Scope.PROJECT, "p")
+    before = DeclaredTenant("a", "One", ("m1",), {"p": "P"}, {whole: Limits(budget_month_micros=1)})
+    after = DeclaredTenant(
         "a",
         "Two",
         ("m1",),
@@ -121,8 +123,10 @@ def test_a_change_names_each_field_before_and_after() -> None:
 
 
 def test_limits_are_lifted_by_declaring_none_and_only_reported_when_not_declared() -> None:
-    whole, part = Subject(Scope.TENANT, "a"), Subject(Scope.MODEL, "m1")
-    limited = Tenant("a", "One", ("m1",), {}, {whole: Limits(budget_month_micros=1), part: Limits(concurrency=0)})
+    whole, part = LimitSubject(Scope.TENANT, "a"), LimitSubject(Scope.MODEL, "m1")
+    limited = DeclaredTenant(
+        "a", "One", ("m1",), {}, {whole: Limits(budget_month_micros=1), part: Limits(concurrency=0)}
+    )
     silent = replace(limited, limits={whole: limited.limits[whole]})
     lifted = replace(limited, limits={whole: limited.limits[whole], part: Limits()})
     assert plan([silent], [limited]) == []

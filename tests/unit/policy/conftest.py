@@ -11,7 +11,7 @@ from finpool.kernel.ids import ModelId, TenantId
 from finpool.policy.roles import ROLES_FILE
 from finpool.policy.service import Policy
 from finpool.tenancy.models import TenantStatus
-from finpool.tenancy.schemas import TenantView
+from finpool.tenancy.schemas import HeldTenant
 from finpool.tenancy.service import TenantDirectory
 
 
@@ -20,17 +20,17 @@ class KnownTenants(TenantDirectory):
 
     def __init__(self) -> None:
         super().__init__()
-        self.views: dict[str, TenantView] = {}
+        self.views: dict[str, HeldTenant] = {}
 
     def set(self, tenant_id: str, models: Iterable[Any], version: int = 1) -> None:
         """Hold this tenant in this version."""
-        self.views[tenant_id] = TenantView(TenantId(tenant_id), tenant_id, TenantStatus.ACTIVE, tuple(models), version)
+        self.views[tenant_id] = HeldTenant(TenantId(tenant_id), tenant_id, TenantStatus.ACTIVE, tuple(models), version)
 
-    def tenant(self, tenant_id: TenantId) -> TenantView | None:
+    def tenant(self, tenant_id: TenantId) -> HeldTenant | None:
         """Return the tenant that the test set."""
         return self.views.get(tenant_id)
 
-    def tenants(self) -> tuple[TenantView, ...]:
+    def tenants(self) -> tuple[HeldTenant, ...]:
         """Return the tenants that the test set."""
         return tuple(self.views.values())
 

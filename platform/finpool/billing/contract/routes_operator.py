@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request
 
 from finpool.billing.contract import service
-from finpool.billing.contract.schemas import ContractAnswer, ContractList, NewContract, NewPoolCost, PoolMonth
+from finpool.billing.contract.schemas import ContractList, ContractView, NewContract, NewPoolCost, PoolMonthView
 from finpool.catalogue.model.service import Catalogue
 from finpool.kernel.actor import Actor
 from finpool.kernel.web import DoorRoute, SectorSession, TenantPath, requires
@@ -21,7 +21,7 @@ MonthPath = Annotated[str, Path(pattern=r"^20[0-9]{2}-(0[1-9]|1[0-2])$", descrip
 @router.post("/tenants/{tenant_id}/contracts", status_code=201)
 async def set_contract(
     tenant_id: TenantPath, body: NewContract, actor: ContractWriter, session: SectorSession
-) -> ContractAnswer:
+) -> ContractView:
     """Set a tenant's contract from now on or from a later moment."""
     return await service.set_contract(session, actor, tenant_id, body)
 
@@ -35,14 +35,14 @@ async def list_contracts(tenant_id: TenantPath, _: ContractReader, session: Sect
 @router.put("/pool-costs/{month}")
 async def set_pool_cost(
     month: MonthPath, body: NewPoolCost, request: Request, actor: ContractWriter, session: SectorSession
-) -> PoolMonth:
+) -> PoolMonthView:
     """Set what the pool costs its members in a month, and return their fees."""
     catalogue: Catalogue = request.app.state.catalogue
     return await service.set_pool_cost(session, actor, _month(month), catalogue.currency, body)
 
 
 @router.get("/pool-costs/{month}")
-async def get_pool_cost(month: MonthPath, _: ContractReader, session: SectorSession) -> PoolMonth:
+async def get_pool_cost(month: MonthPath, _: ContractReader, session: SectorSession) -> PoolMonthView:
     """Return what the pool costs in a month and each member's fee."""
     return await service.pool_month(session, _month(month))
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 
 from finpool.billing.contract import service
-from finpool.billing.contract.schemas import OwnContract, OwnPrices
+from finpool.billing.contract.schemas import OwnContractView, OwnPriceList
 from finpool.catalogue.model.service import Catalogue
 from finpool.kernel.actor import Actor
 from finpool.kernel.web import DoorRoute, TenantSession, requires
@@ -16,7 +16,7 @@ router = APIRouter(prefix="/v1/organization", tags=["contracts"], route_class=Do
 @router.get("/contract")
 async def own_contract(
     actor: Annotated[Actor, Depends(requires("contract:read"))], session: TenantSession
-) -> OwnContract:
+) -> OwnContractView:
     """Return the contract in force and what was agreed for later."""
     return await service.own_contract(session, actor.tenant)
 
@@ -24,7 +24,7 @@ async def own_contract(
 @router.get("/prices")
 async def own_prices(
     request: Request, actor: Annotated[Actor, Depends(requires("price:read"))], session: TenantSession
-) -> OwnPrices:
+) -> OwnPriceList:
     """Return what the tenant pays now for each model of its contract, its discount taken off."""
     catalogue: Catalogue = request.app.state.catalogue
     return await service.own_prices(session, actor.tenant, catalogue.all())

@@ -73,7 +73,7 @@ class NewContract(BaseModel):
         )
 
 
-class ContractAnswer(BaseModel):
+class ContractView(BaseModel):
     """A contract in a response. `payment` is what it changed, null if nothing."""
 
     object: Literal["contract"] = "contract"
@@ -98,10 +98,10 @@ class ContractList(BaseModel):
     """All contracts of a tenant, the latest first."""
 
     object: Literal["list"] = "list"
-    data: list[ContractAnswer]
+    data: list[ContractView]
 
 
-class OwnContract(BaseModel):
+class OwnContractView(BaseModel):
     """What holds for a tenant now, and what was agreed to hold later, the nearest first."""
 
     object: Literal["organization.contract"] = "organization.contract"
@@ -112,10 +112,10 @@ class OwnContract(BaseModel):
     service_weight: int
     service_share_min_basis_points: int
     valid_from: datetime | None
-    upcoming: list["UpcomingContract"]
+    upcoming: list["UpcomingContractView"]
 
 
-class UpcomingContract(BaseModel):
+class UpcomingContractView(BaseModel):
     """Terms that begin later."""
 
     valid_from: datetime
@@ -126,7 +126,7 @@ class UpcomingContract(BaseModel):
     service_share_min_basis_points: int
 
 
-class OwnPrice(BaseModel):
+class OwnPriceView(BaseModel):
     """A price in force for a tenant, in micros of the currency per million tokens; `until` is null without an end."""
 
     model: str
@@ -140,12 +140,12 @@ class OwnPrice(BaseModel):
     until: datetime | None
 
 
-class OwnPrices(BaseModel):
+class OwnPriceList(BaseModel):
     """The prices in force for a tenant at a moment."""
 
     object: Literal["list"] = "list"
     at: datetime
-    data: list[OwnPrice]
+    data: list[OwnPriceView]
 
 
 class NewPoolCost(BaseModel):
@@ -167,7 +167,7 @@ class Fee(BaseModel):
     fee_micros: int
 
 
-class PoolMonth(BaseModel):
+class PoolMonthView(BaseModel):
     """A month's cost and how it is shared. The fees sum to the amount unless there is no member at all."""
 
     object: Literal["pool_month"] = "pool_month"

@@ -11,17 +11,17 @@ from finpool.billing.contract.errors import PaymentChangesAtOnce, PoolCostNotSet
 from finpool.billing.contract.models import Contract, PoolCost
 from finpool.billing.contract.price_directory import PriceDirectory, QuoteHeld, terms_at
 from finpool.billing.contract.schemas import (
-    ContractAnswer,
     ContractList,
+    ContractView,
     Fee,
     NewContract,
     NewPoolCost,
-    OwnContract,
-    OwnPrice,
-    OwnPrices,
-    PoolMonth,
+    OwnContractView,
+    OwnPriceList,
+    OwnPriceView,
+    PoolMonthView,
     Terms,
-    UpcomingContract,
+    UpcomingContractView,
     shares,
 )
 from finpool.billing.errors import NotAWholeAmount
@@ -39,7 +39,7 @@ from finpool.tenancy.schemas import ALL_MODELS
 _INSTANT = timedelta(microseconds=1)
 
 
-async def set_contract(session: AsyncSession, actor: Actor, tenant_id: TenantId, body: NewContract) -> ContractAnswer:
+async def set_contract(session: AsyncSession, actor: Actor, tenant_id: TenantId, body: NewContract) -> ContractView:
     """Set a tenant's contract from a moment on; what holds then already is no change and is returned.
 
     Raises `TenantNotFound`, `BeginsInThePast`, `BeginsTooLate`, `PaymentChangesAtOnce` or
@@ -54,7 +54,7 @@ async def set_contract(session: AsyncSession, actor: Actor, tenant_id: TenantId,
         raise PaymentChangesAtOnce
     held = await repository.contract_at(session, tenant_id, begins)
     if held is not None and payment is None and _terms(held) == body.terms:
-        return ContractAnswer.of(held)
+        return ContractView.of(held)
     await _require_shares_left(session, tenant_id, body.service_share_min_basis_points)
     contract = Contract(
         tenant_id=tenant_id,
@@ -76,23 +76,23 @@ async def set_contract(session: AsyncSession, actor: Actor, tenant_id: TenantId,
     record = contract.model_dump(exclude={"tenant_id", "created_at", "created_by", "valid_from"}, exclude_none=True)
     record |= {"valid_from": begins.isoformat()}
     await audit.append(session, kind="contract.set", tenant_id=tenant_id, actor=actor, body=record)
-    return ContractAnswer.of(contract)
+    return ContractView.of(contract)
 
 
 async def contracts_of(session: AsyncSession, tenant_id: TenantId) -> ContractList:
     """Return all contracts of a tenant, the latest first; raises `TenantNotFound`."""
     await tenancy.get_tenant(session, tenant_id)
     rows = await repository.contracts(session, tenant_id)
-    return ContractList(data=[ContractAnswer.of(row) for row in reversed(rows)])
+    return ContractList(data=[ContractView.of(row) for row in reversed(rows)])
 
 
-async def own_contract(session: AsyncSession, tenant_id: TenantId) -> OwnContract:
+async def own_contract(session: AsyncSession, tenant_id: TenantId) -> OwnContractView:
     """Return what holds for a tenant now and what begins later."""
     at = now()
     rows = await repository.contracts(session, tenant_id)
     upcoming = {row.valid_from: row for row in rows if row.valid_from > at}
     terms = terms_at(rows, at)
-    return OwnContract(
+    return OwnContractView(
         payment=await payments.payment_of(session, tenant_id),
         discount_basis_points=terms.discount_basis_points,
         commitment_micros=terms.commitment_micros,
@@ -100,7 +100,7 @@ async def own_contract(session: AsyncSession, tenant_id: TenantId) -> OwnContrac
         service_weight=terms.service_weight,
         service_share_min_basis_points=terms.service_share_min_basis_points,
         valid_from=max((row.valid_from for row in rows if row.valid_from <= at), default=None),
-        upcoming=[UpcomingContract.model_validate(row.model_dump()) for row in upcoming.values()],
+        upcoming=[UpcomingContractView.model_validate(row.model_dump()) for row in upcoming.values()],
     )
 
 
@@ -110,7 +110,7 @@ async def usable_models(session: AsyncSession, tenant_id: TenantId, models: Iter
     return [each for each in models if each.open_to(tenant_id) and (ALL_MODELS in granted or each.id in granted)]
 
 
-async def own_prices(session: AsyncSession, tenant_id: TenantId, models: Iterable[Model]) -> OwnPrices:
+async def own_prices(session: AsyncSession, tenant_id: TenantId, models: Iterable[Model]) -> OwnPriceList:
     """Return what a tenant pays now for each model that it may use, as the inference path would quote it."""
     at = now()
     directory = PriceDirectory()
@@ -121,7 +121,7 @@ async def own_prices(session: AsyncSession, tenant_id: TenantId, models: Iterabl
         for tier in (Tier.STANDARD, Tier.BATCH)
         if (price := _own_price(directory.held(tenant_id, model, tier, at))) is not None
     ]
-    return OwnPrices(at=at, data=data)
+    return OwnPriceList(at=at, data=data)
 
 
 async def commitment_micros(session: AsyncSession, tenant_id: TenantId, month: date) -> int:
@@ -144,7 +144,7 @@ async def membership_fee_micros(session: AsyncSession, tenant_id: TenantId, mont
 
 async def set_pool_cost(
     session: AsyncSession, actor: Actor, month: date, currency: str, body: NewPoolCost
-) -> PoolMonth:
+) -> PoolMonthView:
     """Set what the pool costs in a month; what is set already is no change. Raises `NotAWholeAmount`."""
     unit = minor_unit_micros(currency)
     if body.amount_micros % unit:
@@ -167,7 +167,7 @@ async def set_pool_cost(
     return await pool_month(session, month)
 
 
-async def pool_month(session: AsyncSession, month: date) -> PoolMonth:
+async def pool_month(session: AsyncSession, month: date) -> PoolMonthView:
     """Return a month's cost and its members' fees; raises `PoolCostNotSet`.
 
     Members are the tenants with a weight in the contract that holds as the month ends. Contracts do not begin in the
@@ -187,7 +187,7 @@ async def pool_month(session: AsyncSession, month: date) -> PoolMonth:
     unit = minor_unit_micros(cost.currency)
     units = shares(cost.amount_micros // unit, cost.equal_share_basis_points, weights)
     listed = [Fee(tenant_id=each, pool_weight=weights[each], fee_micros=units[each] * unit) for each in sorted(units)]
-    return PoolMonth(**{**cost.model_dump(), "fees": listed})
+    return PoolMonthView(**{**cost.model_dump(), "fees": listed})
 
 
 def month_start(month: date) -> datetime:
@@ -218,11 +218,11 @@ def _cost(row: PoolCost) -> NewPoolCost:
     return NewPoolCost(amount_micros=row.amount_micros, equal_share_basis_points=row.equal_share_basis_points)
 
 
-def _own_price(held: QuoteHeld) -> OwnPrice | None:
+def _own_price(held: QuoteHeld) -> OwnPriceView | None:
     quote = held.quote
     if quote is None:
         return None
-    return OwnPrice(
+    return OwnPriceView(
         model=quote.model_id,
         service_tier="flex" if quote.tier is Tier.BATCH else "default",
         tier=quote.tier,

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, Request
 from finpool.billing.credit_note import service as credit_service
 from finpool.billing.invoice.lines import BillingTerms
 from finpool.billing.invoice.schemas import InvoiceView
-from finpool.billing.payment.schemas import CreditBody
+from finpool.billing.payment.schemas import NewCreditNote
 from finpool.kernel.actor import Actor
 from finpool.kernel.web import DoorRoute, SectorSession, TenantPath, requires
 
@@ -29,7 +29,7 @@ Terms = Annotated[BillingTerms, Depends(_terms)]
 
 @router.post("/invoices/{invoice_id}/credit-notes", status_code=201)
 async def credit_invoice(
-    tenant_id: TenantPath, invoice_id: InvoicePath, body: CreditBody, actor: InvoiceWriter, session: SectorSession
+    tenant_id: TenantPath, invoice_id: InvoicePath, body: NewCreditNote, actor: InvoiceWriter, session: SectorSession
 ) -> InvoiceView:
     """Issue a credit note over lines of an issued invoice, or over all that is left of it."""
     return await credit_service.credit_invoice(session, actor, tenant_id, invoice_id, body)

@@ -10,7 +10,7 @@ from finpool.billing.invoice.lines import Credited, credit_of
 from finpool.billing.invoice.schemas import InvoiceKind, InvoiceStatus, InvoiceView, LineKind
 from finpool.billing.invoice.service import FEES, find, find_issued, next_number, record, view
 from finpool.billing.models import Invoice, InvoiceLine
-from finpool.billing.payment.schemas import CreditBody
+from finpool.billing.payment.schemas import NewCreditNote
 from finpool.billing.payment.service import close_if_settled
 from finpool.billing.rounding import minor_unit_micros
 from finpool.kernel.actor import Actor
@@ -24,7 +24,7 @@ from finpool.tenancy import service as tenancy
 
 
 async def credit_invoice(
-    session: AsyncSession, actor: Actor, tenant_id: TenantId, invoice_id: str, body: CreditBody
+    session: AsyncSession, actor: Actor, tenant_id: TenantId, invoice_id: str, body: NewCreditNote
 ) -> InvoiceView:
     """Issue a credit note over lines of an issued invoice, or over all that is left of it.
 
@@ -60,7 +60,7 @@ async def credit_invoice(
     return view(result, noted)
 
 
-async def _same(session: AsyncSession, tenant_id: TenantId, issued: Invoice, body: CreditBody) -> InvoiceView:
+async def _same(session: AsyncSession, tenant_id: TenantId, issued: Invoice, body: NewCreditNote) -> InvoiceView:
     """Return the credit note that has the reference already, if it could be what is asked for now."""
     noted = await repository.lines(session, tenant_id, issued.invoice_id)
     found = {line.refers_to_line: -line.amount_micros for line in noted}
@@ -72,7 +72,7 @@ async def _same(session: AsyncSession, tenant_id: TenantId, issued: Invoice, bod
 
 
 def _credits(
-    lines: Sequence[InvoiceLine], so_far: Mapping[int, Credited], body: CreditBody, minor_unit: int
+    lines: Sequence[InvoiceLine], so_far: Mapping[int, Credited], body: NewCreditNote, minor_unit: int
 ) -> dict[int, Credited]:
     """Return what to credit of each line by its number; lines of which nothing is credited are left out."""
     known = {line.line_no: line for line in lines}
@@ -110,7 +110,7 @@ def _credit_line(line: InvoiceLine, credit: Credited, note_id: str, number: int)
     )
 
 
-def _note(row: Invoice, actor: Actor, body: CreditBody, note_id: str, noted: Sequence[InvoiceLine]) -> Invoice:
+def _note(row: Invoice, actor: Actor, body: NewCreditNote, note_id: str, noted: Sequence[InvoiceLine]) -> Invoice:
     net, tax = sum(line.amount_micros for line in noted), sum(line.tax_micros for line in noted)
     return Invoice(
         tenant_id=row.tenant_id,

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query
 
 from finpool.billing.dispute import service
-from finpool.billing.dispute.schemas import DisputeAnswer, DisputeQuery, DisputeView
+from finpool.billing.dispute.schemas import DisputeAnswerBody, DisputeQuery, DisputeView
 from finpool.kernel.actor import Actor
 from finpool.kernel.paging import ListPage
 from finpool.kernel.web import DoorRoute, SectorSession, TenantPath, requires
@@ -27,7 +27,11 @@ async def list_disputes(
 
 @router.post("/tenants/{tenant_id}/disputes/{dispute_id}/answer")
 async def answer_dispute(
-    tenant_id: TenantPath, dispute_id: DisputePath, body: DisputeAnswer, actor: DisputeAnswerer, session: SectorSession
+    tenant_id: TenantPath,
+    dispute_id: DisputePath,
+    body: DisputeAnswerBody,
+    actor: DisputeAnswerer,
+    session: SectorSession,
 ) -> DisputeView:
     """Answer a dispute, once; accepting it credits what it is about."""
     return await service.answer_dispute(session, actor, tenant_id, dispute_id, body)

@@ -61,7 +61,7 @@ class NewDispute(BaseModel):
         return self
 
 
-class DisputeAnswer(BaseModel):
+class DisputeAnswerBody(BaseModel):
     """Body that answers a dispute. Accepting credits `credit_micros` before tax, or all that is left."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

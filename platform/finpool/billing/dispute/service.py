@@ -5,7 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from finpool.audit import service as audit
 from finpool.billing.credit_note.service import credit_invoice
 from finpool.billing.dispute import repository
-from finpool.billing.dispute.schemas import DisputeAnswer, DisputeStatus, DisputeView, NewDispute
+from finpool.billing.dispute.schemas import DisputeAnswerBody, DisputeStatus, DisputeView, NewDispute
 from finpool.billing.errors import (
     AboveWhatIsLeft,
     AlreadyAnswered,
@@ -19,7 +19,7 @@ from finpool.billing.errors import (
 from finpool.billing.invoice import repository as invoices
 from finpool.billing.invoice.schemas import InvoiceKind, InvoiceStatus
 from finpool.billing.models import Dispute
-from finpool.billing.payment.schemas import CreditBody, LineCredit
+from finpool.billing.payment.schemas import LineCredit, NewCreditNote
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
 from finpool.kernel.ids import TenantId, new_id
@@ -58,7 +58,7 @@ async def open_dispute(session: AsyncSession, actor: Actor, body: NewDispute) ->
 
 
 async def answer_dispute(
-    session: AsyncSession, actor: Actor, tenant_id: TenantId, dispute_id: str, body: DisputeAnswer
+    session: AsyncSession, actor: Actor, tenant_id: TenantId, dispute_id: str, body: DisputeAnswerBody
 ) -> DisputeView:
     """Answer a dispute. Accepting one about a line issues a credit note; about a request, the next invoice credits it.
 
@@ -130,15 +130,15 @@ async def _require_line(session: AsyncSession, tenant_id: TenantId, invoice_id: 
         raise LineNotFound(line_no)
 
 
-async def _credit_line(session: AsyncSession, actor: Actor, row: Dispute, body: DisputeAnswer) -> str:
+async def _credit_line(session: AsyncSession, actor: Actor, row: Dispute, body: DisputeAnswerBody) -> str:
     """Issue the credit note that the answer promises, and return its id."""
     line = LineCredit(line_no=row.line_no or 0, amount_micros=body.credit_micros)
-    credit = CreditBody(reference=row.dispute_id, reason=f"dispute {row.dispute_id}", lines=(line,))
+    credit = NewCreditNote(reference=row.dispute_id, reason=f"dispute {row.dispute_id}", lines=(line,))
     return (await credit_invoice(session, actor, TenantId(row.tenant_id), row.invoice_id or "", credit)).id
 
 
 async def _credit_request(
-    session: AsyncSession, actor: Actor, row: Dispute, request_id: str, body: DisputeAnswer
+    session: AsyncSession, actor: Actor, row: Dispute, request_id: str, body: DisputeAnswerBody
 ) -> str:
     """Adjust what was recorded of the request, also in the budgets that paid for it; return the adjustment's id."""
     tenant_id = TenantId(row.tenant_id)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Path, Request
 
 from finpool.billing.invoice import service as invoice_service
 from finpool.billing.invoice.lines import BillingTerms
-from finpool.billing.invoice.schemas import DraftBody, InvoiceSummary, InvoiceView
+from finpool.billing.invoice.schemas import InvoiceSummary, InvoiceView, NewInvoice
 from finpool.kernel.actor import Actor
 from finpool.kernel.paging import ListPage
 from finpool.kernel.web import DoorRoute, Page, SectorSession, TenantPath, requires
@@ -29,7 +29,7 @@ Terms = Annotated[BillingTerms, Depends(_terms)]
 
 @router.post("/invoices", status_code=201)
 async def draft_invoice(
-    tenant_id: TenantPath, body: DraftBody, actor: InvoiceWriter, session: SectorSession, terms: Terms
+    tenant_id: TenantPath, body: NewInvoice, actor: InvoiceWriter, session: SectorSession, terms: Terms
 ) -> InvoiceView:
     """Draft, or draft again, the invoice of everything since the last one up to the end of a month."""
     return await invoice_service.draft_invoice(session, actor, tenant_id, body.month, terms)

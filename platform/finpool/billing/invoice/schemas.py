@@ -118,7 +118,7 @@ class InvoiceView(InvoiceSummary):
     lines: tuple[InvoiceLineView, ...]
 
 
-class DraftBody(BaseModel):
+class NewInvoice(BaseModel):
     """Body that drafts an invoice: everything since the last one, up to the end of `month` (UTC)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

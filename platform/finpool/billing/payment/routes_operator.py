@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Path, Request
 
 from finpool.billing.invoice.lines import BillingTerms
 from finpool.billing.payment import service as payment_service
-from finpool.billing.payment.schemas import PaymentBody, PaymentView
+from finpool.billing.payment.schemas import NewPayment, PaymentView
 from finpool.kernel.actor import Actor
 from finpool.kernel.web import DoorRoute, SectorSession, TenantPath, requires
 
@@ -28,7 +28,7 @@ Terms = Annotated[BillingTerms, Depends(_terms)]
 
 @router.post("/invoices/{invoice_id}/payments", status_code=201)
 async def pay_invoice(
-    tenant_id: TenantPath, invoice_id: InvoicePath, body: PaymentBody, actor: PaymentWriter, session: SectorSession
+    tenant_id: TenantPath, invoice_id: InvoicePath, body: NewPayment, actor: PaymentWriter, session: SectorSession
 ) -> PaymentView:
     """Book a payment of an issued invoice; the same reference again is the same payment."""
     return await payment_service.pay_invoice(session, actor, tenant_id, invoice_id, body)
@@ -36,7 +36,7 @@ async def pay_invoice(
 
 @router.post("/top-ups", status_code=201)
 async def top_up(
-    tenant_id: TenantPath, body: PaymentBody, actor: PaymentWriter, session: SectorSession, terms: Terms
+    tenant_id: TenantPath, body: NewPayment, actor: PaymentWriter, session: SectorSession, terms: Terms
 ) -> PaymentView:
     """Book what a prepaid tenant paid in; the same reference again is the same payment."""
     return await payment_service.top_up(session, actor, tenant_id, body, terms.currency)

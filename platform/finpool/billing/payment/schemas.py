@@ -19,7 +19,7 @@ AmountMicros = Annotated[int, Field(gt=0, le=AMOUNT_MAX_MICROS, strict=True)]
 LineNumber = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)]
 
 
-class PaymentBody(BaseModel):
+class NewPayment(BaseModel):
     """Body that books a payment; the amount is in micros and a multiple of the currency's smallest unit."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -50,7 +50,7 @@ class LineCredit(BaseModel):
     amount_micros: AmountMicros | None = None
 
 
-class CreditBody(BaseModel):
+class NewCreditNote(BaseModel):
     """Body that credits an issued invoice: the given lines, or all that is left of it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

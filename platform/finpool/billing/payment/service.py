@@ -14,7 +14,7 @@ from finpool.billing.invoice import repository
 from finpool.billing.invoice.schemas import InvoiceStatus
 from finpool.billing.invoice.service import find_issued, record
 from finpool.billing.models import Invoice, Payment
-from finpool.billing.payment.schemas import PaymentBody, PaymentView
+from finpool.billing.payment.schemas import NewPayment, PaymentView
 from finpool.billing.rounding import minor_unit_micros
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
@@ -28,7 +28,7 @@ from finpool.tenancy import service as tenancy
 
 
 async def pay_invoice(
-    session: AsyncSession, actor: Actor, tenant_id: TenantId, invoice_id: str, body: PaymentBody
+    session: AsyncSession, actor: Actor, tenant_id: TenantId, invoice_id: str, body: NewPayment
 ) -> PaymentView:
     """Book a payment of an issued invoice, which is paid once nothing is open.
 
@@ -58,7 +58,7 @@ async def pay_invoice(
 
 
 async def top_up(
-    session: AsyncSession, actor: Actor, tenant_id: TenantId, body: PaymentBody, currency: str
+    session: AsyncSession, actor: Actor, tenant_id: TenantId, body: NewPayment, currency: str
 ) -> PaymentView:
     """Book what a prepaid tenant paid in; it can be spent from the next request on.
 
@@ -102,7 +102,7 @@ async def close_if_settled(session: AsyncSession, actor: Actor, row: Invoice) ->
 
 
 async def _booked(
-    session: AsyncSession, tenant_id: TenantId, invoice_id: str | None, body: PaymentBody
+    session: AsyncSession, tenant_id: TenantId, invoice_id: str | None, body: NewPayment
 ) -> Payment | None:
     booked = await repository.payment(session, tenant_id, invoice_id, body.reference)
     if booked is not None and booked.amount_micros != body.amount_micros:
@@ -111,7 +111,7 @@ async def _booked(
 
 
 async def _add(
-    session: AsyncSession, actor: Actor, tenant_id: TenantId, invoice_id: str | None, body: PaymentBody
+    session: AsyncSession, actor: Actor, tenant_id: TenantId, invoice_id: str | None, body: NewPayment
 ) -> Payment:
     payment = Payment(
         tenant_id=tenant_id,

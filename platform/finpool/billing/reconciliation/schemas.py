@@ -73,7 +73,7 @@ class TenantTotals(BaseModel):
     exported_micros: int
 
 
-class Reconciliation(BaseModel):
+class ReconciliationView(BaseModel):
     """The result: totals by tenant, and every difference. `engines` says where the engines' counts came from."""
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)

@@ -13,7 +13,7 @@ from finpool.billing.invoice.lines import usage_charges
 from finpool.billing.invoice.schemas import InvoiceKind, InvoiceView
 from finpool.billing.invoice.usage import BillingCutoff
 from finpool.billing.reconciliation import documents, repository
-from finpool.billing.reconciliation.schemas import Difference, EngineCounts, Reconciliation, Stage, TenantTotals
+from finpool.billing.reconciliation.schemas import Difference, EngineCounts, ReconciliationView, Stage, TenantTotals
 from finpool.kernel.database import Database
 from finpool.kernel.ids import TenantId
 
@@ -24,7 +24,7 @@ async def reconcile(
     end: datetime,
     tenant_id: TenantId | None = None,
     engines: Mapping[str, EngineCounts] | None = None,
-) -> Reconciliation:
+) -> ReconciliationView:
     """Compare every stage of one tenant or of all, as of one moment; `database` is the operators'.
 
     What is settled in [start, end) is compared request by request with the log, which holds what the engines reported
@@ -42,7 +42,7 @@ async def reconcile(
             found += await _usage_and_invoice(session, each)
             documents_of[each.tenant_id].append((each, documents.exported_micros(each, exported)))
         totals = await repository.totals(session, start, end, tenant_id)
-    return Reconciliation(
+    return ReconciliationView(
         start=start,
         end=end,
         engines="log" if engines is None else "counters",

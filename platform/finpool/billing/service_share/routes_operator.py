@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 
 from finpool.billing.service_share import service
-from finpool.billing.service_share.schemas import ServiceShareQuery, ServiceShares
+from finpool.billing.service_share.schemas import ServiceShareList, ServiceShareQuery
 from finpool.kernel.web import DoorRoute, SectorSession, requires
 
 router = APIRouter(tags=["usage"], route_class=DoorRoute)
@@ -14,6 +14,6 @@ router = APIRouter(tags=["usage"], route_class=DoorRoute)
 @router.get("/v1/models/{model_id}/service-shares", dependencies=[Depends(requires("usage:read"))])
 async def list_service_shares(
     model_id: str, request: Request, session: SectorSession, query: Annotated[ServiceShareQuery, Query()]
-) -> ServiceShares:
+) -> ServiceShareList:
     """Return what the engine of a model gave to each tenant in windows of time, beside what was due."""
     return await service.service_shares_across_tenants(session, request.app.state.catalogue, model_id, query)

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 
 from finpool.billing.service_share import service
-from finpool.billing.service_share.schemas import OwnServiceShareQuery, OwnServiceShares
+from finpool.billing.service_share.schemas import OwnServiceShareList, OwnServiceShareQuery
 from finpool.kernel.actor import Actor
 from finpool.kernel.web import DoorRoute, TenantSession, requires
 
@@ -19,6 +19,6 @@ async def list_own_service_shares(
     actor: Annotated[Actor, Depends(requires("usage:read"))],
     session: TenantSession,
     query: Annotated[OwnServiceShareQuery, Query()],
-) -> OwnServiceShares:
+) -> OwnServiceShareList:
     """Return the tenant's own share in windows of time, beside what was due; nothing of any other tenant."""
     return await service.own_service_shares(session, request.app.state.catalogue, actor.tenant, model_id, query)

@@ -92,7 +92,7 @@ class ServiceWindow(BaseModel):
     tenants: list[TenantShare]
 
 
-class ServiceShares(BaseModel):
+class ServiceShareList(BaseModel):
     """The windows in which an engine served anybody. `models` are all that it serves: a model and its adapters."""
 
     object: Literal["list"] = "list"
@@ -109,7 +109,7 @@ class OwnServiceWindow(ShareFigures):
     end: datetime
 
 
-class OwnServiceShares(BaseModel):
+class OwnServiceShareList(BaseModel):
     """The windows, a minute after their end, in which a tenant was served by the engine of a model.
 
     `models` are those of the engine that the tenant may use; what others may use beside them counts in the whole.

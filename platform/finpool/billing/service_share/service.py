@@ -10,11 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from finpool.billing.contract import service as contracts
 from finpool.billing.service_share.figures import claim, entitled_shares, share_figures
 from finpool.billing.service_share.schemas import (
+    OwnServiceShareList,
     OwnServiceShareQuery,
-    OwnServiceShares,
     OwnServiceWindow,
+    ServiceShareList,
     ServiceShareQuery,
-    ServiceShares,
     ServiceWindow,
     TenantShare,
 )
@@ -31,7 +31,7 @@ _OWN = text("SELECT * FROM own_service_by_window(:models, :first, :end, :seconds
 
 async def service_shares_across_tenants(
     session: AsyncSession, catalogue: Catalogue, model_id: str, query: ServiceShareQuery
-) -> ServiceShares:
+) -> ServiceShareList:
     """Return what the engine of a model gave to whom, window by window; raises `ModelNotFound`.
 
     Windows begin at whole multiples of their length since 1970, and the first and the last are cut to the time asked
@@ -41,7 +41,7 @@ async def service_shares_across_tenants(
     models = [each.id for each in _beside(catalogue, model)]
     parameters = {"models": models, "start": query.start, "end": query.end, "seconds": query.window_seconds}
     rows = (await session.execute(_SERVED, parameters)).mappings().all()
-    return ServiceShares(
+    return ServiceShareList(
         engine=model.engine_id,
         models=models,
         window_seconds=query.window_seconds,
@@ -51,7 +51,7 @@ async def service_shares_across_tenants(
 
 async def own_service_shares(
     session: AsyncSession, catalogue: Catalogue, tenant_id: TenantId, model_id: str, query: OwnServiceShareQuery
-) -> OwnServiceShares:
+) -> OwnServiceShareList:
     """Return a tenant's own part of what the engine of a model gave, in each window in which the tenant was served.
 
     Only whole windows are shown, a minute after their end. Raises `ModelNotFound` for a model that is not for the
@@ -66,7 +66,7 @@ async def own_service_shares(
     first, end = (int(moment.timestamp() // seconds) for moment in (query.start, query.end))
     parameters = {"models": [each.id for each in beside], "first": first, "end": end, "seconds": seconds}
     rows = (await session.execute(_OWN, parameters)).mappings().all()
-    return OwnServiceShares(
+    return OwnServiceShareList(
         model=model.id,
         models=usable,
         window_seconds=seconds,

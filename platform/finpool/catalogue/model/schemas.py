@@ -10,7 +10,7 @@ import rfc8785
 from pydantic import Field, StrictInt, model_validator
 
 from finpool.catalogue.model.engine import Declaration, Engine, LlamaCppEngine, OpenAiEngine, VllmEngine
-from finpool.catalogue.model.weights import Name, RemoteWeights, Snapshot, Weights
+from finpool.catalogue.model.weights import Name, RemoteWeights, Weights, WeightsSnapshot
 from finpool.kernel.ids import SLUG_PATTERN, ModelId, TenantId
 
 MODEL_ID_PATTERN = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"
@@ -110,7 +110,7 @@ class Served(Declaration):
     def _engine_reads_the_weights(self) -> Self:
         if isinstance(self.engine, OpenAiEngine) != isinstance(self.weights, RemoteWeights):
             raise ValueError("weights of source remote go with engine openai, and only with it")
-        if isinstance(self.engine, VllmEngine) != isinstance(self.weights, Snapshot):
+        if isinstance(self.engine, VllmEngine) != isinstance(self.weights, WeightsSnapshot):
             raise ValueError("vllm takes weights from a directory or repository of safetensors, llamacpp one file")
         return self
 

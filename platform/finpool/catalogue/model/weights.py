@@ -75,7 +75,7 @@ class HubWeights(HubFile):
     sha256: Sha256
 
 
-class Snapshot(Declaration):
+class WeightsSnapshot(Declaration):
     """Several files that make up a model or an adapter, each with its SHA-256."""
 
     files: Annotated[dict[SnapshotFile, Sha256], Field(min_length=1, max_length=SNAPSHOT_FILES_MAX)]
@@ -93,14 +93,14 @@ class Snapshot(Declaration):
         return hashlib.sha256(rfc8785.dumps(dict(self.files))).hexdigest()
 
 
-class DirectoryWeights(Snapshot):
+class DirectoryWeights(WeightsSnapshot):
     """A directory that is already on every node that runs the engine; it holds these files and no others."""
 
     source: Literal["directory"]
     path: Annotated[Name, AfterValidator(_absolute)]
 
 
-class RepositoryWeights(Snapshot):
+class RepositoryWeights(WeightsSnapshot):
     """Files of a repository of a Hugging Face style hub, at a fixed revision."""
 
     source: Literal["repository"]

@@ -20,7 +20,7 @@ PriceReader = Annotated[Actor, Depends(requires("price:read"))]
 PriceWriter = Annotated[Actor, Depends(requires("price:write"))]
 
 
-class PriceAnswer(BaseModel):
+class PriceView(BaseModel):
     """A scheduled price; the amounts are in micros per million tokens, null where the row ends the tier."""
 
     object: Literal["price"] = "price"
@@ -54,7 +54,7 @@ class PriceList(BaseModel):
     declared: Price
     declared_price_version: str
     declared_in_force: bool
-    data: list[PriceAnswer]
+    data: list[PriceView]
 
 
 @router.get("")
@@ -68,18 +68,18 @@ async def list_prices(model_id: str, request: Request, _: PriceReader, session: 
         declared=model.price,
         declared_price_version=model.price_version,
         declared_in_force=held[Tier.STANDARD] is None,
-        data=[PriceAnswer.of(row, in_force=row is held[row.tier]) for row in book.rows(model.id)],
+        data=[PriceView.of(row, in_force=row is held[row.tier]) for row in book.rows(model.id)],
     )
 
 
 @router.post("", status_code=201)
 async def schedule_price(
     model_id: str, body: NewScheduledPrice, request: Request, actor: PriceWriter, session: SectorSession
-) -> PriceAnswer:
+) -> PriceView:
     """Schedule a price of a tier, or end one; requests that were admitted before keep theirs."""
     catalogue: Catalogue = request.app.state.catalogue
     row = await service.schedule_price(session, actor, catalogue.get(model_id), body)
-    return PriceAnswer.of(row, in_force=row.valid_from <= now())
+    return PriceView.of(row, in_force=row.valid_from <= now())
 
 
 def _amounts(price: TokenPrice) -> Amounts:

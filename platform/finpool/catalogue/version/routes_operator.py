@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from finpool.catalogue.model.schemas import MODEL_ID_PATTERN, VERSION_PATTERN
 from finpool.catalogue.model.service import Catalogue
 from finpool.catalogue.version import service
-from finpool.catalogue.version.schemas import Measurements, NewVersion, Routing, Shares, Version
+from finpool.catalogue.version.schemas import Measurements, NewRouting, NewVersion, Routing, Version
 from finpool.kernel.actor import Actor
 from finpool.kernel.web import DoorRoute, SectorSession, requires
 
@@ -21,7 +21,7 @@ ModelPath = Annotated[str, Path(pattern=MODEL_ID_PATTERN)]
 VersionPath = Annotated[str, Path(pattern=VERSION_PATTERN)]
 
 
-class VersionAnswer(BaseModel):
+class VersionView(BaseModel):
     """A version. `share_basis_points` is its part of the requests now, `share_wished_basis_points` once all is ready.
 
     `progress` says how far a step is, `fault` why it could not go on, `measurements` what its test measured.
@@ -72,10 +72,10 @@ class VersionList(BaseModel):
     """A model's versions, in the order in which they were proposed."""
 
     object: Literal["list"] = "list"
-    data: list[VersionAnswer]
+    data: list[VersionView]
 
 
-class RoutingAnswer(BaseModel):
+class RoutingView(BaseModel):
     """A routing; it holds as soon as every version with a share serves."""
 
     object: Literal["model.routing"] = "model.routing"
@@ -97,7 +97,7 @@ class RoutingAnswer(BaseModel):
         )
 
 
-class LicenceAcceptance(BaseModel):
+class LicenceBody(BaseModel):
     """The licence that is accepted, as an SPDX expression: whoever names it has seen it."""
 
     model_config = ConfigDict(extra="forbid")
@@ -110,21 +110,21 @@ async def list_versions(model_id: ModelPath, request: Request, _: VersionReader,
     """List a model's versions."""
     _catalogue(request).get(model_id)
     held = await service.life(session, model_id)
-    return VersionList(data=[VersionAnswer.of(each, held.in_force, held.latest) for each in held.versions])
+    return VersionList(data=[VersionView.of(each, held.in_force, held.latest) for each in held.versions])
 
 
 @router.post("/versions", status_code=201)
 async def propose_version(
     model_id: ModelPath, body: NewVersion, request: Request, actor: VersionWriter, session: SectorSession
-) -> VersionAnswer:
+) -> VersionView:
     """Propose a version; nothing is fetched before its licence is accepted and it is started."""
     return await _answer(session, await service.propose(session, actor, _catalogue(request), model_id, body))
 
 
 @router.post("/versions/{version}/licence")
 async def accept_licence(
-    model_id: ModelPath, version: VersionPath, body: LicenceAcceptance, actor: VersionWriter, session: SectorSession
-) -> VersionAnswer:
+    model_id: ModelPath, version: VersionPath, body: LicenceBody, actor: VersionWriter, session: SectorSession
+) -> VersionView:
     """Accept a version's licence."""
     return await _answer(session, await service.accept_licence(session, actor, model_id, version, body.licence))
 
@@ -132,7 +132,7 @@ async def accept_licence(
 @router.post("/versions/{version}/start")
 async def start_version(
     model_id: ModelPath, version: VersionPath, actor: VersionWriter, session: SectorSession
-) -> VersionAnswer:
+) -> VersionView:
     """Fetch, load and test a version; it gets requests only when they are routed to it."""
     return await _answer(session, await service.start(session, actor, model_id, version))
 
@@ -140,7 +140,7 @@ async def start_version(
 @router.post("/versions/{version}/retire")
 async def retire_version(
     model_id: ModelPath, version: VersionPath, actor: VersionWriter, session: SectorSession
-) -> VersionAnswer:
+) -> VersionView:
     """Take out a version that gets no requests: what it answers is finished, then its engine ends."""
     return await _answer(session, await service.retire(session, actor, model_id, version))
 
@@ -148,32 +148,30 @@ async def retire_version(
 @router.post("/versions/{version}/promote", status_code=201)
 async def promote_version(
     model_id: ModelPath, version: VersionPath, actor: VersionWriter, session: SectorSession
-) -> RoutingAnswer:
+) -> RoutingView:
     """Route every request to a version, and keep those that had some ready."""
-    return RoutingAnswer.of(await service.promote(session, actor, model_id, version))
+    return RoutingView.of(await service.promote(session, actor, model_id, version))
 
 
 @router.post("/routing", status_code=201)
 async def set_routing(
-    model_id: ModelPath, body: Shares, request: Request, actor: VersionWriter, session: SectorSession
-) -> RoutingAnswer:
+    model_id: ModelPath, body: NewRouting, request: Request, actor: VersionWriter, session: SectorSession
+) -> RoutingView:
     """Share requests out to versions, in basis points."""
     _catalogue(request).get(model_id)
-    return RoutingAnswer.of(await service.route(session, actor, model_id, body.shares))
+    return RoutingView.of(await service.route(session, actor, model_id, body.shares))
 
 
 @router.post("/routing/rollback", status_code=201)
-async def roll_back(
-    model_id: ModelPath, request: Request, actor: VersionWriter, session: SectorSession
-) -> RoutingAnswer:
+async def roll_back(model_id: ModelPath, request: Request, actor: VersionWriter, session: SectorSession) -> RoutingView:
     """Route requests as before the latest change."""
     _catalogue(request).get(model_id)
-    return RoutingAnswer.of(await service.roll_back(session, actor, model_id))
+    return RoutingView.of(await service.roll_back(session, actor, model_id))
 
 
-async def _answer(session: SectorSession, version: Version) -> VersionAnswer:
+async def _answer(session: SectorSession, version: Version) -> VersionView:
     held = await service.life(session, version.model_id)
-    return VersionAnswer.of(version, held.in_force, held.latest)
+    return VersionView.of(version, held.in_force, held.latest)
 
 
 def _catalogue(request: Request) -> Catalogue:

@@ -95,7 +95,7 @@ class Version:
             return False
 
 
-class Shares(BaseModel):
+class NewRouting(BaseModel):
     """How requests are shared out: basis points by version, 10,000 together. A version with 0 is kept ready."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

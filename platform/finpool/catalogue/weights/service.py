@@ -13,7 +13,7 @@ from finpool.catalogue.model.weights import (
     PathWeights,
     PypiWeights,
     RemoteWeights,
-    Snapshot,
+    WeightsSnapshot,
 )
 from finpool.catalogue.weights.formats import require_safe_format
 from finpool.catalogue.weights.snapshot import ensure_snapshot, location
@@ -37,7 +37,7 @@ def ensure_weights(model: Model, settings: Settings, progress: Progress) -> Path
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with _locked(directory):
-            if isinstance(model.weights, Snapshot):
+            if isinstance(model.weights, WeightsSnapshot):
                 return ensure_snapshot(model.id, model.weights, settings, directory, progress)
             file = _ensure(model, model.weights, settings, directory, progress)
             require_safe_format(model.id, file)
@@ -50,7 +50,7 @@ def ensure_weights(model: Model, settings: Settings, progress: Progress) -> Path
 
 def snapshot_location(model: Model, settings: Settings) -> Path:
     """Return where the files of a model of several files are, or will be once they are fetched."""
-    assert isinstance(model.weights, Snapshot)  # noqa: S101 - the declaration was validated.
+    assert isinstance(model.weights, WeightsSnapshot)  # noqa: S101 - the declaration was validated.
     return location(model.weights, settings.weights_path / model.weights_sha256)
 
 
@@ -61,7 +61,7 @@ def weights_present(model: Model, settings: Settings) -> bool:
         return True
     if isinstance(weights, PathWeights):
         return Path(weights.path).is_file()
-    if isinstance(weights, Snapshot):
+    if isinstance(weights, WeightsSnapshot):
         return all((snapshot_location(model, settings) / name).is_file() for name in weights.files)
     return (settings.weights_path / model.weights_sha256 / PurePosixPath(weights.file).name).is_file()
 

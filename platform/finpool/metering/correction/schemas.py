@@ -16,7 +16,7 @@ REASON_LENGTH_MAX = 500
 Tokens = Annotated[int, Field(ge=0, le=TOKENS_MAX)]
 
 
-class Correction(BaseModel):
+class NewCorrection(BaseModel):
     """What a request truly used, in all, and how that is known; cached tokens are a part of the input."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,7 +37,7 @@ class Correction(BaseModel):
         return self
 
 
-class EstimatedUsage(Listed):
+class EstimatedUsageView(Listed):
     """A request that was settled at its last mark, as it counts now. `cost_micros` is rounded up.
 
     `corrected` tells whether it was corrected since; `id` is the request's.
@@ -56,7 +56,7 @@ class EstimatedUsage(Listed):
     corrected: bool
 
 
-class CorrectedUsage(EstimatedUsage):
+class CorrectedUsageView(EstimatedUsageView):
     """The request as it counts now. `adjustment_id` is None if it counted like that already."""
 
     adjustment_id: str | None

@@ -16,7 +16,7 @@ from finpool.kernel.clock import now
 from finpool.kernel.ids import LeaseId, TenantId, new_id
 from finpool.kernel.money import to_micros_ceiling
 from finpool.kernel.paging import ListPage, PageQuery, page_of
-from finpool.metering.correction.schemas import CorrectedUsage, Correction, EstimatedUsage
+from finpool.metering.correction.schemas import CorrectedUsageView, EstimatedUsageView, NewCorrection
 from finpool.metering.errors import CorrectionRefused, UsageNotFound
 from finpool.metering.models import UsageAdjustment, UsageRecord
 from finpool.metering.spool.schemas import Outcome
@@ -44,7 +44,7 @@ class Counted:
     corrections: int
 
 
-async def estimated(session: AsyncSession, tenant_id: TenantId, query: PageQuery) -> ListPage[EstimatedUsage]:
+async def estimated(session: AsyncSession, tenant_id: TenantId, query: PageQuery) -> ListPage[EstimatedUsageView]:
     """Return a page of a tenant's requests that were settled at their last mark, by id."""
     mine = select(UsageRecord).where(col(UsageRecord.tenant_id) == tenant_id, col(UsageRecord.estimated))
     if query.after is not None:
@@ -56,8 +56,8 @@ async def estimated(session: AsyncSession, tenant_id: TenantId, query: PageQuery
 
 
 async def correct(
-    session: AsyncSession, actor: Actor, tenant_id: TenantId, request_id: str, body: Correction
-) -> CorrectedUsage:
+    session: AsyncSession, actor: Actor, tenant_id: TenantId, request_id: str, body: NewCorrection
+) -> CorrectedUsageView:
     """Make a request count for what it truly used, at the price that it was served at.
 
     A second correction is relative to the first, and one that changes nothing writes nothing. Raises `UsageNotFound`,
@@ -170,12 +170,12 @@ def _counted(record: UsageRecord, delta: Delta | None) -> Counted:
     return Counted(corrected, record.cost_picos + delta.cost_picos, delta.corrections)
 
 
-def _corrected(record: UsageRecord, counted: Counted, adjustment_id: str | None) -> CorrectedUsage:
-    return CorrectedUsage(**_view(record, counted).model_dump(), adjustment_id=adjustment_id)
+def _corrected(record: UsageRecord, counted: Counted, adjustment_id: str | None) -> CorrectedUsageView:
+    return CorrectedUsageView(**_view(record, counted).model_dump(), adjustment_id=adjustment_id)
 
 
-def _view(record: UsageRecord, counted: Counted) -> EstimatedUsage:
-    return EstimatedUsage(
+def _view(record: UsageRecord, counted: Counted) -> EstimatedUsageView:
+    return EstimatedUsageView(
         id=record.request_id,
         tenant_id=TenantId(record.tenant_id),
         project_id=record.project_id,

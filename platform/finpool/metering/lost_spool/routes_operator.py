@@ -8,15 +8,18 @@ from finpool.catalogue.model.service import Catalogue
 from finpool.kernel.actor import Actor
 from finpool.kernel.web import DoorRoute, SectorSession, requires
 from finpool.metering.lost_spool import service as lost_spool_service
-from finpool.metering.lost_spool.schemas import LostSpool, LostSpoolAnswer
+from finpool.metering.lost_spool.schemas import LostSpoolBody, LostSpoolView
 
 router = APIRouter(tags=["usage"], route_class=DoorRoute)
 
 
 @router.post("/v1/lost-spools")
 async def settle_lost_spool(
-    request: Request, body: LostSpool, actor: Annotated[Actor, Depends(requires("usage:write"))], session: SectorSession
-) -> LostSpoolAnswer:
+    request: Request,
+    body: LostSpoolBody,
+    actor: Annotated[Actor, Depends(requires("usage:write"))],
+    session: SectorSession,
+) -> LostSpoolView:
     """Charge in full, or release, what a replica held whose spool is lost; `GET /v1/leases` names spools."""
     catalogue: Catalogue = request.app.state.catalogue
     return await lost_spool_service.settle_lost_spool(session, actor, body, catalogue.currency)

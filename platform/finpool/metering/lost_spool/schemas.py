@@ -9,7 +9,7 @@ from finpool.kernel.names import plain_name
 from finpool.metering.correction.schemas import REASON_LENGTH_MAX
 
 
-class LostSpool(BaseModel):
+class LostSpoolBody(BaseModel):
     """A spool that will never be recorded, what becomes of its leases, and how it is known to be lost."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -31,7 +31,7 @@ class ChargedTenant(BaseModel):
     charged_micros: int
 
 
-class LostSpoolAnswer(BaseModel):
+class LostSpoolView(BaseModel):
     """What was done about a lost spool."""
 
     object: Literal["lost_spool"] = "lost_spool"

@@ -9,7 +9,7 @@ from finpool.kernel.clock import now
 from finpool.kernel.ids import TenantId, new_id
 from finpool.kernel.money import to_micros_ceiling
 from finpool.metering.errors import SpoolAlive
-from finpool.metering.lost_spool.schemas import ChargedTenant, LostSpool, LostSpoolAnswer
+from finpool.metering.lost_spool.schemas import ChargedTenant, LostSpoolBody, LostSpoolView
 from finpool.metering.models import UsageAdjustment
 from finpool.quota.account import service as accounts
 from finpool.quota.lease import service as leases
@@ -18,7 +18,7 @@ from finpool.quota.schemas import LeaseOutcome
 KIND = "lease_charge"
 
 
-async def settle_lost_spool(session: AsyncSession, actor: Actor, lost: LostSpool, currency: str) -> LostSpoolAnswer:
+async def settle_lost_spool(session: AsyncSession, actor: Actor, lost: LostSpoolBody, currency: str) -> LostSpoolView:
     """Close the leases of a lost spool; raises `SpoolAlive` for one that a replica serves with.
 
     Charged leases become a usage adjustment of each tenant, which its owner may dispute. Doing it again does nothing.
@@ -46,7 +46,7 @@ async def settle_lost_spool(session: AsyncSession, actor: Actor, lost: LostSpool
         for tenant_id, amount in charged.items():
             told = {"spool_id": lost.spool_id, "cost_picos": str(amount), "currency": currency, "reason": lost.reason}
             await audit.append(session, kind="lease.charged", tenant_id=tenant_id, actor=actor, body=told)
-    return LostSpoolAnswer(
+    return LostSpoolView(
         leases_closed=closed.leases,
         charged=[
             ChargedTenant(tenant_id=tenant_id, charged_micros=to_micros_ceiling(amount))
@@ -56,7 +56,7 @@ async def settle_lost_spool(session: AsyncSession, actor: Actor, lost: LostSpool
 
 
 def _row(
-    tenant_id: TenantId, amount_picos: int, usage_seq: int, actor: Actor, lost: LostSpool, currency: str
+    tenant_id: TenantId, amount_picos: int, usage_seq: int, actor: Actor, lost: LostSpoolBody, currency: str
 ) -> dict[str, object]:
     return {
         "tenant_id": tenant_id,

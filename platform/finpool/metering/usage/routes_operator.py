@@ -8,7 +8,12 @@ from finpool.kernel.actor import Actor
 from finpool.kernel.paging import ListPage
 from finpool.kernel.web import DoorRoute, Page, SectorSession, TenantPath, requires
 from finpool.metering.correction import service as correction_service
-from finpool.metering.correction.schemas import REQUEST_ID_PATTERN, CorrectedUsage, Correction, EstimatedUsage
+from finpool.metering.correction.schemas import (
+    REQUEST_ID_PATTERN,
+    CorrectedUsageView,
+    EstimatedUsageView,
+    NewCorrection,
+)
 from finpool.metering.usage import service
 from finpool.metering.usage.schemas import UsageList, UsageQuery
 from finpool.tenancy import service as tenancy
@@ -28,7 +33,9 @@ async def list_usage(session: SectorSession, query: Annotated[UsageQuery, Query(
 
 
 @router.get("/v1/tenants/{tenant_id}/estimated-usage", dependencies=[Depends(requires("usage:read"))])
-async def list_estimated_usage(tenant_id: TenantPath, session: SectorSession, page: Page) -> ListPage[EstimatedUsage]:
+async def list_estimated_usage(
+    tenant_id: TenantPath, session: SectorSession, page: Page
+) -> ListPage[EstimatedUsageView]:
     """List the requests of a tenant that were settled at their last mark, because a replica crashed."""
     await tenancy.get_tenant(session, tenant_id)
     return await correction_service.estimated(session, tenant_id, page)
@@ -40,7 +47,7 @@ async def correct_usage(
     request_id: RequestPath,
     actor: Annotated[Actor, Depends(requires("usage:write"))],
     session: SectorSession,
-    body: Correction,
-) -> CorrectedUsage:
+    body: NewCorrection,
+) -> CorrectedUsageView:
     """Make a request that was estimated count for what it truly used; the difference is charged or given back."""
     return await correction_service.correct(session, actor, tenant_id, request_id, body)

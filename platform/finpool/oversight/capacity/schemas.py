@@ -82,7 +82,7 @@ class VersionCapacity(BaseModel):
     replicas_that_fit: dict[str, int]
 
 
-class Capacity(BaseModel):
+class CapacityView(BaseModel):
     """The pool: its nodes, and every version that is not retired. Usage is that of the last `window_seconds`."""
 
     object: Literal["capacity"] = "capacity"
@@ -108,7 +108,7 @@ class EstimateQuery(CapacityQuery):
     headroom_percent: int = Field(20, ge=0, le=90)
 
 
-class Estimate(BaseModel):
+class EstimateView(BaseModel):
     """What a new bank needs. `replicas_wanted` more make room for it; `fits` tells whether the nodes have that room.
 
     `replicas_taken_hundredths` is what it keeps busy, `replicas_left_hundredths` what is free of those there are.

@@ -18,9 +18,9 @@ from finpool.metering.usage import service as metering
 from finpool.metering.usage.schemas import UsageDimension
 from finpool.oversight.capacity.schemas import (
     PERCENT,
-    Capacity,
-    Estimate,
+    CapacityView,
     EstimateQuery,
+    EstimateView,
     NodeCapacity,
     Rates,
     VersionCapacity,
@@ -29,11 +29,11 @@ from finpool.oversight.capacity.schemas import (
 from finpool.oversight.errors import NotMeasured
 
 
-async def capacity(session: AsyncSession, catalogue: Catalogue, window_seconds: int) -> Capacity:
+async def capacity(session: AsyncSession, catalogue: Catalogue, window_seconds: int) -> CapacityView:
     """Return the pool's nodes, and what each version that is not retired takes, gives and leaves."""
     nodes, lives = await node_service.nodes(session), await version_service.lives(session)
     used = await _rates_across_tenants(session, catalogue, window_seconds)
-    return Capacity(
+    return CapacityView(
         window_seconds=window_seconds,
         nodes=[NodeCapacity.of(node) for node in nodes],
         versions=[
@@ -46,7 +46,7 @@ async def capacity(session: AsyncSession, catalogue: Catalogue, window_seconds: 
     )
 
 
-async def estimate(session: AsyncSession, catalogue: Catalogue, query: EstimateQuery) -> Estimate:
+async def estimate(session: AsyncSession, catalogue: Catalogue, query: EstimateQuery) -> EstimateView:
     """Return what a bank of these rates needs beside what is used. Raises `ModelNotFound` or `NotMeasured`."""
     model = catalogue.get(catalogue.get(query.model).engine_id)
     lives = await version_service.lives(session)
@@ -59,7 +59,7 @@ async def estimate(session: AsyncSession, catalogue: Catalogue, query: EstimateQ
     left = max(0.0, _replicas_max(served) - busy)
     fitting = EngineNeeds.of(served).fit(await node_service.nodes(session))
     wanted = replicas_wanted(taken, left)
-    return Estimate(
+    return EstimateView(
         model=model.id,
         version=version.version,
         measured_at=measured.measured_at,

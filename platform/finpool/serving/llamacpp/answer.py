@@ -10,7 +10,7 @@ from finpool.serving.errors import EngineFailed, EngineRefused
 CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
 
 
-class Answer:
+class LlamaCppAnswer:
     """Follows one request. `usage` is what the engine has computed so far, over all choices.
 
     With n > 1 llama.cpp computes the prompt once and copies it for the other choices, so it counts once. The prompt

@@ -16,7 +16,7 @@ from finpool.serving.engine.capacity import requests_ongoing_max
 from finpool.serving.engine.counters import Counters, counters_for
 from finpool.serving.engine.vectors import unsupported
 from finpool.serving.errors import EngineFailed
-from finpool.serving.llamacpp.answer import Answer
+from finpool.serving.llamacpp.answer import LlamaCppAnswer
 from finpool.serving.llamacpp.listener import Listener
 from finpool.serving.llamacpp.parameters import chat_parameters
 from finpool.serving.llamacpp.request import llamacpp_request, refusal
@@ -44,7 +44,7 @@ class LlamaCpp:
         request = llamacpp_request(body, self.model)
         counters = counters_for(body, self.counters)
         counters.requests += 1
-        generation = Generation(Answer(self.model.id, new_id("chatcmpl"), refusal(request)), counters)
+        generation = Generation(LlamaCppAnswer(self.model.id, new_id("chatcmpl"), refusal(request)), counters)
         generation.start(self._server, self._threads, request)
         return generation
 
@@ -63,7 +63,7 @@ class LlamaCpp:
     async def healthy(self) -> bool:
         """Tell whether the engine gives a token now; it waits for a free slot, as any request does."""
         request = llamacpp_request(WARM_UP, self.model)
-        answer = Answer(self.model.id, "health", refusal(request))
+        answer = LlamaCppAnswer(self.model.id, "health", refusal(request))
         generation = Generation(answer, Counters())
         generation.start(self._server, self._threads, request)
         try:
@@ -77,7 +77,7 @@ class LlamaCpp:
 
     def _warm_up(self) -> None:
         request = llamacpp_request(WARM_UP, self.model)
-        answer = Answer(self.model.id, "warm-up", refusal(request))
+        answer = LlamaCppAnswer(self.model.id, "warm-up", refusal(request))
         self._server.handle_chat_completions(
             orjson.dumps(request).decode(),
             lambda chunk: answer.accept(orjson.loads(chunk)) is None and False,
@@ -89,7 +89,7 @@ class LlamaCpp:
 class Generation(AsyncIterator[dict[str, Any]]):
     """The chunks of one chat completion, the exact usage last. Every generation must be aborted or read to its end."""
 
-    def __init__(self, answer: Answer, counters: Counters) -> None:
+    def __init__(self, answer: LlamaCppAnswer, counters: Counters) -> None:
         self._answer = answer
         self._counters = counters
         self._loop = asyncio.get_running_loop()

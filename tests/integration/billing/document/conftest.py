@@ -17,8 +17,8 @@ from finpool.billing.document.schemas import FocusFormat, FocusQuery
 from finpool.billing.invoice.lines import BillingTerms
 from finpool.billing.invoice.schemas import InvoiceView
 from finpool.billing.invoice.service import draft_invoice, issue_invoice
-from finpool.billing.payment.schemas import CreditBody
-from finpool.billing.reconciliation.schemas import EngineCounts, Reconciliation
+from finpool.billing.payment.schemas import NewCreditNote
+from finpool.billing.reconciliation.schemas import EngineCounts, ReconciliationView
 from finpool.billing.reconciliation.service import reconcile
 from finpool.catalogue.model.schemas import Price
 from finpool.catalogue.model.service import Catalogue, default_directory
@@ -128,7 +128,7 @@ class World:
     async def credit(self, invoice: InvoiceView) -> InvoiceView:
         """Take back a whole invoice."""
         async with self.open_as("operator").across_tenants() as session:
-            body = CreditBody(reference="complaint 7", reason="wrong project", lines=None)
+            body = NewCreditNote(reference="complaint 7", reason="wrong project", lines=None)
             return await credit_invoice(session, OPERATOR, TenantId(invoice.tenant_id), invoice.id, body)
 
     async def agree(self, tenant_id: TenantId = BANK, discount_basis_points: int = 0) -> None:
@@ -177,7 +177,7 @@ class World:
 
     async def reconcile(
         self, engines: dict[str, EngineCounts] | None = None, tenant_id: TenantId | None = None
-    ) -> Reconciliation:
+    ) -> ReconciliationView:
         """Reconcile all that there is."""
         end = now() + timedelta(minutes=1)
         return await reconcile(self.open_as("operator"), EARLIER, end, tenant_id, engines)

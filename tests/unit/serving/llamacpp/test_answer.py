@@ -6,7 +6,7 @@ import pytest
 
 from finpool.catalogue.model.schemas import TokenUsage
 from finpool.serving.errors import EngineFailed, EngineRefused
-from finpool.serving.llamacpp.answer import Answer
+from finpool.serving.llamacpp.answer import LlamaCppAnswer
 
 REFUSAL = EngineRefused("The model's engine cannot use this response_format.", param="response_format")
 
@@ -44,7 +44,7 @@ def exact(predicted: int) -> dict[str, Any]:
 
 
 def test_the_role_comes_first_and_once_with_the_prompt_counted() -> None:
-    answer = Answer("small", "chatcmpl_1", REFUSAL)
+    answer = LlamaCppAnswer("small", "chatcmpl_1", REFUSAL)
     first = answer.accept(progress(0, 0))
     assert first is not None
     assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
@@ -55,7 +55,7 @@ def test_the_role_comes_first_and_once_with_the_prompt_counted() -> None:
 
 
 def test_id_time_and_model_are_the_same_in_every_chunk() -> None:
-    answer = Answer("small", "chatcmpl_1", REFUSAL)
+    answer = LlamaCppAnswer("small", "chatcmpl_1", REFUSAL)
     chunks = [answer.accept(choice(0, {"content": str(number)}, predicted=number)) for number in range(1, 4)]
     chunks.append(answer.conclusion())
     heads = {(chunk["id"], chunk["created"], chunk["model"]) for chunk in chunks if chunk is not None}
@@ -65,7 +65,7 @@ def test_id_time_and_model_are_the_same_in_every_chunk() -> None:
 
 
 def test_choices_add_up_and_share_their_prompt() -> None:
-    answer = Answer("small", "chatcmpl_1", REFUSAL)
+    answer = LlamaCppAnswer("small", "chatcmpl_1", REFUSAL)
     for chunk in (
         progress(0, 0),
         choice(1, {"content": "a"}, predicted=1),
@@ -86,20 +86,20 @@ def test_choices_add_up_and_share_their_prompt() -> None:
 def test_a_prompt_beyond_the_context_is_refused_with_openais_code() -> None:
     error = {"code": 400, "type": "exceed_context_size_error", "message": "?", "n_prompt_tokens": 90, "n_ctx": 64}
     with pytest.raises(EngineRefused, match="64 tokens") as refused:
-        Answer("small", "chatcmpl_1", REFUSAL).accept({"error": error})
+        LlamaCppAnswer("small", "chatcmpl_1", REFUSAL).accept({"error": error})
     assert refused.value.body()["error"]["code"] == "context_length_exceeded"
 
 
 def test_an_engines_fault_is_told_without_its_words() -> None:
     error = {"code": 500, "type": "server_error", "message": "the prompt was: secret"}
     with pytest.raises(EngineFailed) as failed:
-        Answer("small", "chatcmpl_1", REFUSAL).accept({"error": error})
+        LlamaCppAnswer("small", "chatcmpl_1", REFUSAL).accept({"error": error})
     assert "secret" not in failed.value.message
 
 
 def test_what_an_engine_turns_down_is_told_without_its_words() -> None:
     error = {"code": 400, "type": "invalid_request_error", "message": "Failed to initialize samplers: secret"}
     with pytest.raises(EngineRefused) as refused:
-        Answer("small", "chatcmpl_1", REFUSAL).accept({"error": error})
+        LlamaCppAnswer("small", "chatcmpl_1", REFUSAL).accept({"error": error})
     assert "samplers" not in refused.value.message
     assert refused.value.param == "response_format"
