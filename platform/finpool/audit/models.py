@@ -9,7 +9,7 @@ from sqlmodel import Field, SQLModel
 
 
 class AuditOutbox(SQLModel, table=True):
-    """What happened, written in the transaction in which it happened; the sequencer moves it into the log."""
+    """An event, written in the transaction that caused it; the sequencer moves it into `audit_entry`."""
 
     __tablename__ = "audit_outbox"
 
@@ -21,7 +21,7 @@ class AuditOutbox(SQLModel, table=True):
 
 
 class AuditEntry(SQLModel, table=True):
-    """One entry of the append-only log: canonical JSON and the hash that chains it to the one before."""
+    """One entry of the append-only log: canonical JSON, and the SHA-256 hash that chains it to the previous entry."""
 
     __tablename__ = "audit_entry"
 

@@ -1,4 +1,4 @@
-"""Queries over the log."""
+"""Queries on the audit log."""
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -10,7 +10,7 @@ from finpool.kernel.ids import TenantId
 
 
 async def head(session: AsyncSession) -> Head | None:
-    """Return the newest entry's number and hash, or None while the log is empty."""
+    """Return the newest entry's number and hash, or None if the log is empty."""
     query = select(col(AuditEntry.seq), col(AuditEntry.hash)).order_by(col(AuditEntry.seq).desc()).limit(1)
     row = (await session.execute(query)).one_or_none()
     return None if row is None else Head(seq=row[0], hash=row[1].hex())
@@ -19,7 +19,7 @@ async def head(session: AsyncSession) -> Head | None:
 async def page(
     session: AsyncSession, *, after: int | None, up_to: int, limit: int, tenant_id: TenantId | None
 ) -> list[Entry]:
-    """Return entries in order, numbered above `after` and at most `up_to`; of one tenant, or of all for None."""
+    """Return entries with `after` < number <= `up_to`, in order; of one tenant, or of all tenants for None."""
     query = select(AuditEntry).where(col(AuditEntry.seq) <= up_to).order_by(col(AuditEntry.seq)).limit(limit)
     if after is not None:
         query = query.where(col(AuditEntry.seq) > after)
@@ -40,7 +40,7 @@ async def page(
 async def newest_of_tenant(
     session: AsyncSession, tenant_id: TenantId, *, before_hash: bytes | None, limit: int
 ) -> list[AuditEntry]:
-    """Return one tenant's entries, the newest first, older than the one with that hash."""
+    """Return one tenant's entries before the entry with hash `before_hash`, the newest first."""
     own = col(AuditEntry.tenant_id) == tenant_id
     query = select(AuditEntry).where(own).order_by(col(AuditEntry.seq).desc()).limit(limit)
     if before_hash is not None:

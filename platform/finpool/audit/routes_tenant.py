@@ -21,5 +21,5 @@ async def list_audit_logs(
     limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 20,
     after: Annotated[str | None, Query(pattern=r"^[0-9a-f]{64}$")] = None,
 ) -> TrailPage:
-    """List what happened in and to the actor's tenant, the newest first."""
+    """List the events of the actor's tenant, the newest first."""
     return await service.trail(session, actor.tenant, after=after, limit=limit)

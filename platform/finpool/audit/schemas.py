@@ -1,4 +1,4 @@
-"""An entry of the log: its canonical text, and what can be checked about it without a database."""
+"""Entries of the audit log: their canonical JSON, and checks that need no database."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ from finpool.kernel.actor import Actor
 from finpool.kernel.ids import TenantId
 
 ENTRY_BYTES_MAX = 65_535
-"""The transparency log's tiles hold an entry's length in two bytes."""
+"""The tiles of the transparency log hold an entry's length in two bytes."""
 
 SEQ_MAX = 2**53 - 1
-"""Canonical JSON holds no larger integer."""
+"""The largest integer of canonical JSON (RFC 8785)."""
 
 FIRST_PREVIOUS = bytes(32)
-"""What the first entry is chained to."""
+"""The hash before the first entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened: about a tenant or none, done by an actor or by the platform itself."""
+    """An event about one tenant or none, caused by an actor or by the platform itself."""
 
     kind: str
     tenant_id: TenantId | None
@@ -34,10 +34,10 @@ class Event:
 
 
 class Entry(BaseModel):
-    """One entry exactly as it was hashed: `hash` is SHA-256 of the bytes of `previous` followed by those of `entry`.
+    """One entry exactly as it was hashed: `hash` is SHA-256 over the bytes of `previous`, then those of `entry`.
 
-    `previous` and `hash` are 64 hexadecimal digits; `entry` is RFC 8785 JSON with seq, occurred_at, kind, tenant_id
-    and body.
+    `previous` and `hash` are 64 hexadecimal digits. `entry` is RFC 8785 JSON with seq, occurred_at, kind, tenant_id and
+    body.
     """
 
     seq: int
@@ -48,14 +48,14 @@ class Entry(BaseModel):
 
 
 class Head(BaseModel):
-    """The newest entry's number and hash: who keeps it can tell later whether anything before it was changed."""
+    """The newest entry's number and hash. A copy kept outside proves later that no earlier entry was changed."""
 
     seq: int
     hash: str
 
 
 class EntryPage(BaseModel):
-    """Entries in order. `head` is None while the log is empty."""
+    """Entries in order. `head` is None if the log is empty."""
 
     entries: list[Entry]
     head: Head | None
@@ -64,7 +64,7 @@ class EntryPage(BaseModel):
 class TrailEntry(BaseModel):
     """One event of a tenant's own trail, in OpenAI's shape; `id` is the entry's hash in the log.
 
-    The entry's number stays out: it would tell every bank how busy the sector is.
+    The entry's number is left out, because it would show every bank the activity of the whole sector.
     """
 
     id: str
@@ -86,7 +86,7 @@ class TrailPage(BaseModel):
 def canonical_entry(
     *, seq: int, occurred_at: datetime, kind: str, tenant_id: str | None, body: Mapping[str, Any]
 ) -> bytes:
-    """Return the entry's canonical JSON; raise ValueError for what it cannot hold (non-finite numbers, huge ones)."""
+    """Return the entry as canonical JSON (RFC 8785); raise ValueError for non-finite or too large numbers."""
     return rfc8785.dumps(
         {
             "seq": seq,
@@ -99,16 +99,15 @@ def canonical_entry(
 
 
 def chain_hash(previous: bytes, entry: bytes) -> bytes:
-    """Return the hash, 32 bytes, that chains an entry to the one before."""
+    """Return SHA-256 over `previous` and `entry`, 32 bytes."""
     return sha256(previous + entry).digest()
 
 
 def verify_chain(entries: Iterable[Entry], *, first_seq: int = 0, previous: str = FIRST_PREVIOUS.hex()) -> int | None:
-    """Check entries that go on from `first_seq`; return the first bad entry's number, or None if all is well.
+    """Check the hash chain from `first_seq` on; return the first bad entry's number, or None if the chain holds.
 
-    `previous` is the hash of the entry before `first_seq`, 64 hexadecimal digits; by default the log is checked from
-    its beginning. What is not there cannot be checked: compare the last entry with a head kept from earlier, or a cut
-    at the end goes unnoticed.
+    `previous` is the hash of the entry before `first_seq`, 64 hexadecimal digits; by default the check starts at the
+    first entry. A cut at the end leaves a valid chain: compare the last entry with a head kept earlier.
     """
     for seq, entry in enumerate(entries, start=first_seq):
         if not (entry.seq == seq and entry.previous == previous and _is_intact(entry)):

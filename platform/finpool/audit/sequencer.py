@@ -1,4 +1,4 @@
-"""Moves what happened from the outbox into the log: numbered without a gap, each hashed with the one before."""
+"""The sequencer: it moves events from the outbox into the log, numbers them without a gap and chains their hashes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,14 +15,14 @@ _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('finpool.audit.seque
 
 
 class Sequencer:
-    """The log's only writer. Any number may run: a lock in Postgres lets one of them work at a time."""
+    """The log's only writer. Several may run; a Postgres advisory lock lets one of them work at a time."""
 
     def __init__(self, database: Database, batch_max: int = 1000) -> None:
         self._database = database
         self._batch_max = batch_max
 
     async def run_once(self) -> int:
-        """Move up to `batch_max` events; return how many. Returns 0 while another sequencer holds the lock."""
+        """Move up to `batch_max` events and return their number; return 0 while another sequencer holds the lock."""
         async with self._database.across_tenants() as session:
             if not await session.scalar(_TRY_LOCK):
                 return 0
@@ -32,9 +32,9 @@ class Sequencer:
             return len(events)
 
     async def _take(self, session: AsyncSession) -> list[AuditOutbox]:
-        # Transactions commit in another order than that in which they drew their outbox ids, so a smaller id may
-        # appear after a larger one was moved. Rows are deleted one by one, without a high-water mark, so such a row
-        # is simply taken by a later run: nothing is passed over, and the log's order is that of sequencing.
+        # Transactions commit in another order than they draw outbox ids. So a smaller id may appear after a larger one
+        # was moved. Each row is deleted by its id, without a high-water mark, so a later run moves such a row. The
+        # log's order is the order of sequencing.
         oldest = select(col(AuditOutbox.outbox_id)).order_by(col(AuditOutbox.outbox_id)).limit(self._batch_max)
         taken = delete(AuditOutbox).where(col(AuditOutbox.outbox_id).in_(oldest)).returning(AuditOutbox)
         rows = (await session.scalars(taken, execution_options={"synchronize_session": False})).all()

@@ -1,4 +1,4 @@
-"""Record what happened, in the transaction in which it happens; read what was recorded."""
+"""The audit log: append events in the transaction that causes them, and read entries."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -25,12 +25,12 @@ from finpool.kernel.clock import now
 from finpool.kernel.ids import TenantId
 
 _AROUND_BYTES_MAX = 1024
-"""More than an entry ever takes besides its body."""
+"""An upper bound for the bytes of an entry without its body."""
 
 _ORJSON_STRICTLY = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
-"""What is no JSON is refused, as the canonical form refuses it."""
+"""Refuse values that are not JSON, as the canonical form does."""
 
-# Plain SQL: the ORM would ask for the new row's id with RETURNING, and writers may not read the outbox.
+# Plain SQL: the ORM would read the new row's id with RETURNING, and writers have no SELECT right on the outbox.
 _INSERT = text("""
     INSERT INTO audit_outbox (tenant_id, occurred_at, kind, body)
     SELECT tenant_id, occurred_at, kind, CAST(body AS jsonb)
@@ -44,16 +44,16 @@ _INSERT = text("""
 async def append(
     session: AsyncSession, *, kind: str, tenant_id: TenantId | None, actor: Actor | None, body: Mapping[str, Any]
 ) -> None:
-    """Hand one event to the log; it is recorded if, and only if, the session's transaction commits.
+    """Append one event; it is recorded if, and only if, the session's transaction commits.
 
-    `kind` is dotted (`key.revoked`). `body` holds JSON without fractions, and no `actor`: that key is filled from
-    `actor` when one is given. Raises `AuditEntryTooLarge`, and ValueError for a body that no entry can hold.
+    `kind` is dotted (`key.revoked`). `body` holds JSON without fractions and without the key `actor`, which `actor`
+    fills. Raises `AuditEntryTooLarge`, and ValueError for a body that no entry can hold.
     """
     await append_all(session, [Event(kind=kind, tenant_id=tenant_id, actor=actor, body=body)])
 
 
 async def append_all(session: AsyncSession, events: Sequence[Event]) -> None:
-    """Hand many events to the log, in order, in one round trip; otherwise as `append`."""
+    """Append many events in order, in one round trip; the rules of `append` hold for each."""
     if not events:
         return
     at = now()
@@ -69,7 +69,7 @@ async def append_all(session: AsyncSession, events: Sequence[Event]) -> None:
 async def entries(
     session: AsyncSession, *, after: int | None, limit: int, tenant_id: TenantId | None = None
 ) -> EntryPage:
-    """Return up to `limit` entries numbered above `after` (None: from the first), of one tenant or of all."""
+    """Return up to `limit` entries with numbers above `after` (None: from the first), of one tenant or of all."""
     head = await repository.head(session)
     if head is None:
         return EntryPage(entries=[], head=None)
@@ -78,7 +78,7 @@ async def entries(
 
 
 async def trail(session: AsyncSession, tenant_id: TenantId, *, after: str | None, limit: int) -> TrailPage:
-    """Return a tenant's own events, the newest first; `after` is the id of the last one already seen."""
+    """Return a tenant's own events, the newest first; `after` is the id of the last event of the page before."""
     before_hash = None if after is None else bytes.fromhex(after)
     rows = await repository.newest_of_tenant(session, tenant_id, before_hash=before_hash, limit=limit + 1)
     data = [_trail_entry(row) for row in rows[:limit]]
@@ -99,13 +99,13 @@ def _trail_entry(row: AuditEntry) -> TrailEntry:
 
 
 def _body(event: Event, occurred_at: datetime) -> str:
-    """Return the body as JSON; raise for one that no entry can hold."""
+    """Return the body as JSON; raise ValueError or `AuditEntryTooLarge` if no entry can hold it."""
     if "actor" in event.body:
         raise ValueError("an audit body names its actor through the argument, or it could claim another one")
-    _refuse_what_no_entry_holds(event.body)
+    _require_small_integers(event.body)
     content = dict(event.body) if event.actor is None else {**event.body, "actor": _described(event.actor)}
     try:
-        # As long as the canonical JSON that the sequencer will make of it, and made in a tenth of the time.
+        # orjson's text is as long as the sequencer's canonical JSON, and takes a tenth of the time.
         body = orjson.dumps(content, option=_ORJSON_STRICTLY)
     except orjson.JSONEncodeError as error:
         raise ValueError(f"no audit entry can hold this: {error}") from error
@@ -127,8 +127,10 @@ def _refuse_too_long(event: Event, occurred_at: datetime, body_bytes: int) -> No
         )
 
 
-def _refuse_what_no_entry_holds(value: object) -> None:
-    """Postgres turns 1e20 into a whole number that canonical JSON cannot hold, which would stop the sequencer."""
+def _require_small_integers(value: object) -> None:
+    """Raise ValueError for a fraction or an integer beyond 2**53: Postgres turns 1e20 into an integer that canonical
+    JSON cannot hold, which would stop the sequencer.
+    """
     kind = type(value)
     if kind is str:
         return
@@ -138,4 +140,4 @@ def _refuse_what_no_entry_holds(value: object) -> None:
         raise ValueError("an audit body holds no larger integers than canonical JSON does: write them as text")
     children = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
     for child in children:
-        _refuse_what_no_entry_holds(child)
+        _require_small_integers(child)

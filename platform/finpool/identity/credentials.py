@@ -1,8 +1,8 @@
-"""Credentials: how one is made, recognised and kept.
+"""Credentials: their format, their check, and their digest.
 
-`prefix_` + 30 base62 characters (178 bits) + 6 base62 characters of CRC32 over all that stands before. The checksum
-tells a mistyped credential before any look-up, and lets scanners find leaked ones. Kept is only a keyed digest: with
-so many bits a slow password hash would add nothing but time.
+A credential is `prefix_`, 30 base62 characters (178 bits), and 6 base62 characters of CRC32 over all before them. The
+checksum rejects a mistyped credential before any look-up, and lets scanners find leaked ones. The database holds only
+an HMAC-SHA256 digest; at 178 random bits a slow password hash would add no security.
 """
 
 import hmac
@@ -24,25 +24,25 @@ _PATTERNS = {
 
 
 def new_credential(audience: Audience) -> str:
-    """Return a new secret for one door; it is shown once and never kept."""
+    """Return a new credential for one door; show it once and never store it."""
     body = _PREFIXES[audience] + "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_LENGTH))
     return body + _checksum(body)
 
 
 def well_formed(credential: str, audience: Audience) -> bool:
-    """Tell whether this could be a credential for the door: prefix, length, alphabet and checksum are right."""
+    """Tell whether the credential has the prefix, length, alphabet and checksum of this door."""
     if _PATTERNS[audience].fullmatch(credential) is None:
         return False
     return _checksum(credential[:-_CHECKSUM_LENGTH]) == credential[-_CHECKSUM_LENGTH:]
 
 
 def digest(credential: str, pepper: bytes) -> bytes:
-    """Return the 32 bytes that stand for the credential in the database: HMAC-SHA256 with the pepper."""
+    """Return the digest that the database stores: 32 bytes of HMAC-SHA256 under the pepper."""
     return hmac.digest(pepper, credential.encode(), "sha256")
 
 
 def hint(credential: str) -> str:
-    """Return the last four characters, by which people tell their keys apart."""
+    """Return the last four characters, by which people recognise their keys."""
     return credential[-_HINT_LENGTH:]
 
 

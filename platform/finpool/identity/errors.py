@@ -1,17 +1,17 @@
-"""What can be wrong with a credential, or with asking for a key."""
+"""Errors of credentials and of requests for keys."""
 
 from finpool.kernel.errors import Forbidden, NotFound, Unauthenticated
 
 
 class CredentialUnknown(Unauthenticated):
-    """Missing, malformed, unknown or revoked: the caller is never told which."""
+    """The credential is missing, malformed, unknown or revoked; the caller does not learn which."""
 
     def __init__(self) -> None:
         super().__init__("Incorrect API key provided.")
 
 
 class TenantSuspended(Forbidden):
-    """The key is good, the tenant is suspended; told only to the holder of a good key."""
+    """The key is valid, but its tenant is suspended; only the holder of a valid key gets this error."""
 
     code = "tenant_suspended"
 
@@ -20,7 +20,7 @@ class TenantSuspended(Forbidden):
 
 
 class KeyNotFound(NotFound):
-    """No such key in this tenant; a key of another tenant reads the same."""
+    """The tenant has no such key; a key of another tenant gives the same error."""
 
     code = "key_not_found"
 
@@ -29,7 +29,7 @@ class KeyNotFound(NotFound):
 
 
 class TokenNotFound(NotFound):
-    """No such operator's or regulator's token."""
+    """No such operator's or regulator's token exists."""
 
     code = "token_not_found"
 

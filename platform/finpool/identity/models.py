@@ -1,4 +1,4 @@
-"""Tables of credentials: only digests, never a secret."""
+"""Tables of credentials; they hold digests only, never a secret."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -8,14 +8,14 @@ from sqlmodel import Field, SQLModel
 
 
 class CredentialStatus(StrEnum):
-    """Revocation is final: a new key is made instead."""
+    """The status of a credential. Revocation is final; create a new key instead."""
 
     ACTIVE = "active"
     REVOKED = "revoked"
 
 
 class ApiKey(SQLModel, table=True):
-    """A tenant's key: belongs to one project, acts with one role. `hint` is its last four characters."""
+    """A tenant's key. It belongs to one project and acts with one role; `hint` is its last four characters."""
 
     __tablename__ = "api_key"
     __table_args__ = (ForeignKeyConstraint(["tenant_id", "project_id"], ["project.tenant_id", "project.project_id"]),)

@@ -1,4 +1,4 @@
-"""Queries on credentials; each names the tenant it is about, or says that it reads across tenants."""
+"""Queries on credentials; each filters by tenant, or says in its name that it reads across tenants."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from finpool.kernel.ids import KeyId, TenantId
 
 
 async def keys(session: AsyncSession, tenant_id: TenantId, *, after: str | None, limit: int) -> Sequence[ApiKey]:
-    """Return a number of the tenant's keys, the oldest first, from the one after a key on; none after another's key."""
+    """Return at most `limit` of the tenant's keys after the key `after`, the oldest first; none after another's key."""
     created_at, key_id = col(ApiKey.created_at), col(ApiKey.key_id)
     statement = select(ApiKey).where(col(ApiKey.tenant_id) == tenant_id)
     if after is not None:
@@ -27,7 +27,7 @@ async def key_for_change(session: AsyncSession, tenant_id: TenantId, key_id: Key
 
 
 async def has_key(session: AsyncSession, tenant_id: TenantId, key_id: KeyId) -> bool:
-    """Tell whether the tenant has this key; the tenant's own role may read a key's id, and never its digest."""
+    """Tell whether the tenant has this key; the database lets a tenant's role read key ids, but no digests."""
     statement = select(col(ApiKey.key_id)).where(col(ApiKey.tenant_id) == tenant_id, col(ApiKey.key_id) == key_id)
     return (await session.execute(statement)).first() is not None
 
@@ -41,7 +41,7 @@ async def active_keys_across_tenants(session: AsyncSession, tenant_id: TenantId 
 
 
 async def active_platform_token(session: AsyncSession, digest: bytes) -> PlatformToken | None:
-    """Return the token of this digest, unless it is revoked."""
+    """Return the active token with this digest, or None."""
     statement = select(PlatformToken).where(
         col(PlatformToken.digest) == digest, col(PlatformToken.status) == CredentialStatus.ACTIVE
     )
@@ -49,7 +49,7 @@ async def active_platform_token(session: AsyncSession, digest: bytes) -> Platfor
 
 
 async def platform_tokens(session: AsyncSession) -> Sequence[PlatformToken]:
-    """Return every operator's and regulator's token, the oldest first."""
+    """Return all operators' and regulators' tokens, the oldest first."""
     statement = select(PlatformToken).order_by(col(PlatformToken.created_at), col(PlatformToken.token_id))
     return (await session.execute(statement)).scalars().all()
 

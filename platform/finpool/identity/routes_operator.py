@@ -30,7 +30,7 @@ Pepper = Annotated[bytes, Depends(_pepper)]
 async def create_key(
     tenant_id: TenantPath, body: NewKey, actor: KeyWriter, session: SectorSession, pepper: Pepper
 ) -> CreatedKeyView:
-    """Create a key; this answer alone carries its secret."""
+    """Create a key; only this answer carries its secret."""
     key, secret = await service.create_key(session, actor, tenant_id, body, pepper=pepper)
     return CreatedKeyView.with_secret(key, secret)
 
@@ -51,5 +51,5 @@ async def change_key(
 
 @router.delete("/{key_id}")
 async def revoke_key(tenant_id: TenantPath, key_id: KeyPath, actor: KeyWriter, session: SectorSession) -> KeyView:
-    """Revoke a key for good; doing it again changes nothing."""
+    """Revoke a key for good; revoking it again changes nothing."""
     return KeyView.of(await service.revoke_key(session, actor, tenant_id, key_id))

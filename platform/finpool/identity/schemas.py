@@ -1,4 +1,4 @@
-"""Shapes of keys: what a request brings and what a response carries."""
+"""Request bodies and answers of keys."""
 
 from typing import Literal, Self
 
@@ -25,18 +25,18 @@ class NewKey(RequestBody):
 
     @property
     def full_role(self) -> Role:
-        """The role as the policy knows it."""
+        """The role with its `tenant.` prefix, as `policy/roles.csv` names it."""
         return Role(_ROLE_PREFIX + self.role)
 
 
 class KeyChange(ChangeBody):
-    """Body that changes a key; role and project are part of what the key is and never change."""
+    """Body that changes a key; its role and project never change."""
 
     name: Name | None = None
 
 
 class KeyView(Listed):
-    """A key in a response. `hint` is the secret's last four characters; moments are in Unix seconds."""
+    """A key in a response. `hint` is the secret's last four characters; times are Unix seconds."""
 
     object: Literal["key"] = "key"
     id: KeyId
@@ -56,7 +56,7 @@ class KeyView(Listed):
 
 
 class CreatedKeyView(KeyView):
-    """The answer to creating a key, and the only one that ever carries its secret."""
+    """The answer to creating a key; only this answer carries the secret."""
 
     secret: str = Field(description="The key itself; it is not kept and cannot be shown again.")
 

@@ -1,4 +1,4 @@
-"""Who a credential stands for, and the life of credentials."""
+"""Authentication of credentials, and the life of tenants' keys."""
 
 from asyncpg import PostgresError
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,7 +20,7 @@ from finpool.tenancy.service import TenantDirectory
 
 
 class KeyDirectory:
-    """Every active tenant key, in memory by digest; a `Snapshot`, placed after the `TenantDirectory` it asks."""
+    """Every active tenant key, in memory by digest; a `Snapshot` that loads after the `TenantDirectory` it reads."""
 
     def __init__(self, pepper: bytes, tenants: TenantDirectory) -> None:
         self._pepper = pepper
@@ -29,7 +29,7 @@ class KeyDirectory:
         self._digests: dict[TenantId, frozenset[bytes]] = {}
 
     async def load(self, session: AsyncSession, tenant_id: TenantId | None) -> None:
-        """Read one tenant's keys again, or all for None."""
+        """Read one tenant's keys again, or all keys for None."""
         actors = {key.digest: _actor(key) for key in await repository.active_keys_across_tenants(session, tenant_id)}
         if tenant_id is None:
             digests: dict[TenantId, set[bytes]] = {}
@@ -44,9 +44,9 @@ class KeyDirectory:
         self._digests[tenant_id] = frozenset(actors)
 
     def authenticate(self, credential: str) -> Actor:
-        """Return whom the key stands for, without reading the database.
+        """Return the actor of a tenant's key, without a database read.
 
-        Raises `CredentialUnknown`, the same for every reason, or `TenantSuspended` once the key itself proved good.
+        Raises `TenantSuspended` for a valid key of a suspended tenant, and `CredentialUnknown` for every wrong key.
         """
         if not credentials.well_formed(credential, Audience.TENANT):
             raise CredentialUnknown
@@ -74,17 +74,16 @@ def _actor(key: ApiKey) -> Actor:
 
 
 class PlatformTokens:
-    """Operators' and regulators' tokens, looked up in the database at each request: few people, no hot path."""
+    """Operators' and regulators' tokens, read from the database at each request: these people are few."""
 
     def __init__(self, database: Database, pepper: bytes) -> None:
         self._database = database
         self._pepper = pepper
 
     async def authenticate(self, audience: Audience, credential: str) -> Actor:
-        """Return whom the token stands for at this door.
+        """Return the actor of a token at this door.
 
-        Raises `CredentialUnknown`, the same for every reason, or `Unavailable` when a well-formed token cannot be
-        looked up.
+        Raises `CredentialUnknown` for every wrong token, and `Unavailable` if the database does not answer.
         """
         if not credentials.well_formed(credential, audience):
             raise CredentialUnknown
@@ -124,7 +123,7 @@ async def create_key(
 
 
 async def has_key(session: AsyncSession, tenant_id: TenantId, key_id: KeyId) -> bool:
-    """Tell whether the tenant has this key, revoked or not."""
+    """Tell whether the tenant has this key, active or revoked."""
     return await repository.has_key(session, tenant_id, key_id)
 
 
@@ -138,7 +137,7 @@ async def list_keys(session: AsyncSession, tenant_id: TenantId, query: PageQuery
 async def change_key(
     session: AsyncSession, actor: Actor, tenant_id: TenantId, key_id: KeyId, body: KeyChange
 ) -> ApiKey:
-    """Rename a key; the same name is no change. Raises `TenantNotFound` or `KeyNotFound`."""
+    """Rename a key; an equal name changes nothing. Raises `TenantNotFound` or `KeyNotFound`."""
     key = await _key_for_change(session, tenant_id, key_id)
     if body.name is not None and body.name != key.name:
         key.name = body.name
@@ -149,7 +148,7 @@ async def change_key(
 
 
 async def revoke_key(session: AsyncSession, actor: Actor, tenant_id: TenantId, key_id: KeyId) -> ApiKey:
-    """Revoke a key for good; a revoked one stays as it is. Raises `TenantNotFound` or `KeyNotFound`."""
+    """Revoke a key for good; a revoked key stays unchanged. Raises `TenantNotFound` or `KeyNotFound`."""
     key = await _key_for_change(session, tenant_id, key_id)
     if key.status != CredentialStatus.REVOKED:
         key.status = CredentialStatus.REVOKED

@@ -1,6 +1,6 @@
-"""The life of operators' and regulators' tokens: only the schema's owner issues and revokes them.
+"""The life of operators' and regulators' tokens. Only the schema's owner issues and revokes them.
 
-No door can: whoever takes over the operator API still cannot make a token.
+No API can, so an intruder in the operator API cannot issue a token.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from finpool.kernel.names import plain_name
 async def issue_platform_token(session: AsyncSession, role: Role, name: str, *, pepper: bytes) -> tuple[str, str]:
     """Create a token for an operator or a regulator and return its id and secret; the secret is shown once.
 
-    Raises `InvalidRequest` for a name that would mislead whoever reads it.
+    Raises `InvalidRequest` for a name with invisible characters, and ValueError for a tenant's role.
     """
     if role.audience == Audience.TENANT:
         raise ValueError(f"{role} is a tenant's role: tenants have keys, not platform tokens")
@@ -50,7 +50,7 @@ async def list_platform_tokens(session: AsyncSession) -> Sequence[PlatformToken]
 
 
 async def revoke_platform_token(session: AsyncSession, token_id: str) -> PlatformToken:
-    """Revoke a token for good, from its next request on; again is the same. Raises `TokenNotFound`."""
+    """Revoke a token for good, from its next request on; revoking it again changes nothing. Raises `TokenNotFound`."""
     token = await repository.platform_token_for_change(session, token_id)
     if token is None:
         raise TokenNotFound(token_id)

@@ -1,4 +1,4 @@
-"""Who is asking. Identity makes actors, policy judges them, everything else only reads them."""
+"""The authenticated caller of a request. Identity builds an actor, policy authorizes it, other domains only read it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,7 +15,7 @@ class Audience(StrEnum):
 
 
 class Role(StrEnum):
-    """Every role there is; what each may do is in `policy/roles.csv`."""
+    """A role of a caller; `policy/roles.csv` lists its permissions."""
 
     TENANT_OWNER = "tenant.owner"
     TENANT_DEVELOPER = "tenant.developer"
@@ -50,14 +50,16 @@ class Actor:
 
     @property
     def tenant(self) -> TenantId:
-        """The tenant, for code that only tenant actors reach; anything else is a defect and raises."""
+        """The actor's tenant. Raises RuntimeError for an operator or a regulator: the calling code is wrong."""
         if self.tenant_id is None:
             raise RuntimeError("an actor without a tenant reached code for tenants")
         return self.tenant_id
 
     @property
     def project(self) -> ProjectId:
-        """The project of the key, for code that only tenant actors reach."""
+        """The project of the actor's key. Raises RuntimeError for an operator or a regulator: the calling code is
+        wrong.
+        """
         if self.project_id is None:
             raise RuntimeError("an actor without a project reached code for tenants")
         return self.project_id

@@ -1,4 +1,4 @@
-"""Snapshots in memory that follow the database: changes are pushed, so the hot path never reads it."""
+"""Snapshots of tables in memory. Postgres notifies each change, so the hot path never reads the database."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ _log = logger("kernel.changes")
 _ANSWER_SECONDS_MAX = 5.0
 _CHECK_SECONDS_MAX = 5.0
 _CHECKS_WITHIN_AGE = 3
-"""How often the database is asked before what it last said is too old: one answer may be late."""
+"""Idle checks of the database per `age_max_seconds`; the snapshot stays fresh if one answer is late."""
 
 _RECONNECT_SECONDS = 0.5
 _START_SECONDS_MAX = 30.0
@@ -28,20 +28,20 @@ _RELOADED_ONE_BY_ONE_MAX = 32
 
 
 class Snapshot(Protocol):
-    """What a domain keeps in memory of its tables."""
+    """A domain's copy of its tables in memory."""
 
     async def load(self, session: AsyncSession, tenant_id: TenantId | None) -> None:
-        """Read one tenant's part again, or everything for None; replace what is held only when all was read."""
+        """Read one tenant's rows again, or all rows for None; replace the copy only after every row is read."""
 
 
 class SnapshotTooOld(Unavailable):
-    """The database has not been heard for too long: revocations might be missed, so nothing is admitted."""
+    """The last answer of the database is too old. A revocation may be missing, so no request is admitted."""
 
     code = "snapshot_too_old"
 
 
 class ChangeFeed:
-    """Listens for changes and reloads the snapshots, in order; after a lost connection it reloads everything."""
+    """A task that reloads the changed snapshots in order; after a lost connection it reloads all rows."""
 
     def __init__(self, database: Database, snapshots: Sequence[Snapshot], age_max_seconds: float) -> None:
         self._database = database
@@ -49,16 +49,16 @@ class ChangeFeed:
         self._age_max_seconds = age_max_seconds
         self._check_seconds = min(_CHECK_SECONDS_MAX, age_max_seconds / _CHECKS_WITHIN_AGE)
         self._heard_at: float | None = None
-        # A set: however often a tenant changed while another was being read, it is read again once.
+        # A set: several changes of one tenant during a reload cause one further reload.
         self._changed: set[TenantId | None] = set()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
 
     async def start(self) -> None:
-        """Load everything and begin to listen; returns once the first load is complete.
+        """Load all snapshots and start to listen; return once the first load is complete.
 
-        Raises `ConfigurationError` if the database cannot be read in time: whoever runs the process tries again.
+        Raises `ConfigurationError` if the first load is not complete within `_START_SECONDS_MAX`.
         """
         self._task = asyncio.create_task(self._run(), name="change-feed")
         try:
@@ -69,14 +69,14 @@ class ChangeFeed:
             raise ConfigurationError("the database could not be read; the log says why") from None
 
     async def close(self) -> None:
-        """Stop listening."""
+        """Stop listening and wait for the task to end."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
     def require_fresh(self) -> None:
-        """Raise `SnapshotTooOld` unless the database was heard within the allowed age."""
+        """Raise `SnapshotTooOld` unless the database answered within the last `age_max_seconds`."""
         heard = self._heard_at
         if heard is None or monotonic_seconds() - heard > self._age_max_seconds:
             raise SnapshotTooOld("Keys and policy could not be refreshed in time; try again shortly.")
@@ -93,7 +93,7 @@ class ChangeFeed:
 
     async def _listen(self) -> None:
         connection = await asyncpg.connect(self._database.url, timeout=_ANSWER_SECONDS_MAX)
-        # A connection that ends wakes the feed: what changes before it listens again is then read without delay.
+        # Wake the feed when the connection ends, so that it reconnects and reloads at once.
         connection.add_termination_listener(lambda _: self._wake.set())
         try:
             await connection.add_listener(CHANGES_CHANNEL, self._on_change)

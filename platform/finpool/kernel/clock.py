@@ -10,5 +10,5 @@ def now() -> datetime:
 
 
 def monotonic_seconds() -> float:
-    """Return seconds on a clock that never goes back; only differences mean anything."""
+    """Return seconds of a clock that never goes back; use only the difference of two values."""
     return time.monotonic()

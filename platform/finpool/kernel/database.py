@@ -1,7 +1,7 @@
-"""Postgres, and the second wall between tenants.
+"""Postgres connections with row-level security, the second wall between tenants.
 
-Every transaction says for whom it reads: one tenant, or the sector. Row-level security then holds whatever a query
-forgets. A connection without a scope sees no tenant's rows.
+Every transaction sets its scope: one tenant, or the sector. Row-level security then also holds for a query that forgets
+its tenant filter. A transaction without a scope sees no tenant's rows.
 """
 
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ def driver_url(url: str) -> str:
 
 
 class Database:
-    """Connections of one database role."""
+    """The connection pool of one database role."""
 
     def __init__(self, url: str, connections_max: int) -> None:
         self.url = url
@@ -46,16 +46,16 @@ class Database:
 
     @asynccontextmanager
     async def across_tenants(self) -> AsyncIterator[AsyncSession]:
-        """Open a transaction over all tenants; only roles that the policies name see anything in it."""
+        """Open a transaction over all tenants; its rows are visible only to roles that the row policies name."""
         async with self._sessions() as session, session.begin():
             await session.execute(_SET_SECTOR)
             yield session
 
     async def reachable(self) -> bool:
-        """Tell whether a query comes back."""
+        """Tell whether the database answers a query."""
         try:
             async with self.engine.connect() as connection:
                 await connection.execute(text("SELECT 1"))
-        except Exception:  # The answer to any failure is the same: not reachable.
+        except Exception:  # Every failure means the same: not reachable.
             return False
         return True

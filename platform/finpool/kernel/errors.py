@@ -5,11 +5,11 @@ from typing import ClassVar
 
 
 class DomainError(Exception):
-    """Base of every error that leaves the platform.
+    """Base of every error that a client receives.
 
-    `status` is the HTTP status, `code` the stable machine-readable name, `type` OpenAI's family of errors, and
-    `param` the offending field, if one. `headers` are added to the response (for example `retry-after-ms`).
-    Subclasses live in the `errors.py` of their domain.
+    `status` is the HTTP status, `code` the stable machine-readable name, and `type` OpenAI's error type. `param` names
+    the wrong field, or is None. `headers` are added to the response (for example `retry-after-ms`). Subclasses live in
+    the `errors.py` of their domain.
     """
 
     status: ClassVar[int] = 500
@@ -28,7 +28,7 @@ class DomainError(Exception):
 
 
 class InvalidRequest(DomainError):
-    """The request cannot be understood or is out of range."""
+    """The request is malformed or a value is out of range."""
 
     status = 400
     code = "invalid_request"
@@ -36,7 +36,7 @@ class InvalidRequest(DomainError):
 
 
 class BodyTooLarge(InvalidRequest):
-    """The body is over the limit."""
+    """The body is larger than the limit."""
 
     status = 413
     code = "request_too_large"
@@ -46,7 +46,7 @@ class BodyTooLarge(InvalidRequest):
 
 
 class Unauthenticated(DomainError):
-    """No credential, or one that is not known."""
+    """The request carries no credential, or an unknown one."""
 
     status = 401
     code = "invalid_api_key"
@@ -54,7 +54,7 @@ class Unauthenticated(DomainError):
 
 
 class Forbidden(DomainError):
-    """The actor is known and may not do this."""
+    """The actor is authenticated, but its role lacks the permission."""
 
     status = 403
     code = "permission_denied"
@@ -62,7 +62,7 @@ class Forbidden(DomainError):
 
 
 class NotFound(DomainError):
-    """The thing does not exist, or the actor may not know that it does."""
+    """The object does not exist, or the actor must not learn that it exists."""
 
     status = 404
     code = "not_found"
@@ -70,7 +70,7 @@ class NotFound(DomainError):
 
 
 class AlreadyExists(DomainError):
-    """The identifier is taken. Clients retry 409, so an ordinary conflict is a 400."""
+    """The identifier is taken. The status is 400, because OpenAI's clients retry a 409."""
 
     status = 400
     code = "already_exists"
@@ -78,7 +78,7 @@ class AlreadyExists(DomainError):
 
 
 class Unavailable(DomainError):
-    """Something that is needed to answer correctly is down: refuse rather than guess."""
+    """A dependency that a correct answer needs is down, so the request is refused."""
 
     status = 503
     code = "unavailable"
@@ -86,4 +86,4 @@ class Unavailable(DomainError):
 
 
 class ConfigurationError(Exception):
-    """The process cannot start with the settings it was given; the message says what to change."""
+    """The process cannot start with its settings; the message names the setting to change."""

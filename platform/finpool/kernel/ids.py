@@ -1,4 +1,4 @@
-"""Typed identifiers and how new ones are made."""
+"""Typed identifiers, and the generator of new ones."""
 
 import re
 from base64 import b32encode
@@ -25,7 +25,7 @@ _RANDOM_BYTES = 15
 
 def new_id(prefix: str) -> str:
     """Return `prefix` + `_` + 24 random characters (120 bits), unique for all practical purposes."""
-    # One system call for all: every request gets an id, and a character at a time took a tenth of a millisecond.
+    # One call of `urandom` for all 15 bytes: drawing each character by itself took 0.1 ms per request.
     return f"{prefix}_{b32encode(urandom(_RANDOM_BYTES)).decode().lower()}"
 
 

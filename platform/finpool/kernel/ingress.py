@@ -1,4 +1,4 @@
-"""What happens to every request at every door: it gets an id, its body is bounded, and a refusal leaves a log line."""
+"""The first step of every request at every door: assign an id, limit the body, log a refusal."""
 
 import json
 import re
@@ -22,10 +22,10 @@ _log = logger("kernel.ingress")
 
 
 class Ingress:
-    """The outermost step of a door.
+    """The outermost ASGI middleware of a door.
 
-    `scope["state"]["request_id"]` holds the request's id, which is always the platform's own. The answer carries it as
-    `x-request-id`, or the client's instead where that is well formed. Every log line of the request carries both.
+    `scope["state"]["request_id"]` holds the platform's own id of the request. The response carries it as
+    `x-request-id`, or the client's id instead if that is well formed. Every log line of the request carries both ids.
     """
 
     def __init__(self, app: App, door: str, body_bytes_max: int) -> None:
@@ -34,7 +34,7 @@ class Ingress:
         self._body_bytes_max = body_bytes_max
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Serve one request. What goes wrong without a handler is a 500 here, where it still has its id."""
+        """Serve one request; answer an unhandled exception with a 500 that carries the request id."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -66,9 +66,9 @@ class Ingress:
                 await send_error(scope, DomainError("The platform failed to answer this request."), send_with_id)
 
     def _bounded(self, scope: Message, receive: Receive) -> Receive:
-        """Return `receive` for a body of at most the limit; raises `BodyTooLarge`, at once where the length is told.
+        """Return `receive` with a limit on the body; raise `BodyTooLarge` at once for a larger `content-length`.
 
-        The server holds a client to the length that it told, so only a body without one is counted.
+        The server enforces a declared `content-length`, so only a chunked body is counted here.
         """
         declared = _header(scope, b"content-length")
         if declared and not (declared.isdigit() and int(declared) <= self._body_bytes_max):
@@ -88,7 +88,7 @@ class Ingress:
         return counted
 
     def _log_refusal(self, scope: Message, status: int, ids: dict[str, str | None]) -> None:
-        """Write one line about a request that was not served: who and what, never a body or a credential."""
+        """Log one refused request with its actor and error code, without body or credential."""
         state = scope["state"]
         retry_count = _header(scope, b"x-stainless-retry-count")
         actor = state.get("actor")
@@ -106,7 +106,7 @@ class Ingress:
 
 
 async def send_error(scope: Message, error: DomainError, send: Send) -> None:
-    """Answer with a domain error, where no framework does."""
+    """Send a domain error as an HTTP response, for errors outside the framework."""
     scope["state"]["error_code"] = error.code
     body = json.dumps(error.body()).encode()
     headers = {"content-type": "application/json", "content-length": str(len(body)), **error.headers}
@@ -124,7 +124,7 @@ def _header(scope: Message, wanted: bytes) -> bytes:
 
 
 def _path(scope: Message) -> str:
-    """Return the route's template where there is one, else the path as it was asked for."""
+    """Return the route's template, or the requested path if no route matched; at most `PATH_LENGTH_MAX` characters."""
     route = scope.get("route")
     path: str = getattr(route, "path", None) or scope["path"]
     return path[:PATH_LENGTH_MAX]

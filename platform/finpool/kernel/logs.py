@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line, on standard output."""
+"""Structured logs: one JSON object per line, on standard output."""
 
 import contextlib
 import logging
@@ -10,7 +10,7 @@ from structlog.typing import FilteringBoundLogger
 
 
 class _Output:
-    """Standard output that never fails its caller: a log line on a full disk is lost, and nothing else is."""
+    """Standard output that ignores write errors: a full disk costs the log line, but never the request."""
 
     def write(self, text: str) -> int:
         with contextlib.suppress(OSError, ValueError):
@@ -23,9 +23,9 @@ class _Output:
 
 
 def configure_logs(level: str, service: str) -> None:
-    """Send this process's logs, the libraries' included, to standard output as JSON; `service` names the process.
+    """Send the logs of this process and its libraries to standard output as JSON; `service` names the process.
 
-    Prompts, answers and secrets are never logged: code passes ids and counts only.
+    Callers log ids and counts only, never prompts, answers or secrets.
     """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,

@@ -1,8 +1,8 @@
-"""Money is an integer, always.
+"""Money as integers.
 
-Two units: *micros* (a millionth of the currency unit) for everything people set and read, and *picos* (a millionth
-of a micro) inside. A price in micros per million tokens is a whole number of picos per token, so the cost of any
-number of tokens is exact, and nothing is rounded before an invoice line.
+Two units: *micros* (a millionth of the currency unit) in every setting and answer, and *picos* (a millionth of a micro)
+in calculations. A price in micros per million tokens is a whole number of picos per token. So the cost of any number of
+tokens is exact, and only an invoice line rounds.
 """
 
 from typing import Any, NewType
@@ -21,20 +21,20 @@ def from_micros(amount_micros: int) -> Picos:
 
 
 def to_micros_ceiling(amount_picos: int) -> Micros:
-    """Return the amount in micros, rounded up: for showing what is spent, never for adding up."""
+    """Return the amount in micros, rounded up; show the result, but never sum it."""
     return Micros(-(-amount_picos // PICOS_PER_MICRO))
 
 
 class PicosColumn(TypeDecorator[int]):
-    """NUMERIC(38, 0) read as a Python int: a 64-bit column of picos would overflow at nine million currency units."""
+    """NUMERIC(38, 0) as a Python int. A 64-bit column of picos would overflow at nine million currency units."""
 
     impl = Numeric(38, 0)
     cache_ok = True
 
     def process_bind_param(self, value: int | None, dialect: Dialect) -> Any:
-        """Pass integers on; the driver takes them for NUMERIC as they are."""
+        """Return the integer unchanged; the driver accepts it for NUMERIC."""
         return value
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> int | None:
-        """Return an int; the driver gives a Decimal."""
+        """Return the driver's Decimal as an int."""
         return None if value is None else int(value)

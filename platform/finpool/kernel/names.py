@@ -1,17 +1,18 @@
-"""What people may call a thing, in any script."""
+"""Display names, in any script."""
 
 import unicodedata
 
 NAME_LENGTH_MAX = 200
 
 _MISLEADING = frozenset({"Cc", "Cf", "Zl", "Zp", "Co", "Cs"})
-"""Unicode's controls, invisible formats (they turn text around or hide in it), line ends, private use, surrogates."""
+"""Unicode categories: controls, formats (invisible or bidirectional), line ends, private use, surrogates."""
 
 
 def plain_name(value: str) -> str:
-    """Return the name without the white space around it; raise ValueError if it is not what it looks like.
+    """Return the name without surrounding white space; raise ValueError if it holds invisible or control characters.
 
-    A name stands in logs, tables and audit records, where two that look the same must be the same.
+    Names stand in logs, tables and audit records, so two names that look the same must be the same. The length after
+    stripping is 1 to `NAME_LENGTH_MAX` characters.
     """
     name = value.strip()
     if not 1 <= len(name) <= NAME_LENGTH_MAX:

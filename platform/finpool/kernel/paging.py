@@ -1,4 +1,4 @@
-"""One way to ask for a long list, and one shape of what comes back."""
+"""Pages of a long list, in OpenAI's shape."""
 
 from collections.abc import Callable, Sequence
 from typing import Generic, Literal, TypeVar
@@ -12,7 +12,7 @@ Row = TypeVar("Row")
 
 
 class Listed(BaseModel):
-    """What stands in a list has an id, to go on from."""
+    """An item of a list; its `id` is the cursor of the next page."""
 
     id: str
 
@@ -21,7 +21,7 @@ Item = TypeVar("Item", bound=Listed)
 
 
 class PageQuery(BaseModel):
-    """Which part of a list: at most `limit` items that follow the one whose id is `after`."""
+    """One page of a list: at most `limit` items after the item with id `after`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,7 +32,7 @@ class PageQuery(BaseModel):
 
 
 class ListPage(BaseModel, Generic[Item]):
-    """A part of a list, in OpenAI's shape; `has_more` tells whether anything follows `last_id`."""
+    """One page of a list in OpenAI's shape; `has_more` tells whether items follow `last_id`."""
 
     object: Literal["list"] = "list"
     data: list[Item]
@@ -42,7 +42,7 @@ class ListPage(BaseModel, Generic[Item]):
 
 
 def page_of(rows: Sequence[Row], query: PageQuery, item_of: Callable[[Row], Item]) -> ListPage[Item]:
-    """Return the page that begins with `rows`, which are one more than `query.limit` where more follow."""
+    """Return a page of `rows`. Callers read `query.limit + 1` rows; the extra row sets `has_more`."""
     data = [item_of(row) for row in rows[: query.limit]]
     return ListPage(
         data=data,

@@ -1,4 +1,4 @@
-"""Every setting of every process, from the environment (`FINPOOL_<NAME>`). docs/settings.md lists the same."""
+"""The settings of every process, read from the environment (`FINPOOL_<NAME>`). docs/settings.md lists them."""
 
 import sys
 from pathlib import Path
@@ -135,7 +135,7 @@ class Settings(BaseSettings):
         return (self.serve_url or f"http://127.0.0.1:{self.port + 10}").rstrip("/")
 
     def secret(self, name: str) -> bytes:
-        """Read the secret file `name`; a missing or weak secret raises `ConfigurationError`."""
+        """Return the secret in the file `name`; raise `ConfigurationError` if it is missing or too short."""
         path = self.secrets_path / name
         try:
             value = path.read_bytes().strip()
@@ -146,7 +146,7 @@ class Settings(BaseSettings):
         return value
 
     def database_url(self, role: str) -> str:
-        """Return the URL for a database role (`owner`, `inference`, ...); raise if this process was not given it."""
+        """Return the URL of a database role (`owner`, `inference`, ...); raise `ConfigurationError` without one."""
         url: SecretStr | None = getattr(self, f"{role}_database_url")
         if url is None:
             raise ConfigurationError(f"FINPOOL_{role.upper()}_DATABASE_URL is not set")
@@ -154,5 +154,5 @@ class Settings(BaseSettings):
 
 
 def python_version_supported() -> bool:
-    """Tell whether this interpreter is one that the locked requirements were resolved for."""
+    """Tell whether the locked requirements were resolved for this Python version."""
     return (3, 11) <= sys.version_info[:2] <= (3, 12)

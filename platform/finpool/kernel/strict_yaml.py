@@ -1,4 +1,4 @@
-"""YAML as people write settings in it: plain values only, and no key twice."""
+"""Strict YAML for files that people write: plain values only, and no duplicate keys."""
 
 from collections.abc import Hashable
 from typing import Any
@@ -7,7 +7,7 @@ import yaml
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML's safe loader, except that a key given twice is an error: the second must not win in silence."""
+    """YAML's safe loader, which also rejects a duplicate key instead of keeping the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
@@ -23,6 +23,6 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def load_yaml(text: str) -> Any:
-    """Return the plain values of one document; raise `yaml.YAMLError` for one that is invalid or ambiguous."""
-    # The loader derives from SafeLoader, so it makes plain values only.
+    """Return the plain values of one document; raise `yaml.YAMLError` if it is invalid or repeats a key."""
+    # The loader derives from SafeLoader, so it builds plain values only.
     return yaml.load(text, Loader=_StrictLoader)  # noqa: S506

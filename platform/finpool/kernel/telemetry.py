@@ -1,4 +1,4 @@
-"""OpenTelemetry set-up, and every name that is exported: the GenAI conventions still move, so they move here only."""
+"""OpenTelemetry set-up and every exported name. The GenAI conventions still change; only this file follows them."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -32,9 +32,9 @@ requests_total = _meter.create_counter(
 
 
 def configure_telemetry(service: str, otlp_endpoint: str | None) -> None:
-    """Export traces and metrics of this process to the collector; without one, every call here costs nothing.
+    """Export traces and metrics of this process to the collector; without an endpoint every call here does nothing.
 
-    Telemetry may fail open: a collector that is down never holds up a request.
+    Telemetry fails open: a collector that is down never delays a request.
     """
     if otlp_endpoint is None:
         return
@@ -47,9 +47,9 @@ def configure_telemetry(service: str, otlp_endpoint: str | None) -> None:
 
 
 def observe_lag(read: Callable[[], tuple[int, float] | None], meter: metrics.Meter = _meter) -> None:
-    """Export how far the recorder is behind, read whenever metrics are collected: records, and the oldest's age (s).
+    """Export the recorder's lag at each collection: the number of waiting records and the oldest one's age in seconds.
 
-    `read` is called in the exporter's thread; None exports nothing.
+    The exporter's thread calls `read`; None exports no value.
     """
 
     def records(_: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
@@ -69,9 +69,9 @@ def observe_lag(read: Callable[[], tuple[int, float] | None], meter: metrics.Met
 
 
 def observe_backends(read: Callable[[], Mapping[str, bool]], meter: metrics.Meter = _meter) -> None:
-    """Export which backends this process asks (1) and which it leaves alone because they failed (0).
+    """Export for each backend 1 while its circuit breaker lets requests through, and 0 while it does not.
 
-    `read` is called in the exporter's thread.
+    The exporter's thread calls `read`.
     """
 
     def asked(_: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
@@ -83,12 +83,12 @@ def observe_backends(read: Callable[[], Mapping[str, bool]], meter: metrics.Mete
 
 
 def start_call_span(operation: str, model_id: str, tenant_id: str) -> Span:
-    """Start the span of one call of a model, named as the GenAI conventions say."""
+    """Start the span of one model call, named by the GenAI conventions."""
     attributes = {OPERATION_NAME: operation, REQUEST_MODEL: model_id, RESPONSE_MODEL: model_id, TENANT: tenant_id}
     return _tracer.start_span(f"{operation} {model_id}", kind=SpanKind.SERVER, attributes=attributes)
 
 
 def end_call_span(span: Span, outcome: str, input_tokens: int, output_tokens: int) -> None:
-    """End it with what was used and how it ended."""
+    """End the span with its outcome and its token counts."""
     span.set_attributes({OUTCOME: outcome, INPUT_TOKENS: input_tokens, OUTPUT_TOKENS: output_tokens})
     span.end()

@@ -1,3 +1,3 @@
-"""The version of FinPool. Only this file names it for the package; docs/releasing.md says what follows it."""
+"""The version of FinPool. Only this file sets it for the package; docs/releasing.md lists the files that follow."""
 
 VERSION = "0.1.0"

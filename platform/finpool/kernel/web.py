@@ -1,4 +1,4 @@
-"""What every door's routes share: who may call a route, how a body is read, and how errors look."""
+"""The parts that the routes of every door share: authorization, strict JSON bodies, and one shape of errors."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -27,24 +27,24 @@ from finpool.kernel.version import VERSION
 _log = logger("kernel.web")
 
 TenantPath = Annotated[TenantId, Path(pattern=SLUG_PATTERN)]
-"""The tenant that a path of the operators' door is about."""
+"""The tenant in a path of the operator API."""
 
 Page = Annotated[PageQuery, Query()]
-"""Which part of a list a route is asked for."""
+"""The requested page of a list."""
 
 
 class Gatekeeper(Protocol):
-    """Wired by the app: identity makes the actor, policy judges it."""
+    """Authentication and authorization, as the app wires them: identity builds the actor, policy authorizes it."""
 
     async def authenticate(self, credential: str) -> Actor:
-        """Return the actor a bearer credential stands for, or raise `Unauthenticated`."""
+        """Return the actor of a bearer credential; raise `Unauthenticated` if the credential is unknown."""
 
     def authorize(self, actor: Actor, permission: str) -> None:
-        """Raise `Forbidden` unless the policy in force lets the actor do this."""
+        """Raise `Forbidden` unless the policy in force grants the actor this permission."""
 
 
 class RouteNotFound(DomainError):
-    """No such path."""
+    """No route has this path."""
 
     status = 404
     code = "unknown_url"
@@ -52,13 +52,13 @@ class RouteNotFound(DomainError):
 
 
 class MismatchedOrganization(Forbidden):
-    """The client names another organization or project than its key belongs to."""
+    """An OpenAI header names another organization or project than the one of the key."""
 
     code = "mismatched_organization"
 
 
 class MethodNotAllowed(DomainError):
-    """The path exists, the method does not."""
+    """The path exists, but not with this method."""
 
     status = 405
     code = "method_not_allowed"
@@ -66,13 +66,13 @@ class MethodNotAllowed(DomainError):
 
 
 def bearer(request: Request) -> str:
-    """Return the bearer credential, or an empty string, which no credential equals."""
+    """Return the bearer credential, or an empty string, which equals no credential."""
     scheme, _, credential = request.headers.get("authorization", "").partition(" ")
     return credential.strip() if scheme.lower() == "bearer" else ""
 
 
 def requires(permission: str) -> Callable[[Request], Awaitable[Actor]]:
-    """Make the dependency that guards a route; the route x role test reads `permission` from it."""
+    """Return the dependency that guards a route; the route x role test reads its `permission`."""
 
     async def guard(request: Request) -> Actor:
         if getattr(request.state, "permitted", None) == permission:
@@ -90,10 +90,10 @@ def requires(permission: str) -> Callable[[Request], Awaitable[Actor]]:
 
 
 class DoorRequest(Request):
-    """A request whose JSON says one thing only."""
+    """A request whose JSON body must not repeat a field."""
 
     async def json(self) -> Any:
-        """Parse the body; raises `InvalidRequest` for an object that names a field twice."""
+        """Return the parsed body; raise `InvalidRequest` if an object repeats a field."""
         if not hasattr(self, "_json"):
             self._json = json.loads(await self.body(), object_pairs_hook=_without_duplicates)
         return self._json
@@ -109,10 +109,10 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class DoorRoute(APIRoute):
-    """A route that asks who is calling before it reads what they sent; the framework does it the other way round."""
+    """A route that authenticates its caller before it reads the body; FastAPI would read the body first."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the handler; without a body to read, the framework's own order is right."""
+        """Return the handler; a route without a body keeps FastAPI's own handler."""
         handler = super().get_route_handler()
         if self.body_field is None:
             return handler
@@ -133,7 +133,7 @@ def guards_of(dependant: Dependant) -> list[Callable[[Request], Awaitable[Actor]
 
 
 def _require_own_organization(request: Request, actor: Actor) -> None:
-    """Refuse OpenAI's headers where they would be ignored, to the surprise of whoever sent them."""
+    """Refuse OpenAI headers that name another tenant or project: ignoring them would mislead the client."""
     for header, own in (("openai-organization", actor.tenant_id), ("openai-project", actor.project_id)):
         if own is not None and request.headers.get(header, own) != own:
             raise MismatchedOrganization(f"The header {header} does not match the key.", param=header)
@@ -153,13 +153,13 @@ async def _sector_session(request: Request) -> AsyncIterator[AsyncSession]:
 
 
 TenantSession = Annotated[AsyncSession, Depends(_tenant_session, scope="function")]
-"""A transaction that sees the actor's tenant; declare the actor (`requires`) before it.
+"""A transaction over the rows of the actor's tenant; declare the actor (`requires`) before it.
 
-`scope="function"` commits before the response is sent: a failing commit is an error, never a 200 that did not happen.
+`scope="function"` commits before the response is sent, so a failed commit gives an error and never a 200.
 """
 
 SectorSession = Annotated[AsyncSession, Depends(_sector_session, scope="function")]
-"""A transaction over all tenants, for the operators' and regulators' doors; it commits before the response is sent."""
+"""A transaction over all tenants, for the operator and regulator APIs; it commits before the response is sent."""
 
 
 async def _on_domain_error(request: Request, error: Exception) -> Response:
@@ -190,7 +190,7 @@ def _problem(item: dict[str, Any]) -> tuple[str, str]:
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only.
     if isinstance(error.__cause__, DomainError):
-        # The framework turns whatever fails while it reads a body into a 400 of its own.
+        # FastAPI turns every exception of a body read into a 400 of its own; answer with the domain error instead.
         return _refusal(request, error.__cause__)
     if error.status_code == 404:
         return _refusal(request, RouteNotFound(f"Unknown request URL: {request.method} {request.url.path}."))
@@ -219,9 +219,9 @@ def new_door(
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
     openapi_url: str | None = "/openapi.json",
 ) -> FastAPI:
-    """Return an app with what every door has: an id for each request, a bound for its body, errors of one shape, a log.
+    """Return an app with the parts of every door: request ids, a body limit, one shape of errors, and logs.
 
-    The description of its API is public, as the code is; pages that load scripts from elsewhere are not served.
+    The API description is public, as the code is. The documentation pages load scripts from elsewhere, so they are off.
     """
     app = FastAPI(
         title=f"FinPool {name} API",

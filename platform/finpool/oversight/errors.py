@@ -1,10 +1,10 @@
-"""What keeps supervisors and operators from seeing what they asked for."""
+"""Errors of the reads for supervisors and operators."""
 
 from finpool.kernel.errors import InvalidRequest
 
 
 class NotMeasured(InvalidRequest):
-    """Nothing is said about a model that was never tested on this pool."""
+    """No version of the model serves with measurements, so no estimate is possible."""
 
     code = "model_not_measured"
 

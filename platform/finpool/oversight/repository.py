@@ -1,4 +1,4 @@
-"""Queries over several domains' tables, for supervisors only. They read; nothing here writes."""
+"""Read-only queries over the tables of several domains, for supervisors."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-# One row a tenant: each subquery is a short look into an index that begins with the tenant.
+# One row per tenant: each subquery reads an index that begins with the tenant.
 _INSTITUTIONS = text("""
     SELECT tenant.tenant_id, tenant.name, tenant.status, tenant.models, tenant.created_at,
            (SELECT count(*) FROM project WHERE project.tenant_id = tenant.tenant_id) AS projects,
@@ -35,6 +35,6 @@ _INSTITUTIONS = text("""
 async def institutions_across_tenants(
     session: AsyncSession, *, since: datetime, after: str | None, limit: int
 ) -> Sequence[RowMapping]:
-    """Return a number of tenants after an id, with projects, first and last use, and the sums since a time."""
+    """Return at most `limit` tenants after `after`: projects, first and last use, and token sums since `since`."""
     parameters: dict[str, Any] = {"since": since, "after": after or "", "limit": limit}
     return (await session.execute(_INSTITUTIONS, parameters)).mappings().all()

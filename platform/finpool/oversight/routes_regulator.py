@@ -1,4 +1,4 @@
-"""The regulators' door: institutions, usage over all of them, and the audit log."""
+"""The regulator API's routes: institutions, usage of all of them, and the audit log."""
 
 from typing import Annotated
 
@@ -19,7 +19,7 @@ router = APIRouter(tags=["oversight"], route_class=DoorRoute)
 async def list_institutions(
     actor: Annotated[Actor, Depends(requires("institution:read"))], session: SectorSession, query: Page
 ) -> ListPage[InstitutionView]:
-    """Return institutions, by id, each with its contract, its projects and what it used lately."""
+    """Return institutions, ordered by id, each with its contract, its projects and its use of the last 30 days."""
     return await service.institutions(session, actor, query)
 
 
@@ -29,7 +29,7 @@ async def list_usage(
     session: SectorSession,
     query: Annotated[UsageQuery, Query()],
 ) -> UsageList:
-    """Return usage settled between `from` and `to`, grouped, always by currency too."""
+    """Return usage settled between `from` and `to`, grouped as asked and always by currency."""
     return await service.usage(session, actor, query)
 
 
@@ -41,7 +41,7 @@ async def list_service_shares(
     session: SectorSession,
     query: Annotated[ServiceShareQuery, Query()],
 ) -> ServiceShareList:
-    """Return what the engine of a model gave to each institution in windows of time, beside what was due."""
+    """Return the service of a model's engine to each institution per time window, beside its due share."""
     return await service.service_shares(session, actor, request.app.state.catalogue, model_id, query)
 
 

@@ -1,4 +1,4 @@
-"""What supervisors ask for and see."""
+"""Queries and answers of the regulator API."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ from finpool.kernel.paging import Listed
 
 
 class RecentUse(BaseModel):
-    """What was used in the last 30 days. Cached tokens are among the input tokens."""
+    """Use of the last 30 days. Cached tokens are part of the input tokens."""
 
     requests: int
     input_tokens: int
@@ -18,7 +18,7 @@ class RecentUse(BaseModel):
 
 
 class InstitutionView(Listed):
-    """One tenant. Times are Unix seconds, None where nothing was used yet; `models` may be `*`, every shared model."""
+    """One tenant. Times are Unix seconds, None without any use; `models` may be `*`, every shared model."""
 
     object: Literal["institution"] = "institution"
     id: TenantId
@@ -33,7 +33,7 @@ class InstitutionView(Listed):
 
 
 class EntriesQuery(BaseModel):
-    """Which entries of the audit log: the next ones after a number, of one tenant or of all."""
+    """The next audit entries after a number, of one tenant or of all."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -43,9 +43,9 @@ class EntriesQuery(BaseModel):
 
 
 class EntryList(BaseModel):
-    """Entries exactly as they were hashed. `next` is None on the last page; `head` is None while the log is empty.
+    """Entries exactly as they were hashed. `next` is None on the last page; `head` is None if the log is empty.
 
-    Keep the head: that the log still leads to it later is the proof that nothing was cut off or changed.
+    Keep the head: a later log that still leads to it proves that no entry was cut off or changed.
     """
 
     object: Literal["list"] = "list"

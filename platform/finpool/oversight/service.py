@@ -1,4 +1,4 @@
-"""What supervisors see. Each read is itself recorded in the audit log: who looked at what."""
+"""The reads of supervisors. Each read is itself recorded in the audit log with its parameters."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -24,7 +24,7 @@ _RECENT = timedelta(days=30)
 
 
 async def institutions(session: AsyncSession, actor: Actor, query: PageQuery) -> ListPage[InstitutionView]:
-    """Return a page of the institutions, by id."""
+    """Return a page of the institutions, ordered by id."""
     await _record_read(session, actor, "institutions", query.model_dump(mode="json"))
     since = now() - _RECENT
     rows = await repository.institutions_across_tenants(session, since=since, after=query.after, limit=query.limit + 1)
@@ -32,7 +32,7 @@ async def institutions(session: AsyncSession, actor: Actor, query: PageQuery) ->
 
 
 async def usage(session: AsyncSession, actor: Actor, query: UsageQuery) -> UsageList:
-    """Return usage over all tenants: the numbers that operators and tenants see."""
+    """Return usage over all tenants, the same numbers that operators and tenants see."""
     await _record_read(session, actor, "usage", query.model_dump(mode="json", by_alias=True))
     groups = await metering.usage(
         session, start=query.start, end=query.end, group_by=query.group_by, tenant_id=query.tenant_id
@@ -43,14 +43,14 @@ async def usage(session: AsyncSession, actor: Actor, query: UsageQuery) -> Usage
 async def service_shares(
     session: AsyncSession, actor: Actor, catalogue: Catalogue, model_id: str, query: ServiceShareQuery
 ) -> ServiceShareList:
-    """Return who was served how much by a model's engine: the numbers that operators see."""
+    """Return the service that each tenant got from a model's engine, the same numbers that operators see."""
     parameters = {"model_id": model_id, **query.model_dump(mode="json", by_alias=True)}
     await _record_read(session, actor, "service_shares", parameters)
     return await service_share_service.service_shares_across_tenants(session, catalogue, model_id, query)
 
 
 async def entries(session: AsyncSession, actor: Actor, query: EntriesQuery) -> EntryList:
-    """Return a page of the audit log and its head."""
+    """Return a page of the audit log, with its head."""
     await _record_read(session, actor, "entries", query.model_dump(mode="json"))
     page = await audit.entries(session, after=query.after, limit=query.limit, tenant_id=query.tenant_id)
     full = len(page.entries) == query.limit
@@ -58,7 +58,7 @@ async def entries(session: AsyncSession, actor: Actor, query: EntriesQuery) -> E
 
 
 async def _record_read(session: AsyncSession, actor: Actor, resource: str, parameters: Mapping[str, Any]) -> None:
-    """Record the read without a tenant, even when it is about one: a bank must not learn that it is examined."""
+    """Record the read without a tenant, even if it concerns one: a bank must not learn that it is examined."""
     body = {"resource": resource, "parameters": dict(parameters)}
     await audit.append(session, kind="regulator.read", tenant_id=None, actor=actor, body=body)
 

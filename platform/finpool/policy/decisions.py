@@ -1,4 +1,4 @@
-"""Decisions of one policy in one scope: built in the shadow, proven on golden decisions, then put in force."""
+"""The decisions of one policy in one scope: build it apart, check it on golden decisions, then put it in force."""
 
 from collections.abc import Collection
 
@@ -10,7 +10,7 @@ from finpool.policy.errors import PolicyInvalid
 from finpool.policy.golden import GOLDEN_DECISIONS
 from finpool.policy.roles import RoleTable
 
-# Equality stands first and the role graph last: a refusal looks at every row, and most rows fail at a comparison.
+# Equality stands first and the role graph last: a refusal tests every row, and most rows already fail at equality.
 _CASBIN_MODEL = """
 [request_definition]
 r = scope, role, resource, action
@@ -30,12 +30,12 @@ _UNKNOWN_ROLE = "nobody"
 
 
 def model_resource(model_id: ModelId) -> str:
-    """Return a model as the policy names it; the slash keeps it apart from every resource of the role table."""
+    """Return the policy's name of a model; the slash keeps it apart from every resource of the role table."""
     return f"model/{model_id}"
 
 
 class Decisions:
-    """One policy in force: it never changes, so what it once decided holds for as long as it is kept."""
+    """One policy in force. It never changes, so each decision is computed once and then cached."""
 
     def __init__(self, enforcer: casbin.Enforcer, scope: str, version: int) -> None:
         self.version = version
@@ -44,9 +44,9 @@ class Decisions:
         self._decided: dict[tuple[str, str, str], bool] = {}
 
     def allows(self, role: str, resource: str, action: str) -> bool:
-        """Tell whether the role may do this; whatever the engine raises passes through, undecided.
+        """Tell whether the role may do this; exceptions of casbin pass through and are not cached.
 
-        Callers ask only for resources and actions out of the code and the catalogue, which bounds what is kept.
+        Callers pass only resources and actions of the code and the catalogue, which bounds the cache.
         """
         question = (role, resource, action)
         decided = self._decided.get(question)
@@ -55,7 +55,7 @@ class Decisions:
         return decided
 
     def decide(self, scope: str, role: str, resource: str, action: str) -> bool:
-        """Ask the engine itself."""
+        """Compute one decision with casbin, without the cache."""
         return self._enforcer.enforce(scope, role, resource, action) is True
 
 
@@ -68,9 +68,9 @@ def shadow_load(
     granted: Collection[ModelId] = (),
     catalogue_ids: Collection[ModelId] = (),
 ) -> Decisions:
-    """Build a policy beside the one in force and prove it; raise `PolicyInvalid` if it may not be put in force.
+    """Build a policy and check it on the golden decisions; raise `PolicyInvalid` if one of them comes out wrong.
 
-    `roles` are the rows of the audience, `granted` the models that its inference roles may use.
+    `roles` are the rows of the audience. `granted` are the models that its inference roles may use.
     """
     callers = [each.role for each in roles.permissions if (each.resource, each.action) == _CALL_INFERENCE]
     rows = [[scope, each.role.value, each.resource, each.action] for each in roles.permissions]

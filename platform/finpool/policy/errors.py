@@ -1,7 +1,7 @@
-"""What can be wrong with a policy."""
+"""Errors of a policy."""
 
 from finpool.kernel.errors import ConfigurationError
 
 
 class PolicyInvalid(ConfigurationError):
-    """A policy cannot be put in force; the message says which row or which golden decision is wrong."""
+    """The policy cannot be put in force; the message names the wrong row or the wrong golden decision."""

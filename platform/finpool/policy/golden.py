@@ -1,4 +1,4 @@
-"""Decisions that every policy must reach before it is put in force, written down apart from the table they test."""
+"""Golden decisions: every policy must reach them before it is in force. They are written apart from `roles.csv`."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from finpool.kernel.actor import Role
 
 @dataclass(frozen=True, slots=True)
 class GoldenDecision:
-    """What must come out when a role asks for a resource and an action."""
+    """The required decision when a role asks for an action on a resource."""
 
     role: Role
     resource: str

@@ -1,4 +1,4 @@
-"""Reads `roles.csv`, the committed table of what each role may do."""
+"""The reader of `roles.csv`, the committed table of each role's permissions."""
 
 import csv
 import re
@@ -15,7 +15,7 @@ _WORD = re.compile(r"[a-z]+")
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """One row that allows: a role may do an action on a kind of resource."""
+    """One `p` row: the role may do the action on the resource."""
 
     role: Role
     resource: str
@@ -24,7 +24,7 @@ class Permission:
 
 @dataclass(frozen=True, slots=True)
 class RoleTable:
-    """All rows of the file. `includes` holds pairs: the first role may do all that the second may."""
+    """All rows of the file. In each pair of `includes` the first role has all permissions of the second."""
 
     permissions: tuple[Permission, ...]
     includes: tuple[tuple[Role, Role], ...]
@@ -38,9 +38,9 @@ class RoleTable:
 
 
 def read_roles(file: Path = ROLES_FILE) -> RoleTable:
-    """Read the table; raise `PolicyInvalid`, naming the line, for a row that is not exactly understood.
+    """Return the table; raise `PolicyInvalid` with the line number for a malformed row.
 
-    casbin itself takes malformed rows without a word and fails at a later decision, so nothing unchecked reaches it.
+    casbin accepts malformed rows in silence and fails at a later decision, so every row is checked here.
     """
     permissions: list[Permission] = []
     includes: list[tuple[Role, Role]] = []

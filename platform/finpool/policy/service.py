@@ -1,4 +1,4 @@
-"""May this actor do this? What no rule allows is refused, and so is whatever cannot be decided."""
+"""Authorization with casbin. A request without a matching rule is refused, and so is one that casbin cannot decide."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,17 +21,17 @@ _log = logger("policy")
 
 @dataclass(frozen=True, slots=True)
 class _InForce:
-    """What a tenant's decisions were built from, so that a reload rebuilds only what changed."""
+    """A tenant's decisions and the tenant they were built from; a reload rebuilds them only if the tenant changed."""
 
     tenant: HeldTenant
     decisions: Decisions
 
 
 class Policy:
-    """The policy of every scope: one engine for each tenant, one for operators and one for regulators.
+    """The policies of all scopes: one casbin engine for each tenant, one for operators, one for regulators.
 
-    It is a `Snapshot`, placed after the `TenantDirectory` it reads. Operators' and regulators' decisions hold from the
-    start, a tenant's from the first load on.
+    It is a `Snapshot` that loads after the `TenantDirectory` it reads. Operators' and regulators' decisions hold from
+    the start, a tenant's from the first load on.
     """
 
     def __init__(
@@ -50,28 +50,28 @@ class Policy:
         }
 
     async def load(self, session: AsyncSession, tenant_id: TenantId | None) -> None:
-        """Rebuild the policy of one tenant, or of all for None, where the tenant changed."""
+        """Rebuild the policy of one tenant, or of all tenants for None, if the tenant changed."""
         changed = self._tenants.tenants() if tenant_id is None else (self._tenants.tenant(tenant_id),)
         for tenant in changed:
             if tenant is not None:
                 self._refresh(tenant)
 
     def authorize(self, actor: Actor, permission: str) -> None:
-        """Raise `Forbidden` unless the policy in force lets the actor do this; `permission` is `resource:action`."""
+        """Raise `Forbidden` unless the policy in force grants the permission; `permission` is `resource:action`."""
         resource, _, action = permission.partition(":")
         if not self._allows(actor, resource, action):
             raise Forbidden(f"The role {actor.role} does not include {permission}.")
 
     def may_use(self, actor: Actor, model_id: ModelId) -> bool:
-        """Tell whether the actor may call this model: it is in the catalogue, the contract covers it, the role may."""
+        """Tell whether the actor may call this model: catalogue, contract and role must all allow it."""
         return model_id in self._known_ids and self._allows(actor, model_resource(model_id), USE)
 
     def models_for(self, actor: Actor) -> tuple[ModelId, ...]:
-        """Return the models that the actor may call, in the catalogue's order."""
+        """Return the models that the actor may call, in the order of the catalogue."""
         return tuple(model_id for model_id in self._catalogue_ids if self.may_use(actor, model_id))
 
     def version(self, tenant_id: TenantId) -> int:
-        """Return the version of the tenant's policy in force; 0 when none is, and then everything is refused."""
+        """Return the version of the tenant's policy in force; 0 if none is in force and every request is refused."""
         held = self._in_force.get(tenant_id)
         return 0 if held is None else held.decisions.version
 
@@ -81,7 +81,7 @@ class Policy:
                 return self._platform[actor.audience].allows(actor.role, resource, action)
             held = self._in_force.get(actor.tenant)
             return held is not None and held.decisions.allows(actor.role, resource, action)
-        except Exception:  # Fail closed: a decision that cannot be made is a refusal.
+        except Exception:  # Fail closed: refuse if casbin cannot decide.
             _log.exception("policy could not decide; refused", resource=resource, action=action)
             return False
 
@@ -98,7 +98,7 @@ class Policy:
                 granted=self._granted(tenant),
                 catalogue_ids=self._catalogue_ids,
             )
-        except Exception as error:  # Whatever is wrong with the new one, the last good one stays.
+        except Exception as error:  # On any error the last good policy stays in force.
             kept = self.version(tenant.tenant_id)
             _log.error("policy refused", tenant=tenant.tenant_id, version=tenant.version, kept=kept, reason=str(error))
             return

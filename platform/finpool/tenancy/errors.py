@@ -1,10 +1,10 @@
-"""What can be wrong when tenants and projects are asked for or changed."""
+"""Errors of tenants and projects."""
 
 from finpool.kernel.errors import AlreadyExists, InvalidRequest, NotFound
 
 
 class TenantNotFound(NotFound):
-    """No such tenant, or not the caller's own; both read the same."""
+    """No such tenant exists, or it is not the caller's own; both cases give the same error."""
 
     code = "tenant_not_found"
 
@@ -13,7 +13,7 @@ class TenantNotFound(NotFound):
 
 
 class ProjectNotFound(NotFound):
-    """No such project in this tenant; a project of another tenant reads the same."""
+    """The tenant has no such project; a project of another tenant gives the same error."""
 
     code = "project_not_found"
 
@@ -22,21 +22,21 @@ class ProjectNotFound(NotFound):
 
 
 class TenantAlreadyExists(AlreadyExists):
-    """The tenant's id is taken; ids are never used again."""
+    """The tenant's id is taken; an id is never reused."""
 
     def __init__(self, tenant_id: str) -> None:
         super().__init__(f"A tenant '{tenant_id}' exists already.", param="id")
 
 
 class ProjectAlreadyExists(AlreadyExists):
-    """The project's id is taken within this tenant; ids are never used again."""
+    """The project's id is taken within this tenant; an id is never reused."""
 
     def __init__(self, project_id: str) -> None:
         super().__init__(f"A project '{project_id}' exists already in this tenant.", param="id")
 
 
 class ModelNotOffered(InvalidRequest):
-    """A tenant is granted a model that the catalogue does not hold: refused, because it would grant nothing."""
+    """The contract names a model that the catalogue lacks; such a grant would have no effect, so it is refused."""
 
     code = "model_not_offered"
 

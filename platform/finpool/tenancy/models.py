@@ -9,9 +9,9 @@ from sqlmodel import Field, SQLModel
 
 
 class TenantStatus(StrEnum):
-    """A suspended tenant's keys are refused at once; nothing is deleted.
+    """The status of a tenant. A suspended tenant's keys are refused at once; nothing is deleted.
 
-    What was admitted before is served to its end: a suspension refuses requests, it does not break off answers.
+    A suspension refuses new requests; requests that were admitted before it run to their end.
     """
 
     ACTIVE = "active"
@@ -19,14 +19,14 @@ class TenantStatus(StrEnum):
 
 
 class ProjectStatus(StrEnum):
-    """An archived project's keys are refused; its usage stays."""
+    """The status of a project. An archived project's keys are refused; its usage records stay."""
 
     ACTIVE = "active"
     ARCHIVED = "archived"
 
 
 class Tenant(SQLModel, table=True):
-    """An institution. `models` lists what its contract covers (`*`: every shared model); `version` counts changes."""
+    """An institution. `models` lists the models of its contract (`*`: every shared model); `version` counts changes."""
 
     tenant_id: str = Field(primary_key=True, sa_type=Text)
     name: str = Field(sa_type=Text)
@@ -37,7 +37,7 @@ class Tenant(SQLModel, table=True):
 
 
 class Project(SQLModel, table=True):
-    """A unit within a tenant; keys and usage belong to one."""
+    """A unit within a tenant; each key and each usage record belongs to one project."""
 
     tenant_id: str = Field(primary_key=True, sa_type=Text, foreign_key="tenant.tenant_id")
     project_id: str = Field(primary_key=True, sa_type=Text)

@@ -1,4 +1,4 @@
-"""Queries on tenants and projects; each names the tenant it is about, or says that it reads across tenants."""
+"""Queries on tenants and projects; each filters by tenant, or says in its name that it reads across tenants."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ async def add_project(session: AsyncSession, project: Project) -> bool:
 
 
 async def tenant(session: AsyncSession, tenant_id: TenantId, *, for_change: bool = False) -> Tenant | None:
-    """Return the tenant; with `for_change` its row is locked until the transaction ends."""
+    """Return the tenant, or None; with `for_change` lock its row until the transaction ends."""
     statement = select(Tenant).where(col(Tenant.tenant_id) == tenant_id)
     return (await session.execute(statement.with_for_update() if for_change else statement)).scalar_one_or_none()
 
@@ -32,7 +32,7 @@ async def tenant(session: AsyncSession, tenant_id: TenantId, *, for_change: bool
 async def project(
     session: AsyncSession, tenant_id: TenantId, project_id: ProjectId, *, for_change: bool = False
 ) -> Project | None:
-    """Return the tenant's project; with `for_change` its row is locked until the transaction ends."""
+    """Return the tenant's project, or None; with `for_change` lock its row until the transaction ends."""
     statement = select(Project).where(col(Project.tenant_id) == tenant_id, col(Project.project_id) == project_id)
     return (await session.execute(statement.with_for_update() if for_change else statement)).scalar_one_or_none()
 
@@ -40,7 +40,7 @@ async def project(
 async def projects(
     session: AsyncSession, tenant_id: TenantId, *, after: str | None = None, limit: int | None = None
 ) -> Sequence[Project]:
-    """Return the tenant's projects, by id: all of them, or those after an id, or a number of them."""
+    """Return the tenant's projects, ordered by id: those after the id `after`, at most `limit` of them."""
     statement = select(Project).where(col(Project.tenant_id) == tenant_id, col(Project.project_id) > (after or ""))
     return (await session.execute(statement.order_by(col(Project.project_id)).limit(limit))).scalars().all()
 
@@ -48,11 +48,11 @@ async def projects(
 async def tenants_across_tenants(
     session: AsyncSession, *, after: str | None = None, limit: int | None = None
 ) -> Sequence[Tenant]:
-    """Return what the session's database role may see, by id: every tenant, those after an id, or a number of them."""
+    """Return at most `limit` tenants after the id `after`, ordered by id, as far as the database role may see them."""
     statement = select(Tenant).where(col(Tenant.tenant_id) > (after or ""))
     return (await session.execute(statement.order_by(col(Tenant.tenant_id)).limit(limit))).scalars().all()
 
 
 async def projects_across_tenants(session: AsyncSession) -> Sequence[Project]:
-    """Return every project that the session's database role may see."""
+    """Return every project that the database role may see."""
     return (await session.execute(select(Project))).scalars().all()

@@ -45,7 +45,7 @@ async def create_tenant(
 
 @router.get("")
 async def list_tenants(_: TenantReader, session: SectorSession, query: Page) -> ListPage[TenantView]:
-    """List tenants, by id."""
+    """List tenants, ordered by id."""
     return await service.list_tenants(session, query)
 
 
@@ -75,7 +75,7 @@ async def create_project(
 async def list_projects(
     tenant_id: TenantPath, _: ProjectReader, session: SectorSession, query: Page
 ) -> ListPage[ProjectView]:
-    """List a tenant's projects, by id."""
+    """List a tenant's projects, ordered by id."""
     return await service.list_projects(session, tenant_id, query)
 
 

@@ -1,4 +1,4 @@
-"""Shapes of tenants and projects: what other domains see, what a request brings, what a response carries."""
+"""Tenants and projects: the view for other domains, request bodies and answers."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,7 @@ from finpool.kernel.paging import Listed
 from finpool.tenancy.models import Project, ProjectStatus, Tenant, TenantStatus
 
 ALL_MODELS = "*"
-"""In a tenant's `models`: every shared model of the catalogue, those added later included."""
+"""Stands in a tenant's `models` for every shared model of the catalogue, also those added later."""
 
 MODELS_MAX = 500
 
@@ -24,7 +24,7 @@ Name = Annotated[
     StringConstraints(strip_whitespace=True, min_length=1, max_length=NAME_LENGTH_MAX),
     AfterValidator(plain_name),
 ]
-"""What people call it, in any script, without characters that cannot be seen."""
+"""A display name in any script, without invisible characters."""
 
 
 def _grants_are_plain(models: tuple[str, ...]) -> tuple[str, ...]:
@@ -40,12 +40,12 @@ Models = Annotated[
     Field(max_length=MODELS_MAX),
     AfterValidator(_grants_are_plain),
 ]
-"""Model ids, none for a tenant that may use nothing; whether the catalogue holds them is the service's question."""
+"""Model ids; an empty list grants no model. The service checks the ids against the catalogue."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldTenant:
-    """A tenant as the processes hold it in memory. `version` grows at each change."""
+    """A tenant as other domains see it, held in memory. `version` grows with each change."""
 
     tenant_id: TenantId
     name: str
@@ -55,18 +55,18 @@ class HeldTenant:
 
     @property
     def active(self) -> bool:
-        """A suspended tenant is refused at every door of its own."""
+        """Whether the tenant's requests are admitted; a suspended tenant's are refused."""
         return self.status == TenantStatus.ACTIVE
 
 
 class RequestBody(BaseModel):
-    """Base of every request body: unknown fields are refused."""
+    """Base of every request body; it refuses unknown fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ChangeBody(RequestBody):
-    """Base of the bodies that change something: a field that is left out stays, and null is not a value."""
+    """Base of every body that changes an object: an omitted field keeps its value, and null is refused."""
 
     @model_validator(mode="after")
     def _no_field_is_null(self) -> Self:
@@ -153,5 +153,5 @@ class ProjectView(Listed):
 
 
 def unix_seconds(moment: datetime) -> int:
-    """Return whole seconds since 1970, as OpenAI's API writes moments."""
+    """Return whole seconds since 1970, the format of times in OpenAI's API."""
     return int(moment.timestamp())

@@ -1,4 +1,4 @@
-"""Tenants and their projects: kept in memory for the hot path, changed in the database by operators."""
+"""Tenants and their projects: the hot path reads them from memory, operators change them in the database."""
 
 from collections.abc import Collection, Sequence
 
@@ -31,14 +31,14 @@ from finpool.tenancy.schemas import (
 
 
 class TenantDirectory:
-    """Every tenant and its active projects, in memory; a `Snapshot` that the change feed keeps up to date."""
+    """Every tenant and its active projects, in memory; a `Snapshot` that the change feed reloads."""
 
     def __init__(self) -> None:
         self._tenants: dict[TenantId, HeldTenant] = {}
         self._active_projects: dict[TenantId, frozenset[ProjectId]] = {}
 
     async def load(self, session: AsyncSession, tenant_id: TenantId | None) -> None:
-        """Read one tenant again, or all for None."""
+        """Read one tenant again, or all tenants for None."""
         if tenant_id is None:
             await self._load_all(session)
             return
@@ -52,7 +52,7 @@ class TenantDirectory:
         self._active_projects[tenant_id] = _active(projects)
 
     def tenant(self, tenant_id: TenantId) -> HeldTenant | None:
-        """Return the tenant, or None if there is none of that id."""
+        """Return the tenant, or None if no tenant has this id."""
         return self._tenants.get(tenant_id)
 
     def tenants(self) -> tuple[HeldTenant, ...]:
@@ -60,7 +60,7 @@ class TenantDirectory:
         return tuple(self._tenants.values())
 
     def project_active(self, tenant_id: TenantId, project_id: ProjectId) -> bool:
-        """Tell whether the tenant has this project and it is not archived."""
+        """Tell whether the tenant has this project and the project is not archived."""
         return project_id in self._active_projects.get(tenant_id, frozenset())
 
     async def _load_all(self, session: AsyncSession) -> None:
@@ -110,7 +110,7 @@ async def create_tenant(session: AsyncSession, actor: Actor, body: NewTenant, of
 
 
 async def get_tenant(session: AsyncSession, tenant_id: TenantId) -> Tenant:
-    """Return one tenant; raises `TenantNotFound`, or `InvalidRequest` for what can be no tenant's id."""
+    """Return one tenant; raise `TenantNotFound`, or `InvalidRequest` if the id is not a valid tenant id."""
     tenant = await repository.tenant(session, TenantId(slug(tenant_id, param="tenant_id")))
     if tenant is None:
         raise TenantNotFound(tenant_id)
@@ -118,7 +118,7 @@ async def get_tenant(session: AsyncSession, tenant_id: TenantId) -> Tenant:
 
 
 async def list_tenants(session: AsyncSession, query: PageQuery) -> ListPage[TenantView]:
-    """Return a page of the tenants that the session may see, by id."""
+    """Return a page of the tenants that the session may see, ordered by id."""
     rows = await repository.tenants_across_tenants(session, after=query.after, limit=query.limit + 1)
     return page_of(rows, query, TenantView.of)
 
@@ -126,7 +126,7 @@ async def list_tenants(session: AsyncSession, query: PageQuery) -> ListPage[Tena
 async def change_tenant(
     session: AsyncSession, actor: Actor, tenant_id: TenantId, body: TenantChange, offered: Collection[ModelId]
 ) -> Tenant:
-    """Change a tenant and raise its version; what is the same already is no change.
+    """Change a tenant and increase its version; equal values change nothing.
 
     Raises `TenantNotFound` or `ModelNotOffered`.
     """
@@ -157,7 +157,7 @@ async def create_project(session: AsyncSession, actor: Actor, tenant_id: TenantI
 
 
 async def require_active_project(session: AsyncSession, tenant_id: TenantId, project_id: ProjectId) -> None:
-    """Raise `TenantNotFound`, or `ProjectNotFound` unless the tenant has this project and it is not archived."""
+    """Raise `TenantNotFound` without the tenant, and `ProjectNotFound` without an active project of this id."""
     await get_tenant(session, tenant_id)
     project = await repository.project(session, tenant_id, project_id)
     if project is None or project.status != ProjectStatus.ACTIVE:
@@ -165,12 +165,12 @@ async def require_active_project(session: AsyncSession, tenant_id: TenantId, pro
 
 
 async def has_project(session: AsyncSession, tenant_id: TenantId, project_id: ProjectId) -> bool:
-    """Tell whether the tenant has this project, archived or not."""
+    """Tell whether the tenant has this project, active or archived."""
     return await repository.project(session, tenant_id, project_id) is not None
 
 
 async def list_projects(session: AsyncSession, tenant_id: TenantId, query: PageQuery) -> ListPage[ProjectView]:
-    """Return a page of the tenant's projects, by id; raises `TenantNotFound`."""
+    """Return a page of the tenant's projects, ordered by id; raises `TenantNotFound`."""
     await get_tenant(session, tenant_id)
     rows = await repository.projects(session, tenant_id, after=query.after, limit=query.limit + 1)
     return page_of(rows, query, ProjectView.of)
@@ -179,7 +179,7 @@ async def list_projects(session: AsyncSession, tenant_id: TenantId, query: PageQ
 async def change_project(
     session: AsyncSession, actor: Actor, tenant_id: TenantId, project_id: ProjectId, body: ProjectChange
 ) -> Project:
-    """Change a project; what is the same already is no change. Raises `TenantNotFound` or `ProjectNotFound`."""
+    """Change a project; equal values change nothing. Raises `TenantNotFound` or `ProjectNotFound`."""
     await get_tenant(session, tenant_id)
     project = await repository.project(session, tenant_id, project_id, for_change=True)
     if project is None:

@@ -1,4 +1,4 @@
-"""What fits into the pool and what is left of it, for operators."""
+"""The operators' routes for the capacity of the engine pool."""
 
 from typing import Annotated
 
@@ -15,7 +15,9 @@ router = APIRouter(prefix="/v1/capacity", tags=["capacity"], route_class=DoorRou
 async def show_capacity(
     request: Request, session: SectorSession, query: Annotated[CapacityQuery, Query()]
 ) -> CapacityView:
-    """Return nodes, engines, measured rates, recent use, and how many more engines fit where."""
+    """Return nodes, engines, measured rates, recent use, and the number of further engines that fit on each kind of
+    node.
+    """
     return await service.capacity(session, request.app.state.catalogue, query.window_seconds)
 
 
@@ -23,5 +25,5 @@ async def show_capacity(
 async def estimate_capacity(
     request: Request, session: SectorSession, query: Annotated[EstimateQuery, Query()]
 ) -> EstimateView:
-    """Return what a bank of these rates would need of a model's engines."""
+    """Return the engines that a new bank of these token rates would need."""
     return await service.estimate(session, request.app.state.catalogue, query)

@@ -1,4 +1,4 @@
-"""What the pool can still do, in the words of operators: nodes, engines, measured rates, and a bank to come."""
+"""The pool's capacity for operators: nodes, versions with measured rates, and the estimate for a new bank."""
 
 import math
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ PERCENT = 100
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Tokens per second that somebody sends (`input`) and gets (`output`)."""
+    """Tokens per second: prompt tokens (`input`) and generated tokens (`output`)."""
 
     input_tokens: float
     output_tokens: float
 
     def engines(self, measured: Measurements) -> float:
-        """Return how many engines of these measurements the rates keep busy.
+        """Return the number of engines with these measurements that the rates keep busy.
 
-        An engine that computes prompts generates nothing meanwhile, so both parts add up.
+        An engine generates nothing while it computes a prompt, so both parts add up.
         """
         return self.input_tokens / max(1, measured.input_tokens_per_second) + self.output_tokens / max(
             1, measured.output_tokens_per_second_full
@@ -31,7 +31,7 @@ class Rates:
 
 
 class NodeCapacity(BaseModel):
-    """A node. `accelerators_free_percent` is in percent of one accelerator."""
+    """A node of the pool. `accelerators_free_percent` is in percent of one accelerator."""
 
     object: Literal["capacity.node"] = "capacity.node"
     id: str
@@ -59,10 +59,10 @@ class NodeCapacity(BaseModel):
 
 
 class VersionCapacity(BaseModel):
-    """A version of a model: what a replica takes, what its test measured, what is used and left, how many more fit.
+    """A version of a model: a replica's needs, the measured rates, the use, the rest, and how many more replicas fit.
 
-    `used_percent` is what the model's recent usage takes of the version's replicas, by its share of the requests.
-    Measured figures are null before a version was tested.
+    `used_percent` is the part of the version's replicas that the model's recent usage keeps busy; the version's share
+    of the requests weights it. Measured figures are null before the acceptance test.
     """
 
     object: Literal["capacity.version"] = "capacity.version"
@@ -92,7 +92,7 @@ class CapacityView(BaseModel):
 
 
 class CapacityQuery(BaseModel):
-    """How far back usage is looked at."""
+    """The window of past usage, in seconds."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -100,7 +100,7 @@ class CapacityQuery(BaseModel):
 
 
 class EstimateQuery(CapacityQuery):
-    """A bank to come: tokens per second at its busiest, and what is to stay free of each engine."""
+    """A new bank: its peak tokens per second, and the percentage of each engine to keep free."""
 
     model: str
     output_tokens_per_second: int = Field(ge=0, le=10**9)
@@ -109,9 +109,10 @@ class EstimateQuery(CapacityQuery):
 
 
 class EstimateView(BaseModel):
-    """What a new bank needs. `replicas_wanted` more make room for it; `fits` tells whether the nodes have that room.
+    """The needs of a new bank. `replicas_wanted` more replicas make room for it; `fits` tells whether the nodes hold
+    them.
 
-    `replicas_taken_hundredths` is what it keeps busy, `replicas_left_hundredths` what is free of those there are.
+    `replicas_taken_hundredths` are the replicas that the bank keeps busy; `replicas_left_hundredths` are the free ones.
     """
 
     object: Literal["capacity.estimate"] = "capacity.estimate"
@@ -126,5 +127,5 @@ class EstimateView(BaseModel):
 
 
 def replicas_wanted(taken: float, left: float) -> int:
-    """Return how many replicas more it takes when `left` of those there are is free."""
+    """Return the number of further replicas for `taken` busy ones when `left` of the existing ones are free."""
     return max(0, math.ceil(taken - left - 1e-9))

@@ -1,4 +1,4 @@
-"""What fits into the pool, what of it is used, and what a new bank would need: by measured figures, not by guesses."""
+"""The pool's capacity and the estimate for a new bank, computed from measured rates."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -30,7 +30,7 @@ from finpool.oversight.errors import NotMeasured
 
 
 async def capacity(session: AsyncSession, catalogue: Catalogue, window_seconds: int) -> CapacityView:
-    """Return the pool's nodes, and what each version that is not retired takes, gives and leaves."""
+    """Return the pool's nodes, and the needs, rates and rest of each version that is not retired."""
     nodes, lives = await node_service.nodes(session), await version_service.lives(session)
     used = await _rates_across_tenants(session, catalogue, window_seconds)
     return CapacityView(
@@ -47,10 +47,10 @@ async def capacity(session: AsyncSession, catalogue: Catalogue, window_seconds: 
 
 
 async def estimate(session: AsyncSession, catalogue: Catalogue, query: EstimateQuery) -> EstimateView:
-    """Return what a bank of these rates needs beside what is used. Raises `ModelNotFound` or `NotMeasured`."""
+    """Return the needs of a bank with these rates beside the current use. Raises `ModelNotFound` or `NotMeasured`."""
     model = catalogue.get(catalogue.get(query.model).engine_id)
     lives = await version_service.lives(session)
-    version, measured = _main(model, lives.get(model.id))
+    version, measured = _main_version(model, lives.get(model.id))
     used = await _rates_across_tenants(session, catalogue, query.window_seconds)
     served = version.of(model)
     usable = 1 - query.headroom_percent / PERCENT
@@ -74,7 +74,7 @@ async def estimate(session: AsyncSession, catalogue: Catalogue, query: EstimateQ
 async def _rates_across_tenants(
     session: AsyncSession, catalogue: Catalogue, window_seconds: int
 ) -> Mapping[str, Rates]:
-    """Return the rates of the last seconds by the model whose engine served them."""
+    """Return the token rates of the last `window_seconds`, by the model whose engine served them."""
     end = now()
     groups = await metering.usage(
         session,
@@ -125,8 +125,8 @@ def _replicas_max(model: Model) -> int:
     return model.engine.replicas_max
 
 
-def _main(model: Model, life: ModelLife | None) -> tuple[Version, Measurements]:
-    """Return the version that most requests go to, and what its test measured."""
+def _main_version(model: Model, life: ModelLife | None) -> tuple[Version, Measurements]:
+    """Return the version with the largest share of requests, and its measurements; raise `NotMeasured` without one."""
     routing = None if life is None else life.in_force
     if life is None or routing is None:
         raise NotMeasured(model.id)
