@@ -169,6 +169,11 @@ async def has_project(session: AsyncSession, tenant_id: TenantId, project_id: Pr
     return await repository.project(session, tenant_id, project_id) is not None
 
 
+async def project_names(session: AsyncSession, tenant_id: TenantId) -> dict[str, str]:
+    """Return the names of the tenant's projects by their ids."""
+    return {each.project_id: each.name for each in await repository.projects(session, tenant_id)}
+
+
 async def list_projects(session: AsyncSession, tenant_id: TenantId, query: PageQuery) -> ListPage[ProjectView]:
     """Return a page of the tenant's projects, ordered by id; raises `TenantNotFound`."""
     await get_tenant(session, tenant_id)

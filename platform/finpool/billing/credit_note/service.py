@@ -147,4 +147,4 @@ async def _book(
     if note.prepaid:
         back: dict[str, int] = {Book.PREPAID: total, Book.RECEIVABLE: -total}
         await ledger.transfer(session, tenant_id, TransferKind.PAYMENT, number, back)
-        await repository.fund(session, tenant_id, -total)
+        await payments.fund(session, tenant_id, -total)

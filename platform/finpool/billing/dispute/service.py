@@ -25,8 +25,8 @@ from finpool.kernel.clock import now
 from finpool.kernel.ids import TenantId, new_id
 from finpool.kernel.money import PICOS_PER_MICRO, from_micros
 from finpool.kernel.paging import ListPage, PageQuery, page_of
+from finpool.metering.request_credit import service as request_credits
 from finpool.quota.account import payment_service as payments
-from finpool.quota.account import service as accounts
 from finpool.tenancy import service as tenancy
 
 
@@ -38,7 +38,7 @@ async def open_dispute(session: AsyncSession, actor: Actor, body: NewDispute) ->
     """
     tenant_id = actor.tenant
     if body.request_id is not None:
-        if not await repository.is_recorded(session, tenant_id, body.request_id):
+        if not await request_credits.is_recorded(session, tenant_id, body.request_id):
             raise RequestNotFound(body.request_id)
     elif body.invoice_id is not None and body.line_no is not None:
         await _require_line(session, tenant_id, body.invoice_id, body.line_no)
@@ -142,24 +142,11 @@ async def _credit_request(
 ) -> str:
     """Adjust what was recorded of the request, also in the budgets that paid for it; return the adjustment's id."""
     tenant_id = TenantId(row.tenant_id)
-    request = await repository.recorded_request(session, tenant_id, request_id)
+    request = await request_credits.recorded_request(session, tenant_id, request_id)
     if request is None:
         raise RequestNotFound(request_id)
     left = request.left_picos
     credit = left if body.credit_micros is None else from_micros(body.credit_micros)
     if not 0 < credit <= left:
         raise AboveWhatIsLeft(f"request {request_id}", max(left, 0) // PICOS_PER_MICRO)
-    adjustment_id = new_id("adjustment")
-    await repository.add_adjustment(
-        session,
-        tenant_id,
-        request,
-        adjustment_id=adjustment_id,
-        cost_picos=-credit,
-        reason=body.answer,
-        made_by=actor.credential_id,
-        usage_seq=(await accounts.number_usage(session, {tenant_id: 1}))[tenant_id],
-        recorded_at=now(),
-    )
-    await accounts.adjust(session, tenant_id, request.lease_ids, -credit, adjustment_id)
-    return adjustment_id
+    return await request_credits.credit_request(session, actor, tenant_id, request, credit, body.answer)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -23,13 +23,13 @@ from finpool.catalogue.model.schemas import Model
 from finpool.catalogue.price import service as prices
 from finpool.catalogue.price.schemas import TokenPrice
 from finpool.kernel.ids import TenantId
+from finpool.tenancy import service as tenancy
 
 _MEDIA_TYPES = {
     "pdf": "application/pdf",
     "csv": "text/csv; charset=utf-8",
     "parquet": "application/vnd.apache.parquet",
 }
-_PROJECT_NAMES = text("SELECT project_id, name FROM project WHERE tenant_id = :tenant_id")
 
 
 async def document(
@@ -53,17 +53,11 @@ async def focus_file(
         format=query.format,
         focus=True,
         invoices=tuple(invoices),
-        project_names=await project_names(session, tenant_id),
+        project_names=await tenancy.project_names(session, tenant_id),
         list_picos=await _list_picos(session, tenant_id, billed, declared),
     )
     name = f"focus-{tenant_id}-{query.start}-{query.end}.{query.format}"
     return RenderedFile(name=name, media_type=_MEDIA_TYPES[query.format], content=await render(rendering))
-
-
-async def project_names(session: AsyncSession, tenant_id: str) -> dict[str, str]:
-    """Return the names of a tenant's projects by their ids."""
-    rows = await session.execute(_PROJECT_NAMES, {"tenant_id": tenant_id})
-    return {row.project_id: row.name for row in rows}
 
 
 async def _list_picos(

@@ -15,11 +15,6 @@ from finpool.billing.models import Invoice, InvoiceLine, InvoiceSeries, Payment
 from finpool.kernel.ids import TenantId
 
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('invoices of ' || :tenant_id, 0))")
-_SEQ = text("SELECT usage_seq FROM account WHERE tenant_id = :tenant_id")
-_FUND = text("""
-    UPDATE account SET funded_picos = funded_picos + CAST(CAST(:amount AS text) AS numeric), updated_at = now()
-    WHERE tenant_id = :tenant_id
-""")
 
 
 async def lock_invoices(session: AsyncSession, tenant_id: TenantId) -> None:
@@ -29,20 +24,6 @@ async def lock_invoices(session: AsyncSession, tenant_id: TenantId) -> None:
     the recorder, and requests that need more of a budget.
     """
     await session.execute(_LOCK, {"tenant_id": tenant_id})
-
-
-async def last_usage_seq(session: AsyncSession, tenant_id: TenantId) -> int:
-    """Return the number of the tenant's last usage record; 0 without an account.
-
-    Records are numbered under the account's lock and committed with the number, so whoever reads it here reads every
-    record up to it afterwards, without a lock.
-    """
-    return int((await session.execute(_SEQ, {"tenant_id": tenant_id})).scalar_one_or_none() or 0)
-
-
-async def fund(session: AsyncSession, tenant_id: TenantId, amount_picos: int) -> None:
-    """Raise (or lower) what a prepaid tenant may spend; its account must be locked."""
-    await session.execute(_FUND, {"tenant_id": tenant_id, "amount": str(amount_picos)})
 
 
 _PAID_IN = text("""

@@ -27,6 +27,7 @@ from finpool.kernel.ids import TenantId, new_id
 from finpool.kernel.money import from_micros
 from finpool.kernel.paging import ListPage, PageQuery, page_of
 from finpool.quota.account import payment_service as payments
+from finpool.quota.account import service as accounts
 from finpool.quota.ledger import service as ledger
 from finpool.quota.ledger.schemas import Book, TransferKind
 from finpool.quota.schemas import PaymentTerms
@@ -50,11 +51,11 @@ async def draft_invoice(
     made_at, begins = now(), month_named(month)
     last = await repository.last_issued(session, tenant_id)
     _require_invoiceable(begins, made_at, last)
-    start = last.period_end if last else min(month_of(await usage.oldest_charge(session, tenant_id)), begins)
+    start = last.period_end if last else min(await _first_month(session, tenant_id, tenant.created_at), begins)
     cutoff = BillingCutoff(
         tenant_id=tenant_id,
         end=next_month(begins),
-        seq=await repository.last_usage_seq(session, tenant_id),
+        seq=await accounts.last_usage_number(session, tenant_id),
         previous_end=last.period_end if last else None,
         previous_seq=(last.cut_seq or 0) if last else 0,
     )
@@ -190,6 +191,12 @@ def view(row: Invoice, lines: Sequence[InvoiceLine]) -> InvoiceView:
     return InvoiceView.model_validate({**row.model_dump(), "id": row.invoice_id, "lines": shown})
 
 
+async def _first_month(session: AsyncSession, tenant_id: TenantId, created_at: datetime) -> datetime:
+    """Return the month in which a tenant was created, or that of its first usage if that is earlier."""
+    oldest = await usage.oldest_usage(session, tenant_id)
+    return month_of(min(created_at, oldest or created_at))
+
+
 def _require_invoiceable(begins: datetime, at: datetime, last: Invoice | None) -> None:
     if begins > at:
         raise PeriodNotInvoiceable(f"The month {begins:%Y-%m} has not begun.", param="month")
@@ -238,4 +245,4 @@ async def _book(session: AsyncSession, row: Invoice, lines: Sequence[InvoiceLine
     if row.prepaid:
         moved: dict[str, int] = {Book.PREPAID: total, Book.RECEIVABLE: -total}
         await ledger.transfer(session, tenant_id, TransferKind.PAYMENT, number, moved)
-        await repository.fund(session, tenant_id, used - total)
+        await payments.fund(session, tenant_id, used - total)

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from finpool.billing.errors import UsageDoesNotAddUp
 from finpool.billing.invoice.lines import Charge, UnitPrices, UsageSum
 from finpool.billing.invoice.schemas import LineKind
+from finpool.catalogue.price import service as prices
 from finpool.kernel.ids import TenantId
 
 _SUMS = """
@@ -64,13 +65,8 @@ _OTHERS = text(f"""
 _OLDEST = text("""
     SELECT LEAST(
         (SELECT min(settled_at) FROM usage_record WHERE tenant_id = :tenant_id),
-        (SELECT min(recorded_at) FROM usage_adjustment WHERE tenant_id = :tenant_id),
-        (SELECT created_at FROM tenant WHERE tenant_id = :tenant_id)
+        (SELECT min(recorded_at) FROM usage_adjustment WHERE tenant_id = :tenant_id)
     )
-""")
-_PRICES = text("""
-    SELECT price_version, input_picos, cached_input_picos, output_picos
-    FROM price_version WHERE price_version = ANY(:price_versions)
 """)
 
 
@@ -89,9 +85,9 @@ class BillingCutoff:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-async def oldest_charge(session: AsyncSession, tenant_id: TenantId) -> datetime:
-    """Return when a tenant was created, or when its first usage was settled if that was before."""
-    oldest: datetime = (await session.execute(_OLDEST, {"tenant_id": tenant_id})).scalar_one()
+async def oldest_usage(session: AsyncSession, tenant_id: TenantId) -> datetime | None:
+    """Return when a tenant's first usage was settled or adjusted; None while there is none."""
+    oldest: datetime | None = (await session.execute(_OLDEST, {"tenant_id": tenant_id})).scalar_one()
     return oldest
 
 
@@ -125,10 +121,10 @@ async def other_adjustments(session: AsyncSession, cutoff: BillingCutoff, curren
 
 async def unit_prices(session: AsyncSession, price_versions: Collection[str]) -> dict[str, UnitPrices]:
     """Return what the tokens of the price versions cost, as far as they are known."""
-    rows = (await session.execute(_PRICES, {"price_versions": sorted(price_versions)})).all()
+    known = await prices.price_versions(session, price_versions)
     return {
-        row.price_version: UnitPrices(int(row.input_picos), int(row.cached_input_picos), int(row.output_picos))
-        for row in rows
+        name: UnitPrices(price.input_picos, price.cached_input_picos, price.output_picos)
+        for name, price in known.items()
     }
 
 

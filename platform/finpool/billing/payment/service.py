@@ -78,7 +78,7 @@ async def top_up(
     await ledger.transfer(
         session, tenant_id, TransferKind.TOP_UP, payment.payment_id, {Book.CASH: amount, Book.PREPAID: -amount}
     )
-    await repository.fund(session, tenant_id, amount)
+    await payments.fund(session, tenant_id, amount)
     return _view(payment, None)
 
 

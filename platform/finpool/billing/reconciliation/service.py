@@ -6,7 +6,6 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from finpool.billing.document.service import project_names
 from finpool.billing.errors import UsageDoesNotAddUp
 from finpool.billing.invoice import usage
 from finpool.billing.invoice.lines import usage_charges
@@ -16,6 +15,7 @@ from finpool.billing.reconciliation import documents, repository
 from finpool.billing.reconciliation.schemas import Difference, EngineCounts, ReconciliationView, Stage, TenantTotals
 from finpool.kernel.database import Database
 from finpool.kernel.ids import TenantId
+from finpool.tenancy import service as tenancy
 
 
 async def reconcile(
@@ -37,7 +37,7 @@ async def reconcile(
             found += _engines_and_usage(engines, await repository.counts_by_model(session, start, end))
         documents_of: defaultdict[str, list[tuple[InvoiceView, int]]] = defaultdict(list)
         async for each in repository.documents(session, start, end, tenant_id):
-            exported = documents.export_of(each, await project_names(session, each.tenant_id))
+            exported = documents.export_of(each, await tenancy.project_names(session, TenantId(each.tenant_id)))
             found += documents.lines_and_total(each) + documents.invoice_and_export(each, exported)
             found += await _usage_and_invoice(session, each)
             documents_of[each.tenant_id].append((each, documents.exported_micros(each, exported)))

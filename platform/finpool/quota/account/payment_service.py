@@ -1,6 +1,6 @@
 """How a tenant pays: in advance, or after the month."""
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -28,3 +28,10 @@ async def set_payment(session: AsyncSession, tenant_id: TenantId, payment: Payme
     """Change how a tenant pays, from its next request on; the account must be locked."""
     change = update(Account).where(col(Account.tenant_id) == tenant_id)
     await session.execute(change.values(payment=payment.value, updated_at=now()))
+
+
+async def fund(session: AsyncSession, tenant_id: TenantId, amount_picos: int) -> None:
+    """Raise (or lower) what a prepaid tenant may spend; its account must be locked."""
+    change = update(Account).where(col(Account.tenant_id) == tenant_id)
+    funded = change.values(funded_picos=Account.funded_picos + amount_picos, updated_at=func.now())
+    await session.execute(funded.execution_options(synchronize_session=False))

@@ -96,6 +96,16 @@ async def number_usage(session: AsyncSession, counts: Mapping[TenantId, int]) ->
     return await postings.number_usage(session, counts)
 
 
+async def last_usage_number(session: AsyncSession, tenant_id: TenantId) -> int:
+    """Return the number of the tenant's last usage record; 0 without an account.
+
+    Records are numbered under the account's lock and committed with the number. So a transaction that read the number
+    reads every record up to it afterwards, without a lock.
+    """
+    query = select(col(Account.usage_seq)).where(col(Account.tenant_id) == tenant_id)
+    return (await session.execute(query)).scalar_one_or_none() or 0
+
+
 async def post(
     session: AsyncSession, costs_picos: Mapping[tuple[TenantId, tuple[LeaseId, ...]], int], reference: str
 ) -> None:

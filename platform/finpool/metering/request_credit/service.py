@@ -1,0 +1,73 @@
+"""Credits a request that cost too much: by an adjustment of its usage, never by changing the record."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from finpool.kernel.actor import Actor
+from finpool.kernel.clock import now
+from finpool.kernel.ids import LeaseId, TenantId, new_id
+from finpool.metering.models import UsageAdjustment, UsageRecord
+from finpool.quota.account import service as accounts
+
+KIND = "dispute"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRequest:
+    """What was recorded of a request, and what is left of its cost after every adjustment of it."""
+
+    record: UsageRecord
+    left_picos: int
+
+
+async def is_recorded(session: AsyncSession, tenant_id: TenantId, request_id: str) -> bool:
+    """Tell whether the tenant's request was recorded."""
+    query = select(col(UsageRecord.request_id)).filter_by(tenant_id=tenant_id, request_id=request_id)
+    return (await session.execute(query)).first() is not None
+
+
+async def recorded_request(session: AsyncSession, tenant_id: TenantId, request_id: str) -> RecordedRequest | None:
+    """Return what was recorded of a request; the tenant's account must be locked, or more may be credited meanwhile."""
+    names = {"tenant_id": tenant_id, "request_id": request_id}
+    total = select(func.coalesce(func.sum(col(UsageAdjustment.cost_picos)), 0)).filter_by(**names)
+    query = select(UsageRecord, total.scalar_subquery().label("adjusted_picos")).filter_by(**names)
+    row = (await session.execute(query)).one_or_none()
+    if row is None:
+        return None
+    return RecordedRequest(row.UsageRecord, row.UsageRecord.cost_picos + int(row.adjusted_picos))
+
+
+async def credit_request(
+    session: AsyncSession, actor: Actor, tenant_id: TenantId, request: RecordedRequest, credit_picos: int, reason: str
+) -> str:
+    """Take an amount off a request, also in the budgets that paid for it; return the id of the adjustment.
+
+    The tenant's account must be locked. The next invoice that is drafted holds the credit.
+    """
+    record = request.record
+    row = {
+        "tenant_id": tenant_id,
+        "adjustment_id": new_id("adjustment"),
+        "kind": KIND,
+        "request_id": record.request_id,
+        "project_id": record.project_id,
+        "model_id": record.model_id,
+        "price_version": record.price_version,
+        "currency": record.currency,
+        "input_tokens": 0,
+        "cached_input_tokens": 0,
+        "output_tokens": 0,
+        "cost_picos": -credit_picos,
+        "reason": reason,
+        "made_by": actor.credential_id,
+        "usage_seq": (await accounts.number_usage(session, {tenant_id: 1}))[tenant_id],
+        "recorded_at": now(),
+    }
+    adjustment_id = str(row["adjustment_id"])
+    await session.execute(insert(UsageAdjustment).values(**row))
+    leases = [LeaseId(each) for each in record.lease_ids]
+    await accounts.adjust(session, tenant_id, leases, -credit_picos, adjustment_id)
+    return adjustment_id
