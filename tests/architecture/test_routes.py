@@ -6,12 +6,14 @@ Write it anew with `python tests/architecture/test_routes.py`, and let someone r
 import asyncio
 import csv
 import io
+import re
 import tempfile
 from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.routing import BaseRoute
 
 from finpool.apps import inference, operator, regulator, tenant
@@ -30,6 +32,9 @@ REGENERATE = "python tests/architecture/test_routes.py"
 HEADER = ("door", "method", "path", "permission", "roles")
 PUBLIC = {"/healthz", "/readyz", "/openapi.json"}
 BANK = TenantId("bank-a")
+BODY = re.compile(r"(New\w+|\w+(Change|Body|Request))$|Limits$")
+QUERY = re.compile(r"\w+Query$")
+ANSWER = re.compile(r"\w+(View|Summary|List|Page)$")
 
 
 class OneTenant(TenantDirectory):
@@ -118,6 +123,25 @@ def test_every_route_that_reads_a_body_asks_first_who_sent_it() -> None:
 
 def test_routes_and_roles_are_those_of_the_committed_table() -> None:
     assert rendered(collect()) == TABLE.read_text(), f"routes or roles changed; if that is meant: {REGENERATE}"
+
+
+def schema_names(annotation: object) -> list[str]:
+    """Return a schema's name without what it is generic over; nothing for another type."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation.__name__.split("[")[0]]
+    return []
+
+
+def test_schemas_of_routes_are_named_by_their_role_as_the_glossary_says(tmp_path: Path) -> None:
+    routes = [route for _, app in doors(tmp_path).values() for route in app.routes if isinstance(route, APIRoute)]
+    roles = [
+        *((BODY, field.field_info.annotation) for route in routes for field in route.dependant.body_params),
+        *((QUERY, field.field_info.annotation) for route in routes for field in route.dependant.query_params),
+        *((ANSWER, route.response_model) for route in routes),
+    ]
+    named = [(pattern, name) for pattern, annotation in roles for name in schema_names(annotation)]
+    assert len(named) > 80
+    assert [name for pattern, name in named if not pattern.match(name)] == []
 
 
 if __name__ == "__main__":
