@@ -1,4 +1,4 @@
-"""What can be wrong with the catalogue, or with asking for a model."""
+"""Errors of the catalogue and of requests for a model."""
 
 from datetime import datetime
 
@@ -6,7 +6,7 @@ from finpool.kernel.errors import ConfigurationError, InvalidRequest, NotFound
 
 
 class ModelNotFound(NotFound):
-    """The model does not exist, or the actor may not know that it does; both read the same."""
+    """The model does not exist, or the actor must not learn that it exists; both cases give the same error."""
 
     code = "model_not_found"
     type = "invalid_request_error"
@@ -16,15 +16,15 @@ class ModelNotFound(NotFound):
 
 
 class CatalogueInvalid(ConfigurationError):
-    """A declaration cannot be used; the one-line message names file, field and what is wrong with it."""
+    """A declaration is wrong; the one-line message names the file, the field and the fault."""
 
 
 class WeightsUnavailable(ConfigurationError):
-    """A model's weights cannot be fetched, or are not the ones that the catalogue names."""
+    """A model's weights cannot be fetched, or their SHA-256 differs from the catalogue's."""
 
 
 class TierNotOffered(InvalidRequest):
-    """The model has no price for this tier of service, now."""
+    """The model has no price for this tier at this time."""
 
     code = "unsupported_parameter"
 
@@ -33,7 +33,7 @@ class TierNotOffered(InvalidRequest):
 
 
 class BeginsTooLate(InvalidRequest):
-    """Nothing is agreed for so far ahead; it is a slip of the keyboard."""
+    """The price or contract begins too far ahead; such a date is a typing error."""
 
     code = "begins_too_late"
 
@@ -42,7 +42,7 @@ class BeginsTooLate(InvalidRequest):
 
 
 class BeginsInThePast(InvalidRequest):
-    """Prices and contracts begin now or later: what was served was served at the price of its time."""
+    """A price or contract may not begin in the past: past requests keep the price of their time."""
 
     code = "begins_in_the_past"
 

@@ -1,4 +1,4 @@
-"""Operators' view of the catalogue."""
+"""The operators' routes of the catalogue."""
 
 from datetime import datetime
 from typing import Annotated, Literal, Self
@@ -23,8 +23,8 @@ ModelReader = Annotated[Actor, Depends(requires("model:read"))]
 class ModelView(BaseModel):
     """A model as operators see it. `price` is the standard price in force, in micros per million tokens.
 
-    `base` is the model whose engine serves an adapter; `tenants` are those who may call it, None for all whose
-    contracts allow it.
+    `base` is the model whose engine serves an adapter. `tenants` are the tenants that may call the model, None for all
+    whose contracts allow it.
     """
 
     object: Literal["model"] = "model"

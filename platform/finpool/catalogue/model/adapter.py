@@ -1,4 +1,4 @@
-"""LoRA adapters: a model that is another one's weights and a little of its own, served by the other's engine."""
+"""LoRA adapters: small weights on top of a base model, served by the base model's engine."""
 
 from typing import Self
 
@@ -13,9 +13,9 @@ ADAPTER_FILES = frozenset({"adapter_config.json", "adapter_model.safetensors"})
 
 
 class Adapter(Declaration):
-    """What an adapter declares; all else it has from its base. Its weights are an `adapter_model.safetensors`.
+    """An adapter's declaration; all other fields come from its base. Its weights are an `adapter_model.safetensors`.
 
-    A confidential adapter needs a base that nobody but its own tenants may call: an engine of its own.
+    A confidential adapter needs a base with the same tenants, and thus an engine of its own.
     """
 
     id: ModelId = Field(pattern=MODEL_ID_PATTERN)
@@ -37,7 +37,7 @@ class Adapter(Declaration):
         return self
 
     def on(self, base: Model) -> Model:
-        """Return the model that tenants call; raises `ValueError` if `base` cannot carry this adapter."""
+        """Return the adapter as a model on `base`; raise `ValueError` if `base` cannot carry it."""
         if not isinstance(base.engine, VllmEngine) or base.engine.lora is None:
             raise ValueError(f"base: the engine of {base.id} takes no adapters: it needs vllm with lora")
         if base.tenants is not None and (self.tenants is None or not self.tenants <= base.tenants):

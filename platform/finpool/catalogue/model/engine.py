@@ -1,4 +1,4 @@
-"""The engines that a model can be declared with, and what each of them may be told."""
+"""The engines of a model's declaration, with the settings of each."""
 
 import ipaddress
 from typing import Annotated, Literal, Self
@@ -9,25 +9,25 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_
 REPLICAS_MAX = 64
 
 EXPRESS_SLOTS = 1
-"""Slots of each engine beyond those that are declared, for tenants that have nothing under way."""
+"""Slots of each engine beyond the declared ones, for tenants without a running request."""
 
 
 Scoring = Literal["cross_encoder", "cosine"]
 
 
 class Declaration(BaseModel):
-    """Base of everything that is declared: unknown fields are refused, nothing changes after loading."""
+    """Base of every declaration: unknown fields are refused, and nothing changes after loading."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class PoolEngine(Declaration):
-    """What every engine of the pool can be told: how many replicas of it there are, and when they come and go.
+    """Settings of every engine in the pool: the number of its replicas, and the rules that add and remove them.
 
-    Replicas are added while more than `slots` requests are under way at each, or while more service than
-    `service_ahead_max` (input tokens + 2 x output tokens; None: whatever it is) is expected of these and not computed
-    yet. They go after `idle_seconds` with less to do. With `replicas_min` 0 the last one goes as well. A request to an
-    engine that sleeps wakes it: `cold_start` says whether it waits for that, or is refused and told when to come again.
+    A replica is added while each has more than `slots` running requests. With `service_ahead_max` one is also added
+    while the uncomputed service (input tokens + 2 x output tokens) per replica exceeds it. A replica is removed after
+    `idle_seconds` of less load; with `replicas_min` 0 the last one too. A request to an engine without replicas starts
+    one: `cold_start` says whether it waits, or is refused with a time to retry.
     """
 
     slots: StrictInt = Field(ge=1)
@@ -46,21 +46,21 @@ class PoolEngine(Declaration):
 
     @property
     def may_sleep(self) -> bool:
-        """Tell whether it may have no replica at all while nobody asks."""
+        """Whether the engine may scale to zero replicas."""
         return self.replicas_min == 0
 
     @property
     def replicas_first(self) -> int:
-        """Replicas that it is started with: one that may sleep is tested before it does."""
+        """Replicas at the start: at least one, because the engine is tested before it scales to zero."""
         return max(1, self.replicas_min)
 
 
 class LlamaCppEngine(PoolEngine):
-    """llama.cpp: each replica is one process, which computes `slots` requests at once by `threads` CPU threads.
+    """llama.cpp: each replica is one process that computes `slots` requests at once with `threads` CPU threads.
 
-    `pooling` is how an embedding or rerank model makes one vector, or one score, of a text; None is what the weights
-    themselves say, and weights that say nothing do not start. `scoring` is how a rerank model compares: a cross encoder
-    reads query and document together, `cosine` compares the vectors of an embedding model.
+    `pooling` is how an embedding or rerank model reduces a text to one vector or score; None reads it from the weights,
+    and weights without it do not start. `scoring` is how a rerank model compares: a cross encoder reads query and
+    document together; `cosine` compares the vectors of an embedding model.
     """
 
     name: Literal["llamacpp"]
@@ -70,20 +70,19 @@ class LlamaCppEngine(PoolEngine):
 
 
 class LoraSlots(Declaration):
-    """Room for adapters beside the base model: `slots` of them in one batch, each of at most this rank."""
+    """Capacity for adapters beside the base model: `slots` of them in one batch, each of at most rank `rank_max`."""
 
     slots: StrictInt = Field(ge=1, le=64)
     rank_max: Literal[8, 16, 32, 64, 128, 256] = 16
 
 
 class VllmEngine(PoolEngine):
-    """vLLM through `ray.serve.llm`: `slots` requests are generated at once by each replica (`max_num_seqs`).
+    """vLLM through `ray.serve.llm`: each replica generates `slots` requests at once (`max_num_seqs`).
 
     On `cuda` a replica takes `tensor_parallel` x `pipeline_parallel` accelerators, or a part of one
-    (`accelerator_percent`), and `threads` CPU cores beside them; on `cpu` it computes with `threads` cores and keeps
-    its cache in `kv_cache_gibibytes` of memory. `accelerator` is Ray's name of a kind, such as H100, and None is any.
-    `pooling` is how an embedding model makes one vector of a text; None is what the model's files say. `scoring` is as
-    for llama.cpp.
+    (`accelerator_percent`), and `threads` CPU cores. On `cpu` it takes `threads` cores and `kv_cache_gibibytes` of
+    memory for its cache. `accelerator` is Ray's name of a kind, such as H100; None is any kind. `pooling` is how an
+    embedding model reduces a text to one vector; None reads it from the model's files. `scoring` is as for llama.cpp.
     """
 
     name: Literal["vllm"]
@@ -119,16 +118,16 @@ class VllmEngine(PoolEngine):
 
     @property
     def accelerators(self) -> int:
-        """Accelerators that one replica takes."""
+        """Accelerators of one replica."""
         return self.tensor_parallel * self.pipeline_parallel
 
 
 class OpenAiEngine(Declaration):
-    """An engine of somebody else's that speaks OpenAI's API: vLLM on other accelerators, a bank's own, a public API.
+    """A remote engine with OpenAI's API: vLLM on other accelerators, a bank's own engine, a public API.
 
-    `slots` requests of all gateway replicas together are under way there at once. `secret` names the file with the
-    key; its name begins with `remote_`, so that no declaration can send another secret of the platform away.
-    `extensions` are the fields beyond OpenAI's that this engine knows: any other is refused, never sent.
+    All gateway replicas together run at most `slots` requests there. `secret` names the key file; its name begins with
+    `remote_`, so no declaration can send another secret of the platform away. `extensions` lists the engine's fields
+    beyond OpenAI's; every other such field is refused.
     """
 
     name: Literal["openai"]
@@ -166,22 +165,22 @@ class OpenAiEngine(Declaration):
 
     @property
     def replicas_max(self) -> int:
-        """One: how many stand behind the address is the other side's matter."""
+        """One: the platform cannot see the replicas behind the address."""
         return 1
 
     @property
     def replicas_first(self) -> int:
-        """None of ours."""
+        """None: the pool starts no replica."""
         return 0
 
     @property
     def may_sleep(self) -> bool:
-        """Never, as far as we can tell."""
+        """False: the platform cannot observe it."""
         return False
 
     @property
     def threads(self) -> int:
-        """CPU cores of our pool that it takes: none."""
+        """CPU cores of the pool: none."""
         return 0
 
 
@@ -189,7 +188,7 @@ Engine = Annotated[LlamaCppEngine | VllmEngine | OpenAiEngine, Field(discriminat
 
 
 def _is_within(host: str) -> bool:
-    """Tell whether a host is on this machine, in a private network, or a service of the cluster."""
+    """Tell whether the host is on this machine, in a private network, or a service of the Kubernetes cluster."""
     if host == "localhost" or host.endswith((".svc", ".svc.cluster.local")):
         return True
     try:

@@ -1,4 +1,4 @@
-"""A model as the catalogue declares it: engine, weights, limits, licence and price."""
+"""A model of the catalogue: engine, weights, limits, licence and price."""
 
 import hashlib
 from collections.abc import Mapping
@@ -14,18 +14,18 @@ from finpool.catalogue.model.weights import Name, RemoteWeights, Weights, Weight
 from finpool.kernel.ids import SLUG_PATTERN, ModelId, TenantId
 
 MODEL_ID_PATTERN = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"
-"""Model ids stand in URLs, file names and Serve's application names, so they need no escaping anywhere."""
+"""Model ids stand in URLs, file names and Ray Serve application names, so their characters need no escaping."""
 
 VERSION_PATTERN = r"^[a-z0-9]([a-z0-9.-]{0,30}[a-z0-9])?$"
-"""Versions stand in the same places, behind the model's id and an underscore, which neither has."""
+"""Versions stand in the same places, after the model's id and an underscore; neither contains an underscore."""
 
 GOLDEN_PROMPTS_MAX = 64
 SPDX_PATTERN = r"^[A-Za-z0-9.+-]+( (AND|OR|WITH) [A-Za-z0-9.+-]+)*$"
 PRICE_VERSION_HEX_DIGITS = 12
 TOKENS_MAX = 10**12
-"""No request uses more; an engine that says so is broken, and its count would fit into no table."""
+"""An upper bound of one request's tokens; a larger count comes from a broken engine and overflows the tables."""
 JSON_INTEGER_MAX = 2**53 - 1
-"""Canonical JSON, which a price version's name is derived from, holds no larger integer."""
+"""The largest integer of canonical JSON (RFC 8785), which the name of a price version hashes."""
 
 Tokens = Annotated[StrictInt, Field(ge=1)]
 OutputTokens = Annotated[StrictInt, Field(ge=0)]
@@ -38,17 +38,17 @@ Tenants = Annotated[frozenset[Annotated[TenantId, Field(pattern=SLUG_PATTERN)]],
 
 INPUT_WEIGHT = 1
 OUTPUT_WEIGHT = 2
-"""An output token costs an engine about twice as much as one of the prompt, which are computed many at once."""
+"""An output token costs an engine about twice as much as a prompt token, because prompt tokens run in large batches."""
 
 
 def service_of(input_tokens: int, output_tokens: int) -> int:
-    """Return the service that tokens stand for, by which shares of an engine are measured."""
+    """Return the service of these tokens, the unit of a tenant's share of an engine: input + 2 x output."""
     return INPUT_WEIGHT * input_tokens + OUTPUT_WEIGHT * output_tokens
 
 
 @dataclass(frozen=True, slots=True)
 class TokenUsage:
-    """Tokens of one request. `cached_input_tokens` is the part of `input_tokens` that came out of a cache."""
+    """Tokens of one request. `cached_input_tokens` is the part of `input_tokens` that a prefix cache served."""
 
     input_tokens: int
     cached_input_tokens: int
@@ -65,7 +65,7 @@ _CAPABILITIES: Mapping[str, frozenset[str]] = {"embedding": frozenset({"dimensio
 
 
 class Price(Declaration):
-    """Prices in micros of `currency` (ISO 4217) per million tokens, which are picos per token."""
+    """Prices in micros of `currency` (ISO 4217) per million tokens, which equal picos per token."""
 
     currency: CurrencyCode
     input_micros_per_million_tokens: MicrosPerMillionTokens
@@ -80,7 +80,7 @@ class Price(Declaration):
 
 
 class GoldenPrompt(Declaration):
-    """A question that a version has to answer before it serves: its answer, greedy, holds one of these texts."""
+    """A prompt that a version must answer before it serves: its greedy answer holds one of these texts."""
 
     prompt: str = Field(min_length=1, max_length=4096)
     answer_has_one_of: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = Field(
@@ -90,9 +90,9 @@ class GoldenPrompt(Declaration):
 
 
 class Served(Declaration):
-    """What serves a model: one version of it. `context_tokens` holds for each request, whatever else is running.
+    """The declaration of one version of a model. Each request may use all of `context_tokens`, at any load.
 
-    Embedding and rerank models generate nothing, so they leave `output_tokens_*` out; their context is for each input.
+    Embedding and rerank models generate no tokens, so they omit `output_tokens_*`; `context_tokens` limits each input.
     """
 
     version: str = Field("1", pattern=VERSION_PATTERN)
@@ -116,7 +116,7 @@ class Served(Declaration):
 
 
 class Model(Served):
-    """One model that tenants may call, and the version of it that this process knows."""
+    """A model that tenants may call, in the version that this process loaded."""
 
     id: ModelId = Field(pattern=MODEL_ID_PATTERN)
     title: Name
@@ -162,43 +162,43 @@ class Model(Served):
 
     @property
     def ranks_by_cosine(self) -> bool:
-        """Tell whether a rerank model is an embedding model whose vectors are compared."""
+        """Whether a rerank model compares the vectors of an embedding model."""
         return not isinstance(self.engine, OpenAiEngine) and self.engine.scoring == "cosine"
 
     @property
     def chats(self) -> bool:
-        """Tell whether the model completes chats."""
+        """Whether the model completes chats."""
         return self.kind in ("general", "financial")
 
     @property
     def engine_id(self) -> ModelId:
-        """Id of the model whose engine serves it: its base's for an adapter."""
+        """The id of the model whose engine serves it; for an adapter that of its base."""
         return self.base or self.id
 
     @property
     def engine_key(self) -> str:
-        """Name of the one engine that serves this version of the model; adapters share their base's."""
+        """The name of the engine that serves this version; adapters share their base's engine."""
         return f"{self.engine_id}_{self.version}"
 
     @property
     def engine_path(self) -> str:
-        """Path under which Ray Serve offers that engine."""
+        """The path of that engine in Ray Serve."""
         return f"/engines/{self.engine_id}/{self.version}"
 
     def open_to(self, tenant_id: TenantId) -> bool:
-        """Tell whether the model is a tenant's own or a shared one."""
+        """Tell whether the tenant may call the model: it is shared, or the tenant is among its `tenants`."""
         return self.tenants is None or tenant_id in self.tenants
 
     @cached_property
     def price_version(self) -> str:
-        """Name of the declared price."""
+        """The name of the declared price."""
         return price_version_name(self.id, self.price)
 
     @property
     def weights_sha256(self) -> str:
-        """SHA-256 of the weights, 64 lower-case hexadecimal digits: of the file, or of the list of files.
+        """SHA-256 of the weights as 64 lower-case hexadecimal digits: of the file, or of the list of files.
 
-        Of a remote engine's weights it pins what is declared: where they are asked, under which name and version.
+        For a remote engine it covers the declaration instead: address, model name and version.
         """
         if isinstance(self.weights, RemoteWeights):
             assert isinstance(self.engine, OpenAiEngine)  # noqa: S101 - the declaration was validated.
@@ -208,16 +208,19 @@ class Model(Served):
 
     @property
     def weights_verified(self) -> bool:
-        """Tell whether the hash is of the weights themselves, and checked before they serve."""
+        """Whether the hash covers the weights themselves and is checked before they serve."""
         return not isinstance(self.weights, RemoteWeights)
 
     @property
     def serving_domain(self) -> Literal["pool", "external"]:
-        """Where prompts go: into the shared cluster, or out of it."""
+        """Where prompts go: `pool` is the shared cluster, `external` is outside of it."""
         return self.engine.serving_domain if isinstance(self.engine, OpenAiEngine) else "pool"
 
 
 def price_version_name(model_id: str, price: Price) -> str:
-    """Return the name of a price. It is derived from the amounts, so a version can never mean two prices."""
+    """Return the name of a price: the model's id and 12 hex digits of the SHA-256 of its canonical JSON.
+
+    The name depends on the amounts, so one version never names two prices.
+    """
     digest = hashlib.sha256(rfc8785.dumps(price.model_dump())).hexdigest()
     return f"{model_id}@{digest[:PRICE_VERSION_HEX_DIGITS]}"

@@ -1,4 +1,4 @@
-"""The catalogue of models: loaded whole at the start, never changed while a process runs."""
+"""The catalogue of models: loaded once at the start, then constant."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ from finpool.kernel.strict_yaml import load_yaml
 
 
 def default_directory() -> Path:
-    """Return the directory of the declarations that come with the package."""
+    """Return the directory of the declarations in the package."""
     return Path(__file__).parents[1] / "demo"
 
 
@@ -28,7 +28,7 @@ class Catalogue:
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        """Read every `*.yaml` in `directory`, one model each; raise `CatalogueInvalid` for any that is wrong."""
+        """Read every `*.yaml` in `directory`, one model each; raise `CatalogueInvalid` for the first wrong file."""
         files = sorted(directory.glob("*.yaml"))
         if not files:
             raise CatalogueInvalid(f"{directory}: no model declarations (*.yaml) in this directory")
@@ -42,14 +42,14 @@ class Catalogue:
         models = {each.id: _with_base(file, each, bases) for file, each in declared}
         currencies = sorted({model.price.currency for model in models.values()})
         if len(currencies) > 1:
-            # A tenant's budget is one amount: spending two currencies out of it would add what cannot be added.
+            # A tenant has one budget; spending two currencies from it would add unlike amounts.
             raise CatalogueInvalid(
                 f"{directory}: price.currency: all models must have one currency, not {', '.join(currencies)}"
             )
         return cls(models)
 
     def get(self, model_id: str) -> Model:
-        """Return the model; raise `ModelNotFound` if there is none of that id."""
+        """Return the model; raise `ModelNotFound` if no model has this id."""
         model = self._models.get(ModelId(model_id))
         if model is None:
             raise ModelNotFound(model_id)
@@ -61,15 +61,15 @@ class Catalogue:
         return next(iter(self._models.values())).price.currency
 
     def all(self) -> tuple[Model, ...]:
-        """Return all models in the order of their files' names."""
+        """Return all models, ordered by file name."""
         return tuple(self._models.values())
 
     def with_engines(self) -> tuple[Model, ...]:
-        """Return the models that have an engine of their own: all but the adapters."""
+        """Return the models with an engine of their own: all but the adapters."""
         return tuple(model for model in self.all() if model.base is None)
 
     def pooled(self) -> tuple[Model, ...]:
-        """Return the models that run on our own machines: all but the remote ones."""
+        """Return the models whose engines run in the pool: all but the remote ones."""
         return tuple(model for model in self.all() if not isinstance(model.engine, OpenAiEngine))
 
     def adapters_of(self, model_id: ModelId) -> tuple[Model, ...]:
@@ -105,13 +105,13 @@ def _with_base(file: Path, declared: Model | Adapter, bases: Mapping[ModelId, Mo
 
 
 def _in_one_line(error: ValidationError) -> str:
-    """Join all faults as `field: what is wrong`, so that a file is corrected in one go."""
+    """Join all faults as `field: fault`, so that one reading suffices to correct a file."""
     faults = error.errors(include_url=False, include_input=False, include_context=False)
     return "; ".join(f"{_field(fault['loc'])}: {fault['msg']}" for fault in faults)
 
 
 def _field(location: tuple[int | str, ...]) -> str:
-    """Return the field as it is written in the file: behind these two pydantic names which kind it took them for."""
+    """Return the field as the file names it; pydantic inserts the chosen type after `engine` and `weights`."""
     of_several_kinds = len(location) > 1 and location[0] in ("engine", "weights")
     parts = (location[0], *location[2:]) if of_several_kinds else location
     return ".".join(str(part) for part in parts) or "model"

@@ -1,4 +1,4 @@
-"""Where a model's weights come from and what they have to be, to the last bit."""
+"""Declarations of a model's weights: their source and their SHA-256."""
 
 import hashlib
 from pathlib import PurePosixPath
@@ -12,10 +12,10 @@ from finpool.catalogue.model.engine import Declaration
 SNAPSHOT_FILES_MAX = 512
 WEIGHTS_SUFFIX = ".safetensors"
 SNAPSHOT_SUFFIXES = (WEIGHTS_SUFFIX, ".json", ".jinja", ".txt", ".model", ".tiktoken")
-"""Files that hold data and nothing that could run: no pickle under any of its names, no Python."""
+"""File types that hold data only: loading them executes no code, unlike pickle or Python."""
 
 WeightsFile = Annotated[str, Field(max_length=512, pattern=r"^[^\x00]*[^/\x00]\.(gguf|safetensors)$")]
-"""Formats that cannot run code when they are loaded; the content is checked as well, by `weights_formats`."""
+"""Formats that cannot run code when loaded; `require_safe_format` also checks the content."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(min_length=1, max_length=512)]
@@ -52,7 +52,7 @@ class PypiWeights(Declaration):
 
 
 class PathWeights(Declaration):
-    """A file that is already on every node that runs the engine."""
+    """A file that is already on every node of the engine."""
 
     source: Literal["path"]
     path: Annotated[WeightsFile, AfterValidator(_absolute)]
@@ -60,7 +60,7 @@ class PathWeights(Declaration):
 
 
 class HubFile(Declaration):
-    """Where a file is in a repository of a Hugging Face style hub, at a fixed revision."""
+    """The place of a file in a repository of a Hugging Face style hub, at a fixed revision."""
 
     repository: Repository
     revision: Revision
@@ -68,7 +68,7 @@ class HubFile(Declaration):
 
 
 class HubWeights(HubFile):
-    """A file of a hub."""
+    """A single file of a hub."""
 
     source: Literal["hub"]
     file: WeightsFile
@@ -76,7 +76,7 @@ class HubWeights(HubFile):
 
 
 class WeightsSnapshot(Declaration):
-    """Several files that make up a model or an adapter, each with its SHA-256."""
+    """The files of a model or an adapter, each with its SHA-256."""
 
     files: Annotated[dict[SnapshotFile, Sha256], Field(min_length=1, max_length=SNAPSHOT_FILES_MAX)]
 
@@ -89,19 +89,19 @@ class WeightsSnapshot(Declaration):
 
     @property
     def sha256(self) -> str:
-        """SHA-256 over the canonical JSON of `files`: it changes with any file's name or content."""
+        """SHA-256 over the canonical JSON of `files`; it changes with any file's name or content."""
         return hashlib.sha256(rfc8785.dumps(dict(self.files))).hexdigest()
 
 
 class DirectoryWeights(WeightsSnapshot):
-    """A directory that is already on every node that runs the engine; it holds these files and no others."""
+    """A directory that is already on every node of the engine; it holds exactly these files."""
 
     source: Literal["directory"]
     path: Annotated[Name, AfterValidator(_absolute)]
 
 
 class RepositoryWeights(WeightsSnapshot):
-    """Files of a repository of a Hugging Face style hub, at a fixed revision."""
+    """Files in a repository of a Hugging Face style hub, at a fixed revision."""
 
     source: Literal["repository"]
     repository: Repository
@@ -109,7 +109,7 @@ class RepositoryWeights(WeightsSnapshot):
 
 
 class RemoteWeights(Declaration):
-    """Weights that nobody here has seen: `version` is what the other side calls them, and no hash stands behind it."""
+    """Weights behind a remote engine, without a hash; `version` is the remote side's name for them."""
 
     source: Literal["remote"]
     version: Name

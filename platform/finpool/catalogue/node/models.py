@@ -7,7 +7,7 @@ from sqlmodel import Field, SQLModel
 
 
 class PoolNode(SQLModel, table=True):
-    """What a node of the pool has and what of it is free; the pool writes it anew every few seconds."""
+    """A node of the pool with its total and free resources; the pool rewrites the row every few seconds."""
 
     __tablename__ = "pool_node"
 

@@ -1,4 +1,4 @@
-"""What the pool's nodes have, what an engine takes of it, and how many engines fit where."""
+"""The pool's nodes, the needs of an engine replica, and the number of replicas that fit."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from finpool.catalogue.model.schemas import Model
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node of the pool. Accelerators are counted whole, what is free of them in percent of one."""
+    """A node of the pool. Accelerators are counted whole; free accelerators are in percent of one."""
 
     node_id: str
     cpus: int
@@ -25,7 +25,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class EngineNeeds:
-    """What one replica of an engine takes. `accelerator` is the kind it was declared for, None for any."""
+    """The resources of one engine replica. `accelerator` is the declared kind, None for any."""
 
     cpus: int
     accelerator_percent: int
@@ -33,7 +33,7 @@ class EngineNeeds:
 
     @classmethod
     def of(cls, model: Model) -> Self:
-        """Return what a replica of the engine of `model` takes of our pool."""
+        """Return the pool resources of one replica of the model's engine."""
         engine = model.engine
         if isinstance(engine, OpenAiEngine):
             return cls(0, 0, None)
@@ -42,17 +42,17 @@ class EngineNeeds:
         return cls(engine.threads, 0, None)
 
     def fit_on(self, node: Node) -> int:
-        """Return how many replicas fit into what is free on a node; all accelerators of one are on one node."""
+        """Return the number of replicas that fit into a node's free resources; a replica never spans two nodes."""
         if self.accelerator is not None and node.accelerator != self.accelerator:
             return 0
         counts = [node.cpus_free // self.cpus] if self.cpus else []
         if self.accelerator_percent >= 100:
             counts.append(node.accelerators_free_percent // 100 // (self.accelerator_percent // 100))
         elif self.accelerator_percent:
-            # Parts of different accelerators make no whole one, so what is free may be less than it seems.
+            # Free parts of two accelerators do not make one whole part, so this is an upper bound.
             counts.append(node.accelerators_free_percent // self.accelerator_percent)
         return min(counts, default=0)
 
     def fit(self, nodes: Iterable[Node]) -> dict[str, int]:
-        """Return how many replicas fit on each node that has room for one."""
+        """Return the number of replicas that fit on each node, without the nodes where none fits."""
         return {node.node_id: count for node in nodes if (count := self.fit_on(node))}

@@ -1,4 +1,4 @@
-"""The pool's nodes in Postgres: written by the pool, read by whoever plans."""
+"""The pool's nodes in Postgres: the pool writes them, capacity planning reads them."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,7 +13,7 @@ from finpool.catalogue.node.schemas import Node
 
 
 async def write_nodes(session: AsyncSession, nodes: Sequence[Node]) -> None:
-    """Replace what is known of the nodes; one that is gone goes."""
+    """Replace the rows of `pool_node` by these nodes; rows of other nodes are deleted."""
     await session.execute(delete(PoolNode).where(col(PoolNode.node_id).not_in([node.node_id for node in nodes])))
     for node in nodes:
         values = asdict(node)
@@ -22,6 +22,6 @@ async def write_nodes(session: AsyncSession, nodes: Sequence[Node]) -> None:
 
 
 async def nodes(session: AsyncSession) -> list[Node]:
-    """Return the nodes that the pool told of last."""
+    """Return the nodes of the pool's last report, ordered by id."""
     rows = (await session.execute(select(PoolNode).order_by(col(PoolNode.node_id)))).scalars()
     return [Node(**row.model_dump()) for row in rows]

@@ -1,4 +1,4 @@
-"""Tables of prices: what each version means, and from when on which one holds."""
+"""Tables of prices: the amounts of each price version, and the times at which versions take effect."""
 
 from datetime import datetime
 
@@ -7,7 +7,7 @@ from sqlmodel import Field, SQLModel
 
 
 class PriceVersion(SQLModel, table=True):
-    """What one price version means, in picos per token, for ever. Its name is derived from the amounts."""
+    """The amounts of one price version in picos per token; they never change. Its name is derived from them."""
 
     __tablename__ = "price_version"
 
@@ -21,9 +21,9 @@ class PriceVersion(SQLModel, table=True):
 
 
 class PriceSchedule(SQLModel, table=True):
-    """From when on a version is a model's price in one tier; a version of None ends the tier.
+    """The time from which a version is a model's price in one tier; a version of None ends the tier.
 
-    Of several rows that have begun the one with the latest `valid_from` holds, and of those the one written last.
+    Of all rows that have begun, the one with the latest `valid_from` holds; among equal ones, the row written last.
     Off-peak prices hold between two minutes of the day (UTC); from 1320 until 360 is from 22:00 to 06:00.
     """
 

@@ -1,4 +1,4 @@
-"""Price versions and the schedule in Postgres; none of it belongs to a tenant."""
+"""Queries on price versions and the price schedule; neither belongs to a tenant."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ from finpool.kernel.clock import now
 
 
 async def add_versions(session: AsyncSession, prices: Iterable[TokenPrice]) -> None:
-    """Write the versions that are not there yet."""
+    """Insert the versions that the table does not hold yet."""
     rows = [
         {
             "price_version": price.price_version,
@@ -32,13 +32,13 @@ async def add_versions(session: AsyncSession, prices: Iterable[TokenPrice]) -> N
 
 
 async def versions(session: AsyncSession, names: Iterable[str]) -> list[TokenPrice]:
-    """Return the versions of these names that there are."""
+    """Return the versions with these names; unknown names are left out."""
     query = select(PriceVersion).where(col(PriceVersion.price_version).in_(list(names)))
     return [_price(row) for row in (await session.execute(query)).scalars()]
 
 
 async def add_schedule(session: AsyncSession, row: PriceSchedule) -> PriceSchedule:
-    """Write one row of the schedule and return it with its number."""
+    """Insert one row of the schedule and return it with its number."""
     values = row.model_dump(exclude={"schedule_id"})
     statement = plain_insert(PriceSchedule).values(values).returning(PriceSchedule)
     written: PriceSchedule = (await session.execute(statement)).scalar_one()
@@ -46,7 +46,7 @@ async def add_schedule(session: AsyncSession, row: PriceSchedule) -> PriceSchedu
 
 
 async def schedule(session: AsyncSession, model_id: str | None = None) -> list[ScheduledPrice]:
-    """Return the scheduled prices of one model, or of all."""
+    """Return the scheduled prices of one model, or of all for None."""
     version = col(PriceSchedule.price_version) == col(PriceVersion.price_version)
     query = select(PriceSchedule, PriceVersion).outerjoin(PriceVersion, version)
     if model_id is not None:
@@ -58,7 +58,7 @@ async def schedule(session: AsyncSession, model_id: str | None = None) -> list[S
 
 
 def scheduled(row: PriceSchedule, price: TokenPrice | None) -> ScheduledPrice:
-    """Return a row of the schedule as it is held in memory."""
+    """Return the in-memory form of a schedule row."""
     hours = None
     if row.off_peak_from_minute is not None and row.off_peak_until_minute is not None:
         hours = OffPeakHours(row.off_peak_from_minute, row.off_peak_until_minute)

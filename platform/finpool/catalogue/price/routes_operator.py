@@ -21,7 +21,7 @@ PriceWriter = Annotated[Actor, Depends(requires("price:write"))]
 
 
 class PriceView(BaseModel):
-    """A scheduled price; the amounts are in micros per million tokens, null where the row ends the tier."""
+    """A scheduled price; the amounts are in micros per million tokens, null if the row ends the tier."""
 
     object: Literal["price"] = "price"
     tier: Tier
@@ -47,7 +47,7 @@ class PriceView(BaseModel):
 
 
 class PriceList(BaseModel):
-    """The prices of a model: what the catalogue declares, which holds until a standard price begins, and the rest."""
+    """The prices of a model: the declared price, which holds until a standard price begins, and the scheduled ones."""
 
     object: Literal["list"] = "list"
     model: str
@@ -59,7 +59,7 @@ class PriceList(BaseModel):
 
 @router.get("")
 async def list_prices(model_id: str, request: Request, _: PriceReader, session: SectorSession) -> PriceList:
-    """List a model's prices, tier by tier, in the order in which they begin."""
+    """List a model's prices by tier, each tier in order of `valid_from`."""
     catalogue: Catalogue = request.app.state.catalogue
     model, book, at = catalogue.get(model_id), await service.book(session), now()
     held = {tier: book.in_force(model.id, tier, at) for tier in Tier}
@@ -76,7 +76,7 @@ async def list_prices(model_id: str, request: Request, _: PriceReader, session: 
 async def schedule_price(
     model_id: str, body: NewScheduledPrice, request: Request, actor: PriceWriter, session: SectorSession
 ) -> PriceView:
-    """Schedule a price of a tier, or end one; requests that were admitted before keep theirs."""
+    """Schedule a price of a tier, or end the tier; requests admitted before keep their price."""
     catalogue: Catalogue = request.app.state.catalogue
     row = await service.schedule_price(session, actor, catalogue.get(model_id), body)
     return PriceView.of(row, in_force=row.valid_from <= now())

@@ -1,4 +1,4 @@
-"""Prices in memory: what a token costs, from when on and at which hours; and what operators send to set them."""
+"""Prices: a token's price, its schedule by tier and hour, and the body that schedules one."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from finpool.kernel.money import Picos
 FOR_EVER = datetime.max.replace(tzinfo=UTC)
 BASIS_POINTS = 10_000
 PRICE_MAX = 1_000_000_000_000
-"""Largest price that may be scheduled, in micros per million tokens: one currency unit a token."""
+"""The largest price to schedule, in micros per million tokens: one currency unit per token."""
 
 
 class Tier(StrEnum):
-    """Which of a model's prices holds. Off-peak is standard service at the hours of the off-peak price."""
+    """A tier of a model's prices. Off-peak is standard service at the off-peak hours."""
 
     STANDARD = "standard"
     BATCH = "batch"
@@ -27,7 +27,7 @@ class Tier(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TokenPrice:
-    """What a token costs, in picos of `currency`. The version is derived from the amounts, so it never means two."""
+    """The price of a token in picos of `currency`. `price_version` is derived from the amounts."""
 
     price_version: str
     model_id: str
@@ -38,7 +38,7 @@ class TokenPrice:
 
     @classmethod
     def of(cls, model_id: str, price: Price) -> Self:
-        """Return the price as it is declared: micros per million tokens are picos per token."""
+        """Return the declared price in picos per token; micros per million tokens are the same number."""
         return cls(
             price_version=price_version_name(model_id, price),
             model_id=model_id,
@@ -49,7 +49,7 @@ class TokenPrice:
         )
 
     def declared(self) -> Price:
-        """Return the price as a catalogue would declare it."""
+        """Return the price in the catalogue's form."""
         return Price(
             currency=self.currency,
             input_micros_per_million_tokens=self.input_picos,
@@ -58,14 +58,16 @@ class TokenPrice:
         )
 
     def is_named_rightly(self) -> bool:
-        """Tell whether the version's name is the one that is derived from these amounts."""
+        """Tell whether `price_version` is the name derived from these amounts."""
         try:
             return price_version_name(self.model_id, self.declared()) == self.price_version
         except ValidationError:
             return False
 
     def discounted(self, basis_points: int) -> "TokenPrice":
-        """Return the price less a discount (0 to 10000 basis points), each amount rounded down once, for the bank."""
+        """Return the price less a discount of 0 to 10000 basis points; each amount is rounded down once, in the bank's
+        favour.
+        """
         if basis_points == 0:
             return self
         rest = BASIS_POINTS - basis_points
@@ -78,7 +80,7 @@ class TokenPrice:
         return TokenPrice.of(self.model_id, price)
 
     def cost(self, usage: TokenUsage) -> Picos:
-        """Return the exact cost in picos."""
+        """Return the exact cost of these tokens in picos."""
         fresh = usage.input_tokens - usage.cached_input_tokens
         return Picos(
             fresh * self.input_picos
@@ -89,13 +91,13 @@ class TokenPrice:
 
 @dataclass(frozen=True, slots=True)
 class OffPeakHours:
-    """Hours of the day (UTC) from one minute until another, not included; they may pass midnight."""
+    """Hours of the day (UTC), from one minute up to and without another; they may pass midnight."""
 
     from_minute: int
     until_minute: int
 
     def hold_at(self, at: datetime) -> bool:
-        """Tell whether `at` is within the hours."""
+        """Tell whether `at` lies within the hours."""
         moment = at.astimezone(UTC)
         minute = moment.hour * 60 + moment.minute
         if self.from_minute < self.until_minute:
@@ -103,7 +105,7 @@ class OffPeakHours:
         return minute >= self.from_minute or minute < self.until_minute
 
     def next_edge(self, at: datetime) -> datetime:
-        """Return when, after `at`, the hours begin or end next."""
+        """Return the next time after `at` at which the hours begin or end."""
         midnight = datetime.combine(at.astimezone(UTC).date(), time(), UTC)
         edges = (
             midnight + timedelta(days=day, minutes=minute)
@@ -115,7 +117,7 @@ class OffPeakHours:
 
 @dataclass(frozen=True, slots=True)
 class ScheduledPrice:
-    """A price of a model's tier from a moment on; None ends the tier. `schedule_id` orders rows of one moment."""
+    """A price of a model's tier from `valid_from` on; None ends the tier. `schedule_id` orders rows of equal time."""
 
     schedule_id: int
     model_id: str
@@ -127,7 +129,7 @@ class ScheduledPrice:
 
 @dataclass(frozen=True, slots=True)
 class PriceHeld:
-    """A price and the moment until which it surely is the one; nothing is known about it after that."""
+    """A price with the time until which it certainly holds."""
 
     price: TokenPrice
     tier: Tier
@@ -143,16 +145,16 @@ class PriceBook:
             self._rows.setdefault((row.model_id, row.tier), []).append(row)
 
     def rows(self, model_id: str) -> list[ScheduledPrice]:
-        """Return a model's scheduled prices: tier by tier, in the order in which they begin."""
+        """Return a model's scheduled prices by tier, each tier in order of `valid_from`."""
         return [row for tier in Tier for row in self._rows.get((model_id, tier), [])]
 
     def in_force(self, model_id: str, tier: Tier, at: datetime) -> ScheduledPrice | None:
-        """Return the row that holds for a tier at a moment, which may be one that ended the tier."""
+        """Return the tier's row in force at `at`, or None; that row may be one that ended the tier."""
         begun = [row for row in self._rows.get((model_id, tier), ()) if row.valid_from <= at]
         return begun[-1] if begun else None
 
     def held(self, model: Model, asked: Tier, at: datetime) -> PriceHeld | None:
-        """Return the price of a request made at `at` for standard or batch service; None without a batch price."""
+        """Return the price of a request at `at` for standard or batch service; None without a batch price."""
         if asked is Tier.BATCH:
             batch = self.in_force(model.id, Tier.BATCH, at)
             if batch is None or batch.price is None:
@@ -169,14 +171,14 @@ class PriceBook:
         return PriceHeld(price or TokenPrice.of(model.id, model.price), Tier.STANDARD, until)
 
     def next_start(self, model_id: str, tiers: tuple[Tier, ...], at: datetime) -> datetime:
-        """Return when the next scheduled price of these tiers begins after `at`."""
+        """Return the start of the next scheduled price of these tiers after `at`, or `FOR_EVER`."""
         starts = (row.valid_from for tier in tiers for row in self._rows.get((model_id, tier), ()))
         return min((start for start in starts if start > at), default=FOR_EVER)
 
 
 Amount = Annotated[int, Field(ge=0, le=PRICE_MAX)]
 TimeOfDay = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
-"""Hours and minutes, such as 22:00, in UTC."""
+"""Hours and minutes in UTC, such as 22:00."""
 
 
 class Amounts(BaseModel):
@@ -196,7 +198,7 @@ class Amounts(BaseModel):
 
 
 class NewScheduledPrice(BaseModel):
-    """Body that schedules a price of a tier, in the catalogue's currency; a price of null ends batch or off-peak."""
+    """Body that schedules a price of a tier, in the catalogue's currency; a null price ends batch or off-peak."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -219,7 +221,7 @@ class NewScheduledPrice(BaseModel):
 
     @property
     def hours(self) -> OffPeakHours | None:
-        """The off-peak hours, if these are off-peak prices."""
+        """The off-peak hours, or None for another tier."""
         if self.off_peak_from is None or self.off_peak_until is None:
             return None
         return OffPeakHours(_minute(self.off_peak_from), _minute(self.off_peak_until))

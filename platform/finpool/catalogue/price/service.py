@@ -1,4 +1,4 @@
-"""Prices with validity: what operators schedule, and what a price version means."""
+"""Scheduled prices and price versions."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -15,37 +15,36 @@ from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
 
 PAST_TOLERANCE = timedelta(minutes=1)
-"""A moment this little in the past is taken for now: clocks differ, and typing takes time."""
+"""A `valid_from` at most this far in the past counts as now: clocks differ, and typing takes time."""
 
 AHEAD_MAX = timedelta(days=36_500)
-"""Further ahead nothing can be scheduled."""
+"""The furthest `valid_from` ahead of now."""
 
 
 async def book(session: AsyncSession) -> PriceBook:
-    """Read every scheduled price."""
+    """Return every scheduled price as a `PriceBook`."""
     return PriceBook(await repository.schedule(session))
 
 
 async def register(session: AsyncSession, prices: Iterable[TokenPrice]) -> None:
-    """Write down what these price versions mean, where it is not written yet.
+    """Insert the price versions that `price_version` does not hold yet.
 
-    Whoever records usage calls this in the same transaction, so that every version that usage names is there. One
-    whose name is not derived from its amounts is left out: its usage is recorded all the same, and no invoice over it
-    is made before somebody has found out why.
+    The recorder calls this in the transaction of its usage records, so every version that usage names exists. A version
+    whose name does not match its amounts is left out. Its usage is still recorded, but an invoice over it waits until
+    an operator has found the cause.
     """
     await repository.add_versions(session, [each for each in prices if each.is_named_rightly()])
 
 
 async def price_versions(session: AsyncSession, names: Iterable[str]) -> dict[str, TokenPrice]:
-    """Return what price versions mean, by their names; those that were never used are missing."""
+    """Return price versions by name; names that were never used are left out."""
     return {price.price_version: price for price in await repository.versions(session, names)}
 
 
 async def schedule_price(session: AsyncSession, actor: Actor, model: Model, body: NewScheduledPrice) -> ScheduledPrice:
-    """Schedule a price of one tier; what holds at that moment already is no change and is returned.
+    """Schedule a price of one tier; return the row in force if it already has this price.
 
-    Raises `BeginsInThePast` (a request is priced as it is admitted, and nobody may change that afterwards) or
-    `BeginsTooLate`.
+    Raises `BeginsInThePast`, because a request keeps the price of its admission, or `BeginsTooLate`.
     """
     at = now()
     begins = beginning(body.valid_from, at)
@@ -75,7 +74,7 @@ async def schedule_price(session: AsyncSession, actor: Actor, model: Model, body
 
 
 def beginning(asked: datetime | None, at: datetime) -> datetime:
-    """Return when something begins that is written at `at`: never before that.
+    """Return the start of a price or contract that is written at `at`; it never lies before `at`.
 
     Raises `BeginsInThePast` or `BeginsTooLate`.
     """

@@ -1,4 +1,4 @@
-"""Which version a request goes to, in memory: a snapshot that follows the database."""
+"""The versions that serve requests, in memory: a snapshot that follows the database."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _log = logger("catalogue.versions")
 
 @dataclass(frozen=True, slots=True)
 class _Routed:
-    """A model's versions that requests go to, its adapters' with them, and their shares. None of them: not ready."""
+    """A model's and its adapters' versions with a share of the requests; empty while no version is ready."""
 
     versions: Mapping[tuple[ModelId, str], Model]
     shares: Mapping[str, int]
@@ -27,7 +27,7 @@ class _Routed:
 
 
 class VersionDirectory:
-    """The versions in force of every model. A model of which the database knows nothing serves as it is declared."""
+    """The versions in force of every model. A model without rows in the database serves as declared."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
@@ -35,11 +35,11 @@ class VersionDirectory:
         self._listeners: list[Callable[[], None]] = []
 
     def on_change(self, listener: Callable[[], None]) -> None:
-        """Call `listener` whenever versions or routings were read again."""
+        """Call `listener` after each reload of versions and routings."""
         self._listeners.append(listener)
 
     def engine_keys(self) -> set[str]:
-        """Return the engines that requests go to."""
+        """Return the keys of the engines that serve requests."""
         keys = set()
         for model in self._catalogue.with_engines():
             routed = self._routed.get(model.id)
@@ -47,7 +47,7 @@ class VersionDirectory:
         return keys
 
     async def load(self, session: AsyncSession, tenant_id: TenantId | None) -> None:
-        """Read every version and routing again; a tenant's change is none of them."""
+        """Reload every version and routing; a change of one tenant affects none of them."""
         if tenant_id is not None:
             return
         lives = await service.lives(session)
@@ -60,9 +60,10 @@ class VersionDirectory:
             listener()
 
     def version_for(self, model: Model, request_id: str) -> Model:
-        """Return the version of `model` that serves a request; raises `ModelNotReady` while none does.
+        """Return the version of `model` that serves a request; raise `ModelNotReady` if none does.
 
-        The same request always gets the same one, and all requests are shared out as the routing in force says.
+        The CRC32 of the request's id chooses the version in proportion to the shares, so the same request always gets
+        the same version.
         """
         routed = self._routed.get(model.engine_id)
         if routed is None:
@@ -75,7 +76,7 @@ class VersionDirectory:
         return routed.versions[model.id, chosen(routed.shares, request_id)]
 
     def load_ms(self, model: Model) -> int | None:
-        """Return how long a version took to load when it was tested; None if nobody has measured it."""
+        """Return the load time of a version in ms as its acceptance test measured it, or None without a measurement."""
         routed = self._routed.get(model.engine_id)
         return None if routed is None else routed.loads_ms.get(model.version)
 

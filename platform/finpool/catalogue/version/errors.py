@@ -1,4 +1,4 @@
-"""What can be wrong with a model's versions, or with asking for something that their life does not allow."""
+"""Errors of a model's versions and of their state changes."""
 
 from finpool.kernel.errors import AlreadyExists, InvalidRequest, NotFound, Unavailable
 
@@ -13,7 +13,7 @@ class VersionNotFound(NotFound):
 
 
 class VersionExists(AlreadyExists):
-    """A version never comes to mean something else."""
+    """The version's name stands for another declaration; a version never changes."""
 
     code = "model_version_exists"
 
@@ -30,13 +30,13 @@ class VersionUnfit(InvalidRequest):
 
 
 class LicenceNotAccepted(InvalidRequest):
-    """Nothing is fetched before somebody has accepted its licence."""
+    """The version's licence is not accepted, so its weights may not be fetched."""
 
     code = "licence_not_accepted"
 
 
 class WrongState(InvalidRequest):
-    """What was asked for is not possible where the version stands."""
+    """The version's state does not allow this action."""
 
     code = "model_version_state"
 

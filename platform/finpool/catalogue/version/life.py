@@ -1,4 +1,4 @@
-"""What the pool does with a model's versions: it takes them through their life and says how far it is."""
+"""The pool's state changes of a model's versions, with their progress and faults."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,17 +15,17 @@ from finpool.catalogue.version.service import new_row
 from finpool.kernel.clock import now
 
 DECLARED = "declaration"
-"""Who proposes, and accepts the licence of, what a model is declared with at first: whoever wrote the declaration."""
+"""The author of a declared version's proposal and licence acceptance, in place of a person's credential."""
 
 TEXT_MAX = 1000
 _UNDER_TEST = (VersionState.DOWNLOADING, VersionState.TESTING)
 
 
 async def declare(session: AsyncSession, model: Model) -> None:
-    """Write down a declared version. A model's first is started and gets its requests; a later one is proposed.
+    """Insert a declared version. A model's first version is started and routed; a later one is only proposed.
 
-    One that failed before it ever served is tried again. Raises `CatalogueInvalid` if the version of that name is
-    another one.
+    A declared version that failed before it ever served is tried again. Raises `CatalogueInvalid` if the name stands
+    for another declaration.
     """
     await repository.lock(session, model.id)
     held = await repository.version(session, model.id, model.version)
@@ -54,7 +54,7 @@ async def declare(session: AsyncSession, model: Model) -> None:
 
 
 async def move(session: AsyncSession, held: Version, state: VersionState, **fields: Any) -> bool:
-    """Take a version on, unless somebody was quicker; tells whether it was taken on."""
+    """Move a version to `state`; return False if its state has changed since it was read."""
     changed = await repository.change(
         session, held.model_id, held.version, (held.state,), state=state, progress=None, **fields
     )
@@ -65,25 +65,25 @@ async def move(session: AsyncSession, held: Version, state: VersionState, **fiel
 
 
 async def tell_progress(session: AsyncSession, held: Version, progress: str) -> None:
-    """Say how far a step is; nobody is woken for it."""
+    """Store the progress of a step; readers of the versions are not notified."""
     await repository.change(session, held.model_id, held.version, (held.state,), progress=progress[:TEXT_MAX])
 
 
 async def tell_fault(session: AsyncSession, held: Version, fault: str | None) -> None:
-    """Say what is wrong with a version that goes on where it stands, or that nothing is any more."""
+    """Store the fault of a version that keeps its state, or None once the fault is gone."""
     told = None if fault is None else fault[:TEXT_MAX]
     await repository.change(session, held.model_id, held.version, (held.state,), fault=told)
 
 
 async def fail(session: AsyncSession, held: Version, fault: str) -> None:
-    """Put a version that cannot be fetched, loaded or does not pass back to where it was proposed."""
+    """Move a version under test back to `proposed`, with its fault."""
     if held.state in _UNDER_TEST:
         await move(session, held, VersionState.PROPOSED, fault=fault[:TEXT_MAX])
 
 
 async def passed(session: AsyncSession, held: Version, measurements: Measurements) -> bool:
-    """Keep what a version's test measured; tells whether the version is still under test."""
+    """Store the measurements of a version's test; return False if its state has changed since it was read."""
     kept: Mapping[str, Any] = measurements.model_dump(mode="json")
-    # Written again, the state wakes whoever follows the versions, though it stays the same.
+    # Writing the unchanged state again triggers the notification for readers of the versions.
     fields = {"state": held.state, "measurements": kept, "progress": None, "fault": None}
     return await repository.change(session, held.model_id, held.version, (held.state,), **fields)

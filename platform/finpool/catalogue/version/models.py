@@ -1,4 +1,4 @@
-"""Tables of a model's life: what each version is and where it stands, and which versions requests go to."""
+"""Tables of a model's versions and of the routing of its requests."""
 
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ from sqlmodel import Field, SQLModel
 
 
 class ModelVersion(SQLModel, table=True):
-    """One version of a model. `declaration` is what serves it, for ever; the rest is where it stands in its life."""
+    """One version of a model. `declaration` never changes; the other columns hold its state."""
 
     __tablename__ = "model_version"
 
@@ -31,7 +31,7 @@ class ModelVersion(SQLModel, table=True):
 
 
 class ModelRouting(SQLModel, table=True):
-    """The shares of a model's requests that its versions get, in basis points; the highest number is the wish."""
+    """The versions' shares of a model's requests, in basis points; the row with the highest number is the target."""
 
     __tablename__ = "model_routing"
 

@@ -1,4 +1,4 @@
-"""Versions and routings in Postgres; none of it belongs to a tenant."""
+"""Queries on versions and routings; neither belongs to a tenant."""
 
 from collections.abc import Collection
 from typing import Any
@@ -16,12 +16,12 @@ _LOCK_MODEL = func.pg_advisory_xact_lock
 
 
 async def lock(session: AsyncSession, model_id: str) -> None:
-    """Hold a model's versions and routings for this transaction: what is decided about them is decided in turn."""
+    """Lock a model's versions and routings until the transaction ends, so that decisions on them are serial."""
     await session.execute(select(_LOCK_MODEL(func.hashtextextended(f"model_version {model_id}", 0))))
 
 
 async def versions(session: AsyncSession, model_id: str | None = None) -> list[Version]:
-    """Return a model's versions, or all, in the order in which they were proposed."""
+    """Return a model's versions, or all for None, ordered by proposal time."""
     query = select(ModelVersion).order_by(col(ModelVersion.proposed_at), col(ModelVersion.version))
     if model_id is not None:
         query = query.where(col(ModelVersion.model_id) == model_id)
@@ -29,14 +29,14 @@ async def versions(session: AsyncSession, model_id: str | None = None) -> list[V
 
 
 async def version(session: AsyncSession, model_id: str, name: str) -> Version | None:
-    """Return one version, if there is one of that name."""
+    """Return one version, or None if no version has this name."""
     query = select(ModelVersion).where(col(ModelVersion.model_id) == model_id, col(ModelVersion.version) == name)
     row = (await session.execute(query)).scalar_one_or_none()
     return None if row is None else _version(row)
 
 
 async def add(session: AsyncSession, row: ModelVersion) -> bool:
-    """Write a new version; tells whether its name was free."""
+    """Insert a new version; return False if its name is taken."""
     values = row.model_dump()
     statement = insert(ModelVersion).values(values).on_conflict_do_nothing().returning(col(ModelVersion.version))
     return (await session.execute(statement)).scalar_one_or_none() is not None
@@ -45,7 +45,7 @@ async def add(session: AsyncSession, row: ModelVersion) -> bool:
 async def change(
     session: AsyncSession, model_id: str, name: str, expected: Collection[VersionState], **fields: Any
 ) -> bool:
-    """Change a version that is in one of these states; tells whether it was."""
+    """Update a version that is in one of the states `expected`; return False if it is not."""
     statement = (
         update(ModelVersion)
         .where(
@@ -60,7 +60,7 @@ async def change(
 
 
 async def routings(session: AsyncSession, model_id: str | None = None) -> list[Routing]:
-    """Return a model's routings, or all, the latest first."""
+    """Return a model's routings, or all for None, the latest first."""
     query = select(ModelRouting).order_by(col(ModelRouting.number).desc())
     if model_id is not None:
         query = query.where(col(ModelRouting.model_id) == model_id)
@@ -68,7 +68,7 @@ async def routings(session: AsyncSession, model_id: str | None = None) -> list[R
 
 
 async def add_routing(session: AsyncSession, model_id: str, shares: dict[str, int], created_by: str) -> Routing:
-    """Write the next routing of a model whose lock is held."""
+    """Insert the next routing of a model; the caller holds the model's lock."""
     latest = select(func.max(ModelRouting.number)).where(col(ModelRouting.model_id) == model_id)
     number = ((await session.execute(latest)).scalar_one() or 0) + 1
     row = ModelRouting(model_id=model_id, number=number, shares=shares, created_by=created_by, created_at=now())

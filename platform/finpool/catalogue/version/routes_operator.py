@@ -1,4 +1,4 @@
-"""The operators' routes of a model's versions: what each is, where it stands, and which of them requests go to."""
+"""The operators' routes of a model's versions: declaration, state and share of the requests."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -22,9 +22,9 @@ VersionPath = Annotated[str, Path(pattern=VERSION_PATTERN)]
 
 
 class VersionView(BaseModel):
-    """A version. `share_basis_points` is its part of the requests now, `share_wished_basis_points` once all is ready.
+    """A version. `share_basis_points` is its share of the requests now, `share_wished_basis_points` the target share.
 
-    `progress` says how far a step is, `fault` why it could not go on, `measurements` what its test measured.
+    `progress` describes the current step, `fault` the reason of a failure, `measurements` the results of its test.
     """
 
     object: Literal["model.version"] = "model.version"
@@ -69,14 +69,14 @@ class VersionView(BaseModel):
 
 
 class VersionList(BaseModel):
-    """A model's versions, in the order in which they were proposed."""
+    """A model's versions, ordered by proposal time."""
 
     object: Literal["list"] = "list"
     data: list[VersionView]
 
 
 class RoutingView(BaseModel):
-    """A routing; it holds as soon as every version with a share serves."""
+    """A routing; it takes effect once every version with a share serves."""
 
     object: Literal["model.routing"] = "model.routing"
     model: str
@@ -98,7 +98,7 @@ class RoutingView(BaseModel):
 
 
 class LicenceBody(BaseModel):
-    """The licence that is accepted, as an SPDX expression: whoever names it has seen it."""
+    """The accepted licence as an SPDX expression; naming it shows that the operator has read it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -117,7 +117,7 @@ async def list_versions(model_id: ModelPath, request: Request, _: VersionReader,
 async def propose_version(
     model_id: ModelPath, body: NewVersion, request: Request, actor: VersionWriter, session: SectorSession
 ) -> VersionView:
-    """Propose a version; nothing is fetched before its licence is accepted and it is started."""
+    """Propose a version; its weights are fetched after its licence is accepted and it is started."""
     return await _answer(session, await service.propose(session, actor, _catalogue(request), model_id, body))
 
 
@@ -133,7 +133,7 @@ async def accept_licence(
 async def start_version(
     model_id: ModelPath, version: VersionPath, actor: VersionWriter, session: SectorSession
 ) -> VersionView:
-    """Fetch, load and test a version; it gets requests only when they are routed to it."""
+    """Fetch, load and test a version; it gets requests only after a routing to it."""
     return await _answer(session, await service.start(session, actor, model_id, version))
 
 
@@ -141,7 +141,7 @@ async def start_version(
 async def retire_version(
     model_id: ModelPath, version: VersionPath, actor: VersionWriter, session: SectorSession
 ) -> VersionView:
-    """Take out a version that gets no requests: what it answers is finished, then its engine ends."""
+    """Retire a version without requests: its running answers are finished, then its engine ends."""
     return await _answer(session, await service.retire(session, actor, model_id, version))
 
 
@@ -149,7 +149,7 @@ async def retire_version(
 async def promote_version(
     model_id: ModelPath, version: VersionPath, actor: VersionWriter, session: SectorSession
 ) -> RoutingView:
-    """Route every request to a version, and keep those that had some ready."""
+    """Route every request to a version; versions that had a share stay loaded."""
     return RoutingView.of(await service.promote(session, actor, model_id, version))
 
 
@@ -157,14 +157,14 @@ async def promote_version(
 async def set_routing(
     model_id: ModelPath, body: NewRouting, request: Request, actor: VersionWriter, session: SectorSession
 ) -> RoutingView:
-    """Share requests out to versions, in basis points."""
+    """Set the versions' shares of the requests, in basis points."""
     _catalogue(request).get(model_id)
     return RoutingView.of(await service.route(session, actor, model_id, body.shares))
 
 
 @router.post("/routing/rollback", status_code=201)
 async def roll_back(model_id: ModelPath, request: Request, actor: VersionWriter, session: SectorSession) -> RoutingView:
-    """Route requests as before the latest change."""
+    """Restore the routing before the latest change."""
     _catalogue(request).get(model_id)
     return RoutingView.of(await service.roll_back(session, actor, model_id))
 

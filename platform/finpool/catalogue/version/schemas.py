@@ -1,4 +1,4 @@
-"""A model's versions: what is declared of each, where each stands, and which of them requests go to."""
+"""A model's versions: declaration, state, measurements and share of the requests."""
 
 import hashlib
 import zlib
@@ -15,13 +15,13 @@ from finpool.catalogue.model.schemas import VERSION_PATTERN, Model, Served
 from finpool.catalogue.price.schemas import BASIS_POINTS
 
 ADAPTERS_OWN_FIELDS = frozenset({"weights", "licence", "filing_number"})
-"""What an adapter declares itself of what a version declares; the rest is its base's."""
+"""The fields of a version's declaration that an adapter sets itself; the others come from its base."""
 
 VersionName = Annotated[str, Field(pattern=VERSION_PATTERN)]
 
 
 class VersionState(StrEnum):
-    """Where a version stands in its life."""
+    """The state of a version."""
 
     PROPOSED = "proposed"
     DOWNLOADING = "downloading"
@@ -32,21 +32,21 @@ class VersionState(StrEnum):
 
 
 ON_THE_POOL = frozenset({VersionState.TESTING, VersionState.SERVING, VersionState.DRAINING})
-"""States in which a version has an engine that runs."""
+"""States in which the version's engine runs."""
 
 
 class NewVersion(Served):
-    """What an operator proposes: a version, by name. Whatever it is to be another version needs another name."""
+    """Body that proposes a version; every change of a declaration needs a new name."""
 
     version: VersionName
 
 
 class Measurements(BaseModel):
-    """What a version's test measured on the machine that it serves on; whole numbers, units in the names.
+    """Results of a version's test on the machine that serves it; whole numbers, with units in the names.
 
-    `output_tokens_per_second` is one stream's, `output_tokens_per_second_full` that of as many streams as the engine
-    generates at once, together. `memory_bytes` is what its process and their children hold of the node's memory; an
-    accelerator's is what its declaration gives it.
+    `output_tokens_per_second` is the rate of one stream; `output_tokens_per_second_full` is the total of `streams`
+    parallel streams. `memory_bytes` is the node memory of its process and child processes; accelerator memory is in the
+    declaration.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,7 +64,7 @@ class Measurements(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version as it stands."""
+    """A version with its declaration and its state."""
 
     model_id: str
     version: str
@@ -82,13 +82,13 @@ class Version:
     changed_at: datetime
 
     def of(self, model: Model) -> Model:
-        """Return `model` as this version declares it; raises `ValueError` if it does not fit the model any more."""
+        """Return `model` with this version's declaration; raise `ValueError` if it no longer fits the model."""
         return Model.model_validate(
             {**model.model_dump(mode="json"), **self.declaration, "version": self.version, "base": None}
         )
 
     def declares(self, served: Served, model: Model) -> bool:
-        """Tell whether it is declared as `served` is; fields that came since it was written are at their defaults."""
+        """Tell whether the declaration equals that of `served`; newer fields count with their defaults."""
         try:
             return declaration_of(self.of(model)) == declaration_of(served)
         except ValueError:
@@ -96,7 +96,7 @@ class Version:
 
 
 class NewRouting(BaseModel):
-    """How requests are shared out: basis points by version, 10,000 together. A version with 0 is kept ready."""
+    """The versions' shares of the requests in basis points, 10,000 in total. A version with share 0 stays loaded."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -111,7 +111,7 @@ class NewRouting(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """A model's shares as somebody set them; of several the highest number is what is wished for."""
+    """A model's shares as an operator set them; the routing with the highest number is the target."""
 
     model_id: str
     number: int
@@ -121,13 +121,13 @@ class Routing:
 
     @property
     def asked(self) -> frozenset[str]:
-        """The versions that requests go to."""
+        """The versions with a share above 0."""
         return frozenset(version for version, share in self.shares.items() if share)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelLife:
-    """A model's versions, the routing that holds, and the latest one, which holds as soon as its versions serve."""
+    """A model's versions, the routing in force, and the latest one, which takes effect once its versions serve."""
 
     versions: Sequence[Version]
     in_force: Routing | None
@@ -135,20 +135,23 @@ class ModelLife:
 
     @classmethod
     def of(cls, versions: Sequence[Version], routings: Sequence[Routing]) -> Self:
-        """Put together what is known of one model."""
+        """Build the life of one model from its versions and routings."""
         serving = {each.version for each in versions if each.state is VersionState.SERVING}
         latest = max(routings, key=lambda routing: routing.number, default=None)
         return cls(versions, in_force(routings, serving), latest)
 
 
 def in_force(routings: Iterable[Routing], serving: Collection[str]) -> Routing | None:
-    """Return the latest routing of a model whose versions all serve: the wish waits until it can be kept."""
+    """Return the latest routing whose versions all serve, or None; a newer one waits for its versions."""
     ready = [routing for routing in routings if routing.asked <= set(serving)]
     return max(ready, key=lambda routing: routing.number, default=None)
 
 
 def chosen(shares: Mapping[str, int], request_id: str) -> str:
-    """Return the version that a request goes to; one request always the same, all of them by the shares."""
+    """Return the version for a request: CRC32 of its id modulo 10,000, placed into the cumulative shares.
+
+    Raises ValueError if the shares are less than 10,000 basis points in total.
+    """
     place = zlib.crc32(request_id.encode()) % BASIS_POINTS
     for version in sorted(shares):
         place -= shares[version]
@@ -158,17 +161,17 @@ def chosen(shares: Mapping[str, int], request_id: str) -> str:
 
 
 def on_version(adapter: Model, base: Model) -> Model:
-    """Return an adapter as a version of its base serves it."""
+    """Return an adapter on a version of its base."""
     inherited = set(Served.model_fields) - ADAPTERS_OWN_FIELDS
     return adapter.model_copy(update={name: getattr(base, name) for name in inherited})
 
 
 def declaration_of(served: Served) -> dict[str, Any]:
-    """Return what a version declares, without its name, as JSON in one order."""
+    """Return a version's declaration without its name, as JSON with sorted capabilities."""
     part = served.model_dump(mode="json", include=set(Served.model_fields) - {"version"})
     return {**part, "capabilities": sorted(part["capabilities"])}
 
 
 def declaration_sha256(declaration: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of what `declaration_of` returned: under one name it never changes."""
+    """Return the SHA-256 over the canonical JSON of a declaration."""
     return hashlib.sha256(rfc8785.dumps(dict(declaration))).hexdigest()

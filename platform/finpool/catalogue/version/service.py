@@ -1,4 +1,4 @@
-"""What operators do with a model's versions; each step is on record in the transaction in which it happens."""
+"""The operators' actions on a model's versions; each is audited in its own transaction."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
@@ -36,12 +36,12 @@ _STATES = frozenset(VersionState)
 
 
 async def life(session: AsyncSession, model_id: str) -> ModelLife:
-    """Return where a model's versions stand and which of them requests go to."""
+    """Return a model's versions and routings."""
     return ModelLife.of(await repository.versions(session, model_id), await repository.routings(session, model_id))
 
 
 async def lives(session: AsyncSession) -> dict[str, ModelLife]:
-    """Return the same of every model that has a version."""
+    """Return the versions and routings of every model that has a version."""
     versions: defaultdict[str, list[Version]] = defaultdict(list)
     for version in await repository.versions(session):
         versions[version.model_id].append(version)
@@ -52,7 +52,7 @@ async def lives(session: AsyncSession) -> dict[str, ModelLife]:
 
 
 async def propose(session: AsyncSession, actor: Actor, catalogue: Catalogue, model_id: str, new: NewVersion) -> Version:
-    """Propose a version; the same one again is no change. Raises `VersionExists` or `VersionUnfit`."""
+    """Propose a version; an equal proposal changes nothing. Raises `VersionExists` or `VersionUnfit`."""
     model = catalogue.get(model_id)
     _require_fit(catalogue, model, new)
     row = new_row(model, new.version, new, VersionState.PROPOSED, actor.credential_id)
@@ -66,7 +66,7 @@ async def propose(session: AsyncSession, actor: Actor, catalogue: Catalogue, mod
 
 
 async def accept_licence(session: AsyncSession, actor: Actor, model_id: str, name: str, licence: str) -> Version:
-    """Accept a version's licence by its SPDX expression; raises `LicenceNotAccepted` for another than the declared."""
+    """Accept a version's licence by its SPDX expression; raise `LicenceNotAccepted` if the declared one differs."""
     held = await _held(session, model_id, name)
     if licence != held.licence:
         raise LicenceNotAccepted(f"The licence of this version is {held.licence}, not {licence}.", param="licence")
@@ -78,7 +78,10 @@ async def accept_licence(session: AsyncSession, actor: Actor, model_id: str, nam
 
 
 async def start(session: AsyncSession, actor: Actor, model_id: str, name: str) -> Version:
-    """Have a version fetched, loaded and tested, or brought back; one that is under way already is no change."""
+    """Start a version: the pool fetches, loads and tests it. A running version stays unchanged.
+
+    Raises `LicenceNotAccepted`, or `WrongState` for a draining version.
+    """
     await repository.lock(session, model_id)
     held = await _held(session, model_id, name)
     if held.licence_accepted_at is None:
@@ -91,9 +94,9 @@ async def start(session: AsyncSession, actor: Actor, model_id: str, name: str) -
 
 
 async def route(session: AsyncSession, actor: Actor, model_id: str, shares: Mapping[str, int]) -> Routing:
-    """Share a model's requests out to its versions, as soon as all that get some serve; until then nothing changes.
+    """Set the versions' shares of a model's requests; they take effect once every version with a share serves.
 
-    A version that was retired is started again. Raises `VersionNotFound`, or `WrongState` for one never started.
+    A retired version is started again. Raises `VersionNotFound`, or `WrongState` for a version that was never started.
     """
     await repository.lock(session, model_id)
     held = {each.version: each for each in await repository.versions(session, model_id)}
@@ -114,14 +117,14 @@ async def route(session: AsyncSession, actor: Actor, model_id: str, shares: Mapp
 
 
 async def promote(session: AsyncSession, actor: Actor, model_id: str, name: str) -> Routing:
-    """Send every request to one version, and keep those that had some ready, so that the way back is short."""
+    """Route every request to one version; versions with a share stay loaded, so that a rollback is fast."""
     latest = (await life(session, model_id)).latest
     others = dict.fromkeys(latest.shares if latest is not None else (), 0)
     return await route(session, actor, model_id, {**others, name: BASIS_POINTS})
 
 
 async def roll_back(session: AsyncSession, actor: Actor, model_id: str) -> Routing:
-    """Route requests as before the latest change; doing it twice comes back to where it began."""
+    """Restore the routing before the latest change; a second call undoes the first. Raises `WrongState` without one."""
     routings = await repository.routings(session, model_id)
     if len(routings) < 2:
         raise WrongState("There is no earlier routing to go back to.")
@@ -129,7 +132,7 @@ async def roll_back(session: AsyncSession, actor: Actor, model_id: str) -> Routi
 
 
 async def retire(session: AsyncSession, actor: Actor, model_id: str, name: str) -> Version:
-    """Take a version out: what it answers is finished, then its engine ends. Raises `WrongState` while it is asked."""
+    """Retire a version: its running answers are finished, then its engine ends. Raises `WrongState` if it is routed."""
     await repository.lock(session, model_id)
     held, now_held = await _held(session, model_id, name), await life(session, model_id)
     if any(routing is not None and name in routing.asked for routing in (now_held.in_force, now_held.latest)):
@@ -142,12 +145,12 @@ async def retire(session: AsyncSession, actor: Actor, model_id: str, name: str) 
 
 
 def fitted(model: Model, served: Served) -> Model:
-    """Return `model` as a version serves it; raises pydantic's `ValidationError` if they do not go together."""
+    """Return `model` with the declaration of `served`; raise pydantic's `ValidationError` if they do not fit."""
     return Model.model_validate({**model.model_dump(mode="json"), **declaration_of(served)})
 
 
 def new_row(model: Model, name: str, served: Served, state: VersionState, by: str) -> ModelVersion:
-    """Return a version as it is written down first."""
+    """Return the first row of a version."""
     declaration, at = declaration_of(served), now()
     weights = fitted(model, served).weights_sha256
     return ModelVersion(
@@ -168,7 +171,7 @@ def _require_fit(catalogue: Catalogue, model: Model, new: NewVersion) -> None:
     if model.base is not None:
         raise VersionUnfit(f"'{model.id}' is an adapter: declare a changed one under another id.")
     if isinstance(model.engine, OpenAiEngine) or isinstance(new.engine, OpenAiEngine):
-        raise VersionUnfit("What a remote engine serves is the other side's: it has no versions here.", param="engine")
+        raise VersionUnfit("A remote engine has no versions on this platform.", param="engine")
     try:
         fitted(model, new)
     except ValidationError as error:

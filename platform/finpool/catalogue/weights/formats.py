@@ -1,4 +1,4 @@
-"""Which files may be weights at all: formats that hold numbers and text, and nothing that a loader would execute."""
+"""The allowed weight formats, GGUF and safetensors: they hold numbers and text, and loading them executes no code."""
 
 import json
 from collections.abc import Callable
@@ -10,14 +10,14 @@ from finpool.catalogue.errors import WeightsUnavailable
 GGUF_MAGIC = b"GGUF"
 GGUF_VERSIONS = (2, 3)
 SAFETENSORS_HEADER_BYTES_MAX = 100_000_000
-"""The format's own limit."""
+"""The limit of the safetensors format itself."""
 
 
 def require_safe_format(model_id: str, file: Path) -> None:
-    """Raise `WeightsUnavailable` unless the content of `file` is the format that its name says.
+    """Raise `WeightsUnavailable` unless the content of `file` has the format of its suffix.
 
-    Pickle and whatever wraps it (PyTorch's zip, for example) runs code of its author's when it is loaded. A matching
-    SHA-256 says only that it is the file that was declared, so the content is looked at as well.
+    Loading a pickle, also inside PyTorch's zip, runs its author's code. A matching SHA-256 proves only that it is the
+    declared file, so the content is checked as well.
     """
     is_format = _FORMATS.get(file.suffix)
     with file.open("rb") as content:
@@ -33,7 +33,7 @@ def _is_gguf(content: BinaryIO, _size_bytes: int) -> bool:
 
 
 def _is_safetensors(content: BinaryIO, size_bytes: int) -> bool:
-    """Eight bytes of length, then that much JSON, then numbers."""
+    """Check for an eight-byte little-endian length, that many bytes of JSON, then the numbers."""
     header_bytes = int.from_bytes(content.read(8), "little")
     if not 2 <= header_bytes <= min(SAFETENSORS_HEADER_BYTES_MAX, size_bytes - 8):
         return False

