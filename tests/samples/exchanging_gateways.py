@@ -1,76 +1,119 @@
-"""Gateways without engines, and the table through which they exchange: what tests of their fairness play with."""
+"""Gateways without engines, and the table through which they exchange: what tests of their fairness play with.
+
+The sector of these tests has three banks of equal weight, and an engine with `SLOTS` slots that all gateways share.
+"""
 
 from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from functools import partial
 
-from finpool.billing.service_share.entitlement import Entitlement
+from finpool.billing.service_share.entitlement import EQUAL, Entitlement
 from finpool.gateway.peers.balance import PeerBalance
-from finpool.gateway.queue.fair_scheduler import FairScheduler, Waiting
+from finpool.gateway.peers.schemas import GatewayStanding
+from finpool.gateway.queue.fair_scheduler import FairScheduler, Turn, Waiting
 from finpool.gateway.queue.length_prediction import LengthBound
+from finpool.gateway.queue.standing import Standing
 from finpool.kernel.ids import TenantId
 
-A, B, C = TenantId("a"), TenantId("b"), TenantId("c")
-ASK = LengthBound(input_tokens_bound=16, output_tokens_bound=64)
+HARBOUR, LOTUS, PINE = TenantId("bank-harbour"), TenantId("bank-lotus"), TenantId("bank-pine")
+BANKS = (HARBOUR, LOTUS, PINE)
 SLOTS = 8
+INPUT_TOKENS = 16
+LENGTH_BOUND = LengthBound(input_tokens_bound=INPUT_TOKENS, output_tokens_bound=64)
 
 
-class NewRouting(FairScheduler):
+class RememberingScheduler(FairScheduler):
     """Remembers what other gateways' service was counted here."""
 
-    def __init__(self, *arguments, **options):
-        super().__init__(*arguments, **options)
-        self.counted = Counter()
+    def __init__(self, in_flight_max: int, express_max: int, entitled: Callable[[TenantId], Entitlement]) -> None:
+        super().__init__(in_flight_max, express_max=express_max, entitled=entitled)
+        self.counted: Counter[TenantId] = Counter()
 
-    def meet(self, growth, elsewhere):
+    def meet(self, growth: Mapping[TenantId, int], elsewhere: Mapping[TenantId, Standing]) -> None:
+        """Count the growth, and take it in."""
         self.counted.update(growth)
         super().meet(growth, elsewhere)
 
 
 class Gateway:
-    """A queue, its part in the exchange, and the turns that are under way."""
+    """A queue, its part in the exchange, and the turns that are under way, the oldest first."""
 
-    def __init__(self, run, entitled=None, express_max=1, slots=SLOTS):
-        options = {} if entitled is None else {"entitled": lambda tenant: entitled.get(tenant, Entitlement())}
+    def __init__(
+        self,
+        run: str,
+        *,
+        entitlements: Mapping[TenantId, Entitlement] | None = None,
+        express_slots: int = 1,
+        slots: int = SLOTS,
+    ) -> None:
+        known = entitlements or {}
         self.run = run
-        self.shares = NewRouting(slots - express_max, express_max=express_max, **options)
+        self.shares = RememberingScheduler(slots - express_slots, express_slots, lambda bank: known.get(bank, EQUAL))
         self.exchange = PeerBalance(self.shares)
-        self.turns = deque()
-        self.order = []
+        self.turns: deque[Turn] = deque()
+        self.served: list[TenantId] = []
 
-    def ask(self, tenant, batch=False):
-        waiting = Waiting(ASK, partial(self._begin, tenant), batch=batch)
-        self.shares.arrive(tenant, waiting)
-        self.shares.dispatch()
+    @property
+    def slots(self) -> int:
+        """How many of the engine's slots this gateway may fill."""
+        return self.exchange.slots
 
-    def end(self, output_tokens=1):
-        if self.turns:
-            self.shares.end(self.turns.popleft(), input_tokens=16, output_tokens=output_tokens)
+    def send(self, bank: TenantId, requests: int = 1, *, batch: bool = False) -> None:
+        """Let a bank send requests; each gets its turn as soon as the order gives it one."""
+        for _ in range(requests):
+            self.shares.arrive(bank, Waiting(LENGTH_BOUND, partial(self._begin, bank), batch=batch))
             self.shares.dispatch()
 
-    def leave(self):
-        """End a turn of which the engine did nothing."""
+    def finish_oldest(self, output_tokens: int = 1) -> None:
+        """End the oldest turn, if there is one, with an answer of so many tokens."""
+        self._end_oldest(INPUT_TOKENS, output_tokens)
+
+    def give_up_oldest(self) -> None:
+        """End the oldest turn, if there is one, before the engine did anything for it: it costs nothing."""
+        self._end_oldest(0, 0)
+
+    def charged(self, bank: TenantId) -> int:
+        """Return what a bank was charged at this gateway itself."""
+        return self.shares.standings().get(bank, Standing()).charged
+
+    def counter(self, bank: TenantId) -> int:
+        """Return what decides when a bank's next turn is here: the smallest counter is served next."""
+        return self.shares.counter(bank)
+
+    def hear(self, *, grown: Mapping[TenantId, int] | None = None, **elsewhere: Standing) -> None:
+        """Hear where banks stand at all other gateways together, by their short names, and by how much each grew."""
+        named = {TenantId(f"bank-{name}"): standing for name, standing in elsewhere.items()}
+        self.shares.meet(grown or {}, named)
+
+    def _end_oldest(self, input_tokens: int, output_tokens: int) -> None:
         if self.turns:
-            self.shares.end(self.turns.popleft(), input_tokens=0, output_tokens=0)
+            self.shares.end(self.turns.popleft(), input_tokens=input_tokens, output_tokens=output_tokens)
             self.shares.dispatch()
 
-    def _begin(self, tenant, turn):
+    def _begin(self, bank: TenantId, turn: Turn) -> None:
         self.turns.append(turn)
-        self.order.append(tenant)
+        self.served.append(bank)
 
 
 class Table:
-    """What the gateways told."""
+    """What every gateway told last, as the database's table holds it."""
 
-    def __init__(self, *gateways):
+    def __init__(self, *gateways: Gateway) -> None:
         self.gateways = list(gateways)
-        self.told = {}
+        self.told: dict[str, GatewayStanding] = {}
 
-    def exchange(self, gateway):
+    def exchange(self, gateway: Gateway) -> None:
+        """Let one gateway hear what the others told last, and tell where it stands itself."""
         told = gateway.exchange.meet({run: each for run, each in self.told.items() if run != gateway.run})
         self.told[gateway.run] = told
         gateway.exchange.hold(told.slots)
 
-    def all_exchange(self, times=1):
-        for _ in range(times):
+    def all_exchange(self, rounds: int = 1) -> None:
+        """Let every gateway exchange, one after the other, so many times."""
+        for _ in range(rounds):
             for gateway in self.gateways:
                 self.exchange(gateway)
+
+    def lose(self, gateway: Gateway) -> None:
+        """Let nothing be heard of a gateway any more."""
+        del self.told[gateway.run]

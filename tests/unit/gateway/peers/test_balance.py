@@ -1,174 +1,217 @@
 """Gateways that tell each other: no slot twice, no service lost or counted twice, and weights and lifts that hold."""
 
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from exchanging_gateways import SLOTS, A, B, C, Gateway, Table
+from exchanging_gateways import BANKS, HARBOUR, LOTUS, SLOTS, Gateway, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finpool.gateway.peers.schemas import GatewayStanding
 from finpool.gateway.queue.standing import Standing
+from finpool.kernel.ids import TenantId
 
-STEPS = st.lists(
-    st.tuples(
-        st.sampled_from(["ask", "ask", "batch", "end", "leave", "exchange", "exchange", "restart"]),
-        st.integers(0, 2),
-        st.sampled_from([A, B, C]),
-        st.integers(0, 64),
-    ),
-    max_size=120,
+
+@dataclass(frozen=True)
+class Event:
+    """One step of a history: what happens at which gateway, with which bank and how many output tokens."""
+
+    what: str
+    place: int
+    bank: TenantId
+    output_tokens: int
+
+
+EVENTS = st.builds(
+    Event,
+    what=st.sampled_from(["send", "send", "send batch", "finish", "give up", "exchange", "exchange", "restart"]),
+    place=st.integers(0, 2),
+    bank=st.sampled_from(BANKS),
+    output_tokens=st.integers(0, 64),
 )
+HISTORIES = st.lists(EVENTS, max_size=120)
 
 
-def play(table, steps):
-    """Do what a history says; yields the gateways after each step."""
-    for number, (what, place, tenant, tokens) in enumerate(steps):
-        gateway = table.gateways[place]
-        if what in ("ask", "batch"):
-            gateway.ask(tenant, batch=what == "batch")
-        elif what == "end":
-            gateway.end(tokens)
-        elif what == "leave":
-            gateway.leave()
-        elif what == "exchange":
+def three_gateways() -> Table:
+    return Table(Gateway("north"), Gateway("south"), Gateway("east"))
+
+
+def play(table: Table, history: list[Event]) -> Iterator[list[Gateway]]:
+    """Do what a history says; yields the gateways after each event."""
+    for number, event in enumerate(history):
+        gateway = table.gateways[event.place]
+        if event.what == "send":
+            gateway.send(event.bank)
+        elif event.what == "send batch":
+            gateway.send(event.bank, batch=True)
+        elif event.what == "finish":
+            gateway.finish_oldest(event.output_tokens)
+        elif event.what == "give up":
+            gateway.give_up_oldest()
+        elif event.what == "exchange":
             table.exchange(gateway)
         else:
-            del table.told[gateway.run]
-            table.gateways[place] = Gateway(f"{gateway.run}.{number}")
-            table.exchange(table.gateways[place])
+            table.lose(gateway)
+            table.gateways[event.place] = Gateway(f"{gateway.run}.{number}")
+            table.exchange(table.gateways[event.place])
         yield table.gateways
 
 
-@given(STEPS)
-@settings(deadline=None)
-def test_gateways_never_hold_more_slots_than_there_are_whatever_happens(steps):
-    table = Table(*(Gateway(run) for run in ("one", "two", "three")))
+def finish_everything(table: Table) -> None:
+    """Finish every turn, also those that begin meanwhile; the gateways exchange as they go."""
+    while any(gateway.turns for gateway in table.gateways):
+        for gateway in table.gateways:
+            gateway.finish_oldest()
+        table.all_exchange()
     table.all_exchange(2)
-    for gateways in play(table, steps):
-        held = [gateway.exchange.slots for gateway in gateways]
+
+
+def nonzero(charges: Counter[TenantId]) -> dict[TenantId, int]:
+    return {bank: charge for bank, charge in charges.items() if charge}
+
+
+@given(HISTORIES)
+@settings(deadline=None)
+def test_gateways_never_hold_more_slots_than_there_are_whatever_happens(history: list[Event]) -> None:
+    table = three_gateways()
+    table.all_exchange(2)
+
+    for gateways in play(table, history):
+        held = [gateway.slots for gateway in gateways]
         assert min(held) >= 1
         # One that has just come has its one slot at once, and the others give it up at their next exchange.
         assert sum(each for each in held if each > 1) <= SLOTS
         for gateway in gateways:
-            shares = gateway.shares
-            assert shares.in_flight_max + shares.express_max == gateway.exchange.slots
+            assert gateway.shares.in_flight_max + gateway.shares.express_max == gateway.slots
+
     for gateway in table.gateways:
         while gateway.turns:
-            gateway.end()
+            gateway.finish_oldest()
     table.all_exchange(2)
-    assert sum(gateway.exchange.slots for gateway in table.gateways) <= SLOTS
+    assert sum(gateway.slots for gateway in table.gateways) <= SLOTS
 
 
-@given(STEPS)
+@given(HISTORIES)
 @settings(deadline=None)
-def test_what_is_charged_at_one_gateway_is_counted_once_at_every_other(steps):
-    table = Table(*(Gateway(run) for run in ("one", "two", "three")))
+def test_what_is_charged_at_one_gateway_is_counted_once_at_every_other(history: list[Event]) -> None:
+    table = three_gateways()
     table.all_exchange()
-    for _ in play(table, [step for step in steps if step[0] != "restart"]):
+
+    for _ in play(table, [event for event in history if event.what != "restart"]):
         pass
-    while any(gateway.turns for gateway in table.gateways):
-        for gateway in table.gateways:
-            gateway.end()
-        table.all_exchange()
-    table.all_exchange(2)
+    finish_everything(table)
+
     for gateway in table.gateways:
-        others = Counter()
-        for other in table.gateways:
-            if other is not gateway:
-                others.update({tenant: each.charged for tenant, each in other.shares.standings().items()})
-        assert {tenant: n for tenant, n in gateway.shares.counted.items() if n} == {
-            tenant: n for tenant, n in others.items() if n
-        }
+        others = [other for other in table.gateways if other is not gateway]
+        charged = Counter({bank: sum(other.charged(bank) for other in others) for bank in BANKS})
+        assert nonzero(gateway.shares.counted) == nonzero(charged)
 
 
-def test_a_gateway_that_is_alone_keeps_everything_as_it_is():
-    gateway = Gateway("one")
+def test_a_gateway_that_is_alone_keeps_everything_as_it_is() -> None:
+    north = Gateway("north")
     for _ in range(3):
-        gateway.exchange.hold(gateway.exchange.meet({}).slots)
-        gateway.ask(A)
-    assert (gateway.shares.in_flight_max, gateway.shares.express_max) == (SLOTS - 1, 1)
+        north.exchange.hold(north.exchange.meet({}).slots)
+        north.send(HARBOUR)
+    assert (north.shares.in_flight_max, north.shares.express_max) == (SLOTS - 1, 1)
 
 
-def test_a_run_that_is_gone_counts_no_more_and_its_slots_are_the_others():
-    one, two = Gateway("one"), Gateway("two")
-    table = Table(one, two)
+def test_a_run_that_is_gone_counts_no_more_and_its_slots_are_the_others() -> None:
+    """North and South share the engine. South dies, and North fills every slot but the one for newcomers."""
+    north, south = Gateway("north"), Gateway("south")
+    table = Table(north, south)
     table.all_exchange(3)
-    for _ in range(20):
-        one.ask(A)
-    two.ask(B)
+    north.send(HARBOUR, 20)
+    south.send(LOTUS)
     table.all_exchange(2)
-    assert one.exchange.slots + two.exchange.slots == SLOTS
-    del table.told["two"]
-    table.exchange(one)
-    assert (one.exchange.slots, one.shares.in_flight) == (SLOTS, SLOTS - 1)
+    assert north.slots + south.slots == SLOTS
+
+    table.lose(south)
+    table.exchange(north)
+
+    assert (north.slots, north.shares.in_flight) == (SLOTS, SLOTS - 1)
 
 
-def test_a_gateway_that_hears_nothing_keeps_no_more_than_an_even_part_and_comes_back_without_its_past():
-    one, two = Gateway("one"), Gateway("two")
-    table = Table(one, two)
+def test_a_gateway_that_hears_nothing_keeps_no_more_than_an_even_part_and_comes_back_without_its_past() -> None:
+    north, south = Gateway("north"), Gateway("south")
+    table = Table(north, south)
     table.all_exchange(2)
-    for _ in range(20):
-        one.ask(A)
-    two.ask(B)
+    north.send(HARBOUR, 20)
+    south.send(LOTUS)
     table.all_exchange(3)
-    before = one.exchange.slots
-    assert before > SLOTS // 2
-    one.exchange.part()
-    two.exchange.part()
-    assert [one.exchange.slots, two.exchange.slots] == [SLOTS // 2, SLOTS - before]
-    one.run, table.told = "one again", {}
-    counted, charged = two.shares.counted[A], one.shares.standings()[A].charged
-    table.exchange(one)
-    # The other is still there, only nobody has heard of it yet.
-    assert one.exchange.slots == SLOTS // 2
+    norths_slots = north.slots
+    assert norths_slots > SLOTS // 2, "North has most of the requests"
+
+    # The database is away for too long: North falls back to half, and South takes nothing.
+    north.exchange.part()
+    south.exchange.part()
+    assert (north.slots, south.slots) == (SLOTS // 2, SLOTS - norths_slots)
+
+    # It is back. North comes first, as a new run: South is still there, only nobody has heard of it yet.
+    north.run, table.told = "north again", {}
+    counted_at_south, charged_at_north = south.shares.counted[HARBOUR], north.charged(HARBOUR)
+    table.exchange(north)
+    assert north.slots == SLOTS // 2
+
+    # Once both were heard they fill the engine, and South counts only what North served since.
     table.all_exchange(2)
-    assert one.exchange.slots + two.exchange.slots == SLOTS
-    assert two.shares.counted[A] - counted == one.shares.standings()[A].charged - charged
+    assert north.slots + south.slots == SLOTS
+    assert south.shares.counted[HARBOUR] - counted_at_south == north.charged(HARBOUR) - charged_at_north
 
 
-def test_slots_that_another_run_still_fills_are_not_taken():
-    gateway = Gateway("one")
-    for _ in range(50):
-        gateway.ask(A)
-    told = gateway.exchange.meet({"two": GatewayStanding(1, {B: Standing(in_flight=6)})})
+def test_slots_that_another_run_still_fills_are_not_taken() -> None:
+    """South may fill one slot, and still has six requests of Lotus under way from before."""
+    north = Gateway("north")
+    north.send(HARBOUR, 50)
+
+    told = north.exchange.meet({"south": GatewayStanding(1, {LOTUS: Standing(in_flight=6)})})
+
     assert told.slots == SLOTS - 6
 
 
-def test_what_others_had_served_before_a_gateway_came_is_past_and_what_new_ones_serve_is_not():
-    gateway = Gateway("one")
-    gateway.exchange.meet({"old": GatewayStanding(1, {A: Standing(1_000)})})
-    assert gateway.shares.counter(A) == 0
-    gateway.exchange.meet(
-        {"old": GatewayStanding(1, {A: Standing(1_005)}), "new": GatewayStanding(1, {A: Standing(20)})}
-    )
-    assert gateway.shares.counter(A) == 25
+def test_what_others_had_served_before_a_gateway_came_is_past_and_what_new_ones_serve_is_not() -> None:
+    north = Gateway("north")
+    north.exchange.meet({"old": GatewayStanding(1, {HARBOUR: Standing(charged=1_000)})})
+    assert north.counter(HARBOUR) == 0
+
+    old = GatewayStanding(1, {HARBOUR: Standing(charged=1_005)})
+    new = GatewayStanding(1, {HARBOUR: Standing(charged=20)})
+    north.exchange.meet({"old": old, "new": new})
+
+    assert north.counter(HARBOUR) == 5 + 20
 
 
-def test_a_charge_that_goes_back_entirely_is_told():
-    one, two = Gateway("one"), Gateway("two")
-    table = Table(one, two)
+def test_a_charge_that_goes_back_entirely_is_told() -> None:
+    """North charges Harbour for a request that then gives up. South has counted it, and takes it back."""
+    north, south = Gateway("north"), Gateway("south")
+    table = Table(north, south)
     table.all_exchange()
-    one.ask(A)
+    north.send(HARBOUR)
     table.all_exchange()
-    charged = two.shares.counter(A)
-    one.leave()
+    assert south.counter(HARBOUR) > 0
+
+    north.give_up_oldest()
     table.all_exchange()
-    assert (charged > 0, two.shares.counter(A)) == (True, 0)
+
+    assert south.counter(HARBOUR) == 0
 
 
-def test_who_comes_back_as_a_new_run_does_not_bring_what_was_counted_already():
-    one, two = Gateway("one"), Gateway("two")
-    table = Table(one, two)
+def test_who_comes_back_as_a_new_run_does_not_bring_what_was_counted_already() -> None:
+    north, south = Gateway("north"), Gateway("south")
+    table = Table(north, south)
     table.all_exchange()
-    one.ask(A)
+    north.send(HARBOUR)
     table.all_exchange()
-    counted = two.shares.counter(A)
-    one.exchange.part()
-    del table.told["one"]
-    one.run = "one again"
+    counted = south.counter(HARBOUR)
+
+    # North is cut off and comes back as a new run while Harbour's request is still under way.
+    north.exchange.part()
+    table.lose(north)
+    north.run = "north again"
     table.all_exchange()
-    assert two.shares.counter(A) == counted
-    one.leave()
+    assert south.counter(HARBOUR) == counted
+
+    # The old run had charged the request and the new one gives the charge back, so South takes it back.
+    north.give_up_oldest()
     table.all_exchange()
-    # What the old run had expected and the new one gave back was counted, and is taken back.
-    assert two.shares.counter(A) == 0
+    assert south.counter(HARBOUR) == 0
