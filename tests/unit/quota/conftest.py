@@ -1,7 +1,7 @@
 """One bank's account behind the functions of `grants`, without a database, that a test can hold up or break."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -36,7 +36,10 @@ class FakeAccount:
     closed: set[str] = field(default_factory=set)
     spool: list[tuple[str, int | None]] = field(default_factory=list)
     answers: asyncio.Event = field(default_factory=asyncio.Event)
+    is_asked: asyncio.Event = field(default_factory=asyncio.Event)
+    has_answered: asyncio.Event = field(default_factory=asyncio.Event)
     answer_is_lost: bool = False
+    before_a_return_is_written: Callable[[], Awaitable[None]] | None = None
     tells_of_returns: bool = True
     asked: list[int] = field(default_factory=list)
 
@@ -44,12 +47,28 @@ class FakeAccount:
         self.answers.set()
         self._locked = asyncio.Lock()
 
+    def fall_silent(self) -> None:
+        """Give no answer until `answers` is set again."""
+        self.answers.clear()
+        self.is_asked.clear()
+
+    def has_granted_all_to(self, lease_id: str) -> None:
+        """Let the whole budget be out on a lease that is on its way back."""
+        self.granted[lease_id] = self.pending = self.limit
+
+    async def hears_of_return(self, lease_id: str) -> None:
+        """Let the return of a lease arrive."""
+        self.spool.append((lease_id, None))
+        await self.record()
+
     @asynccontextmanager
     async def for_tenant(self, tenant_id: TenantId) -> AsyncIterator[Self]:
+        self.is_asked.set()
         await self.answers.wait()
         async with self._locked:
             yield self
             await asyncio.sleep(0)
+        self.has_answered.set()
         if self.answer_is_lost:
             raise OperationalError("COMMIT", {}, ConnectionError("gone"))
 
@@ -81,6 +100,8 @@ class FakeAccount:
         return Grants((BudgetRest(need, self.limit, rest, amount, None),), shares)
 
     async def give_back(self, tenant_id: TenantId, lease_id: LeaseId) -> None:
+        if self.before_a_return_is_written is not None:
+            await self.before_a_return_is_written()
         await asyncio.sleep(0)
         self.spool.append((lease_id, None))
 
@@ -130,10 +151,14 @@ class Replica:
             self.account.spool.append((lease_id, cost))
         self.quota.settle(reservation, cost_picos=cost, tokens=reservation.tokens)
 
+    async def serve(self, amount: int, cost: int) -> None:
+        """Reserve and settle, and wait for the leases that this had renewed ahead."""
+        self.settle(await self.reserve(amount), cost)
+        await self.renewed()
+
     async def renewed(self) -> None:
         """Wait for what is asked for in the background."""
-        while tasks := list(self.allotments._tasks):
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await self.allotments.wait_for_answers()
 
     async def return_everything(self) -> None:
         await self.renewed()
