@@ -112,7 +112,7 @@ def lease_beyond_the_rest() -> None:
         granted = max(rest.granted_picos, min(rest.need.wanted_picos, rest.limit_picos // 2))
         return replace(rest, rest_picos=rest.limit_picos, granted_picos=granted)
 
-    budget_rest = _put(grants, "_budget_rest", without_pending)
+    budget_rest = _put(grants, "budget_rest", without_pending)
 
 
 def lease_of_a_remembered_rest() -> None:
@@ -126,7 +126,7 @@ def lease_of_a_remembered_rest() -> None:
         granted = min(rest.rest_picos, max(need.needed_picos, min(need.wanted_picos, rest.rest_picos // 2)))
         return replace(rest, need=need, granted_picos=granted)
 
-    budget_rest = _put(grants, "_budget_rest", from_memory)
+    budget_rest = _put(grants, "budget_rest", from_memory)
 
 
 def lease_returned_early() -> None:
@@ -156,7 +156,7 @@ def share_handed_out_twice() -> None:
         rest = await rate_room(*args)
         return replace(rest, room=max(rest.room, rest.need.wanted), amount=max(rest.amount, rest.need.wanted))
 
-    rate_room = _put(grants, "_rate_room", as_wanted)
+    rate_room = _put(grants, "rate_room", as_wanted)
 
 
 def failure_charged() -> None:

@@ -59,6 +59,12 @@ class LedgerModel:
         for budget in budgets:
             assert self.in_use(budget) <= self.most(budget), f"{request_id} does not fit into {budget}"
 
+    def affordable_tokens(self, request_id: str, thousandths: Tokens) -> Tokens:
+        """Return tokens that cost no more than what is held for a request, in these parts of it."""
+        held = self.under_way[request_id].held_picos
+        fresh, cached = held * thousandths[0] // 6000, held * thousandths[1] // 6000
+        return fresh + cached, cached, (held - 3 * fresh - cached) * thousandths[2] // 5000
+
     def mark(self, request_id: str, tokens: Tokens) -> None:
         """A request has come so far, and that is written down."""
         self.under_way[request_id].marked = tokens
@@ -100,6 +106,10 @@ class LedgerModel:
     def most(self, budget: str) -> int:
         """Return the most that a budget may show as spent and held together."""
         return max(self.limits_picos[budget], self.excused_picos.get(budget, 0))
+
+    def used(self, budget: str, in_use_picos: int) -> None:
+        """A budget above its limit was seen with less in use: it may never have more again."""
+        self.excused_picos[budget] = min(self.excused_picos[budget], in_use_picos)
 
     def total_picos(self) -> int:
         """Return what the tenant owes for all that is recorded."""

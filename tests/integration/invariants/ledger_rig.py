@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 from ledger_model import PRICES, Tokens
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -158,49 +157,7 @@ class LedgerReplica:
             connection.close()
 
 
-async def open_tenant(url: str, tenant_id: TenantId) -> asyncpg.Connection:
-    """Create a tenant with an account; returns a connection that sees all of it."""
-    connection = await asyncpg.connect(url)
-    await connection.execute("SELECT set_config('finpool.scope', 'sector', false)")
-    await connection.execute("INSERT INTO tenant VALUES ($1, $1, 'active', '{}', 1, now())", tenant_id)
-    account = "INSERT INTO account (tenant_id, posted_picos, updated_at) VALUES ($1, 0, now())"
-    await connection.execute(account, tenant_id)
-    return connection
-
-
 async def settle_background_work() -> None:
     """Let what was begun ahead of its need end, so that each step of the machine stands on its own."""
     while others := asyncio.all_tasks() - {asyncio.current_task()}:
         await asyncio.gather(*others, return_exceptions=True)
-
-
-async def read(connection: asyncpg.Connection, query: str, *arguments: Any) -> list[dict[str, Any]]:
-    """Return rows as dictionaries."""
-    return [dict(row) for row in await connection.fetch(query, *arguments)]
-
-
-async def budget_rows(connection: asyncpg.Connection, tenant_id: TenantId) -> dict[str, tuple[int, int]]:
-    """Return what is posted and pending of each budget of a tenant."""
-    rows = await read(connection, "SELECT * FROM budget WHERE tenant_id = $1", tenant_id)
-    return {row["budget_id"]: (int(row["posted_picos"]), int(row["pending_picos"])) for row in rows}
-
-
-async def balances(connection: asyncpg.Connection, tenant_id: TenantId) -> dict[str, int]:
-    """Return what each account of a tenant's ledger comes to."""
-    query = "SELECT account, sum(amount_picos) AS amount FROM posting WHERE tenant_id = $1 GROUP BY account"
-    return {row["account"]: int(row["amount"]) for row in await read(connection, query, tenant_id)}
-
-
-async def set_limit(
-    connection: asyncpg.Connection, tenant_id: TenantId, scope: str, scope_id: str, micros: int
-) -> None:
-    """Set the budget in all of one scope, as an operator does."""
-    await connection.execute(
-        "INSERT INTO quota_limit (tenant_id, set_by, scope, scope_id, budget_total_micros,"
-        " soft_thresholds_percent, updated_at) VALUES ($1, 'operator', $2, $3, $4, '{}', now())"
-        " ON CONFLICT (tenant_id, set_by, scope, scope_id) DO UPDATE SET budget_total_micros = $4",
-        tenant_id,
-        scope,
-        scope_id,
-        micros,
-    )

@@ -8,14 +8,19 @@ fault run's (tests/faultrun).
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from ledger_machine import LedgerMachine
+from skipping_clock import skip_time
 
+from finpool.installation.postgres import EmbeddedPostgres
 from finpool.quota.grant import grants
+from finpool.quota.grant.schemas import BudgetRest
 from finpool.quota.reservation.leases import Leases
 
 MACHINE = settings(
@@ -28,19 +33,22 @@ MACHINE = settings(
 
 
 @pytest.fixture
-def machine(postgres, monkeypatch):
+def machine(postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> type[LedgerMachine]:
     """The machine on this test's database; a refused request does not wait for leases on their way back."""
     monkeypatch.setattr("finpool.quota.reservation.service.RETURN_WAIT_SECONDS", 0.0)
     LedgerMachine.urls = postgres.urls
+    LedgerMachine.clock = skip_time(monkeypatch)
     return LedgerMachine
 
 
-def test_every_history_of_several_replicas_agrees_with_the_model(machine):
+def test_every_history_of_several_replicas_agrees_with_the_model(machine: type[LedgerMachine]) -> None:
     run_state_machine_as_test(machine, settings=MACHINE)
 
 
-def settled_twice(monkeypatch):
-    def twice(self, *args):
+def settled_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a request cost is taken from its lease twice."""
+
+    def twice(self: Leases, *args: Any) -> None:
         settle(self, *args)
         settle(self, *args)
 
@@ -48,18 +56,22 @@ def settled_twice(monkeypatch):
     monkeypatch.setattr(Leases, "settle", twice)
 
 
-def granted_twice(monkeypatch):
-    async def whole_limit(*args):
+def granted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A budget is granted as if nothing of it were spent or held."""
+
+    async def whole_limit(*args: Any) -> BudgetRest:
         rest = await budget_rest(*args)
         granted = max(rest.granted_picos, min(rest.need.wanted_picos, rest.limit_picos // 2))
         return replace(rest, rest_picos=rest.limit_picos, granted_picos=granted)
 
-    budget_rest = grants._budget_rest
-    monkeypatch.setattr(grants, "_budget_rest", whole_limit)
+    budget_rest = grants.budget_rest
+    monkeypatch.setattr(grants, "budget_rest", whole_limit)
 
 
 @pytest.mark.parametrize("bug", [settled_twice, granted_twice])
-def test_the_machine_finds_a_planted_bug(bug, machine, monkeypatch):
+def test_the_machine_finds_a_planted_bug(
+    bug: Callable[[pytest.MonkeyPatch], None], machine: type[LedgerMachine], monkeypatch: pytest.MonkeyPatch
+) -> None:
     bug(monkeypatch)
     only_find_it = settings(MACHINE, max_examples=100, phases=[Phase.generate], report_multiple_bugs=False)
     with pytest.raises(AssertionError):

@@ -160,9 +160,8 @@ def clock(database: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refuse at once what a lease on its way back might make room for: nothing is recorded while it would wait."""
+    """Refuse at once what a lease on its way back might make room for: nothing is recorded while it would wait.
 
-    async def nothing_returns(*_: object) -> bool:
-        return False
-
-    monkeypatch.setattr("finpool.quota.grant.grants._returning", nothing_returns)
+    The wait is over before it begins, and so it is on a stopped clock too.
+    """
+    monkeypatch.setattr("finpool.quota.reservation.service.RETURN_WAIT_SECONDS", -1.0)

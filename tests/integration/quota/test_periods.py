@@ -16,7 +16,7 @@ def database_time(monkeypatch, no_waiting):
     """Set the database's clock as the account sees it: `database_time("2026-01-31 23:59:59")`, in UTC."""
 
     def be(moment):
-        monkeypatch.setattr("finpool.quota.grant.grants._DATABASE_TIME", text(f"SELECT timestamptz '{moment}+00'"))
+        monkeypatch.setattr("finpool.quota.grant.grants.DATABASE_TIME", text(f"SELECT timestamptz '{moment}+00'"))
 
     return be
 

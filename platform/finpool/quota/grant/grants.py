@@ -24,7 +24,8 @@ from finpool.quota.models import Account, Budget, Lease, QuotaLimit, RateShare
 from finpool.quota.periods import budget_id, period_of
 from finpool.quota.schemas import BudgetKey, LimitKey, PaymentTerms, Period, RateKey, operator_limit
 
-_DATABASE_TIME = text("SELECT clock_timestamp()")
+DATABASE_TIME = text("SELECT clock_timestamp()")
+"""Reads the clock that decides which day and month it is."""
 
 
 async def ask(
@@ -37,7 +38,7 @@ async def ask(
 ) -> Grants:
     """Grant all that is needed or, if one need cannot be met, nothing; the account stays locked until the end."""
     account = (await session.execute(select(Account).filter_by(tenant_id=tenant_id).with_for_update())).scalar_one()
-    at: datetime = (await session.execute(_DATABASE_TIME)).scalar_one()
+    at: datetime = (await session.execute(DATABASE_TIME)).scalar_one()
     if outlived := await _outlived(session, tenant_id, budgets, at):
         return Grants((), (), outlived=outlived)
     budget_picos, rate_limits = await _in_force(
@@ -45,8 +46,8 @@ async def ask(
     )
     if any(need.key not in budget_picos for need in budgets) or any(need.key not in rate_limits for need in rates):
         return Grants((), (), lifted=True)
-    offers = [await _budget_rest(session, account, need, at, budget_picos, share_of_rest) for need in budgets]
-    rooms = [await _rate_room(session, tenant_id, holder, need, rate_limits, share_of_rest) for need in rates]
+    offers = [await budget_rest(session, account, need, at, budget_picos, share_of_rest) for need in budgets]
+    rooms = [await rate_room(session, tenant_id, holder, need, rate_limits, share_of_rest) for need in rates]
     grants = Grants(tuple(offers), tuple(rooms))
     if grants.short_budget is not None:
         return Grants(grants.budgets, grants.rates, returning=await _returning(session, tenant_id, holder, budgets, at))
@@ -93,7 +94,7 @@ async def _outlived(
     )
 
 
-async def _budget_rest(
+async def budget_rest(
     session: AsyncSession,
     account: Account,
     need: BudgetNeed,
@@ -101,6 +102,7 @@ async def _budget_rest(
     limits_picos: Mapping[BudgetKey, int],
     share_of_rest: float,
 ) -> BudgetRest:
+    """Return what is left of a budget in its current period, and how much of that a need is granted."""
     key = need.key
     start, end = period_of(key.period, at)
     names = {"tenant_id": account.tenant_id, "budget_id": budget_id(key, at)}
@@ -116,7 +118,7 @@ async def _budget_rest(
     return BudgetRest(need, limit_picos, rest, granted, seconds)
 
 
-async def _rate_room(
+async def rate_room(
     session: AsyncSession,
     tenant_id: TenantId,
     holder: Holder,
@@ -124,6 +126,7 @@ async def _rate_room(
     limits: Mapping[RateKey, int],
     share_of_rest: float,
 ) -> RateRest:
+    """Return how much of a rate no other run holds, and how much of that a need is granted."""
     others = select(func.coalesce(func.sum(col(RateShare.amount)), 0)).where(
         col(RateShare.tenant_id) == tenant_id,
         col(RateShare.limit_id) == need.key.limit.limit_id,
