@@ -1,34 +1,34 @@
-"""How an engine can fail a request, as its caller sees it."""
+"""Errors of engines and of the connections to them."""
 
 import math
 
 from finpool.kernel.errors import DomainError, InvalidRequest, Unavailable
 
 LOAD_SECONDS = 30
-"""What a caller is told to wait for a model whose loading was never measured."""
+"""The retry delay for a cold model whose load time was never measured."""
 
 
 class ConnectionBroken(Exception):
-    """A backend ended the connection before its answer was whole, or does not speak HTTP/1.1."""
+    """A backend ended the connection before the answer was complete, or does not speak HTTP/1.1."""
 
 
 class EngineUnavailable(Unavailable):
-    """The engine cannot be reached, is starting or is full, and has computed nothing: trying again is safe."""
+    """The engine is unreachable, starting or full, and has computed nothing: a retry is safe."""
 
     code = "engine_unavailable"
 
 
 class EngineBusy(EngineUnavailable):
-    """The engine says that it has enough to do: it works."""
+    """The engine works, but reports that it is full."""
 
 
 class ModelCold(EngineUnavailable):
-    """The engine sleeps and is being woken: it works, and the headers say when it is likely to be awake."""
+    """The engine is cold and is being started; the headers give the expected wait."""
 
     code = "model_cold"
 
     def __init__(self, load_ms: int | None = None) -> None:
-        """Take how long it took to load when that was measured."""
+        """Set the retry delay to the measured load time, or to `LOAD_SECONDS`."""
         seconds = LOAD_SECONDS if load_ms is None else max(1, math.ceil(load_ms / 1000))
         super().__init__(
             "The model sleeps and is being woken.",
@@ -37,14 +37,14 @@ class ModelCold(EngineUnavailable):
 
 
 class EngineFailed(DomainError):
-    """The engine accepted the request and then failed; what it had counted until then was computed."""
+    """The engine accepted the request and then failed; its counts up to then are real."""
 
     status = 500
     code = "engine_error"
 
 
 class EngineRefused(InvalidRequest):
-    """The engine cannot serve this request as it is, and says why; it has computed nothing."""
+    """The engine refuses the request with a reason; it has computed nothing."""
 
     code = "invalid_request"
 

@@ -1,4 +1,4 @@
-"""Vectors as OpenAI's clients read them: 32-bit floats, the lowest byte first."""
+"""Vectors in OpenAI's encoding: 32-bit floats, the lowest byte first."""
 
 import math
 import sys
@@ -9,7 +9,7 @@ from operator import mul
 
 
 def packed(numbers: Iterable[float]) -> bytes:
-    """Return the bytes of a vector; raises `ValueError` or `OverflowError` for what is no finite 32-bit float."""
+    """Return the bytes of a vector; raise `ValueError` or `OverflowError` if a number is not a finite 32-bit float."""
     vector = array("f", numbers)
     if not all(map(math.isfinite, vector)):
         raise ValueError("a vector holds finite numbers")
@@ -19,7 +19,7 @@ def packed(numbers: Iterable[float]) -> bytes:
 
 
 def unpacked(encoded: str) -> list[float]:
-    """Return the numbers of a vector that came as base64; raises `ValueError` for what is none."""
+    """Return the numbers of a base64 vector; raise `ValueError` if it is malformed."""
     vector = array("f")
     try:
         vector.frombytes(b64decode(encoded, validate=True))
@@ -31,7 +31,7 @@ def unpacked(encoded: str) -> list[float]:
 
 
 def cosine(one: Sequence[float], other: Sequence[float]) -> float:
-    """Return the cosine of two vectors; raises `ValueError` for vectors of other lengths or without a direction."""
+    """Return the cosine of two vectors; raise `ValueError` for unequal lengths or a zero or infinite vector."""
     lengths = math.hypot(*one) * math.hypot(*other)
     if len(one) != len(other) or not math.isfinite(lengths) or lengths == 0:
         raise ValueError("these vectors cannot be compared")

@@ -1,4 +1,4 @@
-"""A circuit breaker before each backend: while it fails, requests are refused at once instead of waiting for it."""
+"""Circuit breakers: after several failures in a row, a backend's requests are refused at once."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +12,7 @@ _log = logger("serving.breaker")
 
 
 class BreakerState(StrEnum):
-    """`half_open`: one request is on its way to find out whether the backend works again."""
+    """The state of a breaker. In `half_open` one request is testing the backend."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -20,10 +20,11 @@ class BreakerState(StrEnum):
 
 
 class Breaker:
-    """Opens after `failures_max` failures of the backend in a row, for `open_seconds`; then one request tries it.
+    """A breaker that opens after `failures_max` failures in a row, for `open_seconds`; then one request tests the
+    backend.
 
-    Failures are what the backend did: it was out of reach, answered with a server's error, broke off, or fell silent.
-    That a caller left, or sent what cannot be served, says nothing against it.
+    A failure is an unreachable backend, a server error, a broken answer or a timeout. A caller that left, or a request
+    that the backend refused, is no failure.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Breaker:
         self.state = BreakerState.CLOSED
 
     def enter(self) -> "BreakerPermit":
-        """Let a request through, or raise `EngineUnavailable`; the permit has to be ended."""
+        """Return a permit for one request, or raise `EngineUnavailable`; the caller must end the permit."""
         if self.state is BreakerState.CLOSED:
             return BreakerPermit(self, probe=False)
         wait_seconds = self._opened_at + self._open_seconds - self._clock()
@@ -57,7 +58,7 @@ class Breaker:
         return BreakerPermit(self, probe=True)
 
     def succeeded(self, *, probe: bool) -> None:
-        """The backend did its work. One that began before the breaker opened proves nothing about now."""
+        """Record a success. A request that began before the breaker opened does not close it; only the probe does."""
         if probe:
             _log.info("a backend works again", backend=self._backend_id)
             self.state = BreakerState.CLOSED
@@ -65,7 +66,7 @@ class Breaker:
             self._failures = 0
 
     def failed(self, error: Exception, *, probe: bool) -> None:
-        """The backend failed; what failed only after the breaker opened does not keep it open for longer."""
+        """Record a failure; a failure while the breaker is open does not prolong it."""
         self._failures += 1
         if probe or (self.state is BreakerState.CLOSED and self._failures >= self._failures_max):
             if not probe:
@@ -73,13 +74,13 @@ class Breaker:
             self.state, self._opened_at = BreakerState.OPEN, self._clock()
 
     def undecided(self, *, probe: bool) -> None:
-        """The request ended before the backend had shown anything; another one may try at once."""
+        """Record a request that ended without a result; the next request may probe at once."""
         if probe:
             self.state = BreakerState.OPEN
 
 
 class BreakerPermit:
-    """One request's way through a breaker. As `with`, it takes note of how the backend failed within the block."""
+    """The permit of one request to pass a breaker. As a context manager it notes a failure raised within its block."""
 
     __slots__ = ("_breaker", "_failure", "_probe")
 
@@ -89,26 +90,26 @@ class BreakerPermit:
         self._failure: Exception | None = None
 
     def __enter__(self) -> None:
-        """Begin to watch."""
+        """Start to watch for a failure."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        """Keep a failure of the backend's."""
+        """Note an `EngineFailed` or `EngineUnavailable`."""
         if isinstance(error, EngineFailed | EngineUnavailable):
             self.note(error)
 
     def note(self, failure: EngineFailed | EngineUnavailable) -> None:
-        """Keep a failure that was seen elsewhere; a backend that says it is busy works, and one that sleeps has to."""
+        """Note a failure that was caught elsewhere. A busy or a cold engine works, so neither counts."""
         if not isinstance(failure, EngineBusy | ModelCold):
             self._failure = failure
 
     def worked(self) -> None:
-        """The backend answers: whoever tried it has found out, and others need not wait until its answer is over."""
+        """Close the breaker as soon as the probe's backend begins to answer, before the answer ends."""
         if self._probe:
             self._breaker.succeeded(probe=True)
             self._probe = False
 
     def end(self, *, worked: bool) -> None:
-        """Tell the breaker what was seen; a request that ended before the backend showed anything decides nothing."""
+        """Report the noted failure, the success, or no result to the breaker."""
         if self._failure is not None:
             self._breaker.failed(self._failure, probe=self._probe)
         elif worked:
@@ -118,7 +119,7 @@ class BreakerPermit:
 
 
 class Breakers:
-    """The breakers of one process, one before each backend that it ever asked."""
+    """The breakers of one process, one for each backend that it has called."""
 
     def __init__(self, failures_max: int, open_seconds: float) -> None:
         self._failures_max = failures_max
@@ -126,7 +127,7 @@ class Breakers:
         self._breakers: dict[str, Breaker] = {}
 
     def before(self, backend_id: str) -> Breaker:
-        """Return the breaker before a backend."""
+        """Return the breaker of a backend."""
         known = self._breakers.get(backend_id)
         if known is None:
             known = self._breakers[backend_id] = Breaker(
@@ -135,5 +136,5 @@ class Breakers:
         return known
 
     def asked(self) -> dict[str, bool]:
-        """Tell of each backend whether it is asked, or left alone for now; safe to call from another thread."""
+        """Return for each backend whether its breaker is closed; safe to call from another thread."""
         return {backend_id: each.state is BreakerState.CLOSED for backend_id, each in list(self._breakers.items())}

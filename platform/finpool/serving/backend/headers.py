@@ -1,4 +1,4 @@
-"""What an engine of the pool is told beside a request, as header lines."""
+"""The platform's own header lines on a request to an engine of the pool."""
 
 from finpool.catalogue.model.engine import PoolEngine
 from finpool.catalogue.model.schemas import Model
@@ -6,7 +6,7 @@ from finpool.serving.schemas import COLD_START_HEADER, EXPECTED_SERVICE_HEADER, 
 
 
 def headers_beside(model: Model, expected_service: int) -> str:
-    """Return the header lines with what an engine of ours is told beside the request; a remote one is told nothing."""
+    """Return the expected-service and cold-start header lines for an engine of the pool, none for a remote one."""
     if not isinstance(model.engine, PoolEngine):
         return ""
     refused = model.engine.may_sleep and model.engine.cold_start == "refuse"
@@ -14,6 +14,6 @@ def headers_beside(model: Model, expected_service: int) -> str:
     return expected + (when_cold("refuse") if refused else "")
 
 
-def when_cold(wish: ColdStart) -> str:
-    """Return the header line that says what is wanted of an engine that sleeps."""
-    return f"{COLD_START_HEADER}: {wish}\r\n"
+def when_cold(action: ColdStart) -> str:
+    """Return the header line with the action to take if the engine is cold."""
+    return f"{COLD_START_HEADER}: {action}\r\n"

@@ -1,4 +1,4 @@
-"""Reads the answer of an HTTP call to a backend; every fault becomes one of the gateway's errors."""
+"""Reading a backend's answer; every transport fault becomes `EngineUnavailable` or `EngineFailed`."""
 
 import orjson
 
@@ -15,21 +15,21 @@ from finpool.serving.transport.connection import HttpCall
 BODY_BYTES_MAX = 65_536
 BUSY = 429
 STATUSES_BEFORE_DISPATCH = frozenset({404, 502, 503, 504})
-"""What Serve's proxy answers while an application is missing, starting or full."""
+"""Statuses of Serve's proxy for an application that is missing, starting or full."""
 
 
 async def status_of(call: HttpCall, seconds_max: float) -> int:
-    """Return the answer's status; raises `EngineUnavailable` if none comes in time, `EngineFailed` if none can come."""
+    """Return the answer's status; raise `EngineUnavailable` on a timeout, `EngineFailed` on a broken connection."""
     try:
         return await call.head(seconds_max)
     except TimeoutError as error:
         raise EngineUnavailable("The model did not begin to answer in time.") from error
-    except ConnectionBroken as error:  # It was reached, and may have computed something before it broke.
+    except ConnectionBroken as error:  # The backend got the request and may have computed a part of it.
         raise EngineFailed("The connection to the model broke.") from error
 
 
 async def read(call: HttpCall, seconds_max: float) -> bytes:
-    """Return what has arrived of the body, nothing at its end; raises `EngineFailed` if neither comes."""
+    """Return received bytes of the body, empty at its end; raise `EngineFailed` on a timeout or broken connection."""
     try:
         return await call.read(seconds_max)
     except TimeoutError as error:
@@ -39,7 +39,10 @@ async def read(call: HttpCall, seconds_max: float) -> bytes:
 
 
 async def read_body(call: HttpCall, body: bytearray, seconds_max: float, *, bytes_max: int = BODY_BYTES_MAX) -> None:
-    """Read a body to its end into `body`, which keeps what has come if this is cancelled."""
+    """Read the rest of the body into `body`, which keeps its bytes if this call is cancelled.
+
+    Raises `EngineFailed` for more than `bytes_max` bytes.
+    """
     while received := await read(call, seconds_max):
         body += received
         if len(body) > bytes_max:
@@ -47,7 +50,7 @@ async def read_body(call: HttpCall, body: bytearray, seconds_max: float, *, byte
 
 
 def is_cold(body: bytes) -> bool:
-    """Tell whether an answer of 503 says that the engine has no replica because nobody has asked it for a while."""
+    """Tell whether the body of a 503 reports a cold engine, one that has no replica."""
     try:
         return bool(orjson.loads(body)["error"]["code"] == ModelCold.code)
     except (ValueError, LookupError, TypeError):
@@ -57,10 +60,10 @@ def is_cold(body: bytes) -> bool:
 def refusal(
     status: int, content_type: str, body: bytes, load_ms: int | None = None
 ) -> EngineRefused | EngineUnavailable | EngineFailed:
-    """Return the error that stands for an answer other than 200.
+    """Return the error for an answer with a status other than 200.
 
-    `load_ms` is how long the engine took to load, if that is known. Engines report in JSON. What is not JSON comes from
-    Serve's proxy, which says 500 also where it found no engine.
+    `load_ms` is the measured load time of the engine, if known. Engines report errors in JSON; other content comes from
+    Serve's proxy, which also answers 500 if it finds no engine.
     """
     if status == BUSY:
         return EngineBusy("The model is busy.")

@@ -1,4 +1,4 @@
-"""An engine of somebody else's, behind OpenAI's API: what it is sent, how its answer is read and counted (ADR 0021)."""
+"""Chats on a remote engine behind OpenAI's API: the request, the answer's chunks and their usage (ADR 0021)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,8 +17,9 @@ from finpool.serving.transport.connection import HttpCall
 REMOTE_CHAT_PATH = "/chat/completions"
 REMOTE_MODELS_PATH = "/models"
 BYTES_PER_TOKEN = 4
-"""What a token of a prompt is taken to be, where nobody counts: about a word's length in English, a character and a
-third in Chinese. Tokenizers make more tokens than that out of most text, so the estimate is seldom too high."""
+"""The assumed bytes per prompt token for estimates: about a word of English, or 1.3 characters of Chinese. Tokenizers
+make more tokens of most text, so the estimate is rarely too high.
+"""
 
 OPENAI_FIELDS = frozenset(
     {
@@ -43,9 +44,9 @@ _REFUSALS = frozenset({400, 413, 422})
 
 
 def remote_request(body: Mapping[str, Any], engine: OpenAiEngine) -> dict[str, Any]:
-    """Return the request in the words that `engine` was declared with; raise `EngineRefused` for what it cannot do.
+    """Return the request for `engine`; raise `EngineRefused` for a field that it does not support.
 
-    Only fields named here or in the declaration are sent. The gateway's salt stays here unless it is declared.
+    Only the fields of `OPENAI_FIELDS` and of the declaration are sent; `cache_salt` is dropped unless declared.
     """
     request: dict[str, Any] = {}
     for name, value in body.items():
@@ -62,9 +63,10 @@ def remote_request(body: Mapping[str, Any], engine: OpenAiEngine) -> dict[str, A
 
 
 def estimate_of(body: Mapping[str, Any], context_tokens: int) -> TokenUsage:
-    """Return about how many tokens a prompt is where nobody counts them, and the most that may come out of it.
+    """Return the estimated input tokens and the largest possible output tokens of a request without counts.
 
-    Both stay within what was reserved: at least the bytes of the request or the whole context, and the longest answer.
+    Both stay within the reservation, which covers the bytes of the request or the whole context, and the longest
+    answer.
     """
     told = orjson.dumps([body["messages"], body.get("tools") or []])
     input_tokens = min(-(-len(told) // BYTES_PER_TOKEN), context_tokens)
@@ -72,11 +74,11 @@ def estimate_of(body: Mapping[str, Any], context_tokens: int) -> TokenUsage:
 
 
 class RemoteStream(ChunkStream):
-    """The chunks of a remote engine's answer. Until the engine reports a count, usage is estimated, and told so.
+    """The chunks of a remote engine's answer. Usage is an estimate until the engine reports a count.
 
-    The prompt counts as estimated from the first chunk on, and each chunk that carries something of a choice as one
-    token, up to the longest answer asked for: no engine sends a chunk without having made one. So a stream that its
-    client leaves is never free, and its output is never charged above what was made.
+    The estimate is the whole prompt, plus one token for each chunk's choice with content, up to the longest answer. An
+    engine computes at least one token for such a chunk. So a stream that its client leaves is never free, and its
+    output is never overcharged.
     """
 
     __slots__ = ("_estimate_max", "_output_tokens", "_reported")
@@ -93,7 +95,7 @@ class RemoteStream(ChunkStream):
 
     @property
     def estimates(self) -> bool:
-        """Tell whether the engine has reported no count yet."""
+        """Whether usage is still an estimate, because the engine has reported no count."""
         return not self._reported
 
     def _parse(self, events: list[bytes]) -> EngineChunks:
@@ -107,16 +109,16 @@ class RemoteStream(ChunkStream):
         return chunks
 
     def _broken_off(self, event: bytes, failure: EngineFailed) -> DomainError:
-        return failure  # Whatever the event says, it is not in our words.
+        return failure  # Return the failure as it is: a remote error event may name the engine's internals.
 
     def _refused(self, status: int) -> EngineRefused | EngineUnavailable | EngineFailed:
         return remote_refusal(status, bytes(self._refusal), "messages")
 
 
 def remote_refusal(status: int, body: bytes, param: str) -> EngineRefused | EngineUnavailable | EngineFailed:
-    """Return the error in our own words: the other side's may name its insides, or who pays for it.
+    """Return the error in the platform's own words: the remote text may name its internals or its payer.
 
-    `param` is the field that holds what may be too long.
+    `param` is the request's field with the prompt, for a request that is too long.
     """
     if status == BUSY:
         return EngineBusy("The model is busy.")
@@ -131,7 +133,7 @@ def remote_refusal(status: int, body: bytes, param: str) -> EngineRefused | Engi
 
 
 def _carries(choice: Any) -> bool:
-    """Tell whether a chunk's choice holds something generated, and not a role or an end only."""
+    """Tell whether a chunk's choice holds generated content, besides a role or a finish reason."""
     delta = choice.get("delta") if isinstance(choice, dict) else None
     return isinstance(delta, dict) and any(value for name, value in delta.items() if name != "role")
 

@@ -1,4 +1,4 @@
-"""Embedding and ranking by somebody else's engine: what it is asked, and how its one answer is read (ADR 0021)."""
+"""Embedding and ranking on a remote engine: the request and its single answer (ADR 0021)."""
 
 import math
 from base64 import b64encode
@@ -19,7 +19,7 @@ from finpool.serving.vectors import packed
 
 REMOTE_VECTOR_PATHS = {Operation.EMBED: "/embeddings", Operation.RERANK: "/rerank"}
 ANSWER_BYTES_MAX = 268_435_456
-"""As much as 2,048 vectors of 4,096 numbers take in decimal digits, and some more."""
+"""An upper bound for 2,048 vectors of 4,096 numbers in decimal digits."""
 
 _FIELDS = {
     Operation.EMBED: frozenset({"input", "dimensions"}),
@@ -29,7 +29,7 @@ _LONG_PARAMS = {Operation.EMBED: "input", Operation.RERANK: "documents"}
 
 
 def remote_vector_request(operation: Operation, body: Mapping[str, Any], engine: OpenAiEngine) -> dict[str, Any]:
-    """Return the request for the other side; the gateway's salt stays here unless it is declared."""
+    """Return the request for the remote engine; `cache_salt` is dropped unless declared."""
     known = _FIELDS[operation] | (engine.extensions & {"cache_salt"})
     request = {name: value for name, value in body.items() if name in known}
     options: dict[str, Any] = {"encoding_format": "float"} if operation is Operation.EMBED else {}
@@ -37,7 +37,7 @@ def remote_vector_request(operation: Operation, body: Mapping[str, Any], engine:
 
 
 class RemoteResults(AsyncIterator[EngineChunks]):
-    """The one answer of a remote engine, whole: its results, and what it counted. Without a count it has failed."""
+    """A remote engine's single answer: all results and the usage. An answer without a usage count is a failure."""
 
     estimates = False
 
@@ -59,7 +59,7 @@ class RemoteResults(AsyncIterator[EngineChunks]):
         self._done = False
 
     async def begun(self) -> None:
-        """Wait until it begins to answer; raises what it failed with."""
+        """Wait for the answer's status; raise the error of a refusal or a failure."""
         status = await status_of(self._call, self._begin_by - monotonic_seconds())
         if status != 200:
             await read_body(self._call, self._body, self._read_seconds_max)
@@ -67,14 +67,14 @@ class RemoteResults(AsyncIterator[EngineChunks]):
 
     @property
     def more_is_here(self) -> bool:
-        """Tell whether the end has come."""
+        """Whether the answer is complete."""
         return self._done
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> EngineChunks:
-        """Return everything at once; raises `EngineFailed` for an answer that is not what was asked for."""
+        """Return all results at once; raise `EngineFailed` for an answer that does not match the request."""
         if self._done:
             raise StopAsyncIteration
         await read_body(self._call, self._body, self._read_seconds_max, bytes_max=ANSWER_BYTES_MAX)
@@ -91,7 +91,7 @@ class RemoteResults(AsyncIterator[EngineChunks]):
         return EngineChunks([choices], usage)
 
     def close(self) -> None:
-        """Take no more; the other side is told by the connection's end if it had not answered."""
+        """Close the connection, which aborts the request if the remote engine has not answered."""
         self._call.close()
 
 
@@ -107,7 +107,7 @@ def _score(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _usage_of(reported: Mapping[str, Any]) -> TokenUsage:
-    """Read a count of input tokens: some engines report a ranking's in total only."""
+    """Return the usage; some engines report only `total_tokens` for a ranking."""
     tokens = reported.get("prompt_tokens")
     tokens = reported["total_tokens"] if tokens is None else tokens
     if type(tokens) is not int:

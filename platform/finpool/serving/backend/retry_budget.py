@@ -1,21 +1,21 @@
-"""How often a request may be sent again: so seldom that repetitions never add up to a storm."""
+"""The retry budget: it bounds repeated requests to a tenth of all, so that retries cannot overload a backend."""
 
 RETRIES_PER_REQUEST = 0.1
 RETRIES_SAVED_MAX = 10.0
 
 
 class RetryBudget:
-    """One retry for ten requests to a backend, and a few that were saved up while nothing had to be sent again."""
+    """The retries left for one backend: 0.1 per request, and at most 10 saved."""
 
     def __init__(self) -> None:
         self._left = RETRIES_SAVED_MAX
 
     def earn(self) -> None:
-        """Count a request."""
+        """Add the tenth of a retry that one request earns."""
         self._left = min(self._left + RETRIES_PER_REQUEST, RETRIES_SAVED_MAX)
 
     def take(self) -> bool:
-        """Tell whether a request may be sent again, and count that it is."""
+        """Take one retry from the budget; return False if less than one is left."""
         if self._left < 1:
             return False
         self._left -= 1

@@ -1,4 +1,4 @@
-"""The gateway's side of the engines: one HTTP stream to a backend per request."""
+"""The gateway's connections to the engines: one HTTP call to a backend per request."""
 
 import asyncio
 from collections import defaultdict
@@ -34,10 +34,10 @@ STREAM_OPTIONS = {"include_usage": True, "continuous_usage_stats": True}
 
 
 class Backends:
-    """Where models are served. One instance per process; it owns the process's connections to engines."""
+    """The backends of all models. Each process has one instance, which owns its connections to engines."""
 
     def __init__(self, settings: Settings, models: Iterable[Model] = ()) -> None:
-        """Take the settings and the catalogue's models, of which the remote ones have connections of their own."""
+        """Take the settings and the catalogue's models; each remote engine gets connections of its own."""
         self._start_timeout_seconds = settings.engine_start_timeout_seconds
         self._read_timeout_seconds = settings.engine_read_timeout_seconds
         self._settings = settings
@@ -48,9 +48,11 @@ class Backends:
         self._retries: defaultdict[str, RetryBudget] = defaultdict(RetryBudget)
 
     async def start(self) -> None:
-        """Read the engine token and the remotes' keys; raise `ConfigurationError` without one, or for a bad address.
+        """Read the engine token and the keys of remote engines; raise `ConfigurationError` for a missing one or a bad
+        address.
 
-        Each goes over its own connections only: a remote never gets the engine token, nor another remote's key.
+        Each secret is sent over its own connections only: no remote engine gets the engine token or another engine's
+        key.
         """
         token = self._settings.secret("engine_token").decode()
         for model in self._models:
@@ -60,7 +62,7 @@ class Backends:
         self._connections = Connections(self._settings.serve_base_url, token)
 
     async def close(self) -> None:
-        """Close every connection; requests that are still running are aborted."""
+        """Close every connection; running requests are aborted."""
         if self._connections is not None:
             self._connections.close()
             self._connections = None
@@ -69,7 +71,7 @@ class Backends:
         self._remotes.clear()
 
     def breaker(self, model: Model) -> Breaker:
-        """Return the breaker before the engine of `model`, which its adapters share."""
+        """Return the breaker of the model's engine; its adapters share it."""
         return self.breakers.before(model.engine_key)
 
     async def ask(
@@ -82,12 +84,12 @@ class Backends:
         expected_service: int = 0,
         load_ms: int | None = None,
     ) -> EngineStream:
-        """Send a request to the engine of `model`; returns its answer, which has not begun yet.
+        """Send a request to the model's engine and return its stream, which has not begun yet.
 
-        `body` is OpenAI's request, already validated. Raises `EngineUnavailable` if the engine cannot be reached: then,
-        and if this is cancelled, nothing was sent. The stream has to be closed. Closing it early closes the connection,
-        and the engine stops computing. Whoever is refused because the engine sleeps is told to wait for `load_ms`;
-        an engine's replicas follow the `expected_service` of what is under way.
+        `body` is OpenAI's request, already validated. Raises `EngineUnavailable` if the engine cannot be reached; then,
+        and on cancellation, nothing was sent. The caller must close the stream; closing it early makes the engine stop
+        computing. A `ModelCold` refusal says to retry after `load_ms`. The pool scales an engine by the
+        `expected_service` of its requests.
         """
         if isinstance(model.engine, OpenAiEngine):
             return await self._ask_remote(operation, model, model.engine, body, request_id)
@@ -105,10 +107,10 @@ class Backends:
     async def count_input_tokens(
         self, model: Model, body: Mapping[str, Any], request_id: RequestId, *, load_ms: int | None = None
     ) -> int:
-        """Return exactly how many input tokens `body` is, by the model's own tokenizer.
+        """Return the exact number of input tokens of `body`, from the model's own tokenizer in the engine.
 
-        Raises `EngineRefused`, `EngineUnavailable` or `EngineFailed`. Costs the engine some milliseconds. A remote
-        engine is not asked: OpenAI's API has no way to.
+        Raises `EngineRefused`, `EngineUnavailable` or `EngineFailed`. The call costs the engine some milliseconds.
+        OpenAI's API has no tokenizer, so a remote engine raises `EngineUnavailable`.
         """
         if isinstance(model.engine, OpenAiEngine):
             raise EngineUnavailable("The model's tokenizer is out of reach.")
@@ -126,9 +128,9 @@ class Backends:
             call.close()
 
     async def ready(self, model: Model) -> bool:
-        """Tell whether the engine of `model` generates tokens now, or sleeps if it may; that does not wake it.
+        """Tell whether the model's engine generates tokens now, or is cold and may be; the check does not wake it.
 
-        It may take as long as an engine may start. A remote engine is asked for its models only: a token there costs
+        The call may take as long as an engine's start. A remote engine only lists its models, because a token costs
         money.
         """
         try:
@@ -140,15 +142,15 @@ class Backends:
         return status == 200 or (model.engine.may_sleep and status == ModelCold.status and is_cold(answer))
 
     async def figures(self, model: Model, path: Literal["/usage", "/memory"]) -> dict[str, int]:
-        """Return what the engine of `model` counts by itself; raises `EngineUnavailable` or `EngineFailed`.
+        """Return the engine's own figures from `path`; raise `EngineUnavailable` or `EngineFailed`.
 
-        One that sleeps, and so counts nothing, is left asleep and is `ModelCold`.
+        A cold engine has no figures and stays cold; the call raises `ModelCold`.
         """
         status, answer = await self._get(model, model.engine_path + path)
         if status == ModelCold.status and is_cold(answer):
             raise ModelCold
         if status != 200:
-            raise EngineFailed("The engine does not say what it counted.")
+            raise EngineFailed("The engine reports no figures.")
         figures: dict[str, int] = orjson.loads(answer)
         return figures
 
@@ -166,7 +168,7 @@ class Backends:
                 call.finish()
             return status, bytes(answer)
         except BaseException:
-            call.close()  # Nobody waits for this answer any more, so the engine need not either.
+            call.close()  # The caller has gone, so make the engine stop as well.
             raise
 
     async def _ask_remote(
@@ -197,15 +199,13 @@ class Backends:
     def _connections_to(self, model: Model) -> Connections:
         connections = self._remotes.get(model.id) if isinstance(model.engine, OpenAiEngine) else self._connections
         if connections is None:
-            raise RuntimeError(
-                "the backends were used before start() or after close(), or for a model they were not told"
-            )
+            raise RuntimeError("the backends were used before start() or after close(), or for an unknown model")
         return connections
 
     async def _send(
         self, model: Model, path: str, payload: bytes, request_id: RequestId, expected_service: int = 0
     ) -> HttpCall:
-        """Send a request, once more if there was no connection: then nothing was sent, so nothing was computed."""
+        """Send a request; without a connection nothing was sent, so one retry is safe."""
         connections, retries = self._connections_to(model), self._retries[model.engine_key]
         headers = headers_beside(model, expected_service)
         retries.earn()
@@ -226,7 +226,7 @@ class Backends:
 
 
 def _target(model: Model) -> dict[str, str]:
-    """Return how an engine is told which weights: an adapter by its content, so that a name never means another."""
+    """Return the fields that select the weights: an adapter goes by the SHA-256 of its content."""
     if model.base is None:
         return {"model": model.id}
     return {"model": model.base, ADAPTER_FIELD: model.weights_sha256}

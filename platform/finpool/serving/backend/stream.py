@@ -1,4 +1,4 @@
-"""Reading an engine's answer: bytes in, chunks and running counts out."""
+"""The stream of an engine's answer: it decodes bytes into chunks and running usage."""
 
 from collections.abc import AsyncIterator
 from typing import Any, Self
@@ -57,10 +57,11 @@ class ChunkStream(AsyncIterator[EngineChunks]):
         return self
 
     async def begun(self) -> None:
-        """Wait until the engine begins to answer; raises what it failed with.
+        """Wait for the answer's status; raise the error of a refusal or a failure.
 
-        An engine with other weights than the request was admitted for has failed: nothing of its answer is passed on,
-        because what is on record, and maybe approved, is another model. One that cannot say has None to compare with.
+        An engine must name the weights that the request was admitted for. With others it fails before any chunk is
+        passed on: the audited model is another one. Remote engines name no weights, so `weights_sha256` is None for
+        them.
         """
         status = await status_of(self._call, self._begin_by - monotonic_seconds())
         if status != 200:
@@ -72,18 +73,18 @@ class ChunkStream(AsyncIterator[EngineChunks]):
 
     @property
     def estimates(self) -> bool:
-        """Tell whether usage is estimated; an engine of the pool reports it with each chunk."""
+        """Whether usage is an estimate; an engine of the pool reports it with each chunk."""
         return False
 
     @property
     def more_is_here(self) -> bool:
-        """Tell whether more has arrived already."""
+        """Whether another chunk or the end has already arrived."""
         return self._done or self._failure is not None or self._call.more_is_here
 
     async def __anext__(self) -> EngineChunks:
-        """Return what one read brought; raises `EngineFailed` for an error event, too long a pause, a broken stream.
+        """Return the chunks of one read; raise `EngineFailed` on an error event, a timeout or a broken stream.
 
-        Of several inputs, an engine may see only on the way that it cannot take one: that raises `EngineRefused`.
+        An engine may find an invalid input only after it has computed others; that raises `EngineRefused`.
         """
         if self._failure is not None:
             raise self._failure
@@ -95,7 +96,7 @@ class ChunkStream(AsyncIterator[EngineChunks]):
         return self._parse(self._decoder.feed(received))
 
     def close(self) -> None:
-        """Take no more; the engine stops generating if it had not ended."""
+        """Stop reading; an engine that has not ended stops generating."""
         if self._done:
             self._call.finish()
         else:
@@ -105,7 +106,7 @@ class ChunkStream(AsyncIterator[EngineChunks]):
         return refusal(status, self._call.content_type, bytes(self._refusal), self._load_ms)
 
     def _broken_off(self, event: bytes, failure: EngineFailed) -> DomainError:
-        """Return what an event stands for that is no chunk: an engine of the pool says in it whether it refuses."""
+        """Return the error of an event that is not a chunk; an engine of the pool marks a refusal by its type."""
         try:
             refused = orjson.loads(event)["error"]["type"] == EngineRefused.type
         except (ValueError, LookupError, TypeError):
@@ -113,7 +114,7 @@ class ChunkStream(AsyncIterator[EngineChunks]):
         return refusal(400, "application/json", event) if refused else failure
 
     def _parse(self, events: list[bytes]) -> EngineChunks:
-        """Return what the events hold; what comes before a failure is returned, and the failure is raised next."""
+        """Return the chunks of the events; a failure after them is raised by the next read."""
         choices: list[list[dict[str, Any]]] = []
         usage, reported = None, None
         try:
@@ -129,7 +130,7 @@ class ChunkStream(AsyncIterator[EngineChunks]):
         except EngineFailed as failure:
             self._failure = self._broken_off(event, failure)
         try:
-            # Counts only grow, so the last of them says all.
+            # Counts never decrease, so the last one suffices.
             usage = None if reported is None else usage_of(reported)
         except EngineFailed as failure:
             self._failure = failure
@@ -137,7 +138,7 @@ class ChunkStream(AsyncIterator[EngineChunks]):
 
 
 def parse_chunk(event: bytes) -> dict[str, Any]:
-    """Return the chunk that an event carries; raise `EngineFailed` for the engine's error or for anything else."""
+    """Return the chunk of an event; raise `EngineFailed` for the engine's error or invalid JSON."""
     try:
         data = orjson.loads(event)
     except orjson.JSONDecodeError as error:
@@ -148,7 +149,7 @@ def parse_chunk(event: bytes) -> dict[str, Any]:
 
 
 def usage_of(reported: Any) -> TokenUsage:
-    """Read OpenAI's usage object; an engine that reports nonsense is an error, never an estimate."""
+    """Return the tokens of OpenAI's usage object; raise `EngineFailed` for an impossible one instead of an estimate."""
     try:
         details = reported.get("prompt_tokens_details") or {}
         read, cached, written = (

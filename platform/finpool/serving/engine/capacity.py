@@ -1,4 +1,4 @@
-"""How much an engine takes on. Beyond it the answer is 503 at once: fair queues are the gateway's, not the engine's."""
+"""The request limits of an engine. Beyond them it answers 503 at once, because only the gateway queues fairly."""
 
 from finpool.catalogue.model.engine import OpenAiEngine, PoolEngine
 
@@ -7,10 +7,10 @@ QUEUED_PER_SLOT = 4
 
 
 def requests_ongoing_max(engine: PoolEngine | OpenAiEngine) -> int:
-    """Return how many requests one replica accepts at once: enough that a slot never waits for the gateway."""
+    """Return the number of requests that an engine replica accepts at once; no slot then waits for the gateway."""
     return ONGOING_PER_SLOT * engine.slots
 
 
 def requests_queued_max(engine: PoolEngine | OpenAiEngine) -> int:
-    """Return how many more may wait: while there is no replica, or one only, for all that a gateway sends at once."""
+    """Return the number of further requests that may wait; with no or one replica it holds a gateway's burst."""
     return max(QUEUED_PER_SLOT, engine.replicas_max) * engine.slots

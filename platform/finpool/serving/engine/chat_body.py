@@ -1,4 +1,4 @@
-"""What every engine makes of OpenAI's chat request, whatever its own words are."""
+"""The engines' common reading of OpenAI's chat request."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,7 +27,7 @@ SAMPLING_FIELDS = frozenset(
         "parallel_tool_calls",
     }
 )
-"""Fields that steer generation. Any other is an engine's own matter, and a field that no engine handles is refused."""
+"""Fields that steer generation. Each engine handles its other fields itself and refuses the rest."""
 
 HANDLED_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens"})
 
@@ -36,9 +36,9 @@ _ROLES = {"developer": "system"}
 
 
 def sampling_fields(body: Mapping[str, Any], model: Model, others: frozenset[str]) -> dict[str, Any]:
-    """Return what of `body` steers generation, without nulls; raise `EngineRefused` for a field that nobody handles.
+    """Return the fields of `body` that steer generation, without nulls; raise `EngineRefused` for an unknown field.
 
-    `others` are the fields that the engine handles itself, or leaves out on purpose.
+    `others` are the fields that the engine handles itself or drops on purpose.
     """
     fields: dict[str, Any] = {}
     for name, value in body.items():
@@ -53,7 +53,7 @@ def sampling_fields(body: Mapping[str, Any], model: Model, others: frozenset[str
 
 
 def output_tokens_max(body: Mapping[str, Any], model: Model) -> int:
-    """Return the longest answer that is asked for, in tokens; raise `EngineRefused` if the model gives none as long."""
+    """Return the requested output tokens, or the model's default; raise `EngineRefused` above the model's limit."""
     given = (body.get("max_completion_tokens"), body.get("max_tokens"), model.output_tokens_default)
     requested = next(tokens for tokens in given if tokens is not None)
     if not 1 <= requested <= model.output_tokens_max:
@@ -64,7 +64,7 @@ def output_tokens_max(body: Mapping[str, Any], model: Model) -> int:
 
 
 def messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the conversation in the words of chat templates: known roles, and one string for each content."""
+    """Return the messages for a chat template: known roles, and one string as each content."""
     return [_message(message) for message in body["messages"]]
 
 
@@ -75,7 +75,7 @@ def _message(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _text(content: str | list[Mapping[str, Any]] | None) -> str:
-    """Flatten content parts: chat templates of text models take one string."""
+    """Return content parts as one string, because chat templates of text models take no parts."""
     if content is None or isinstance(content, str):
         return content or ""
     if any(part.get("type") != "text" for part in content):

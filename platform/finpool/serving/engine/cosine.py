@@ -1,4 +1,4 @@
-"""Ranking by an embedding model: the cosine of the query's vector with each document's."""
+"""Ranking with an embedding model: the cosine of the query's vector and each document's vector."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from finpool.serving.vectors import cosine, unpacked
 
 
 class CosineScores:
-    """Computes the scores of pieces of documents; the query is read once, with the first of them."""
+    """The scores of one query's documents, computed in pieces; the first piece also embeds the query."""
 
     def __init__(self, embed: Compute, query: str) -> None:
         self._embed = embed
@@ -15,7 +15,7 @@ class CosineScores:
         self._query_vector: list[float] | None = None
 
     async def __call__(self, piece: Sequence[str]) -> Pooled:
-        """Return a score for each document, and what was read for them."""
+        """Return a score for each document of the piece, and the input tokens read for them."""
         if self._query_vector is not None:
             pooled = await self._embed(piece)
             vectors = [unpacked(each["embedding"]) for each in pooled.results]

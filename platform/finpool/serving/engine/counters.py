@@ -1,7 +1,7 @@
-"""What engines computed, counted by their own processes, and kept where it outlives them.
+"""Counts of the engines' computed tokens, kept in files that outlive the engine processes.
 
-Of each engine there is one file with a row for each process that was ever at work at the same time. A process writes
-its row through a memory map, so counting costs no system call and what was counted survives a kill.
+Each engine has one file, with a row for each process that ran at the same time. A process writes its row through a
+memory map, so counting needs no system call and the counts survive a kill.
 """
 
 import fcntl
@@ -21,7 +21,7 @@ _ROW_BYTES = 8 * len(_NAMES)
 
 
 class _Count:
-    """One count of `Counters`, in whatever holds them."""
+    """One count of `Counters`, a descriptor of its place in `values`."""
 
     def __init__(self, name: str) -> None:
         self._index = _NAMES.index(name)
@@ -34,9 +34,9 @@ class _Count:
 
 
 class Counters:
-    """What the engine has computed, health checks left out. All of it belongs to one event loop.
+    """The counts of one engine process, without health checks. They belong to one event loop.
 
-    `running` counts the requests that the engine has not left yet: while it is 0, no other count moves.
+    `running` is the number of requests that the engine still computes; while it is 0, no other count changes.
     """
 
     __slots__ = ("values",)
@@ -54,17 +54,17 @@ class Counters:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Counters) and self.figures() == other.figures()
 
-    __hash__ = None  # type: ignore[assignment]  # They change.
+    __hash__ = None  # type: ignore[assignment]  # Counts change, so no hash stays valid.
 
     def figures(self) -> dict[str, int]:
         """Return each count by its name."""
         return dict(zip(_NAMES, self.values, strict=True))
 
     def keep_in(self, file: Path) -> None:
-        """Go on counting in a file, in a row that no living process has; what is in it stays and grows.
+        """Move the counts into a file, to a row without a living process; the row's values are kept and increased.
 
-        Once in a process, which never closes the file: that would give its lock of the row up. So nothing else in the
-        process may open the file either.
+        Call it once per process. The process never closes the file, because that would release its lock on the row; for
+        the same reason it must not open the file again.
         """
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
@@ -72,29 +72,29 @@ class Counters:
         os.posix_fallocate(descriptor, row * _ROW_BYTES, _ROW_BYTES)
         mapped = memoryview(mmap.mmap(descriptor, (row + 1) * _ROW_BYTES))
         kept = mapped[row * _ROW_BYTES :].cast("q")
-        kept[0] = 0  # Whoever had the row before runs no more.
+        kept[0] = 0  # The row's former process has ended.
         for index, value in enumerate(self.values):
             kept[index] += value
         self.values = kept
 
 
 def counters_for(body: Mapping[str, Any], counters: Counters) -> Counters:
-    """Return what a request is counted in: nothing that lasts for the platform's own tests."""
+    """Return the counters for a request: temporary ones if the body sets `uncounted`, as acceptance tests do."""
     return Counters() if body.get(UNCOUNTED_FIELD) is True else counters
 
 
 def counts_file(home: Path, engine_key: str) -> Path:
-    """Return where the processes of an engine keep their counts."""
+    """Return the file of an engine's counts."""
     return _directory(home) / engine_key
 
 
 def forget_counts(home: Path) -> None:
-    """Begin to count anew; no engine may be running."""
+    """Delete all counts; no engine may be running."""
     shutil.rmtree(_directory(home), ignore_errors=True)
 
 
 def kept_counts(home: Path) -> dict[str, dict[str, int]]:
-    """Return what all processes of each engine have counted together, those that ended included, by engine key."""
+    """Return the sums over all processes of each engine, ended ones included, by engine key."""
     directory = _directory(home)
     if not directory.is_dir():
         return {}

@@ -1,22 +1,22 @@
-"""Whether an engine lives: it does if it takes or gives tokens, whatever its process says."""
+"""The liveness check of an engine: it lives while it reads or generates tokens."""
 
 from finpool.serving.engine.routes import Engine
 from finpool.serving.errors import EngineFailed
 
 CHECK_PERIOD_SECONDS = 30
 CHECK_SECONDS_MAX = 60
-"""A token may have to wait behind others' prompts. Serve starts a replica anew after three checks that fail."""
+"""A token may wait behind other prompts. Serve restarts a replica after three failed checks."""
 
 
 class Liveness:
-    """Asked by Serve time and again. An engine that worked on tokens since the last time need not be asked."""
+    """The liveness check that Serve calls periodically. An engine that counted tokens since the last call is alive."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._tokens = self._counted()
 
     async def require(self) -> None:
-        """Raise `EngineFailed` if the engine gives no token."""
+        """Raise `EngineFailed` if the engine counted no token since the last call and a test request gives none."""
         before, self._tokens = self._tokens, self._counted()
         if self._tokens == before and not await self._engine.healthy():
             raise EngineFailed("The engine gives no token.")

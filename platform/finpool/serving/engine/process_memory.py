@@ -1,4 +1,4 @@
-"""How much of the node's memory this process and its children hold, as Linux counts it."""
+"""The memory of this process and its children, from Linux's /proc."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ _PROC = Path("/proc")
 
 
 def held_bytes(pid: int | None = None) -> int:
-    """Return the proportional set size of a process (this one by default) and all its descendants, in bytes.
+    """Return the proportional set size of a process (default: this one) and all its descendants, in bytes.
 
-    Pages that several share count in parts, so that the sum over all engines of a node is what they hold together.
+    A shared page counts in parts, so the sum over all engines of a node is their memory together.
     """
     root = _PROC / "self" if pid is None else _PROC / str(pid)
     children = [
@@ -21,5 +21,5 @@ def _own_bytes(process: Path) -> int:
     try:
         lines = (process / "smaps_rollup").read_text(encoding="ascii").splitlines()
     except OSError:
-        return 0  # It has ended, or belongs to somebody else.
+        return 0  # The process has ended, or belongs to another user.
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)

@@ -1,4 +1,4 @@
-"""How many replicas an engine has, as Ray Serve wants it told: the same for every engine of the pool."""
+"""Ray Serve's autoscaling options, the same for every engine of the pool."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from finpool.serving.engine.liveness import CHECK_PERIOD_SECONDS, CHECK_SECONDS_
 from finpool.serving.engine.scaling import ReplicasWanted
 
 LOOK_BACK_SECONDS = 15.0
-"""What is under way is averaged over so long: a replica is idle when nothing was under way in all of it."""
+"""The window of the average load; a replica is idle if no request ran in the whole window."""
 
 UPSCALE_SECONDS = 10.0
-"""So long there must be too much under way before a replica is added: loading one takes longer than most bursts."""
+"""The overload must last this long before a replica is added, because a load takes longer than most bursts."""
 
 
 def replica_options(engine: PoolEngine, settings: Settings, *, asleep: bool) -> dict[str, Any]:
-    """Return Serve's options of a deployment; with `asleep`, an engine that may sleep begins without a replica."""
+    """Return Serve's options of a deployment; with `asleep`, an engine that may sleep starts without a replica."""
     policy = {} if engine.service_ahead_max is None else {"policy": _by_service(engine.service_ahead_max)}
     return {
         "autoscaling_config": {
@@ -39,6 +39,6 @@ def replica_options(engine: PoolEngine, settings: Settings, *, asleep: bool) -> 
 
 
 def _by_service(service_ahead_max: int) -> dict[str, Any]:
-    """Return Serve's declaration of our policy; without it Serve counts requests only."""
+    """Return Serve's declaration of `ReplicasWanted`; without it Serve scales by requests only."""
     name = f"{ReplicasWanted.__module__}:{ReplicasWanted.__name__}"
     return {"policy_function": name, "policy_kwargs": {"service_ahead_max": service_ahead_max}}

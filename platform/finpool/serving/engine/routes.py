@@ -1,4 +1,4 @@
-"""What a replica answers over HTTP, to nobody but the gateway."""
+"""The HTTP routes of an engine replica, for the gateway only."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -22,22 +22,22 @@ from finpool.serving.schemas import ADAPTER_FIELD, ENGINE_PATHS, EXPECTED_SERVIC
 
 
 class RunningGeneration(Protocol):
-    """An answer that is being computed: chunks (`EngineChunks` says of what), each with the usage so far."""
+    """A running computation: an iterator over chunks (see `EngineChunks`), each with the usage so far."""
 
     def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
-        """Iterate over the chunks."""
+        """Return the iterator over the chunks."""
 
     def __anext__(self) -> Awaitable[dict[str, Any]]:
         """Return the next chunk; raise `EngineRefused` or `EngineFailed`."""
 
     def abort(self) -> None:
-        """Stop computing; nothing happens when it has ended."""
+        """Stop computing; after the end it does nothing."""
 
 
 class Engine(Protocol):
-    """What these routes need of an engine; llama.cpp is one, others that run in a replica join by having these.
+    """An engine as these routes call it; llama.cpp and vLLM implement it.
 
-    An engine refuses what its model is not there for.
+    An engine refuses operations that its model does not support.
     """
 
     counters: Counters
@@ -52,16 +52,16 @@ class Engine(Protocol):
         """Start to rank `documents` for `query`; raise `EngineRefused` for a request that this engine cannot serve."""
 
     async def count_input_tokens(self, body: Mapping[str, Any]) -> int:
-        """Return exactly how many input tokens a chat completion would have."""
+        """Return the exact number of input tokens of a chat completion."""
 
     async def healthy(self) -> bool:
-        """Tell whether the engine gives a token, a vector or a score now."""
+        """Tell whether the engine computes a token, a vector or a score now."""
 
 
 def engine_app(engine: Engine, token: bytes, weights_sha256: str, ahead: WorkAhead) -> FastAPI:
-    """Return the application of one replica; every path of it asks for `token`, every stream names the weights.
+    """Return the HTTP app of one replica; every path requires `token`, and every stream names the weights.
 
-    `ahead` is kept at what is expected of the requests under way and was not computed yet.
+    `ahead` is updated to the service of the running requests that is expected and not computed yet.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TokenGuard, token=token)
@@ -110,10 +110,10 @@ def engine_app(engine: Engine, token: bytes, weights_sha256: str, ahead: WorkAhe
 async def _answer(
     request: Request, start: Callable[[Mapping[str, Any]], RunningGeneration], weights_sha256: str, ahead: WorkAhead
 ) -> Response:
-    """Start what is asked for and return its stream, or the refusal."""
+    """Start the computation and return its stream, or the refusal."""
     try:
         body = orjson.loads(await request.body())
-        # An engine takes only adapters that it has loaded, under the hash of what it has loaded.
+        # An engine accepts only adapters that it has loaded, by the SHA-256 of their content.
         sha256 = body.get(ADAPTER_FIELD) or weights_sha256
         expected = int(request.headers.get(EXPECTED_SERVICE_HEADER, 0))
         return EventStream(start(body), sha256, ahead.begin(expected))
@@ -134,7 +134,7 @@ class EventStream(Response):
         self._work = work
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer; when the caller goes away, in whatever phase, the generation is aborted at once."""
+        """Send the answer; if the client disconnects, in any phase, abort the generation at once."""
         try:
             async with _cancelled_on_disconnect(receive):
                 await self._respond(scope, receive, send)
@@ -154,7 +154,7 @@ class EventStream(Response):
             async for chunk in self._generation:
                 await self._send_chunk(send, chunk)
         except DomainError as error:
-            await _send_event(send, orjson.dumps(_told(error).body()))
+            await _send_event(send, orjson.dumps(_disclosed(error).body()))
         else:
             await _send_event(send, b"[DONE]")
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -167,7 +167,7 @@ class EventStream(Response):
 
 @asynccontextmanager
 async def _cancelled_on_disconnect(receive: Receive) -> AsyncIterator[None]:
-    """Leave the body as soon as the client is gone: while a prompt is computed, no failing send would tell."""
+    """Cancel the block when the client disconnects: during a long prompt no send would fail and reveal it."""
     body = asyncio.current_task()
     gone = False
 
@@ -193,12 +193,12 @@ async def _send_event(send: Send, data: bytes) -> None:
     await send({"type": "http.response.body", "body": b"data: " + data + b"\n\n", "more_body": True})
 
 
-def _told(error: DomainError) -> DomainError:
-    """Return what the gateway is told: refusals with their reasons, anything else without detail."""
+def _disclosed(error: DomainError) -> DomainError:
+    """Return the error for the gateway: a refusal keeps its reason, any other error loses its detail."""
     known = isinstance(error, EngineRefused | EngineUnavailable)
     return error if known else EngineFailed("The model failed to answer.")
 
 
 def _rendered(error: DomainError) -> Response:
-    told = _told(error)
-    return JSONResponse(told.body(), status_code=told.status)
+    disclosed = _disclosed(error)
+    return JSONResponse(disclosed.body(), status_code=disclosed.status)

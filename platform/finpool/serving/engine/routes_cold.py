@@ -1,6 +1,6 @@
-"""What Serve's own proxy answers for an engine that has no replica: HAProxy sends requests there only then.
+"""The answer of Serve's fallback proxy for a cold engine; HAProxy uses this proxy only if no replica exists.
 
-Without this, every request that comes there, health probes included, would start a replica and wait for it.
+Without this middleware every such request, health probes included, would start a replica and wait for it.
 """
 
 import asyncio
@@ -14,21 +14,21 @@ from finpool.serving.errors import ModelCold
 from finpool.serving.schemas import COLD_START_HEADER
 
 WAKE_SECONDS_MAX = 1800.0
-"""How long Serve is kept wanting a replica for a request that was refused: the largest models load for minutes."""
+"""How long one refused request keeps Serve scaling up: the largest models load for minutes."""
 
 _ENGINE_SEGMENTS = 4
-"""Parts of `/engines/MODEL/VERSION` between its slashes, the empty one before the first included."""
+"""The parts of `/engines/MODEL/VERSION` when split at slashes, including the empty first one."""
 
 
 class ColdStartDoor:
-    """Answers for engines that sleep, as the request says."""
+    """The ASGI middleware that answers for cold engines according to `COLD_START_HEADER`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._waking: dict[str, asyncio.Task[None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on to Serve, which wakes the engine and then answers; or refuse it."""
+        """Pass the request on to Serve, which starts a replica and then answers; or refuse it with `ModelCold`."""
         wish = _wish(scope)
         if wish is None:
             await self._app(scope, receive, send)
@@ -41,7 +41,7 @@ class ColdStartDoor:
         await send({"type": "http.response.body", "body": orjson.dumps(error.body())})
 
     def _wake(self, scope: Scope) -> None:
-        """Ask the engine for its health, unless that is under way: Serve starts a replica for whatever is asked."""
+        """Request the engine's health once, if no such request runs: Serve starts a replica for any request."""
         engine_path = "/".join(scope["path"].split("/")[:_ENGINE_SEGMENTS])
         if engine_path not in self._waking:
             task = asyncio.create_task(self._ask(scope, f"{engine_path}/health"))
@@ -56,13 +56,13 @@ class ColdStartDoor:
         async def receive() -> Message:
             if unread:
                 return unread.pop()
-            await asyncio.Future()  # Nobody leaves before the answer is there.
+            await asyncio.Future()  # Report no disconnect until the answer is complete.
             raise AssertionError
 
         async def send(message: Message) -> None:
-            """Take the answer, which says nothing that anybody waits for."""
+            """Discard the answer."""
 
-        with contextlib.suppress(Exception):  # The next request that is refused asks again.
+        with contextlib.suppress(Exception):  # The next refused request tries again.
             async with asyncio.timeout(WAKE_SECONDS_MAX):
                 await self._app(asked, receive, send)
 
@@ -75,6 +75,6 @@ def _wish(scope: Scope) -> str | None:
 
 
 def stands_in_for_engines() -> bool:
-    """Tell whether this process is the proxy of Serve's that HAProxy asks only where an engine has no replica."""
+    """Tell whether this process is Serve's fallback proxy, to which HAProxy sends requests without a replica."""
     name: str | None = ray.get_runtime_context().get_actor_name()
     return name is not None and "SERVE_PROXY_ACTOR-fallback-" in name

@@ -1,4 +1,4 @@
-"""The internal token at the door of every port that Serve opens on a replica."""
+"""The check of the engine token on every port that Serve opens on an engine replica."""
 
 import hmac
 import ipaddress
@@ -15,14 +15,14 @@ _UNAUTHORIZED_BODY = b'{"error":{}}'
 
 
 class TokenGuard:
-    """Answers 401 to whatever does not carry the token: unknown paths, documentation and other protocols too."""
+    """The ASGI middleware that answers 401 to a request without the token, on any path and protocol."""
 
     def __init__(self, app: ASGIApp, token: bytes) -> None:
         self._app = app
         self._expected = b"Bearer " + token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or refuse it before anything of it is read."""
+        """Pass the request on, or refuse it before its body is read."""
         if scope["type"] == "lifespan" or self._admits(scope):
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
@@ -38,10 +38,10 @@ class TokenGuard:
 
 
 class PortGuard(TokenGuard):
-    """The guard of a whole replica port, which also has paths of Serve's own.
+    """The guard of a whole replica port, which also serves Serve's own paths.
 
-    Serve's HAProxy probes `/-/healthz` and cannot carry a token. On one machine it comes over loopback; in a cluster
-    (`probes_come_from_other_nodes`) it comes from anywhere, and the network policy decides who that is.
+    Serve's HAProxy probes `/-/healthz` without a token. On one machine the probe comes over loopback. In a cluster
+    (`probes_come_from_other_nodes`) it comes from any node, and the network policy limits the senders.
     """
 
     def __init__(self, app: ASGIApp, token: bytes, probes_come_from_other_nodes: bool) -> None:
@@ -58,7 +58,7 @@ class PortGuard(TokenGuard):
 
 
 def port_guards() -> list[Middleware]:
-    """Return the guard for every HTTP server of this Serve process; `ray_environment` points Serve at it."""
+    """Return the guards for each HTTP server of this Serve process; `pool_environment` names this function."""
     node_address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
     guards = [
         Middleware(
@@ -67,7 +67,7 @@ def port_guards() -> list[Middleware]:
             probes_come_from_other_nodes=not _is_loopback((node_address, 0)),
         )
     ]
-    # The last one is asked first, so nobody without the token wakes an engine.
+    # Starlette runs the last middleware of this list first, so a request without the token wakes no engine.
     return [Middleware(ColdStartDoor), *guards] if stands_in_for_engines() else guards
 
 

@@ -1,4 +1,4 @@
-"""OpenAI's usage object, as every engine reports it."""
+"""OpenAI's usage object, the report of every engine."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from finpool.catalogue.model.schemas import TokenUsage
 
 
 def usage_object(usage: TokenUsage) -> dict[str, Any]:
-    """Return OpenAI's usage object."""
+    """Return OpenAI's usage object for these tokens."""
     return {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,

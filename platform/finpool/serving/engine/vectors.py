@@ -1,6 +1,6 @@
-"""Embedding and ranking within an engine: many inputs, computed piece by piece, each piece told with its count.
+"""Embedding and ranking in an engine: the inputs are computed in pieces, and each piece is reported with its tokens.
 
-A piece that is told is computed and counted. So whoever leaves early pays for whole pieces, and for no others.
+A reported piece is computed and counted. So a client that leaves early pays for whole pieces only.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -18,18 +18,19 @@ CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
 
 @dataclass(frozen=True, slots=True)
 class Pooled:
-    """What the engine made of one piece: a result for each of its inputs, in their order, and what it read for them."""
+    """The results of one piece, one for each input in order, and the input tokens read for them."""
 
     results: Sequence[Mapping[str, Any]]
     input_tokens: int
 
 
 Compute = Callable[[Sequence[str]], Awaitable[Pooled]]
-"""Computes one piece; raises `EngineRefused` or `EngineFailed`, and gives the engine's work up when it is cancelled."""
+"""Computes one piece; raises `EngineRefused` or `EngineFailed`. Cancelling the call stops the engine's work on it.
+"""
 
 
 class VectorRun(AsyncIterator[dict[str, Any]]):
-    """The chunks of one request, a chunk for each piece. Every run must be aborted or read to its end."""
+    """The chunks of one request, one for each piece. Every run must be aborted or read to its end."""
 
     def __init__(self, compute: Compute, inputs: Sequence[str], counters: Counters, *, piece_inputs: int) -> None:
         self._compute = compute
@@ -43,11 +44,11 @@ class VectorRun(AsyncIterator[dict[str, Any]]):
 
     @property
     def input_tokens(self) -> int:
-        """What the engine has read so far."""
+        """The input tokens that the engine has read so far."""
         return self._input_tokens
 
     def abort(self) -> None:
-        """Begin no further piece; whoever waits for one gives it up by being cancelled."""
+        """Start no further piece; cancelling the task that waits for a piece aborts that piece."""
         if not self._left:
             self._counters.aborted += 1
             self._leave()
@@ -69,12 +70,12 @@ class VectorRun(AsyncIterator[dict[str, Any]]):
             self._leave()
             raise
         except Exception as error:
-            # The engine's words may repeat the inputs, and this one is told to the caller.
+            # The engine's text may repeat the inputs, and this message reaches the caller.
             self._leave()
             raise EngineFailed("The model failed to answer.") from error
-        return self._told(pooled)
+        return self._chunk_of(pooled)
 
-    def _told(self, pooled: Pooled) -> dict[str, Any]:
+    def _chunk_of(self, pooled: Pooled) -> dict[str, Any]:
         self._input_tokens += pooled.input_tokens
         self._counters.input_tokens += pooled.input_tokens
         first = self._next_index
@@ -89,7 +90,7 @@ class VectorRun(AsyncIterator[dict[str, Any]]):
 
 
 async def gives_a_result(run: VectorRun) -> bool:
-    """Tell whether the engine computes what it is asked for a health check."""
+    """Tell whether the engine computes a result for a health check."""
     try:
         async for _ in run:
             pass
@@ -101,25 +102,25 @@ async def gives_a_result(run: VectorRun) -> bool:
 
 
 def inputs_of(body: Mapping[str, Any]) -> list[str]:
-    """Return the texts to embed; raise `EngineRefused` for anything else."""
+    """Return the texts to embed; raise `EngineRefused` if they are not non-empty strings."""
     return _texts(body.get("input"), "input")
 
 
 def documents_of(body: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """Return the query, and the documents to rank for it; raise `EngineRefused` for anything else."""
+    """Return the query and the documents to rank; raise `EngineRefused` if they are not non-empty strings."""
     (query,) = _texts([body.get("query")], "query")
     return query, _texts(body.get("documents"), "documents")
 
 
 def too_long(param: str) -> EngineRefused:
-    """Return the refusal of an input that is longer than the model's context."""
+    """Return the refusal of an input that exceeds the model's context."""
     what = "A query and a document have" if param == "documents" else "An input has"
     message = f"{what} more tokens than the model's context."
     return EngineRefused(message, code=CONTEXT_LENGTH_EXCEEDED, param=param)
 
 
 def unsupported(model_id: str, what: str) -> EngineRefused:
-    """Return the refusal of an operation that the model is not there for."""
+    """Return the refusal of an operation that the model does not support."""
     return EngineRefused(f"The model '{model_id}' does not {what}.", code="unsupported_parameter", param="model")
 
 

@@ -1,19 +1,19 @@
-"""How much of what an engine took on is still to be computed, by what the gateway expects of each request."""
+"""The work ahead of an engine replica: the expected service of its requests that is not computed yet."""
 
 
 class WorkAhead:
-    """The service that is ahead of one engine. Not for several threads."""
+    """The work ahead of one engine replica. Not thread-safe."""
 
     def __init__(self) -> None:
         self.service = 0
 
     def begin(self, expected_service: int) -> "Work":
-        """Take on a request of which so much service is expected; whoever begins it ends it."""
+        """Add a request with this expected service; the caller ends the returned work."""
         return Work(self, expected_service)
 
 
 class Work:
-    """One request's part of it: less with every token, and nothing once the request has ended."""
+    """One request's part of the work ahead: it falls with every token, and is zero once the request has ended."""
 
     __slots__ = ("_ahead", "_expected", "_left")
 
@@ -23,11 +23,11 @@ class Work:
         ahead.service += expected_service
 
     def computed(self, service: int) -> None:
-        """Take note of the service that the request was given so far, in total; more than expected leaves nothing."""
+        """Set the service computed so far, in total; above the expected service the rest is zero."""
         left = max(0, self._expected - service)
         self._ahead.service += left - self._left
         self._left = left
 
     def end(self) -> None:
-        """Take the rest away, however the request ended."""
+        """Remove the rest, regardless of how the request ended."""
         self.computed(self._expected)

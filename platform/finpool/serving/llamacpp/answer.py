@@ -1,4 +1,4 @@
-"""llama.cpp's chunks in OpenAI's shape, with the running usage in each."""
+"""The answer of llama.cpp as OpenAI's chunks, each with the usage so far."""
 
 import time
 from typing import Any
@@ -11,11 +11,10 @@ CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
 
 
 class LlamaCppAnswer:
-    """Follows one request. `usage` is what the engine has computed so far, over all choices.
+    """The state of one answer. `usage` counts the engine's tokens so far, over all choices.
 
     With n > 1 llama.cpp computes the prompt once and copies it for the other choices, so it counts once. The prompt
-    counts in full from the moment the engine begins with it. `refusal` is what is raised when the engine turns the
-    request down.
+    counts in full as soon as the engine begins it. `refusal` is the error to raise if the engine refuses the request.
     """
 
     def __init__(self, model_id: str, answer_id: str, refusal: EngineRefused) -> None:
@@ -34,13 +33,13 @@ class LlamaCppAnswer:
 
     @property
     def usage(self) -> TokenUsage:
-        """Tokens that the engine has computed until now."""
+        """Tokens that the engine has computed so far."""
         return TokenUsage(self._input_tokens, self._cached_input_tokens, sum(self._output_tokens.values()))
 
     def accept(self, chunk: dict[str, Any]) -> dict[str, Any] | None:
-        """Count a chunk of the engine and return it for the caller, or None if it only carried counts.
+        """Count a chunk of the engine and return it for the caller, or None if it holds only counts.
 
-        Raises `EngineRefused` or `EngineFailed` when the chunk is the engine's error.
+        Raises `EngineRefused` or `EngineFailed` if the chunk is an error.
         """
         if "error" in chunk:
             raise self._error(chunk["error"])
@@ -66,7 +65,7 @@ class LlamaCppAnswer:
             self._count_input(progress["total"], progress["cache"])
         if timings := chunk.get("timings"):
             self._count_output(timings["predicted_n"])
-        # The exact usage of a choice has no index of its own: it comes right behind the choice's last chunk.
+        # The exact usage of a choice has no index; it follows directly after the choice's last chunk.
         if exact := chunk.get("usage"):
             self._count_input(exact["prompt_tokens"], exact["prompt_tokens_details"]["cached_tokens"])
             self._count_output(exact["completion_tokens"])

@@ -1,4 +1,4 @@
-"""llama.cpp as an engine: one model in this process, several requests at once, an abort that stops at once."""
+"""llama.cpp as an engine: one model in this process, several requests at once, an immediate abort."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -26,10 +26,10 @@ WARM_UP = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
 
 
 class LlamaCpp:
-    """The engine. All methods belong to one event loop; generation runs in threads of its own."""
+    """A llama.cpp chat engine. All methods belong to one event loop; generation runs in its own threads."""
 
     def __init__(self, model: Model, weights: Path) -> None:
-        """Load the weights and generate one token, which takes seconds; raises `EngineFailed` if that fails."""
+        """Load the weights and generate one token, which takes seconds; raise `EngineFailed` if that fails."""
         self.model = model
         self.counters = Counters()
         parameters = chat_parameters(model, weights)
@@ -49,19 +49,19 @@ class LlamaCpp:
         return generation
 
     def embed(self, body: Mapping[str, Any]) -> "Generation":
-        """Raise `EngineRefused`: the model chats."""
+        """Raise `EngineRefused`: a chat model gives no embeddings."""
         raise unsupported(self.model.id, "give embeddings")
 
     def rerank(self, body: Mapping[str, Any]) -> "Generation":
-        """Raise `EngineRefused`: the model chats."""
+        """Raise `EngineRefused`: a chat model ranks no documents."""
         raise unsupported(self.model.id, "rank documents")
 
     async def count_input_tokens(self, body: Mapping[str, Any]) -> int:
-        """Return exactly how many input tokens a chat completion would have."""
+        """Return the exact number of input tokens of a chat completion."""
         return await self._tokenizer.count(llamacpp_request(body, self.model))
 
     async def healthy(self) -> bool:
-        """Tell whether the engine gives a token now; it waits for a free slot, as any request does."""
+        """Tell whether the engine generates a token now; the test waits for a free slot like any request."""
         request = llamacpp_request(WARM_UP, self.model)
         answer = LlamaCppAnswer(self.model.id, "health", refusal(request))
         generation = Generation(answer, Counters())
@@ -98,12 +98,12 @@ class Generation(AsyncIterator[dict[str, Any]]):
         self._ended = False
 
     def start(self, server: xllamacpp.Server, threads: ThreadPoolExecutor, request: dict[str, Any]) -> None:
-        """Hand the request to the engine, in a thread that lasts as long as the generation."""
+        """Submit the request to the engine, in a thread that lasts as long as the generation."""
         self._counters.running += 1
         threads.submit(self._run, server, orjson.dumps(request).decode())
 
     def abort(self) -> None:
-        """Stop generating: at once between two tokens, after the current batch within a prompt."""
+        """Stop generating: at once between two tokens, or after the current batch of a prompt."""
         if not self._ended and not self._stop:
             self._stop = True
             self._counters.aborted += 1
@@ -121,7 +121,7 @@ class Generation(AsyncIterator[dict[str, Any]]):
         return arrived
 
     def _run(self, server: xllamacpp.Server, request: str) -> None:
-        """Run in a thread of its own; everything that touches this object's state happens in the event loop."""
+        """Run the request in its own thread; all changes of this object's state happen in the event loop."""
         failure: DomainError | None = None
         if not self._stop:
             try:
@@ -129,17 +129,17 @@ class Generation(AsyncIterator[dict[str, Any]]):
             except ValueError:
                 failure = self._answer.refusal
             except Exception:
-                # The engine's words may repeat the prompt, and this one is told to the caller.
+                # The engine's text may repeat the prompt, and this message reaches the caller.
                 failure = EngineFailed("The model failed to answer.")
         self._loop.call_soon_threadsafe(self._leave, failure)
 
     def _on_chunk(self, chunk: str) -> bool:
-        """Take a chunk in the engine's thread; True stops the generation."""
+        """Pass a chunk from the engine's thread to the event loop; return True to stop the generation."""
         self._loop.call_soon_threadsafe(self._accept, chunk)
         return self._stop
 
     def _accept(self, raw_chunk: str) -> None:
-        """Count a chunk, also one that comes after an abort: the engine has computed it."""
+        """Count a chunk, also after an abort, because the engine has computed it."""
         before = self._answer.usage
         try:
             chunk = self._answer.accept(orjson.loads(raw_chunk))
@@ -153,7 +153,7 @@ class Generation(AsyncIterator[dict[str, Any]]):
             self._arrived.put_nowait(chunk)
 
     def _leave(self, failure: DomainError | None) -> None:
-        """End behind every chunk that the engine gave: an abort is over only when the engine has noticed it."""
+        """End after every chunk of the engine: an abort is complete only when the engine has stopped."""
         self._counters.running -= 1
         self._end(failure)
 

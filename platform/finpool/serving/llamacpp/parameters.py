@@ -1,4 +1,4 @@
-"""What llama.cpp is started with: the one place where a model's declaration becomes the engine's options."""
+"""The start parameters of llama.cpp, built from a model's declaration in this file only."""
 
 import secrets
 from pathlib import Path
@@ -9,7 +9,7 @@ from finpool.catalogue.model.engine import EXPRESS_SLOTS, LlamaCppEngine
 from finpool.catalogue.model.schemas import Model
 
 BATCH_TOKENS = 512
-"""A prompt is computed in pieces of this size: between two, others get their tokens and an abort is noticed."""
+"""The prompt tokens of one batch: between two batches other requests get tokens, and an abort takes effect."""
 
 _POOLING = {
     "mean": xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN,
@@ -20,17 +20,17 @@ _POOLING = {
 
 
 def chat_parameters(model: Model, weights: Path) -> xllamacpp.CommonParams:
-    """Return the options for a model that completes chats."""
+    """Return the parameters for a chat model."""
     parameters = _parameters(model, weights)
     parameters.n_batch = parameters.n_ubatch = BATCH_TOKENS
     return parameters
 
 
 def vector_parameters(model: Model, weights: Path) -> xllamacpp.CommonParams:
-    """Return the options for a model that embeds or ranks: it takes each input as one batch, so the context is one."""
+    """Return the parameters for an embedding or rerank model; one batch holds a whole input, up to the context."""
     parameters = _parameters(model, weights)
     parameters.embedding = True
-    # llama.cpp divides a batch evenly between its slots when it plans its memory, and aborts if that does not come out.
+    # llama.cpp divides a batch evenly between its slots in its memory plan, and aborts on a remainder.
     per_slot = -(-model.context_tokens // parameters.n_parallel)
     parameters.n_batch = parameters.n_ubatch = per_slot * parameters.n_parallel
     if isinstance(model.engine, LlamaCppEngine) and model.engine.pooling is not None:
@@ -48,14 +48,14 @@ def _parameters(model: Model, weights: Path) -> xllamacpp.CommonParams:
     parameters.cpuparams_batch.n_threads = model.engine.threads
     parameters.fit_params = False
     parameters.warmup = True
-    # No tenant may find another's prompt in a cache: neither in a slot nor in memory.
+    # No tenant may find another's prompt in a cache, neither in a slot nor in memory.
     parameters.cache_prompt = False
     parameters.cache_ram_mib = 0
     parameters.cache_idle_slots = False
-    # llama.cpp opens a listener of its own on loopback. Only the tokenizer uses it, so nobody else gets its key.
+    # llama.cpp opens a listener on loopback. Only this process uses it, so only this process has the key.
     parameters.api_keys = [secrets.token_hex(32)]
     parameters.ui = False
     parameters.endpoint_slots = False
-    # Only errors: at higher levels prompts would reach the logs.
+    # Log errors only: higher levels would write prompts to the logs.
     parameters.verbosity = 1
     return parameters

@@ -1,4 +1,4 @@
-"""How many tokens a conversation is, counted by the model's own template and tokenizer."""
+"""Token counts of a conversation, with the model's own chat template and tokenizer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,16 +13,16 @@ COUNT_SECONDS_MAX = 10.0
 
 
 class Tokenizer:
-    """llama.cpp's tokenizer, which only its listener offers."""
+    """The tokenizer of llama.cpp, which only its listener offers."""
 
     def __init__(self, listener: Listener, refusal: DomainError) -> None:
         self._listener = listener
         self._refusal = refusal
 
     async def count(self, request: Mapping[str, Any]) -> int:
-        """Return the input tokens of a chat request in llama.cpp's words; raises what refuses it."""
+        """Return the input tokens of a llama.cpp chat request; raise the refusal or `EngineFailed`."""
         prompt = await self._ask("/apply-template", request)
-        # Special tokens are parsed because the engine parses them in a conversation.
+        # The engine parses special tokens in a conversation, so the count does too.
         content = {"content": prompt["prompt"], "add_special": True, "parse_special": True}
         return len((await self._ask("/tokenize", content))["tokens"])
 

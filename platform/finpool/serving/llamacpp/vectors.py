@@ -27,9 +27,9 @@ from finpool.serving.llamacpp.listener import Listener
 from finpool.serving.llamacpp.parameters import vector_parameters
 
 PIECE_INPUTS = 1
-"""Inputs of one request that are computed at a time: one slot for each request, as the fair queue counts them.
+"""Inputs of one request per computation: one slot per request, as the fair queue counts them.
 
-On CPU cores a batch of several is no faster: 20 inputs of 100 tokens took 12.5 s one by one, 14.3 s at once.
+On CPU cores a batch is not faster: 20 inputs of 100 tokens took 12.5 s one by one, and 14.3 s in one batch.
 """
 
 PROBE_TEXT = "Hello"
@@ -37,12 +37,12 @@ _TOO_LARGE = "is too large to process"
 
 
 class LlamaCppVectors:
-    """The engine. All methods belong to one event loop; llama.cpp computes in threads of its own."""
+    """A llama.cpp vector engine. All methods belong to one event loop; llama.cpp computes in its own threads."""
 
     def __init__(self, model: Model, weights: Path) -> None:
-        """Load the weights and compute one result, which takes seconds; raises `EngineFailed` if that fails.
+        """Load the weights and compute one result, which takes seconds; raise `EngineFailed` if that fails.
 
-        It fails for weights that cannot do what the model is declared for, such as a ranking without saying so.
+        It also fails for weights that do not support the declared kind.
         """
         self.model = model
         self.counters = Counters()
@@ -56,7 +56,7 @@ class LlamaCppVectors:
         raise unsupported(self.model.id, "chat")
 
     def embed(self, body: Mapping[str, Any]) -> VectorRun:
-        """Start to embed; raise `EngineRefused` for what this engine cannot do."""
+        """Start to embed; raise `EngineRefused` for a request that this engine cannot serve."""
         if self.model.kind != "embedding":
             raise unsupported(self.model.id, "give embeddings")
         if body.get("dimensions") is not None:
@@ -64,18 +64,18 @@ class LlamaCppVectors:
         return self._start(self._embed, inputs_of(body), counters_for(body, self.counters))
 
     def rerank(self, body: Mapping[str, Any]) -> VectorRun:
-        """Start to rank; raise `EngineRefused` for what this engine cannot do."""
+        """Start to rank; raise `EngineRefused` for a request that this engine cannot serve."""
         if self.model.kind != "rerank":
             raise unsupported(self.model.id, "rank documents")
         query, documents = documents_of(body)
         return self._start(self._scores(query), documents, counters_for(body, self.counters))
 
     async def count_input_tokens(self, body: Mapping[str, Any]) -> int:
-        """Raise `EngineRefused`: only conversations are counted beforehand."""
+        """Raise `EngineRefused`: only conversations are counted in advance."""
         raise unsupported(self.model.id, "chat")
 
     async def healthy(self) -> bool:
-        """Tell whether the engine gives a vector or a score now; it waits for a free slot, as any request does."""
+        """Tell whether the engine computes a vector or a score now; the test waits for a free slot like any request."""
         compute = self._embed if self.model.kind == "embedding" else self._scores(PROBE_TEXT)
         return await gives_a_result(VectorRun(compute, [PROBE_TEXT], Counters(), piece_inputs=PIECE_INPUTS))
 
@@ -109,7 +109,7 @@ class LlamaCppVectors:
         return answer
 
     def _warm_up(self) -> None:
-        """Compute one result before anybody asks; the listener belongs to the event loop, so this is asked directly."""
+        """Compute one result at the start, directly in the engine, because the listener belongs to the event loop."""
         if self.model.kind == "embedding" or self.model.ranks_by_cosine:
             answer = self._server.handle_embeddings(orjson.dumps({"input": [PROBE_TEXT]}).decode())
         else:
@@ -120,7 +120,7 @@ class LlamaCppVectors:
 
 
 def refused(answer: Mapping[str, Any], param: str) -> EngineRefused | EngineFailed:
-    """Return the error for a request that llama.cpp turned down; its own words are about its insides."""
+    """Return the error for a request that llama.cpp refused; its own text describes its internals."""
     error = answer.get("error") or {}
     if error.get("type") == "exceed_context_size_error" or _TOO_LARGE in str(error.get("message")):
         return too_long(param)

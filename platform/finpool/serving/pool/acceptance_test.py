@@ -1,4 +1,4 @@
-"""The test that a version passes before it serves: its golden prompts, and how fast and how large it is here."""
+"""The acceptance test of a version: its golden prompts, its speed and its memory on this pool."""
 
 import asyncio
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from finpool.serving.backend.service import Backends
 from finpool.serving.schemas import UNCOUNTED_FIELD, Operation
 
 ANSWER_TOKENS = 16
-"""Length of the answers whose speed is measured: long enough for an average, short enough for a slow engine."""
+"""Output tokens of the measured answers: enough for an average, and few enough for a slow engine."""
 
 LONG_PROMPT_WORDS_MAX = 400
-"""Length of the prompt whose speed is measured, in words; of a model with a short context, an eighth of its tokens."""
+"""Words of the measured prompt; a model with a short context gets an eighth of its context tokens."""
 
 _SENTENCE = "A bank lends what others have saved, and keeps a part of it back for those who come to ask for theirs. "
 _QUESTION = "What is a bank?"
 
 
 class AcceptanceFailed(Exception):
-    """The version does not answer as it has to; the message says what, and nothing of the answer."""
+    """The version failed its test; the message names the failed check, but quotes no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +36,14 @@ class _Answer:
 
 
 class AcceptanceTest:
-    """Tests one version on the engine that is to serve it, by the way that the gateway takes."""
+    """The test of one version on the engine that will serve it, over the gateway's connections."""
 
     def __init__(self, backends: Backends, model: Model) -> None:
         self._backends = backends
         self._model = _waited_for(model)
 
     async def run(self, *, load_ms: int) -> Measurements:
-        """Ask the golden prompts, then measure; raises `AcceptanceFailed`."""
+        """Send the golden prompts, then measure speed and memory; raise `AcceptanceFailed`."""
         for number, golden in enumerate(self._model.golden_prompts, 1):
             await self._require(number, golden)
         measured = await (self._chatting() if self._model.chats else self._vectors())
@@ -73,7 +73,7 @@ class AcceptanceTest:
         }
 
     async def _vectors(self) -> dict[str, int]:
-        """Measure an engine that gives vectors or scores: it reads, and generates nothing."""
+        """Measure an embedding or rerank engine, which reads tokens and generates none."""
         alone = await self._pool(_QUESTION)
         started = monotonic_seconds()
         together = await asyncio.gather(*(self._pool(self._long_text()) for _ in range(self._model.engine.slots)))
@@ -138,7 +138,7 @@ class AcceptanceTest:
 
 
 def _waited_for(model: Model) -> Model:
-    """Return the model as one whose engine is waited for: it may have fallen asleep while others were tested."""
+    """Return the model with `cold_start` queue: its engine may have gone to sleep during other tests."""
     engine = model.engine.model_copy(update={"cold_start": "queue"})
     return model.model_copy(update={"engine": engine})
 
@@ -148,5 +148,5 @@ def _text(choices: list[list[dict[str, Any]]]) -> str:
 
 
 def _rate(tokens: int, seconds: float) -> int:
-    """Return tokens per second; an engine that is quicker than the clock gets what the clock can show."""
+    """Return tokens per second, with at least one millisecond as the time."""
     return round(tokens / max(seconds, 0.001))

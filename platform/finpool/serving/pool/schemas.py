@@ -1,4 +1,4 @@
-"""What the pool tells of itself."""
+"""The state that the pool publishes."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 class PoolState:
     """The engines that are up, as paths by model.
 
-    An engine that may sleep is up without a replica too: `sleepers` are their paths.
+    An engine that may sleep is also up without a replica; `sleepers` lists the paths of these.
     """
 
     engine_paths: dict[str, list[str]] = field(default_factory=dict)

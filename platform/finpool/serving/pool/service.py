@@ -1,4 +1,4 @@
-"""The pool's loop: it takes every version of a model through its life, and keeps the engines that it should have."""
+"""The pool's reconcile loop: it moves every version through its states and keeps the right engines running."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -26,7 +26,7 @@ from finpool.serving.pool.steps import Engines, StepFailed, VersionSteps
 TICK_SECONDS = 1.0
 NODES_SECONDS = 5.0
 RETRY_SECONDS = 10.0
-"""Pause before an engine that should serve and cannot start is tried again."""
+"""The pause before another attempt to start a serving engine that failed to start."""
 
 Step = Callable[[], Awaitable[None]]
 _log = logger("serving.pool")
@@ -39,7 +39,7 @@ class _Running:
 
 
 class Pool:
-    """Runs on one process of the cluster. The database says what is wished for; this makes it so."""
+    """The reconcile loop of one cluster. It makes the engines match the versions' states in the database."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Pool:
         engines: Engines,
         publish: Callable[[PoolState], None],
     ) -> None:
-        """`publish` is told which engines are up, whenever all that is asked for is."""
+        """Take the parts; `publish` gets the state once every routed engine is up, and after each change."""
         self._models = {model.id: model for model in catalogue.pooled() if model.base is None}
         self._catalogue = catalogue
         self._database = database
@@ -66,12 +66,12 @@ class Pool:
         self._nodes_told_at = -NODES_SECONDS
 
     async def load(self, session: AsyncSession, tenant_id: TenantId | None) -> None:
-        """Look at every version and routing again."""
+        """Trigger a reconcile after a change of versions or routings."""
         if tenant_id is None:
             self._wake.set()
 
     async def run(self, stop: asyncio.Event, snapshot_age_max_seconds: float) -> None:
-        """Work until `stop`. Raises `ConfigurationError` if what is declared cannot be served at the first start."""
+        """Work until `stop`. Raises `ConfigurationError` if a declared model cannot be served at the first start."""
         async with self._database.across_tenants() as session:
             for model in self._models.values():
                 await life.declare(session, model)
@@ -97,9 +97,9 @@ class Pool:
             each.cancel()
 
     async def _reconcile(self) -> None:
-        """Begin, go on with or give up whatever the versions' states ask for."""
+        """Start, continue or cancel the steps that the versions' states require."""
         try:
-            # Read at this moment: what a step that has just ended wrote may not have been pushed yet.
+            # Read now: the change notification of a step that has just ended may not have arrived yet.
             async with self._database.across_tenants() as session:
                 self._lives = await versions.lives(session)
             await self._tell_progress()
@@ -115,7 +115,7 @@ class Pool:
         self._tell_state()
 
     def _known(self) -> Iterator[tuple[Version, Model]]:
-        """Yield every version of the models that are declared here, as a model."""
+        """Yield every version of the models declared here, with the model in that version."""
         for model_id, model in self._models.items():
             for version in self._lives[model_id].versions if model_id in self._lives else ():
                 try:
@@ -187,7 +187,7 @@ class Pool:
         self._up[model.engine_key] = model
 
     def _note(self, version: Version, progress: str) -> None:
-        """Keep the latest line; called from the thread that fetches."""
+        """Store the latest progress line; the fetching thread calls this."""
         self._progress[f"{version.model_id}_{version.version}"] = (version, progress)
 
     async def _tell_progress(self) -> None:
@@ -204,13 +204,13 @@ class Pool:
                 await node_service.write_nodes(session, found)
 
     def _asked(self, model_id: str) -> frozenset[str]:
-        """Return the versions that requests of a model go to, or should."""
+        """Return the versions of a model with a share in the routing in force, or else in the latest one."""
         held = self._lives.get(model_id)
         routing = None if held is None else held.in_force or held.latest
         return frozenset() if routing is None else routing.asked
 
     def _tell_state(self) -> None:
-        """Publish which engines are up once all that are asked for are, and whenever it changes from then on."""
+        """Publish the engines that are up, once every routed one is up, and after each later change."""
         up = {(model.id, model.version) for model in self._up.values()}
         asked = {model_id: self._asked(model_id) for model_id in self._models}
         if any(not names or not {(model_id, name) for name in names} <= up for model_id, names in asked.items()):

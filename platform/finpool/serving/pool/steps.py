@@ -1,4 +1,4 @@
-"""The steps of one version's life on the pool. Each can be cancelled, and begun again, at any time."""
+"""The steps of one version's life on the pool. Each may be cancelled and restarted at any time."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,37 +21,37 @@ from finpool.serving.pool.acceptance_test import AcceptanceFailed, AcceptanceTes
 
 POLL_SECONDS = 0.25
 IDLE_ANSWERS = 3
-"""So many times in a row an engine has to say that it generates nothing before it is taken to be idle."""
+"""The number of idle reports in a row after which an engine counts as idle."""
 
 
 class Engines(Protocol):
-    """Where engines run; `ray_engines.RayEngines` is the one there is."""
+    """The cluster of engines; `RayEngines` implements it."""
 
     async def missing_resources(self, model: Model) -> str | None:
-        """Say what there is too little of for one more engine of `model`; None if it fits."""
+        """Return the missing resources for one more engine of `model` as a text, or None if it fits."""
 
     async def deploy(self, model: Model, adapters: Sequence[Model], *, asleep: bool) -> None:
-        """Have the engine started, if it is not; or asleep, if it may sleep and nobody needs it yet."""
+        """Deploy the engine unless it is deployed; `asleep` starts an engine that may sleep without a replica."""
 
     async def running(self, model: Model) -> bool:
-        """Tell whether the engine is there; raises `EngineFailed` with why it cannot start."""
+        """Tell whether the engine is up; raise `EngineFailed` with the reason if it cannot start."""
 
     async def deployed(self) -> set[str]:
-        """Return the keys of the engines that were deployed and have not ended."""
+        """Return the keys of the engines that are deployed and have not ended."""
 
     async def nodes(self) -> list[Node]:
-        """Return what the nodes have and what of it is free."""
+        """Return the nodes with their total and free resources."""
 
     async def delete(self, key: str) -> None:
-        """Begin to end an engine."""
+        """Start to delete an engine."""
 
 
 class StepFailed(Exception):
-    """The version cannot go on; the message is for whoever operates the pool."""
+    """The version cannot proceed; the message is for the operators of the pool."""
 
 
 class VersionSteps:
-    """What the pool does for a version, by its state."""
+    """The steps of a version on the pool, one for each state."""
 
     def __init__(self, settings: Settings, database: Database, backends: Backends, engines: Engines) -> None:
         self._settings = settings
@@ -61,7 +61,7 @@ class VersionSteps:
         self._one_trial = asyncio.Lock()
 
     async def download(self, version: Version, model: Model, progress: Callable[[str], None]) -> None:
-        """Fetch and verify the weights, and go on to the test if the pool has room. Raises `StepFailed`."""
+        """Fetch and verify the weights, then move to `testing` if the pool has room. Raises `StepFailed`."""
         await self._fetch(model, progress)
         if missing := await self._engines.missing_resources(model):
             raise StepFailed(f"it does not fit into the pool: free are {missing}")
@@ -69,12 +69,12 @@ class VersionSteps:
             await life.move(session, version, VersionState.TESTING, measurements=None, fault=None)
 
     async def test(self, version: Version, model: Model, adapters: Sequence[Model]) -> None:
-        """Start the engine, test the version once and keep what was measured. Raises `StepFailed`."""
+        """Start the engine, test the version once and store the measurements. Raises `StepFailed`."""
         load_ms = await self._start(model, adapters, asleep=False)
         if version.measurements is not None:
             return
         try:
-            async with self._one_trial:  # Two at a time would measure each other.
+            async with self._one_trial:  # Two tests at a time would slow each other down.
                 measurements = await AcceptanceTest(self._backends, model).run(load_ms=load_ms)
         except AcceptanceFailed as error:
             raise StepFailed(str(error)) from error
@@ -84,7 +84,7 @@ class VersionSteps:
     async def serve(
         self, version: Version, model: Model, adapters: Sequence[Model], progress: Callable[[str], None]
     ) -> None:
-        """Have the engine of a version that serves. Raises `StepFailed`."""
+        """Start the engine of a serving version. Raises `StepFailed`."""
         await self._fetch(model, progress)
         await self._start(model, adapters, asleep=version.measurements is not None and model.engine.may_sleep)
         if version.fault is not None:
@@ -92,17 +92,17 @@ class VersionSteps:
                 await life.tell_fault(session, version, None)
 
     async def drain(self, version: Version, model: Model, ended: Callable[[], object]) -> None:
-        """Let a version finish what it answers, end its engine and retire it.
+        """Let a version finish its answers, retire it and end its engine.
 
-        Every gateway has to hear that it is not asked any more, and what waits there for a turn has to be through:
-        only then can an engine without work be taken to have none to come. It is retired before its engine ends, so
-        that a way back that is asked for in the same moment finds an engine that works, or has one started.
+        First every gateway must learn that the version has no share, and its queued requests must end. Only then does
+        an idle engine stay idle. The version is retired before its engine ends. So a rollback in the same moment
+        finds a running engine, or starts one.
         """
         if model.engine_key in await self._engines.deployed():
             heard_seconds = self._settings.snapshot_age_max_seconds + self._settings.queue_timeout_seconds
             await asyncio.sleep(heard_seconds - (now() - version.changed_at).total_seconds())
             await self._idle(model)
-        # From here on nothing may be left half done: the new state itself would have this step cancelled.
+        # From here on no cancellation may interrupt: the new state itself would cancel this step.
         await asyncio.shield(self._end(version, model, ended))
 
     async def _end(self, version: Version, model: Model, ended: Callable[[], object]) -> None:
@@ -119,7 +119,7 @@ class VersionSteps:
             raise StepFailed(str(error)) from error
 
     async def _start(self, model: Model, adapters: Sequence[Model], *, asleep: bool) -> int:
-        """Start the engine and wait until it answers, or sleeps; returns how many milliseconds that took."""
+        """Start the engine and wait until it answers or sleeps; return the load time in milliseconds."""
         started = monotonic_seconds()
         try:
             await self._engines.deploy(model, adapters, asleep=asleep)
@@ -129,20 +129,20 @@ class VersionSteps:
         load_ms = round(1000 * (monotonic_seconds() - started))
         try:
             async with asyncio.timeout(self._settings.engine_start_timeout_seconds):
-                await _until(partial(self._backends.ready, model))  # Serve's proxy learns of it a little later.
+                await _until(partial(self._backends.ready, model))  # Serve's proxy learns of the engine a little later.
         except TimeoutError as error:
             raise StepFailed("its engine started and does not answer") from error
         return load_ms
 
     async def _idle(self, model: Model) -> None:
-        """Wait until the engine generates nothing, but not for ever."""
+        """Wait until the engine has no running request, for at most `engine_drain_seconds`."""
         by = monotonic_seconds() + self._settings.engine_drain_seconds
         idle = 0
         while idle < IDLE_ANSWERS and monotonic_seconds() < by:
             try:
                 counted = await self._backends.figures(model, "/usage")
             except DomainError:
-                return  # It has ended by itself, so nothing is left to wait for.
+                return  # The engine has ended already.
             idle = idle + 1 if counted["running"] == 0 else 0
             await asyncio.sleep(POLL_SECONDS)
 

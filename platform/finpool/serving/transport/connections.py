@@ -9,14 +9,14 @@ from finpool.kernel.errors import ConfigurationError
 from finpool.serving.transport.connection import Connection, HttpCall
 
 IDLE_SECONDS_MAX = 4.0
-"""A connection that was idle longer is not used again: servers close theirs after 5 seconds and more."""
+"""A connection that was idle for longer is not reused: servers close theirs after 5 seconds or more."""
 
 
 class Connections:
-    """Connections to one backend address. An environment's proxy never sees what goes over them."""
+    """The connections to one backend address. They ignore any proxy of the environment."""
 
     def __init__(self, base_url: str, token: str) -> None:
-        """Take `http://host[:port][/path]` or https; raises `ConfigurationError` for anything else."""
+        """Take `http://host[:port][/path]` or https; raise `ConfigurationError` for any other address."""
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigurationError(f"{base_url} is not the http or https address of a backend")
@@ -33,11 +33,11 @@ class Connections:
     async def post(
         self, path: str, body: bytes, request_id: str, connect_seconds_max: float, headers: str = ""
     ) -> HttpCall:
-        """Send JSON; `headers` are further lines, each with its end.
+        """Send JSON and return the call; `headers` are further complete header lines.
 
-        Raises `OSError` or `TimeoutError` if there is no connection, and then nothing was sent.
+        Raises `OSError` or `TimeoutError` without a connection; then nothing was sent.
         """
-        connection = self._kept() or await self._connect(connect_seconds_max)
+        connection = self._reusable() or await self._connect(connect_seconds_max)
         head = (
             f"POST {self._path}{path} HTTP/1.1\r\n{self._headers}{headers}content-type: application/json\r\n"
             f"accept-encoding: identity\r\nx-request-id: {request_id}\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -45,17 +45,17 @@ class Connections:
         return connection.send(head.encode("ascii") + body)
 
     async def get(self, path: str, connect_seconds_max: float, headers: str = "") -> HttpCall:
-        """Ask for a path; raises as `post` does."""
-        connection = self._kept() or await self._connect(connect_seconds_max)
+        """Send a GET and return the call; raise as `post` does."""
+        connection = self._reusable() or await self._connect(connect_seconds_max)
         return connection.send(f"GET {self._path}{path} HTTP/1.1\r\n{self._headers}{headers}\r\n".encode("ascii"))
 
     def close(self) -> None:
-        """Close every connection; requests that are still running are aborted."""
+        """Close every connection; running requests are aborted."""
         for connection in list(self._open):
             connection.close()
 
-    def _kept(self) -> Connection | None:
-        """Return the connection that was used last; what has been idle for too long is closed."""
+    def _reusable(self) -> Connection | None:
+        """Return the most recently used connection, or None; connections that were idle too long are closed."""
         oldest = monotonic_seconds() - IDLE_SECONDS_MAX
         while self._idle:
             connection = self._idle.pop()

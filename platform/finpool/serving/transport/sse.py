@@ -1,15 +1,15 @@
-"""Server-sent events as engines send them: `data:` lines, comments, either line ending, cut anywhere."""
+"""A decoder of server-sent events: `data:` lines, comments, both line endings, split at any byte."""
 
 from finpool.serving.errors import EngineFailed
 
 EVENT_BYTES_MAX = 4_194_304
-"""An engine that sends more than this without ending an event is broken, and must not fill the gateway's memory."""
+"""A larger event comes from a broken engine and must not fill the gateway's memory."""
 
 _FIELD = b"data:"
 
 
 class EventDecoder:
-    """Turns a byte stream into the data of its events. One decoder reads one stream."""
+    """The decoder of one byte stream into the data of its events."""
 
     __slots__ = ("_data", "_pending_bytes", "_rest")
 
@@ -19,7 +19,7 @@ class EventDecoder:
         self._pending_bytes = 0
 
     def feed(self, received: bytes) -> list[bytes]:
-        """Return the data of every event that `received` completes; raise `EngineFailed` for an endless event."""
+        """Return the data of every event that `received` completes; raise `EngineFailed` for an oversized event."""
         lines = (self._rest + received).split(b"\n")
         self._rest = lines.pop()
         events: list[bytes] = []

@@ -1,4 +1,4 @@
-"""vLLM's events in the shape that the gateway reads: OpenAI's chunks, each with the usage of all choices so far."""
+"""The answer of vLLM as OpenAI's chunks, each with the usage of all choices so far."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ _DELTA_FIELDS = ("role", "content", "reasoning_content", "tool_calls", "refusal"
 
 
 class VllmAnswer:
-    """Follows one request. `usage` is what the engine has reported so far, over all choices."""
+    """The state of one answer. `usage` is the engine's report so far, over all choices."""
 
     def __init__(self, model_id: str) -> None:
         self._model_id = model_id
@@ -28,12 +28,12 @@ class VllmAnswer:
 
     @property
     def usage(self) -> TokenUsage:
-        """Tokens that the engine has reported until now."""
+        """Tokens that the engine has reported so far."""
         output = max(self._total_output_tokens, sum(self._output_tokens.values()))
         return TokenUsage(self._input_tokens, self._cached_input_tokens, output)
 
     def accept(self, event: str) -> dict[str, Any] | None:
-        """Count an event of the engine and return its chunk, or None at the end; raises `EngineFailed` for an error."""
+        """Count an event of the engine and return its chunk, or None at the end; raise `EngineFailed` for an error."""
         data = event.removeprefix(_EVENT_PREFIX).strip()
         if data == _END:
             return None
@@ -51,7 +51,7 @@ class VllmAnswer:
         }
 
     def _count(self, chunk: Mapping[str, Any]) -> None:
-        """Take the counts of one event: beside a choice vLLM counts that choice alone, behind the last one all."""
+        """Add the counts of one event: with a choice they cover that choice, in the last event all choices."""
         usage = chunk.get("usage")
         if usage is None:
             return
@@ -67,7 +67,7 @@ class VllmAnswer:
 
 
 def refused(message: str, code: int) -> EngineRefused | EngineFailed:
-    """Return the error for a request that vLLM turned down; its own words are about its insides."""
+    """Return the error for a request that vLLM refused; its own text describes its internals."""
     if code != 400:
         return EngineFailed("The model failed to answer.")
     if "context length" in message or "max_model_len" in message:
@@ -80,7 +80,7 @@ def refused(message: str, code: int) -> EngineRefused | EngineFailed:
 
 
 def _choice(choice: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what OpenAI's chunk has; vLLM's own fields (token ids, stop reasons) are nobody's business outside."""
+    """Return the choice with OpenAI's fields only, without vLLM's own such as token ids."""
     kept = {name: choice.get(name) for name in _CHOICE_FIELDS}
     delta = choice.get("delta") or {}
     kept["delta"] = {name: delta[name] for name in _DELTA_FIELDS if delta.get(name) is not None}

@@ -1,4 +1,4 @@
-"""A model of the catalogue as `ray.serve.llm` wants it told: the one place where options become the engine's."""
+"""The `ray.serve.llm` configuration of a model, built from its declaration in this file only."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,15 +13,15 @@ from finpool.serving.engine.replicas import replica_options
 
 TOP_LOGPROBS_MAX = 20
 _DECLARED = "finpool_declarations"
-"""Where Ray's configuration has room for what is ours: the replica gets it as it was given."""
+"""The key of the platform's own data in Ray's configuration, which the replica gets unchanged."""
 
 _ENVIRONMENT = {
-    # Nothing is reported to anybody, nothing is fetched: weights are verified files on this node.
+    # No usage reports and no downloads: weights are verified files on this node.
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
-    # At INFO, vLLM logs every ten seconds how much it did. Its errors stay.
+    # At INFO, vLLM logs its throughput every ten seconds. Its errors stay.
     "VLLM_LOGGING_LEVEL": "WARNING",
 }
 
@@ -29,9 +29,9 @@ _ENVIRONMENT = {
 def llm_config(
     model: Model, adapters: Sequence[Model], weights: Path, settings: Settings, *, asleep: bool = False
 ) -> LLMConfig:
-    """Return the configuration that serves `model` from the files in `weights`, and tells the replica its adapters.
+    """Return the configuration that serves `model` from the files in `weights`, with the declarations of its adapters.
 
-    Raises `ValueError` for what Ray or vLLM do not take, such as an accelerator that Ray does not know.
+    Raises `ValueError` for options that Ray or vLLM reject, such as an unknown accelerator.
     """
     engine = _vllm(model)
     return LLMConfig(
@@ -43,25 +43,25 @@ def llm_config(
         deployment_config=_deployment_options(engine, settings, asleep=asleep),
         callback_config={"callback_class": "finpool.serving.vllm.weights_callback:WeightsInPlace"},
         runtime_env={"env_vars": _environment(engine)},
-        # vLLM's own counters in the replica's process are what usage is compared with.
+        # vLLM's own counters in the replica's process serve the reconciliation of usage.
         log_engine_metrics=False,
         experimental_configs={_DECLARED: [each.model_dump(mode="json") for each in (model, *adapters)]},
     )
 
 
 def declared_in(config: LLMConfig) -> tuple[Model, list[Model]]:
-    """Return the model and the adapters that a configuration was made for."""
+    """Return the model and the adapters of a configuration."""
     model, *adapters = (Model.model_validate(each) for each in config.experimental_configs[_DECLARED])
     return model, adapters
 
 
 def needs_neutral(engine: VllmEngine) -> bool:
-    """Tell whether requests to the base model go through an adapter of zeros."""
+    """Tell whether requests to the base model use the neutral adapter."""
     return engine.device == "cpu" and engine.lora is not None
 
 
 def lora_slots(engine: VllmEngine, lora: LoraSlots) -> int:
-    """Return how many adapters one batch may hold."""
+    """Return the number of adapters in one batch."""
     return lora.slots + needs_neutral(engine)
 
 
@@ -72,7 +72,7 @@ def _vllm(model: Model) -> VllmEngine:
 
 
 def _bundles(engine: VllmEngine) -> list[dict[str, float]]:
-    """Return what each of the engine's workers takes; Serve adds the replica's own cores to the first."""
+    """Return the resources of each worker of the engine; Serve adds the replica's own cores to the first."""
     if engine.device == "cpu":
         return [{"CPU": engine.threads}]
     return [{"GPU": engine.accelerator_percent / 100} for _ in range(engine.accelerators)]
@@ -87,10 +87,10 @@ def _engine_options(model: Model, engine: VllmEngine) -> dict[str, Any]:
         "enforce_eager": engine.eager,
         "tensor_parallel_size": engine.tensor_parallel,
         "pipeline_parallel_size": engine.pipeline_parallel,
-        # No pickle is opened, no code of a model's authors is run.
+        # vLLM loads no pickle and runs no code of a model's authors.
         "load_format": "safetensors",
         "trust_remote_code": False,
-        # Each request has a salt of its tenant, so that a cache never tells one tenant what another asked.
+        # Each request carries its tenant's salt, so the prefix cache never reveals another tenant's prompt.
         "enable_prefix_caching": True,
         "enable_prompt_tokens_details": True,
         "enable_log_requests": False,
@@ -116,7 +116,7 @@ def _engine_options(model: Model, engine: VllmEngine) -> dict[str, Any]:
 
 
 def _vector_options(engine: VllmEngine) -> dict[str, Any]:
-    """Return what a model that embeds or ranks is started with: nothing of one request is kept for another."""
+    """Return the options of an embedding or rerank model: no request reuses another one's cache."""
     options: dict[str, Any] = {"runner": "pooling", "enable_prefix_caching": False}
     if engine.pooling is not None:
         options["pooler_config"] = {"pooling_type": engine.pooling.upper()}
@@ -124,7 +124,7 @@ def _vector_options(engine: VllmEngine) -> dict[str, Any]:
 
 
 def _deployment_options(engine: VllmEngine, settings: Settings, *, asleep: bool) -> dict[str, Any]:
-    """Return Serve's options. By itself `ray.serve.llm` would let any number of requests wait inside the engine."""
+    """Return Serve's options; without them `ray.serve.llm` would queue any number of requests inside the engine."""
     return {
         **replica_options(engine, settings, asleep=asleep),
         "ray_actor_options": {"num_cpus": 0 if engine.device == "cpu" else engine.threads},
@@ -137,7 +137,7 @@ def _environment(engine: VllmEngine) -> dict[str, str]:
     return _ENVIRONMENT | {
         "VLLM_TARGET_DEVICE": "cpu",
         "VLLM_CPU_KVCACHE_SPACE": str(engine.kv_cache_gibibytes),
-        # Ray has shared out the cores already; vLLM would bind itself to some that it picks.
+        # Ray has assigned the cores already; vLLM would bind itself to cores of its own choice.
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "OMP_NUM_THREADS": str(engine.threads),
     }

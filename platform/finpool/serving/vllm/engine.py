@@ -18,25 +18,25 @@ from finpool.serving.vllm.answer import VllmAnswer, refused
 from finpool.serving.vllm.request import tokenize_request, vllm_request
 
 PROBE = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
-"""What a health check and the warm-up ask: one real token."""
+"""The request of a health check and the warm-up: one real token."""
 
 
 class ChatServer(Protocol):
-    """What is used of Ray's engine object."""
+    """The used part of Ray's engine object."""
 
     def chat(self, request: ChatCompletionRequest) -> AsyncGenerator[Any, None]:
         """Yield server-sent events as texts, or one `ErrorResponse`."""
 
 
 class TokenizeServer(Protocol):
-    """What is used of vLLM's own tokenizer; Ray 2.60 looks for it under a name that vLLM 0.29 no longer has."""
+    """The used part of vLLM's tokenizer; Ray 2.60 expects a name for it that vLLM 0.29 no longer has."""
 
     async def create_tokenize(self, request: TokenizeChatRequest, raw_request: None) -> Any:
         """Return a `TokenizeResponse` or an error."""
 
 
 class Vllm:
-    """The engine. All methods belong to one event loop; generation runs in processes of its own."""
+    """A vLLM chat engine. All methods belong to one event loop; generation runs in its own processes."""
 
     def __init__(
         self,
@@ -47,9 +47,9 @@ class Vllm:
         base_name: str,
         adapters: frozenset[str],
     ) -> None:
-        """`base_name` is what the engine calls the model itself.
+        """Take the engine's parts; `base_name` is its name for the base model.
 
-        `adapters` are the SHA-256 of those that are loaded; a request for any other is turned away.
+        `adapters` are the SHA-256 of the loaded adapters; a request for another one is refused.
         """
         self.model = model
         self.counters = Counters()
@@ -66,15 +66,15 @@ class Vllm:
         return generation
 
     def embed(self, body: Mapping[str, Any]) -> "VllmGeneration":
-        """Raise `EngineRefused`: the model chats."""
+        """Raise `EngineRefused`: a chat model gives no embeddings."""
         raise unsupported(self.model.id, "give embeddings")
 
     def rerank(self, body: Mapping[str, Any]) -> "VllmGeneration":
-        """Raise `EngineRefused`: the model chats."""
+        """Raise `EngineRefused`: a chat model ranks no documents."""
         raise unsupported(self.model.id, "rank documents")
 
     async def count_input_tokens(self, body: Mapping[str, Any]) -> int:
-        """Return exactly how many input tokens a chat completion would have."""
+        """Return the exact number of input tokens of a chat completion."""
         request = TokenizeChatRequest.model_validate(tokenize_request(self._request(body)))
         answer = await self._tokenizer.create_tokenize(request, None)
         if isinstance(answer, TokenizeResponse):
@@ -82,7 +82,7 @@ class Vllm:
         raise refused(answer.error.message, answer.error.code)
 
     async def healthy(self) -> bool:
-        """Tell whether the engine gives a token now; it waits for a free slot, as any request does."""
+        """Tell whether the engine generates a token now; the test waits for a free slot like any request."""
         generation = self._start(PROBE, Counters())
         try:
             async for _ in generation:
@@ -98,7 +98,7 @@ class Vllm:
         return VllmGeneration(VllmAnswer(self.model.id), self._chat.chat(request), counters)
 
     def _request(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return vLLM's request; raises `EngineUnavailable` for an adapter that this engine could not load."""
+        """Return vLLM's request; raise `EngineUnavailable` for an adapter that is not loaded."""
         if body.get(ADAPTER_FIELD) not in (None, *self._adapters):
             raise EngineUnavailable("The adapter is not loaded.")
         return vllm_request(body, self.model, self._base_name)
@@ -117,11 +117,11 @@ class VllmGeneration(AsyncIterator[dict[str, Any]]):
 
     @property
     def usage(self) -> TokenUsage:
-        """What the engine has reported so far."""
+        """The tokens that the engine has reported so far."""
         return self._answer.usage
 
     def abort(self) -> None:
-        """Stop generating: vLLM aborts a request whose events nobody reads any more."""
+        """Stop generating: vLLM aborts a request when its event generator is closed."""
         if not self._left and self._closing is None:
             self._counters.aborted += 1
             self._closing = asyncio.ensure_future(self._close())
@@ -139,7 +139,7 @@ class VllmGeneration(AsyncIterator[dict[str, Any]]):
             self._leave()
             raise
         except Exception as error:
-            # The engine's words may repeat the prompt, and this one is told to the caller.
+            # The engine's text may repeat the prompt, and this message reaches the caller.
             self._leave()
             raise EngineFailed("The model failed to answer.") from error
 
@@ -158,7 +158,7 @@ class VllmGeneration(AsyncIterator[dict[str, Any]]):
         return chunk
 
     async def _close(self) -> None:
-        """Close what was read from: that is what tells vLLM. A request that failed on the way has ended as well."""
+        """Close the event generator, which makes vLLM abort; a failed generator has ended as well."""
         with contextlib.suppress(Exception):
             await self._events.aclose()
         self._leave()

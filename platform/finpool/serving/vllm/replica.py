@@ -1,4 +1,4 @@
-"""A replica of `ray.serve.llm` behind our routes: Ray places and starts vLLM, and only the gateway reaches it."""
+"""An engine replica of `ray.serve.llm` with the platform's routes: Ray starts vLLM, and only the gateway reaches it."""
 
 import asyncio
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ from finpool.serving.vllm.vectors import VllmVectors, require_scoring
 
 @serve.ingress()
 class VllmReplica(LLMServer):
-    """One vLLM engine. It reads weights and token where it runs."""
+    """One vLLM engine replica. It reads weights and token on its own node."""
 
     async def __init__(self, llm_config: LLMConfig) -> None:  # type: ignore[misc]  # Serve awaits constructors.
         self._settings = Settings()
@@ -50,25 +50,25 @@ class VllmReplica(LLMServer):
         self._vllm.counters.keep_in(counts_file(self._settings.home, model.engine_key))
         self._liveness = Liveness(self._vllm)
         self._ahead = WorkAhead()
-        # The first request takes seconds more than any other, so it is ours.
+        # The first request takes seconds longer than others, so the replica sends it itself.
         if not await self._vllm.healthy():
             raise EngineFailed(f"The model {model.id} gave nothing when it was started.")
 
     async def __serve_build_asgi_app__(self) -> Any:
-        """Return our routes in the place of vLLM's, which take salts, priorities and commands from anybody."""
+        """Return the platform's routes instead of vLLM's, which accept salts and commands from any caller."""
         return engine_app(self._vllm, self._token, self._vllm.model.weights_sha256, self._ahead)
 
     async def check_health(self) -> None:
-        """Serve asks from time to time, and starts the replica anew when this fails repeatedly."""
+        """Raise if the engine is not alive; Serve calls this periodically and restarts a failing replica."""
         await super().check_health()
         await self._liveness.require()
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Serve asks from time to time, and hands it to the policy that decides on replicas."""
+        """Return the replica's work ahead; Serve calls this periodically for its autoscaling policy."""
         return {SERVICE_AHEAD: self._ahead.service}
 
     async def _load(self, vllm_engine: Any, adapters: Sequence[Model]) -> dict[str, Path]:
-        """Load what can be loaded, each under its SHA-256: one tenant's broken adapter stops nobody else's model."""
+        """Load the adapters by SHA-256 and skip a broken one, so that it stops no other model."""
         loaded: dict[str, Path] = {}
         for number, adapter in enumerate(adapters, 1):
             try:
@@ -81,7 +81,7 @@ class VllmReplica(LLMServer):
         return loaded
 
     async def _load_neutral(self, vllm_engine: Any, adapter: Path, number: int) -> None:
-        # vLLM reads it again when it has put it aside for others, so it stays.
+        # vLLM reads the files again after it has swapped the adapter out, so they stay.
         directory = self._settings.weights_path / NEUTRAL / adapter.name
         await asyncio.to_thread(write_neutral, adapter, directory)
         await vllm_engine.resolve_lora(_named(NEUTRAL, directory, number))
@@ -103,7 +103,7 @@ def _named(name: str, directory: Path, number: int) -> DiskMultiplexConfig:
 
 
 def build_vllm(model: Model, adapters: Sequence[Model], settings: Settings, *, asleep: bool) -> Application:
-    """Return the application that serves `model`, and its adapters, with vLLM."""
+    """Return the Serve application of `model` and its adapters with vLLM."""
     application: Application = build_llm_deployment(
         llm_config(model, adapters, snapshot_location(model, settings), settings, asleep=asleep),
         override_serve_options={"name": "engine"},

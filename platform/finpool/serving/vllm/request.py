@@ -1,4 +1,4 @@
-"""OpenAI's chat request in vLLM's words: the fields that steer generation, and what keeps tenants apart."""
+"""The translation of OpenAI's chat request into vLLM's: generation fields, adapter and cache salt."""
 
 import secrets
 from collections.abc import Mapping
@@ -11,30 +11,28 @@ from finpool.serving.schemas import ADAPTER_FIELD, UNCOUNTED_FIELD
 
 SALT_FIELD = "cache_salt"
 _OURS = frozenset({SALT_FIELD, ADAPTER_FIELD, UNCOUNTED_FIELD, "user", "metadata", "store", "service_tier", "priority"})
-"""What is handled here, or is about who asks and in which order: the gateway schedules, so no priority passes."""
+"""Fields that are handled here or concern the caller or its priority; the gateway schedules, so no priority passes."""
 
 
 def vllm_request(body: Mapping[str, Any], model: Model, base_name: str) -> dict[str, Any]:
-    """Return the request for vLLM; raise `EngineRefused` for what this engine cannot do.
+    """Return the request for vLLM; raise `EngineRefused` for a field that this engine does not support.
 
-    `base_name` is what the engine calls the model without an adapter.
-
-    The salt divides vLLM's prefix cache: only requests of the same salt find each other's prompts. A request that comes
-    without one gets one that nobody else has.
+    `base_name` is the engine's name for the model without an adapter. The salt divides vLLM's prefix cache: only
+    requests with an equal salt share cached prompts. A request without a salt gets a random one.
     """
     request = sampling_fields(body, model, _OURS)
     request["model"] = body.get(ADAPTER_FIELD, base_name)
     request["messages"] = messages(body)
     request["max_completion_tokens"] = output_tokens_max(body, model)
     request["stream"] = True
-    # A running count in each chunk is what an aborted request is billed by.
+    # An aborted request is billed by the running count in each chunk.
     request["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
     request[SALT_FIELD] = _salt(body)
     return request
 
 
 def tokenize_request(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what vLLM's tokenizer is asked, given what the engine would be asked."""
+    """Return the tokenizer's request for an engine's request."""
     return {name: request[name] for name in ("model", "messages", "tools") if name in request}
 
 

@@ -28,14 +28,13 @@ from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailabl
 from finpool.serving.schemas import ADAPTER_FIELD
 
 PIECE_INPUTS = 32
-"""Inputs of one request that vLLM is given at a time: enough for a batch, and all that is computed in vain if its
-client leaves."""
+"""Inputs of one request per call of vLLM: enough for a batch, and the largest loss if the client leaves."""
 
 PROBE_TEXT = "Hello"
 
 
 class VectorServer(Protocol):
-    """What is used of Ray's engine object."""
+    """The used part of Ray's engine object."""
 
     def embeddings(self, request: EmbeddingCompletionRequest) -> AsyncGenerator[Any, None]:
         """Yield one `EmbeddingResponse` or one `ErrorResponse`."""
@@ -45,10 +44,10 @@ class VectorServer(Protocol):
 
 
 class VllmVectors:
-    """The engine. All methods belong to one event loop; vLLM computes in processes of its own."""
+    """A vLLM vector engine. All methods belong to one event loop; vLLM computes in its own processes."""
 
     def __init__(self, model: Model, server: VectorServer, *, base_name: str, adapters: frozenset[str]) -> None:
-        """`base_name` is what the engine calls the model itself, `adapters` the SHA-256 of those that are loaded."""
+        """Take `base_name`, the engine's name of the base model, and `adapters`, the SHA-256 of loaded adapters."""
         self.model = model
         self.counters = Counters()
         self._server = server
@@ -60,25 +59,25 @@ class VllmVectors:
         raise unsupported(self.model.id, "chat")
 
     def embed(self, body: Mapping[str, Any]) -> VectorRun:
-        """Start to embed; raise `EngineRefused` for what this engine cannot do."""
+        """Start to embed; raise `EngineRefused` for a request that this engine cannot serve."""
         if self.model.kind != "embedding":
             raise unsupported(self.model.id, "give embeddings")
         compute = self._embedding(self._name(body), body.get("dimensions"))
         return self._start(compute, inputs_of(body), counters_for(body, self.counters))
 
     def rerank(self, body: Mapping[str, Any]) -> VectorRun:
-        """Start to rank; raise `EngineRefused` for what this engine cannot do."""
+        """Start to rank; raise `EngineRefused` for a request that this engine cannot serve."""
         if self.model.kind != "rerank":
             raise unsupported(self.model.id, "rank documents")
         query, documents = documents_of(body)
         return self._start(self._scores(self._name(body), query), documents, counters_for(body, self.counters))
 
     async def count_input_tokens(self, body: Mapping[str, Any]) -> int:
-        """Raise `EngineRefused`: only conversations are counted beforehand."""
+        """Raise `EngineRefused`: only conversations are counted in advance."""
         raise unsupported(self.model.id, "chat")
 
     async def healthy(self) -> bool:
-        """Tell whether the engine gives a vector or a score now; it waits for its turn, as any request does."""
+        """Tell whether the engine computes a vector or a score now; the test waits its turn like any request."""
         ranks = self.model.kind == "rerank"
         compute = self._scores(self._base_name, PROBE_TEXT) if ranks else self._embedding(self._base_name, None)
         return await gives_a_result(VectorRun(compute, [PROBE_TEXT], Counters(), piece_inputs=PIECE_INPUTS))
@@ -89,7 +88,7 @@ class VllmVectors:
         return run
 
     def _name(self, body: Mapping[str, Any]) -> str:
-        """Return what the engine calls the model; raises `EngineUnavailable` for an adapter that it could not load."""
+        """Return the engine's name for the model; raise `EngineUnavailable` for an adapter that is not loaded."""
         adapter: str | None = body.get(ADAPTER_FIELD)
         if adapter is None:
             return self._base_name
@@ -101,7 +100,7 @@ class VllmVectors:
         return partial(self._embed, name, dimensions)
 
     def _scores(self, name: str, query: str) -> Compute:
-        # vLLM compares vectors as well, but counts the query once for each document, which it does not compute.
+        # vLLM's own cosine scoring would count the query once per document, although it computes it once.
         if self.model.ranks_by_cosine:
             return CosineScores(self._embedding(name, None), query)
         return partial(self._rerank, name, query)
@@ -125,16 +124,16 @@ class VllmVectors:
 
 
 def require_scoring(model: Model, scores: Any) -> None:
-    """Raise `EngineFailed` unless vLLM scores as the model is declared: by itself it does what the files are for.
+    """Raise `EngineFailed` unless vLLM's scoring matches the declaration: it follows the files alone.
 
-    `scores` is vLLM's own object for scoring, None where the model cannot.
+    `scores` is vLLM's scoring object, or None if the model cannot score.
     """
     if getattr(scores, "io_processor_name", None) != ("bi-encoder" if model.ranks_by_cosine else "cross-encoder"):
         raise EngineFailed(f"The files of {model.id} are not a model that scores as it is declared.")
 
 
 async def _only(answers: AsyncGenerator[Any, None], param: str) -> Any:
-    """Return the one answer; raises what the engine reported instead. Cancelling this aborts vLLM's requests."""
+    """Return the one answer; raise the engine's error instead. Cancelling this aborts vLLM's requests."""
     try:
         answer = await anext(answers)
     finally:
@@ -145,7 +144,7 @@ async def _only(answers: AsyncGenerator[Any, None], param: str) -> Any:
 
 
 def refused(message: str, code: int, param: str) -> EngineRefused | EngineFailed:
-    """Return the error for a request that vLLM turned down; its own words are about its insides."""
+    """Return the error for a request that vLLM refused; its own text describes its internals."""
     if code != 400:
         return EngineFailed("The model failed to answer.")
     if "context length" in message or "max_model_len" in message:

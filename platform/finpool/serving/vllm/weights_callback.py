@@ -1,11 +1,11 @@
-"""What Ray is told about a model's files: they are on this node and verified, so nothing is left to fetch."""
+"""The answer to Ray's download hook: the model's files are on this node and verified."""
 
 from ray.llm._internal.common.callbacks.base import CallbackBase
 
 
 class WeightsInPlace(CallbackBase):
-    """Skips the task that Ray would start on every node only to look for a download: it takes as long as an engine."""
+    """A hook that skips Ray's download task, which would take as long on every node as an engine's start."""
 
     async def on_before_node_init(self) -> None:
-        """Tell Ray that there is nothing to do before the engine starts."""
+        """Tell Ray to skip the node initialisation before the engine starts."""
         self.ctx.run_init_node = False
