@@ -53,7 +53,7 @@ BENCH_ROUNDS ?= 3
 # Once the development set is installed, `make up` keeps it: it holds everything that the engines' set holds.
 RUN_STAMP := $(if $(wildcard $(VENV)/dev.stamp),$(VENV)/dev.stamp,$(VENV)/engines.stamp)
 
-.PHONY: help up down test test-fast test-faults test-vllm test-gpu coverage bench bench-fairness check format lock
+.PHONY: help up down test test-fast test-faults test-vllm test-gpu coverage bench bench-fairness check format openapi lock
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -109,6 +109,9 @@ check: $(VENV)/dev.stamp ## Check format, lint, types and layers
 format: $(VENV)/dev.stamp ## Format the code and repair what the linter can repair
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+openapi: $(VENV)/dev.stamp ## Write the OpenAPI document of every door into docs/openapi
+	@$(BIN)/python -m finpool.apps.openapi docs/openapi
 
 lock: $(VENV)/bootstrap.stamp ## Resolve pyproject.toml again into requirements/
 	@$(UV) pip compile --quiet --upgrade --no-header --universal --generate-hashes --no-emit-index-url --no-emit-find-links \

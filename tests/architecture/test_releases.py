@@ -48,7 +48,7 @@ def test_the_command_line_prints_the_version() -> None:
 
 @pytest.mark.parametrize("door", ["inference", "tenant", "operator", "regulator"])
 def test_the_openapi_document_of_a_door_says_the_version(door: str) -> None:
-    app = new_door(door, body_bytes_max=1, lifespan=None)  # type: ignore[arg-type]  # Nothing starts here.
+    app = new_door(door, body_bytes_max=1, lifespan=None, gate=())  # type: ignore[arg-type]  # Nothing starts here.
     assert app.openapi()["info"]["version"] == VERSION
 
 

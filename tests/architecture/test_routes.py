@@ -7,20 +7,17 @@ import asyncio
 import csv
 import io
 import re
-import tempfile
 from pathlib import Path
 
-from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.routing import BaseRoute
 
-from finpool.apps import inference, operator, regulator, tenant
+from finpool.apps.openapi import doors
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.errors import Forbidden
 from finpool.kernel.ids import ProjectId, TenantId
-from finpool.kernel.settings import Settings
 from finpool.kernel.web import DoorRoute
 from finpool.policy.service import Policy
 from finpool.tenancy.models import TenantStatus
@@ -30,6 +27,12 @@ from finpool.tenancy.service import TenantDirectory
 TABLE = Path(__file__).with_name("route_roles.csv")
 REGENERATE = "python tests/architecture/test_routes.py"
 HEADER = ("door", "method", "path", "permission", "roles")
+AUDIENCE = {
+    "inference": Audience.TENANT,
+    "tenant": Audience.TENANT,
+    "operator": Audience.OPERATOR,
+    "regulator": Audience.REGULATOR,
+}
 PUBLIC = {"/healthz", "/readyz", "/openapi.json"}
 BANK = TenantId("bank-a")
 BODY = re.compile(r"(New\w+|\w+(Change|Body|Request))$|Limits$")
@@ -45,31 +48,15 @@ class OneTenant(TenantDirectory):
         return (HeldTenant(BANK, "A", TenantStatus.ACTIVE, ("*",), 1),)
 
 
-def doors(home: Path) -> dict[str, tuple[Audience, FastAPI]]:
-    """Build, without starting it, every app that people or programs call, and say whose credentials it takes."""
-    (home / "key_pepper").write_text("p" * 64)
-    urls = {f"{role}_database_url": "postgresql://localhost/none" for role in ("inference", "tenant")}
-    settings = Settings(home=home, secrets_dir=home, **urls)
-    banks = inference.create_app(settings)
-    return {
-        "inference": (Audience.TENANT, banks),
-        "tenant": (Audience.TENANT, tenant.create_app(settings, banks.state.gatekeeper)),
-        "operator": (Audience.OPERATOR, operator.create_app(settings)),
-        "regulator": (Audience.REGULATOR, regulator.create_app(settings)),
-    }
-
-
 def collect() -> list[tuple[str, ...]]:
     """Return door, method, path, permission and roles of every route of every door."""
     policy = Policy((), OneTenant())
     asyncio.run(policy.load(None, None))  # type: ignore[arg-type]  # A policy reads no table.
-    with tempfile.TemporaryDirectory() as home:
-        apps = doors(Path(home))
     return sorted(
         row
-        for door, (audience, app) in apps.items()
+        for door, app in doors().items()
         for route in app.routes
-        for row in _rows(door, route, policy, audience)
+        for row in _rows(door, route, policy, AUDIENCE[door])
     )
 
 
@@ -114,8 +101,7 @@ def test_every_permission_of_a_route_is_held_by_some_role() -> None:
 
 
 def test_every_route_that_reads_a_body_asks_first_who_sent_it() -> None:
-    with tempfile.TemporaryDirectory() as home:
-        routes = [route for _, app in doors(Path(home)).values() for route in app.routes]
+    routes = [route for app in doors().values() for route in app.routes]
     reading = [route for route in routes if isinstance(route, APIRoute) and route.body_field is not None]
     assert [route.path for route in reading if not isinstance(route, DoorRoute)] == []
     assert reading
@@ -132,8 +118,8 @@ def schema_names(annotation: object) -> list[str]:
     return []
 
 
-def test_schemas_of_routes_are_named_by_their_role_as_the_glossary_says(tmp_path: Path) -> None:
-    routes = [route for _, app in doors(tmp_path).values() for route in app.routes if isinstance(route, APIRoute)]
+def test_schemas_of_routes_are_named_by_their_role_as_the_glossary_says() -> None:
+    routes = [route for app in doors().values() for route in app.routes if isinstance(route, APIRoute)]
     roles = [
         *((BODY, field.field_info.annotation) for route in routes for field in route.dependant.body_params),
         *((QUERY, field.field_info.annotation) for route in routes for field in route.dependant.query_params),

@@ -1,14 +1,18 @@
 """Who stands at the doors: identity makes the actor, policy judges it."""
 
+from finpool.identity.errors import CredentialUnknown, TenantSuspended
 from finpool.identity.service import KeyDirectory, PlatformTokens
 from finpool.kernel.actor import Actor, Audience
-from finpool.kernel.changes import ChangeFeed
+from finpool.kernel.changes import ChangeFeed, SnapshotTooOld
 from finpool.kernel.database import Database
+from finpool.kernel.errors import Forbidden, MismatchedOrganization
 from finpool.policy.service import Policy
 
 
 class TenantGatekeeper:
     """The tenants' doors: keys and policy come out of memory, as long as that is fresh enough to be trusted."""
+
+    errors = (SnapshotTooOld, CredentialUnknown, TenantSuspended, MismatchedOrganization, Forbidden)
 
     def __init__(self, feed: ChangeFeed, keys: KeyDirectory, policy: Policy) -> None:
         self._feed = feed
@@ -27,6 +31,8 @@ class TenantGatekeeper:
 
 class PlatformGatekeeper:
     """The operators' or the regulators' door: each request looks its token up in the database."""
+
+    errors = (CredentialUnknown, Forbidden)
 
     def __init__(self, database: Database, audience: Audience, pepper: bytes, policy: Policy) -> None:
         self._audience = audience

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Literal
 
 from fastapi import APIRouter, Request
+from pydantic import BaseModel
 from starlette.datastructures import State
 
 from finpool.kernel.database import Database
@@ -15,24 +17,32 @@ Check = Callable[[State], Awaitable[bool]]
 _CHECK_SECONDS_MAX = 2.0
 
 
+class HealthView(BaseModel):
+    """All is well; anything else is an error."""
+
+    status: Literal["ok"] = "ok"
+
+
 def health_router(checks: Mapping[str, Check]) -> APIRouter:
     """Return the routes `/healthz` and `/readyz`, for every door; they ask for no credential and tell no secret.
 
     `/readyz` answers 503, naming the checks that fail; a check that takes longer than two seconds fails.
     """
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(tags=["health"])
 
     @router.get("/healthz")
-    async def healthz() -> dict[str, str]:
-        return {"status": "ok"}
+    async def healthz() -> HealthView:
+        """Tell that the process is alive."""
+        return HealthView()
 
     @router.get("/readyz")
-    async def readyz(request: Request) -> dict[str, str]:
+    async def readyz(request: Request) -> HealthView:
+        """Tell whether the process can do its work; a refusal names what fails."""
         passed = await asyncio.gather(*(_passes(check, request.app.state) for check in checks.values()))
         failing = [name for name, ok in zip(checks, passed, strict=True) if not ok]
         if failing:
             raise Unavailable(f"Not ready: {', '.join(failing)}.")
-        return {"status": "ok"}
+        return HealthView()
 
     return router
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from finpool.kernel.errors import DomainError, InvalidRequest, Unavailable
+from finpool.kernel.errors import DomainError, HeadTooLarge, InvalidRequest, RequestTooSlow, Unavailable
 from finpool.kernel.settings import Settings
 
 CHUNK_OVERHEAD_BYTES = 32
@@ -18,20 +18,6 @@ CHUNK_OVERHEAD_BYTES = 32
 
 HEALTH = b"/healthz"
 """Answered on a full door too: a process that is restarted because many call it would serve nobody."""
-
-
-class HeadTooLarge(InvalidRequest):
-    """The request line and the headers together are over the limit."""
-
-    status = 431
-    code = "request_head_too_large"
-
-
-class RequestTooSlow(InvalidRequest):
-    """The request had not arrived by its deadline."""
-
-    status = 408
-    code = "request_timeout"
 
 
 class LimitedHttp(HttpToolsProtocol):

@@ -144,7 +144,12 @@ def create_app(settings: Settings) -> FastAPI:
         ):
             yield
 
-    app = new_door("inference", body_bytes_max=settings.body_bytes_max, lifespan=lifespan)
+    app = new_door(
+        "inference",
+        body_bytes_max=settings.body_bytes_max,
+        lifespan=lifespan,
+        gate=TenantGatekeeper.errors,
+    )
     app.state.database = door.database
     app.state.feed = door.feed
     app.state.gatekeeper = door.gatekeeper

@@ -45,7 +45,12 @@ _log = logger("apps.operator")
 
 def create_app(settings: Settings) -> FastAPI:
     """Return the app of the operators' door; what it needs is opened when it starts."""
-    app = new_door("operator", body_bytes_max=settings.body_bytes_max, lifespan=_lifespan(settings))
+    app = new_door(
+        "operator",
+        body_bytes_max=settings.body_bytes_max,
+        lifespan=_lifespan(settings),
+        gate=PlatformGatekeeper.errors,
+    )
     app.include_router(health_router({"database": database_reachable}))
     for router in (
         tenancy_router,

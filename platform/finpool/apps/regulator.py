@@ -19,7 +19,12 @@ from finpool.tenancy.service import TenantDirectory
 
 def create_app(settings: Settings) -> FastAPI:
     """Return the app of the regulators' door; what it needs is opened when it starts."""
-    app = new_door("regulator", body_bytes_max=settings.body_bytes_max, lifespan=_lifespan(settings))
+    app = new_door(
+        "regulator",
+        body_bytes_max=settings.body_bytes_max,
+        lifespan=_lifespan(settings),
+        gate=PlatformGatekeeper.errors,
+    )
     app.include_router(health_router({"database": database_reachable}))
     app.include_router(oversight_router)
     return app

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from finpool.apps.gatekeeper import TenantGatekeeper
 from finpool.audit.routes_tenant import router as audit_router
 from finpool.billing.contract.routes_tenant import router as contracts_router
 from finpool.billing.cost.routes_tenant import router as billing_router
@@ -39,7 +40,13 @@ def create_app(settings: Settings, gatekeeper: Gatekeeper) -> FastAPI:
         finally:
             await database.close()
 
-    app = new_door("tenant", body_bytes_max=settings.body_bytes_max, lifespan=lifespan, openapi_url=None)
+    app = new_door(
+        "tenant",
+        body_bytes_max=settings.body_bytes_max,
+        lifespan=lifespan,
+        openapi_url=None,
+        gate=TenantGatekeeper.errors,
+    )
     app.state.gatekeeper = gatekeeper
     app.include_router(quota_router)
     app.include_router(metering_router)

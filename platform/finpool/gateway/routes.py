@@ -1,16 +1,33 @@
 """The OpenAI-compatible routes."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from finpool.billing.contract.schemas import Quote
-from finpool.catalogue.model.schemas import Model
+from finpool.catalogue.errors import ModelNotFound, TierNotOffered
+from finpool.catalogue.version.errors import ModelNotReady
 from finpool.gateway.answer.assemble import Completion
 from finpool.gateway.answer.render import Renderer
+from finpool.gateway.answer.schemas import (
+    ChatCompletionChunk,
+    ChatCompletionView,
+    EmbeddingsView,
+    RankingView,
+    UsableModelList,
+    UsableModelView,
+)
 from finpool.gateway.answer.vectors import EmbeddingList, Ranking
-from finpool.gateway.errors import IdempotencyUnsupported
+from finpool.gateway.errors import (
+    IdempotencyUnsupported,
+    InvalidJson,
+    InvalidValue,
+    QueueRefusal,
+    UnknownParameter,
+    UnsupportedContentType,
+    UnsupportedParameter,
+)
+from finpool.gateway.request.chat import ChatRequest
 from finpool.gateway.request.intake import parse_chat_request, parse_request, require_json
 from finpool.gateway.request.vectors import EmbeddingRequest, RerankRequest
 from finpool.gateway.routes_answers import StreamedAnswer, WholeAnswer
@@ -19,7 +36,11 @@ from finpool.gateway.service import Gateway
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
 from finpool.kernel.ids import RequestId
+from finpool.kernel.openapi import event_stream, json_body, refusals
 from finpool.kernel.web import DoorRoute, requires
+from finpool.metering.errors import SpoolUnavailable
+from finpool.quota.errors import InsufficientQuota, QuotaUnavailable, RateLimitExceeded, RequestAboveLimit
+from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable, ModelCold
 
 router = APIRouter(prefix="/v1", tags=["inference"], route_class=DoorRoute)
 direct_router = APIRouter(prefix="/v1", tags=["inference"], route_class=DirectRoute)
@@ -27,24 +48,56 @@ direct_router = APIRouter(prefix="/v1", tags=["inference"], route_class=DirectRo
 Caller = Annotated[Actor, Depends(requires("inference:call"))]
 Reader = Annotated[Actor, Depends(requires("model:read"))]
 
+CALL_ERRORS = (
+    IdempotencyUnsupported,
+    InvalidJson,
+    UnknownParameter,
+    InvalidValue,
+    UnsupportedParameter,
+    EngineRefused,
+    ModelNotFound,
+    UnsupportedContentType,
+    InsufficientQuota,
+    RateLimitExceeded,
+    RequestAboveLimit,
+    QuotaUnavailable,
+    QueueRefusal,
+    EngineFailed,
+    SpoolUnavailable,
+    ModelNotReady,
+    ModelCold,
+    EngineUnavailable,
+)
+"""What a request to a model may be refused with, whatever it asks for."""
 
-@router.get("/models")
-async def list_models(request: Request, actor: Reader) -> dict[str, Any]:
+CALL_REFUSALS = refusals(*CALL_ERRORS)
+CHAT_ANSWERS = {
+    200: {"content": event_stream(ChatCompletionChunk, "With `stream`: one chunk in each event, then `[DONE]`.")},
+    **refusals(*CALL_ERRORS, TierNotOffered),
+}
+
+
+@router.get("/models", responses=refusals(SpoolUnavailable))
+async def list_models(request: Request, actor: Reader) -> UsableModelList:
     """List the models the key's tenant may use."""
     gateway: Gateway = request.app.state.gateway
-    models = [_model(each, gateway.price(actor, each), gateway.started_at) for each in gateway.models(actor)]
-    return {"object": "list", "data": models}
+    models = [
+        UsableModelView.of(each, gateway.price(actor, each), gateway.started_at) for each in gateway.models(actor)
+    ]
+    return UsableModelList(data=models)
 
 
-@router.get("/models/{model_id}")
-async def get_model(model_id: str, request: Request, actor: Reader) -> dict[str, Any]:
+@router.get("/models/{model_id}", responses=refusals(ModelNotFound, SpoolUnavailable))
+async def get_model(model_id: str, request: Request, actor: Reader) -> UsableModelView:
     """Return one model."""
     gateway: Gateway = request.app.state.gateway
     model = gateway.model(actor, model_id)
-    return _model(model, gateway.price(actor, model), gateway.started_at)
+    return UsableModelView.of(model, gateway.price(actor, model), gateway.started_at)
 
 
-@direct_router.post("/chat/completions")
+@direct_router.post(
+    "/chat/completions", response_model=ChatCompletionView, openapi_extra=json_body(ChatRequest), responses=CHAT_ANSWERS
+)
 async def create_chat_completion(request: Request, actor: Caller) -> Response:
     """Complete a chat, whole or streamed."""
     gateway: Gateway = request.app.state.gateway
@@ -61,7 +114,9 @@ async def create_chat_completion(request: Request, actor: Caller) -> Response:
     return WholeAnswer(call, Completion(renderer), headers)
 
 
-@direct_router.post("/embeddings")
+@direct_router.post(
+    "/embeddings", response_model=EmbeddingsView, openapi_extra=json_body(EmbeddingRequest), responses=CALL_REFUSALS
+)
 async def create_embeddings(request: Request, actor: Caller) -> Response:
     """Embed one text or several."""
     gateway: Gateway = request.app.state.gateway
@@ -70,7 +125,9 @@ async def create_embeddings(request: Request, actor: Caller) -> Response:
     return WholeAnswer(gateway.call(admitted), EmbeddingList(asked, admitted.model), _answer_headers(actor))
 
 
-@direct_router.post("/rerank")
+@direct_router.post(
+    "/rerank", response_model=RankingView, openapi_extra=json_body(RerankRequest), responses=CALL_REFUSALS
+)
 async def create_ranking(request: Request, actor: Caller) -> Response:
     """Order documents by their relevance to a query."""
     gateway: Gateway = request.app.state.gateway
@@ -91,23 +148,3 @@ async def _json_body(request: Request) -> bytes:
 def _answer_headers(actor: Actor) -> dict[str, str]:
     """Return the headers of every answer of a model."""
     return {"openai-organization": actor.tenant, "openai-version": "2020-10-01"}
-
-
-def _model(model: Model, quote: Quote, created: int) -> dict[str, Any]:
-    return {
-        "id": model.id,
-        "object": "model",
-        "created": created,
-        "owned_by": "finpool",
-        "root": model.id,
-        "kind": model.kind,
-        "title": model.title,
-        "context_tokens": model.context_tokens,
-        "output_tokens_max": model.output_tokens_max,
-        "licence": model.licence,
-        "filing_number": model.filing_number,
-        "weights_sha256": model.weights_sha256,
-        "weights_verified": model.weights_verified,
-        "serving_domain": model.serving_domain,
-        "price": {"version": quote.price_version, **quote.declared().model_dump()},
-    }

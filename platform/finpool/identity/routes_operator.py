@@ -4,12 +4,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
 
+from finpool.audit.errors import AuditEntryTooLarge
 from finpool.identity import service
+from finpool.identity.errors import KeyNotFound
 from finpool.identity.schemas import KEY_ID_PATTERN, CreatedKeyView, KeyChange, KeyView, NewKey
 from finpool.kernel.actor import Actor
 from finpool.kernel.ids import KeyId
+from finpool.kernel.openapi import refusals
 from finpool.kernel.paging import ListPage
 from finpool.kernel.web import DoorRoute, Page, SectorSession, TenantPath, requires
+from finpool.tenancy.errors import ProjectNotFound, TenantNotFound
 
 router = APIRouter(prefix="/v1/tenants/{tenant_id}/keys", tags=["keys"], route_class=DoorRoute)
 
@@ -26,7 +30,7 @@ def _pepper(request: Request) -> bytes:
 Pepper = Annotated[bytes, Depends(_pepper)]
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=refusals(TenantNotFound, ProjectNotFound, AuditEntryTooLarge))
 async def create_key(
     tenant_id: TenantPath, body: NewKey, actor: KeyWriter, session: SectorSession, pepper: Pepper
 ) -> CreatedKeyView:
@@ -35,13 +39,13 @@ async def create_key(
     return CreatedKeyView.with_secret(key, secret)
 
 
-@router.get("")
+@router.get("", responses=refusals(TenantNotFound))
 async def list_keys(tenant_id: TenantPath, _: KeyReader, session: SectorSession, query: Page) -> ListPage[KeyView]:
     """List a tenant's keys, the oldest first, without their secrets."""
     return await service.list_keys(session, tenant_id, query)
 
 
-@router.patch("/{key_id}")
+@router.patch("/{key_id}", responses=refusals(TenantNotFound, KeyNotFound, AuditEntryTooLarge))
 async def change_key(
     tenant_id: TenantPath, key_id: KeyPath, body: KeyChange, actor: KeyWriter, session: SectorSession
 ) -> KeyView:
@@ -49,7 +53,7 @@ async def change_key(
     return KeyView.of(await service.change_key(session, actor, tenant_id, key_id, body))
 
 
-@router.delete("/{key_id}")
+@router.delete("/{key_id}", responses=refusals(TenantNotFound, KeyNotFound, AuditEntryTooLarge))
 async def revoke_key(tenant_id: TenantPath, key_id: KeyPath, actor: KeyWriter, session: SectorSession) -> KeyView:
     """Revoke a key for good; revoking it again changes nothing."""
     return KeyView.of(await service.revoke_key(session, actor, tenant_id, key_id))

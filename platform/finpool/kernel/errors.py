@@ -1,5 +1,6 @@
 """Errors that a caller sees: a code, an HTTP status and one clear message."""
 
+import inspect
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -26,6 +27,15 @@ class DomainError(Exception):
         """Return the error in OpenAI's shape; all four keys are always present."""
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
+    @classmethod
+    def meanings(cls) -> dict[str, str]:
+        """Return the codes that this error may carry, each with the sentence that documents it."""
+        return {cls.code: " ".join((inspect.getdoc(cls) or "").split()).partition(". ")[0].removesuffix(".") + "."}
+
+
+class InternalError(DomainError):
+    """The platform failed to answer; its log says why."""
+
 
 class InvalidRequest(DomainError):
     """The request is malformed or a value is out of range."""
@@ -45,6 +55,20 @@ class BodyTooLarge(InvalidRequest):
         super().__init__(f"The body is larger than {bytes_max} bytes.")
 
 
+class HeadTooLarge(InvalidRequest):
+    """The request line and the headers together are over the limit."""
+
+    status = 431
+    code = "request_head_too_large"
+
+
+class RequestTooSlow(InvalidRequest):
+    """The request had not arrived by its deadline."""
+
+    status = 408
+    code = "request_timeout"
+
+
 class Unauthenticated(DomainError):
     """The request carries no credential, or an unknown one."""
 
@@ -61,11 +85,31 @@ class Forbidden(DomainError):
     type = "invalid_request_error"
 
 
+class MismatchedOrganization(Forbidden):
+    """An OpenAI header names another organization or project than the one of the key."""
+
+    code = "mismatched_organization"
+
+
 class NotFound(DomainError):
     """The object does not exist, or the actor must not learn that it exists."""
 
     status = 404
     code = "not_found"
+    type = "invalid_request_error"
+
+
+class RouteNotFound(NotFound):
+    """No route has this path."""
+
+    code = "unknown_url"
+
+
+class MethodNotAllowed(DomainError):
+    """The path exists, but not with this method."""
+
+    status = 405
+    code = "method_not_allowed"
     type = "invalid_request_error"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from structlog.contextvars import bound_contextvars
 
-from finpool.kernel.errors import BodyTooLarge, DomainError
+from finpool.kernel.errors import BodyTooLarge, DomainError, InternalError
 from finpool.kernel.ids import new_id, well_formed_request_id
 from finpool.kernel.logs import logger
 
@@ -63,7 +63,7 @@ class Ingress:
                 _log.exception("unhandled exception", path=_path(scope), **ids)
                 if started:
                     raise
-                await send_error(scope, DomainError("The platform failed to answer this request."), send_with_id)
+                await send_error(scope, InternalError("The platform failed to answer this request."), send_with_id)
 
     def _bounded(self, scope: Message, receive: Receive) -> Receive:
         """Return `receive` with a limit on the body; raise `BodyTooLarge` at once for a larger `content-length`.

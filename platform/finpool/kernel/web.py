@@ -1,7 +1,7 @@
 """The parts that the routes of every door share: authorization, strict JSON bodies, and one shape of errors."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any, Protocol
 
@@ -17,10 +17,18 @@ from starlette.responses import JSONResponse, Response
 
 from finpool.kernel.actor import Actor
 from finpool.kernel.database import Database
-from finpool.kernel.errors import DomainError, Forbidden, InvalidRequest, Unavailable
+from finpool.kernel.errors import (
+    DomainError,
+    InvalidRequest,
+    MethodNotAllowed,
+    MismatchedOrganization,
+    RouteNotFound,
+    Unavailable,
+)
 from finpool.kernel.ids import SLUG_PATTERN, TenantId
 from finpool.kernel.ingress import Ingress
 from finpool.kernel.logs import logger
+from finpool.kernel.openapi import SECURED, complete
 from finpool.kernel.paging import PageQuery
 from finpool.kernel.version import VERSION
 
@@ -41,28 +49,6 @@ class Gatekeeper(Protocol):
 
     def authorize(self, actor: Actor, permission: str) -> None:
         """Raise `Forbidden` unless the policy in force grants the actor this permission."""
-
-
-class RouteNotFound(DomainError):
-    """No route has this path."""
-
-    status = 404
-    code = "unknown_url"
-    type = "invalid_request_error"
-
-
-class MismatchedOrganization(Forbidden):
-    """An OpenAI header names another organization or project than the one of the key."""
-
-    code = "mismatched_organization"
-
-
-class MethodNotAllowed(DomainError):
-    """The path exists, but not with this method."""
-
-    status = 405
-    code = "method_not_allowed"
-    type = "invalid_request_error"
 
 
 def bearer(request: Request) -> str:
@@ -110,6 +96,11 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 class DoorRoute(APIRoute):
     """A route that authenticates its caller before it reads the body; FastAPI would read the body first."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if guards_of(self.dependant):
+            self.openapi_extra = {**(self.openapi_extra or {}), **SECURED}
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler; a route without a body keeps FastAPI's own handler."""
@@ -212,26 +203,41 @@ async def _on_database_error(request: Request, error: Exception) -> Response:
     return _refusal(request, Unavailable("The platform's database cannot be reached; nothing was done."))
 
 
+class Door(FastAPI):
+    """An app whose document names every error; `gate` are those of the gatekeeper, on routes that need a permission."""
+
+    gate: Sequence[type[DomainError]] = ()
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the document, which is made once."""
+        if self.openapi_schema is None:
+            complete(super().openapi(), self.gate, self.openapi_url)
+        return super().openapi()
+
+
 def new_door(
     name: str,
     *,
     body_bytes_max: int,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
+    gate: Sequence[type[DomainError]],
     openapi_url: str | None = "/openapi.json",
 ) -> FastAPI:
     """Return an app with the parts of every door: request ids, a body limit, one shape of errors, and logs.
 
     The API description is public, as the code is. The documentation pages load scripts from elsewhere, so they are off.
     """
-    app = FastAPI(
+    app = Door(
         title=f"FinPool {name} API",
         version=VERSION,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         openapi_url=openapi_url,
+        generate_unique_id_function=lambda route: route.name,
         lifespan=lifespan,
     )
+    app.gate = gate
     app.add_exception_handler(OperationalError, _on_database_error)
     app.add_exception_handler(InterfaceError, _on_database_error)
     app.add_exception_handler(OSError, _on_database_error)

@@ -4,8 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 
+from finpool.audit.errors import AuditEntryTooLarge
 from finpool.billing.service_share.schemas import ServiceShareList, ServiceShareQuery
+from finpool.catalogue.errors import ModelNotFound
 from finpool.kernel.actor import Actor
+from finpool.kernel.openapi import refusals
 from finpool.kernel.paging import ListPage
 from finpool.kernel.web import DoorRoute, Page, SectorSession, requires
 from finpool.metering.usage.schemas import UsageList, UsageQuery
@@ -15,7 +18,7 @@ from finpool.oversight.schemas import EntriesQuery, EntryList, InstitutionView
 router = APIRouter(tags=["oversight"], route_class=DoorRoute)
 
 
-@router.get("/v1/institutions")
+@router.get("/v1/institutions", responses=refusals(AuditEntryTooLarge))
 async def list_institutions(
     actor: Annotated[Actor, Depends(requires("institution:read"))], session: SectorSession, query: Page
 ) -> ListPage[InstitutionView]:
@@ -23,7 +26,7 @@ async def list_institutions(
     return await service.institutions(session, actor, query)
 
 
-@router.get("/v1/usage")
+@router.get("/v1/usage", responses=refusals(AuditEntryTooLarge))
 async def list_usage(
     actor: Annotated[Actor, Depends(requires("usage:read"))],
     session: SectorSession,
@@ -33,7 +36,7 @@ async def list_usage(
     return await service.usage(session, actor, query)
 
 
-@router.get("/v1/models/{model_id}/service-shares")
+@router.get("/v1/models/{model_id}/service-shares", responses=refusals(ModelNotFound, AuditEntryTooLarge))
 async def list_service_shares(
     model_id: str,
     request: Request,
@@ -45,7 +48,7 @@ async def list_service_shares(
     return await service.service_shares(session, actor, request.app.state.catalogue, model_id, query)
 
 
-@router.get("/v1/entries")
+@router.get("/v1/entries", responses=refusals(AuditEntryTooLarge))
 async def list_entries(
     actor: Annotated[Actor, Depends(requires("entry:read"))],
     session: SectorSession,

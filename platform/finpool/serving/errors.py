@@ -8,6 +8,10 @@ LOAD_SECONDS = 30
 """The retry delay for a cold model whose load time was never measured."""
 
 
+CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
+"""OpenAI's code for a request that is longer than the model's context."""
+
+
 class ConnectionBroken(Exception):
     """A backend ended the connection before the answer was complete, or does not speak HTTP/1.1."""
 
@@ -57,3 +61,11 @@ class EngineRefused(InvalidRequest):
         shape = super().body()
         shape["error"]["code"] = self.refusal_code
         return shape
+
+    @classmethod
+    def meanings(cls) -> dict[str, str]:
+        """Return the codes of the engines too."""
+        return {
+            **super().meanings(),
+            CONTEXT_LENGTH_EXCEEDED: "The messages, or one of the inputs, do not fit the model.",
+        }

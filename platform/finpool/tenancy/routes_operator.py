@@ -4,11 +4,20 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
 
+from finpool.audit.errors import AuditEntryTooLarge
 from finpool.kernel.actor import Actor
 from finpool.kernel.ids import SLUG_PATTERN, ModelId, ProjectId
+from finpool.kernel.openapi import refusals
 from finpool.kernel.paging import ListPage
 from finpool.kernel.web import DoorRoute, Page, SectorSession, TenantPath, requires
 from finpool.tenancy import service
+from finpool.tenancy.errors import (
+    ModelNotOffered,
+    ProjectAlreadyExists,
+    ProjectNotFound,
+    TenantAlreadyExists,
+    TenantNotFound,
+)
 from finpool.tenancy.schemas import (
     NewProject,
     NewTenant,
@@ -35,7 +44,7 @@ def _offered(request: Request) -> frozenset[ModelId]:
 OfferedModels = Annotated[frozenset[ModelId], Depends(_offered)]
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=refusals(ModelNotOffered, TenantAlreadyExists, AuditEntryTooLarge))
 async def create_tenant(
     body: NewTenant, actor: TenantWriter, session: SectorSession, offered: OfferedModels
 ) -> TenantView:
@@ -49,13 +58,13 @@ async def list_tenants(_: TenantReader, session: SectorSession, query: Page) -> 
     return await service.list_tenants(session, query)
 
 
-@router.get("/{tenant_id}")
+@router.get("/{tenant_id}", responses=refusals(TenantNotFound))
 async def get_tenant(tenant_id: TenantPath, _: TenantReader, session: SectorSession) -> TenantView:
     """Return one tenant."""
     return TenantView.of(await service.get_tenant(session, tenant_id))
 
 
-@router.patch("/{tenant_id}")
+@router.patch("/{tenant_id}", responses=refusals(TenantNotFound, ModelNotOffered, AuditEntryTooLarge))
 async def change_tenant(
     tenant_id: TenantPath, body: TenantChange, actor: TenantWriter, session: SectorSession, offered: OfferedModels
 ) -> TenantView:
@@ -63,7 +72,11 @@ async def change_tenant(
     return TenantView.of(await service.change_tenant(session, actor, tenant_id, body, offered))
 
 
-@router.post("/{tenant_id}/projects", status_code=201)
+@router.post(
+    "/{tenant_id}/projects",
+    status_code=201,
+    responses=refusals(TenantNotFound, ProjectAlreadyExists, AuditEntryTooLarge),
+)
 async def create_project(
     tenant_id: TenantPath, body: NewProject, actor: ProjectWriter, session: SectorSession
 ) -> ProjectView:
@@ -71,7 +84,7 @@ async def create_project(
     return ProjectView.of(await service.create_project(session, actor, tenant_id, body))
 
 
-@router.get("/{tenant_id}/projects")
+@router.get("/{tenant_id}/projects", responses=refusals(TenantNotFound))
 async def list_projects(
     tenant_id: TenantPath, _: ProjectReader, session: SectorSession, query: Page
 ) -> ListPage[ProjectView]:
@@ -79,7 +92,9 @@ async def list_projects(
     return await service.list_projects(session, tenant_id, query)
 
 
-@router.patch("/{tenant_id}/projects/{project_id}")
+@router.patch(
+    "/{tenant_id}/projects/{project_id}", responses=refusals(TenantNotFound, ProjectNotFound, AuditEntryTooLarge)
+)
 async def change_project(
     tenant_id: TenantPath, project_id: ProjectPath, body: ProjectChange, actor: ProjectWriter, session: SectorSession
 ) -> ProjectView:

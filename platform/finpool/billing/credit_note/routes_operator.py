@@ -4,12 +4,23 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
 
+from finpool.audit.errors import AuditEntryTooLarge
 from finpool.billing.credit_note import service as credit_service
+from finpool.billing.errors import (
+    AboveWhatIsLeft,
+    InvoiceNotFound,
+    LineNotFound,
+    NotAWholeAmount,
+    ReferenceUsed,
+    WrongInvoiceStatus,
+)
 from finpool.billing.invoice.lines import BillingTerms
 from finpool.billing.invoice.schemas import InvoiceView
 from finpool.billing.payment.schemas import NewCreditNote
 from finpool.kernel.actor import Actor
+from finpool.kernel.openapi import refusals
 from finpool.kernel.web import DoorRoute, SectorSession, TenantPath, requires
+from finpool.tenancy.errors import TenantNotFound
 
 router = APIRouter(prefix="/v1/tenants/{tenant_id}", tags=["invoices"], route_class=DoorRoute)
 
@@ -27,7 +38,20 @@ def _terms(request: Request) -> BillingTerms:
 Terms = Annotated[BillingTerms, Depends(_terms)]
 
 
-@router.post("/invoices/{invoice_id}/credit-notes", status_code=201)
+@router.post(
+    "/invoices/{invoice_id}/credit-notes",
+    status_code=201,
+    responses=refusals(
+        TenantNotFound,
+        InvoiceNotFound,
+        LineNotFound,
+        WrongInvoiceStatus,
+        NotAWholeAmount,
+        AboveWhatIsLeft,
+        ReferenceUsed,
+        AuditEntryTooLarge,
+    ),
+)
 async def credit_invoice(
     tenant_id: TenantPath, invoice_id: InvoicePath, body: NewCreditNote, actor: InvoiceWriter, session: SectorSession
 ) -> InvoiceView:

@@ -4,11 +4,25 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
 
+from finpool.audit.errors import AuditEntryTooLarge
 from finpool.billing.dispute import service
 from finpool.billing.dispute.schemas import DisputeAnswerBody, DisputeQuery, DisputeView
+from finpool.billing.errors import (
+    AboveWhatIsLeft,
+    AlreadyAnswered,
+    DisputeNotFound,
+    InvoiceNotFound,
+    LineNotFound,
+    NotAWholeAmount,
+    ReferenceUsed,
+    RequestNotFound,
+    WrongInvoiceStatus,
+)
 from finpool.kernel.actor import Actor
+from finpool.kernel.openapi import refusals
 from finpool.kernel.paging import ListPage
 from finpool.kernel.web import DoorRoute, SectorSession, TenantPath, requires
+from finpool.tenancy.errors import TenantNotFound
 
 router = APIRouter(prefix="/v1", tags=["disputes"], route_class=DoorRoute)
 
@@ -25,7 +39,22 @@ async def list_disputes(
     return await service.list_disputes_across_tenants(session, query, query.status)
 
 
-@router.post("/tenants/{tenant_id}/disputes/{dispute_id}/answer")
+@router.post(
+    "/tenants/{tenant_id}/disputes/{dispute_id}/answer",
+    responses=refusals(
+        TenantNotFound,
+        DisputeNotFound,
+        InvoiceNotFound,
+        LineNotFound,
+        RequestNotFound,
+        AlreadyAnswered,
+        WrongInvoiceStatus,
+        NotAWholeAmount,
+        AboveWhatIsLeft,
+        ReferenceUsed,
+        AuditEntryTooLarge,
+    ),
+)
 async def answer_dispute(
     tenant_id: TenantPath,
     dispute_id: DisputePath,

@@ -4,9 +4,19 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
 
+from finpool.audit.errors import AuditEntryTooLarge
 from finpool.billing.dispute import service as dispute_service
 from finpool.billing.dispute.schemas import DisputeView, NewDispute
+from finpool.billing.errors import (
+    AlreadyDisputed,
+    DisputeNotFound,
+    InvoiceNotFound,
+    LineNotFound,
+    RequestNotFound,
+    WrongInvoiceStatus,
+)
 from finpool.kernel.actor import Actor
+from finpool.kernel.openapi import refusals
 from finpool.kernel.paging import ListPage
 from finpool.kernel.web import DoorRoute, Page, TenantSession, requires
 
@@ -18,7 +28,13 @@ DisputeReader = Annotated[Actor, Depends(requires("dispute:read"))]
 DisputeWriter = Annotated[Actor, Depends(requires("dispute:write"))]
 
 
-@router.post("/disputes", status_code=201)
+@router.post(
+    "/disputes",
+    status_code=201,
+    responses=refusals(
+        InvoiceNotFound, LineNotFound, RequestNotFound, WrongInvoiceStatus, AlreadyDisputed, AuditEntryTooLarge
+    ),
+)
 async def open_dispute(body: NewDispute, actor: DisputeWriter, session: TenantSession) -> DisputeView:
     """Dispute a line of an issued invoice, or a request, and say why."""
     return await dispute_service.open_dispute(session, actor, body)
@@ -30,7 +46,7 @@ async def list_disputes(actor: DisputeReader, session: TenantSession, query: Pag
     return await dispute_service.list_disputes(session, actor.tenant, query)
 
 
-@router.get("/disputes/{dispute_id}")
+@router.get("/disputes/{dispute_id}", responses=refusals(DisputeNotFound))
 async def get_dispute(dispute_id: IdPath, actor: DisputeReader, session: TenantSession) -> DisputeView:
     """Return a dispute and, once there is one, its answer."""
     return await dispute_service.get_dispute(session, actor.tenant, dispute_id)

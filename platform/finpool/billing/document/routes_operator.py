@@ -5,9 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from finpool.billing.document import service as render_service
-from finpool.billing.document.routes_tenant import sent
-from finpool.billing.document.schemas import DocumentQuery, FocusQuery
+from finpool.billing.document.routes_tenant import files, sent
+from finpool.billing.document.schemas import DocumentFormat, DocumentQuery, FocusFormat, FocusQuery
+from finpool.billing.errors import InvoiceNotFound
 from finpool.catalogue.model.service import Catalogue
+from finpool.kernel.openapi import refusals
 from finpool.kernel.web import DoorRoute, SectorSession, TenantPath, requires
 
 router = APIRouter(tags=["invoices"], route_class=DoorRoute)
@@ -17,6 +19,7 @@ router = APIRouter(tags=["invoices"], route_class=DoorRoute)
     "/v1/tenants/{tenant_id}/invoices/{invoice_id}/file",
     response_class=Response,
     dependencies=[Depends(requires("invoice:read"))],
+    responses={**files(DocumentFormat), **refusals(InvoiceNotFound)},
 )
 async def invoice_file(
     tenant_id: TenantPath,
@@ -28,7 +31,12 @@ async def invoice_file(
     return sent(await render_service.document(session, tenant_id, invoice_id, query.format, drafts=True))
 
 
-@router.get("/v1/tenants/{tenant_id}/focus", response_class=Response, dependencies=[Depends(requires("invoice:read"))])
+@router.get(
+    "/v1/tenants/{tenant_id}/focus",
+    response_class=Response,
+    responses=files(FocusFormat),
+    dependencies=[Depends(requires("invoice:read"))],
+)
 async def focus_file(
     request: Request, tenant_id: TenantPath, session: SectorSession, query: Annotated[FocusQuery, Query()]
 ) -> Response:

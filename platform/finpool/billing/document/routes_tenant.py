@@ -1,13 +1,23 @@
 """A tenant's own bills as files."""
 
+from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from finpool.billing.document import service as render_service
-from finpool.billing.document.schemas import DocumentQuery, FocusQuery, RenderedFile
+from finpool.billing.document.schemas import (
+    MEDIA_TYPES,
+    DocumentFormat,
+    DocumentQuery,
+    FocusFormat,
+    FocusQuery,
+    RenderedFile,
+)
+from finpool.billing.errors import InvoiceNotFound
 from finpool.catalogue.model.service import Catalogue
 from finpool.kernel.actor import Actor
+from finpool.kernel.openapi import Responses, refusals
 from finpool.kernel.web import DoorRoute, TenantSession, requires
 
 router = APIRouter(prefix="/v1/organization", tags=["invoices"], route_class=DoorRoute)
@@ -15,7 +25,16 @@ router = APIRouter(prefix="/v1/organization", tags=["invoices"], route_class=Doo
 InvoiceReader = Annotated[Actor, Depends(requires("invoice:read"))]
 
 
-@router.get("/invoices/{invoice_id}/file", response_class=Response)
+def files(formats: Iterable[str]) -> Responses:
+    """Return the `responses` of a route that answers with a file in one of the formats."""
+    return {200: {"content": {MEDIA_TYPES[each].partition(";")[0]: {} for each in formats}}}
+
+
+@router.get(
+    "/invoices/{invoice_id}/file",
+    response_class=Response,
+    responses={**files(DocumentFormat), **refusals(InvoiceNotFound)},
+)
 async def invoice_file(
     invoice_id: Annotated[str, Path(pattern=r"^[a-z0-9_]{1,63}$")],
     actor: InvoiceReader,
@@ -26,7 +45,7 @@ async def invoice_file(
     return sent(await render_service.document(session, actor.tenant, invoice_id, query.format, drafts=False))
 
 
-@router.get("/focus", response_class=Response)
+@router.get("/focus", response_class=Response, responses=files(FocusFormat))
 async def focus_file(
     request: Request, actor: InvoiceReader, session: TenantSession, query: Annotated[FocusQuery, Query()]
 ) -> Response:

@@ -24,6 +24,13 @@ class FocusFormat(StrEnum):
     PARQUET = "parquet"
 
 
+MEDIA_TYPES = {
+    "pdf": "application/pdf",
+    "csv": "text/csv; charset=utf-8",
+    "parquet": "application/vnd.apache.parquet",
+}
+
+
 class Rendering(BaseModel):
     """Invoices with all that a file of them needs. `focus` tells a FOCUS file from a document."""
 

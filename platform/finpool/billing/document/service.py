@@ -9,6 +9,7 @@ from sqlmodel import col
 from finpool.billing.contract.repository import contracts
 from finpool.billing.document.process import render
 from finpool.billing.document.schemas import (
+    MEDIA_TYPES,
     DocumentFormat,
     FocusQuery,
     RenderedFile,
@@ -25,12 +26,6 @@ from finpool.catalogue.price.schemas import TokenPrice
 from finpool.kernel.ids import TenantId
 from finpool.tenancy import service as tenancy
 
-_MEDIA_TYPES = {
-    "pdf": "application/pdf",
-    "csv": "text/csv; charset=utf-8",
-    "parquet": "application/vnd.apache.parquet",
-}
-
 
 async def document(
     session: AsyncSession, tenant_id: TenantId, invoice_id: str, wanted: DocumentFormat, *, drafts: bool
@@ -39,7 +34,7 @@ async def document(
     invoice = await get_invoice(session, tenant_id, invoice_id, drafts=drafts)
     content = await render(Rendering(format=wanted, focus=False, invoices=(invoice,)))
     name = f"{invoice.number or invoice.id}.{wanted}"
-    return RenderedFile(name=name, media_type=_MEDIA_TYPES[wanted], content=content)
+    return RenderedFile(name=name, media_type=MEDIA_TYPES[wanted], content=content)
 
 
 async def focus_file(
@@ -57,7 +52,7 @@ async def focus_file(
         list_picos=await _list_picos(session, tenant_id, billed, declared),
     )
     name = f"focus-{tenant_id}-{query.start}-{query.end}.{query.format}"
-    return RenderedFile(name=name, media_type=_MEDIA_TYPES[query.format], content=await render(rendering))
+    return RenderedFile(name=name, media_type=MEDIA_TYPES[query.format], content=await render(rendering))
 
 
 async def _list_picos(

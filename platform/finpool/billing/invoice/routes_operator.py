@@ -4,12 +4,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
 
+from finpool.audit.errors import AuditEntryTooLarge
+from finpool.billing.contract.errors import PoolCostNotSet
+from finpool.billing.errors import InvoiceNotFound, InvoiceNotReady, PeriodNotInvoiceable, UsageDoesNotAddUp
 from finpool.billing.invoice import service as invoice_service
 from finpool.billing.invoice.lines import BillingTerms
 from finpool.billing.invoice.schemas import InvoiceSummary, InvoiceView, NewInvoice
 from finpool.kernel.actor import Actor
+from finpool.kernel.openapi import refusals
 from finpool.kernel.paging import ListPage
 from finpool.kernel.web import DoorRoute, Page, SectorSession, TenantPath, requires
+from finpool.tenancy.errors import TenantNotFound
 
 router = APIRouter(prefix="/v1/tenants/{tenant_id}", tags=["invoices"], route_class=DoorRoute)
 
@@ -27,7 +32,11 @@ def _terms(request: Request) -> BillingTerms:
 Terms = Annotated[BillingTerms, Depends(_terms)]
 
 
-@router.post("/invoices", status_code=201)
+@router.post(
+    "/invoices",
+    status_code=201,
+    responses=refusals(TenantNotFound, PeriodNotInvoiceable, PoolCostNotSet, UsageDoesNotAddUp, AuditEntryTooLarge),
+)
 async def draft_invoice(
     tenant_id: TenantPath, body: NewInvoice, actor: InvoiceWriter, session: SectorSession, terms: Terms
 ) -> InvoiceView:
@@ -43,7 +52,7 @@ async def list_invoices(
     return await invoice_service.list_invoices(session, tenant_id, query, drafts=True)
 
 
-@router.get("/invoices/{invoice_id}")
+@router.get("/invoices/{invoice_id}", responses=refusals(InvoiceNotFound))
 async def get_invoice(
     tenant_id: TenantPath, invoice_id: InvoicePath, _: InvoiceReader, session: SectorSession
 ) -> InvoiceView:
@@ -51,7 +60,10 @@ async def get_invoice(
     return await invoice_service.get_invoice(session, tenant_id, invoice_id, drafts=True)
 
 
-@router.post("/invoices/{invoice_id}/issue")
+@router.post(
+    "/invoices/{invoice_id}/issue",
+    responses=refusals(TenantNotFound, InvoiceNotFound, InvoiceNotReady, AuditEntryTooLarge),
+)
 async def issue_invoice(
     tenant_id: TenantPath, invoice_id: InvoicePath, actor: InvoiceWriter, session: SectorSession
 ) -> InvoiceView:

@@ -4,9 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
 
+from finpool.billing.errors import InvoiceNotFound
 from finpool.billing.invoice import service as invoice_service
 from finpool.billing.invoice.schemas import InvoiceSummary, InvoiceView
 from finpool.kernel.actor import Actor
+from finpool.kernel.openapi import refusals
 from finpool.kernel.paging import ListPage
 from finpool.kernel.web import DoorRoute, Page, TenantSession, requires
 
@@ -24,7 +26,7 @@ async def list_invoices(actor: InvoiceReader, session: TenantSession, query: Pag
     return await invoice_service.list_invoices(session, actor.tenant, query, drafts=False)
 
 
-@router.get("/invoices/{invoice_id}")
+@router.get("/invoices/{invoice_id}", responses=refusals(InvoiceNotFound))
 async def get_invoice(invoice_id: IdPath, actor: InvoiceReader, session: TenantSession) -> InvoiceView:
     """Return an issued invoice or credit note with its lines."""
     return await invoice_service.get_invoice(session, actor.tenant, invoice_id, drafts=False)

@@ -4,11 +4,22 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
 
+from finpool.audit.errors import AuditEntryTooLarge
+from finpool.billing.errors import (
+    AboveWhatIsLeft,
+    InvoiceNotFound,
+    NotAWholeAmount,
+    NotPrepaid,
+    ReferenceUsed,
+    WrongInvoiceStatus,
+)
 from finpool.billing.invoice.lines import BillingTerms
 from finpool.billing.payment import service as payment_service
 from finpool.billing.payment.schemas import NewPayment, PaymentView
 from finpool.kernel.actor import Actor
+from finpool.kernel.openapi import refusals
 from finpool.kernel.web import DoorRoute, SectorSession, TenantPath, requires
+from finpool.tenancy.errors import TenantNotFound
 
 router = APIRouter(prefix="/v1/tenants/{tenant_id}", tags=["invoices"], route_class=DoorRoute)
 
@@ -26,7 +37,19 @@ def _terms(request: Request) -> BillingTerms:
 Terms = Annotated[BillingTerms, Depends(_terms)]
 
 
-@router.post("/invoices/{invoice_id}/payments", status_code=201)
+@router.post(
+    "/invoices/{invoice_id}/payments",
+    status_code=201,
+    responses=refusals(
+        TenantNotFound,
+        InvoiceNotFound,
+        WrongInvoiceStatus,
+        NotAWholeAmount,
+        AboveWhatIsLeft,
+        ReferenceUsed,
+        AuditEntryTooLarge,
+    ),
+)
 async def pay_invoice(
     tenant_id: TenantPath, invoice_id: InvoicePath, body: NewPayment, actor: PaymentWriter, session: SectorSession
 ) -> PaymentView:
@@ -34,7 +57,11 @@ async def pay_invoice(
     return await payment_service.pay_invoice(session, actor, tenant_id, invoice_id, body)
 
 
-@router.post("/top-ups", status_code=201)
+@router.post(
+    "/top-ups",
+    status_code=201,
+    responses=refusals(TenantNotFound, NotPrepaid, NotAWholeAmount, ReferenceUsed, AuditEntryTooLarge),
+)
 async def top_up(
     tenant_id: TenantPath, body: NewPayment, actor: PaymentWriter, session: SectorSession, terms: Terms
 ) -> PaymentView:

@@ -6,12 +6,18 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from finpool.billing.service_share import service
 from finpool.billing.service_share.schemas import ServiceShareList, ServiceShareQuery
+from finpool.catalogue.errors import ModelNotFound
+from finpool.kernel.openapi import refusals
 from finpool.kernel.web import DoorRoute, SectorSession, requires
 
 router = APIRouter(tags=["usage"], route_class=DoorRoute)
 
 
-@router.get("/v1/models/{model_id}/service-shares", dependencies=[Depends(requires("usage:read"))])
+@router.get(
+    "/v1/models/{model_id}/service-shares",
+    dependencies=[Depends(requires("usage:read"))],
+    responses=refusals(ModelNotFound),
+)
 async def list_service_shares(
     model_id: str, request: Request, session: SectorSession, query: Annotated[ServiceShareQuery, Query()]
 ) -> ServiceShareList:

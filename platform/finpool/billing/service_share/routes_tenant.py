@@ -6,13 +6,15 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from finpool.billing.service_share import service
 from finpool.billing.service_share.schemas import OwnServiceShareList, OwnServiceShareQuery
+from finpool.catalogue.errors import ModelNotFound
 from finpool.kernel.actor import Actor
+from finpool.kernel.openapi import refusals
 from finpool.kernel.web import DoorRoute, TenantSession, requires
 
 router = APIRouter(tags=["usage"], route_class=DoorRoute)
 
 
-@router.get("/v1/organization/models/{model_id}/service-share")
+@router.get("/v1/organization/models/{model_id}/service-share", responses=refusals(ModelNotFound))
 async def list_own_service_shares(
     model_id: str,
     request: Request,

@@ -6,12 +6,15 @@ from typing import Annotated, Literal, Self
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 
+from finpool.audit.errors import AuditEntryTooLarge
+from finpool.catalogue.errors import BeginsInThePast, BeginsTooLate, ModelNotFound
 from finpool.catalogue.model.schemas import Price
 from finpool.catalogue.model.service import Catalogue
 from finpool.catalogue.price import service
 from finpool.catalogue.price.schemas import Amounts, NewScheduledPrice, ScheduledPrice, Tier, TokenPrice
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
+from finpool.kernel.openapi import refusals
 from finpool.kernel.web import DoorRoute, SectorSession, requires
 
 router = APIRouter(prefix="/v1/models/{model_id}/prices", tags=["prices"], route_class=DoorRoute)
@@ -57,7 +60,7 @@ class PriceList(BaseModel):
     data: list[PriceView]
 
 
-@router.get("")
+@router.get("", responses=refusals(ModelNotFound))
 async def list_prices(model_id: str, request: Request, _: PriceReader, session: SectorSession) -> PriceList:
     """List a model's prices by tier, each tier in order of `valid_from`."""
     catalogue: Catalogue = request.app.state.catalogue
@@ -72,7 +75,7 @@ async def list_prices(model_id: str, request: Request, _: PriceReader, session: 
     )
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=refusals(ModelNotFound, BeginsInThePast, BeginsTooLate, AuditEntryTooLarge))
 async def schedule_price(
     model_id: str, body: NewScheduledPrice, request: Request, actor: PriceWriter, session: SectorSession
 ) -> PriceView:

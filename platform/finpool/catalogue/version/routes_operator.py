@@ -6,11 +6,21 @@ from typing import Annotated, Any, Literal, Self
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from finpool.audit.errors import AuditEntryTooLarge
+from finpool.catalogue.errors import ModelNotFound
 from finpool.catalogue.model.schemas import MODEL_ID_PATTERN, VERSION_PATTERN
 from finpool.catalogue.model.service import Catalogue
 from finpool.catalogue.version import service
+from finpool.catalogue.version.errors import (
+    LicenceNotAccepted,
+    VersionExists,
+    VersionNotFound,
+    VersionUnfit,
+    WrongState,
+)
 from finpool.catalogue.version.schemas import Measurements, NewRouting, NewVersion, Routing, Version
 from finpool.kernel.actor import Actor
+from finpool.kernel.openapi import refusals
 from finpool.kernel.web import DoorRoute, SectorSession, requires
 
 router = APIRouter(prefix="/v1/models/{model_id}", tags=["models"], route_class=DoorRoute)
@@ -105,7 +115,7 @@ class LicenceBody(BaseModel):
     licence: str = Field(min_length=1, max_length=512)
 
 
-@router.get("/versions")
+@router.get("/versions", responses=refusals(ModelNotFound))
 async def list_versions(model_id: ModelPath, request: Request, _: VersionReader, session: SectorSession) -> VersionList:
     """List a model's versions."""
     _catalogue(request).get(model_id)
@@ -113,7 +123,9 @@ async def list_versions(model_id: ModelPath, request: Request, _: VersionReader,
     return VersionList(data=[VersionView.of(each, held.in_force, held.latest) for each in held.versions])
 
 
-@router.post("/versions", status_code=201)
+@router.post(
+    "/versions", status_code=201, responses=refusals(ModelNotFound, VersionUnfit, VersionExists, AuditEntryTooLarge)
+)
 async def propose_version(
     model_id: ModelPath, body: NewVersion, request: Request, actor: VersionWriter, session: SectorSession
 ) -> VersionView:
@@ -121,7 +133,7 @@ async def propose_version(
     return await _answer(session, await service.propose(session, actor, _catalogue(request), model_id, body))
 
 
-@router.post("/versions/{version}/licence")
+@router.post("/versions/{version}/licence", responses=refusals(VersionNotFound, LicenceNotAccepted, AuditEntryTooLarge))
 async def accept_licence(
     model_id: ModelPath, version: VersionPath, body: LicenceBody, actor: VersionWriter, session: SectorSession
 ) -> VersionView:
@@ -129,7 +141,9 @@ async def accept_licence(
     return await _answer(session, await service.accept_licence(session, actor, model_id, version, body.licence))
 
 
-@router.post("/versions/{version}/start")
+@router.post(
+    "/versions/{version}/start", responses=refusals(VersionNotFound, WrongState, LicenceNotAccepted, AuditEntryTooLarge)
+)
 async def start_version(
     model_id: ModelPath, version: VersionPath, actor: VersionWriter, session: SectorSession
 ) -> VersionView:
@@ -137,7 +151,7 @@ async def start_version(
     return await _answer(session, await service.start(session, actor, model_id, version))
 
 
-@router.post("/versions/{version}/retire")
+@router.post("/versions/{version}/retire", responses=refusals(VersionNotFound, WrongState, AuditEntryTooLarge))
 async def retire_version(
     model_id: ModelPath, version: VersionPath, actor: VersionWriter, session: SectorSession
 ) -> VersionView:
@@ -145,7 +159,9 @@ async def retire_version(
     return await _answer(session, await service.retire(session, actor, model_id, version))
 
 
-@router.post("/versions/{version}/promote", status_code=201)
+@router.post(
+    "/versions/{version}/promote", status_code=201, responses=refusals(VersionNotFound, WrongState, AuditEntryTooLarge)
+)
 async def promote_version(
     model_id: ModelPath, version: VersionPath, actor: VersionWriter, session: SectorSession
 ) -> RoutingView:
@@ -153,7 +169,9 @@ async def promote_version(
     return RoutingView.of(await service.promote(session, actor, model_id, version))
 
 
-@router.post("/routing", status_code=201)
+@router.post(
+    "/routing", status_code=201, responses=refusals(ModelNotFound, VersionNotFound, WrongState, AuditEntryTooLarge)
+)
 async def set_routing(
     model_id: ModelPath, body: NewRouting, request: Request, actor: VersionWriter, session: SectorSession
 ) -> RoutingView:
@@ -162,7 +180,11 @@ async def set_routing(
     return RoutingView.of(await service.route(session, actor, model_id, body.shares))
 
 
-@router.post("/routing/rollback", status_code=201)
+@router.post(
+    "/routing/rollback",
+    status_code=201,
+    responses=refusals(ModelNotFound, VersionNotFound, WrongState, AuditEntryTooLarge),
+)
 async def roll_back(model_id: ModelPath, request: Request, actor: VersionWriter, session: SectorSession) -> RoutingView:
     """Restore the routing before the latest change."""
     _catalogue(request).get(model_id)

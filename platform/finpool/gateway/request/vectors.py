@@ -20,18 +20,19 @@ PAIR_TOKENS_MAX = 256
 """Tokens that a model may put around a query and a document: separators, or a template with its instruction."""
 
 Text = Annotated[str, Field(min_length=1)]
+Texts = Annotated[list[Text], Field(min_length=1, max_length=INPUTS_MAX)]
 
 
 class EmbeddingRequest(RequestModel):
     """OpenAI's request for embeddings. `user` is taken for compatibility and goes nowhere."""
 
     model: str = Field(min_length=1, max_length=256)
-    input: Annotated[list[Text], Field(min_length=1, max_length=INPUTS_MAX)]
+    input: Texts
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = Field(None, ge=1, le=DIMENSIONS_MAX)
     user: str | None = Field(None, max_length=512)
 
-    @field_validator("input", mode="before")
+    @field_validator("input", mode="before", json_schema_input_type=Text | Texts)
     @classmethod
     def _as_texts(cls, value: Any) -> Any:
         if isinstance(value, str):

@@ -4,16 +4,19 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
+from finpool.audit.errors import AuditEntryTooLarge
 from finpool.catalogue.model.service import Catalogue
 from finpool.kernel.actor import Actor
+from finpool.kernel.openapi import refusals
 from finpool.kernel.web import DoorRoute, SectorSession, requires
+from finpool.metering.errors import SpoolAlive
 from finpool.metering.lost_spool import service as lost_spool_service
 from finpool.metering.lost_spool.schemas import LostSpoolBody, LostSpoolView
 
 router = APIRouter(tags=["usage"], route_class=DoorRoute)
 
 
-@router.post("/v1/lost-spools")
+@router.post("/v1/lost-spools", responses=refusals(SpoolAlive, AuditEntryTooLarge))
 async def settle_lost_spool(
     request: Request,
     body: LostSpoolBody,

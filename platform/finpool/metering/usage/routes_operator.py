@@ -4,7 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
 
+from finpool.audit.errors import AuditEntryTooLarge
 from finpool.kernel.actor import Actor
+from finpool.kernel.openapi import refusals
 from finpool.kernel.paging import ListPage
 from finpool.kernel.web import DoorRoute, Page, SectorSession, TenantPath, requires
 from finpool.metering.correction import service as correction_service
@@ -14,9 +16,11 @@ from finpool.metering.correction.schemas import (
     EstimatedUsageView,
     NewCorrection,
 )
+from finpool.metering.errors import CorrectionRefused, UsageNotFound
 from finpool.metering.usage import service
 from finpool.metering.usage.schemas import UsageList, UsageQuery
 from finpool.tenancy import service as tenancy
+from finpool.tenancy.errors import TenantNotFound
 
 router = APIRouter(tags=["usage"], route_class=DoorRoute)
 
@@ -32,7 +36,11 @@ async def list_usage(session: SectorSession, query: Annotated[UsageQuery, Query(
     return UsageList(start=query.start, end=query.end, group_by=query.group_by, data=groups)
 
 
-@router.get("/v1/tenants/{tenant_id}/estimated-usage", dependencies=[Depends(requires("usage:read"))])
+@router.get(
+    "/v1/tenants/{tenant_id}/estimated-usage",
+    dependencies=[Depends(requires("usage:read"))],
+    responses=refusals(TenantNotFound),
+)
 async def list_estimated_usage(
     tenant_id: TenantPath, session: SectorSession, page: Page
 ) -> ListPage[EstimatedUsageView]:
@@ -41,7 +49,10 @@ async def list_estimated_usage(
     return await correction_service.estimated(session, tenant_id, page)
 
 
-@router.post("/v1/tenants/{tenant_id}/usage/{request_id}/corrections")
+@router.post(
+    "/v1/tenants/{tenant_id}/usage/{request_id}/corrections",
+    responses=refusals(UsageNotFound, CorrectionRefused, AuditEntryTooLarge),
+)
 async def correct_usage(
     tenant_id: TenantPath,
     request_id: RequestPath,

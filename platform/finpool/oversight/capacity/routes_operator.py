@@ -4,9 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 
+from finpool.catalogue.errors import ModelNotFound
+from finpool.kernel.openapi import refusals
 from finpool.kernel.web import DoorRoute, SectorSession, requires
 from finpool.oversight.capacity import service
 from finpool.oversight.capacity.schemas import CapacityQuery, CapacityView, EstimateQuery, EstimateView
+from finpool.oversight.errors import NotMeasured
 
 router = APIRouter(prefix="/v1/capacity", tags=["capacity"], route_class=DoorRoute)
 
@@ -21,7 +24,7 @@ async def show_capacity(
     return await service.capacity(session, request.app.state.catalogue, query.window_seconds)
 
 
-@router.get("/estimate", dependencies=[Depends(requires("model:read"))])
+@router.get("/estimate", dependencies=[Depends(requires("model:read"))], responses=refusals(ModelNotFound, NotMeasured))
 async def estimate_capacity(
     request: Request, session: SectorSession, query: Annotated[EstimateQuery, Query()]
 ) -> EstimateView:

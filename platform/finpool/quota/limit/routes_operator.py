@@ -4,9 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
 
+from finpool.audit.errors import AuditEntryTooLarge
 from finpool.kernel.actor import Actor
+from finpool.kernel.openapi import refusals
 from finpool.kernel.web import DoorRoute, SectorSession, TenantPath, requires
 from finpool.quota.account import service as account_service
+from finpool.quota.errors import LimitSubjectNotFound, TooManyLimits
 from finpool.quota.limit import service as limit_service
 from finpool.quota.schemas import (
     SCOPE_ID_PATTERN,
@@ -19,6 +22,7 @@ from finpool.quota.schemas import (
     SetBy,
 )
 from finpool.tenancy import service as tenancy
+from finpool.tenancy.errors import TenantNotFound
 
 router = APIRouter(prefix="/v1/tenants/{tenant_id}", tags=["quota"], route_class=DoorRoute)
 
@@ -27,7 +31,10 @@ LimitsWriter = Annotated[Actor, Depends(requires("limits:write"))]
 AccountReader = Annotated[Actor, Depends(requires("account:read"))]
 
 
-@router.put("/limits/{scope}/{scope_id}")
+@router.put(
+    "/limits/{scope}/{scope_id}",
+    responses=refusals(TenantNotFound, LimitSubjectNotFound, TooManyLimits, AuditEntryTooLarge),
+)
 async def set_limits(
     tenant_id: TenantPath,
     scope: Scope,
@@ -44,14 +51,14 @@ async def set_limits(
     return await limit_service.set_limits(session, actor, tenant_id, key, body)
 
 
-@router.get("/limits")
+@router.get("/limits", responses=refusals(TenantNotFound))
 async def list_limits(tenant_id: TenantPath, _: AccountReader, session: SectorSession) -> LimitList:
     """List a tenant's limits, those that its owner set included."""
     await tenancy.get_tenant(session, tenant_id)
     return LimitList(data=await limit_service.list_limits(session, tenant_id))
 
 
-@router.get("/account")
+@router.get("/account", responses=refusals(TenantNotFound))
 async def get_account(tenant_id: TenantPath, _: AccountReader, session: SectorSession) -> AccountView:
     """Return a tenant's account and budgets: limits, what is posted and what is pending, in micros."""
     await tenancy.get_tenant(session, tenant_id)

@@ -4,9 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
 
+from finpool.audit.errors import AuditEntryTooLarge
 from finpool.kernel.actor import Actor
+from finpool.kernel.openapi import refusals
 from finpool.kernel.web import DoorRoute, TenantSession, requires
 from finpool.quota.account import service as account_service
+from finpool.quota.errors import LimitSubjectNotFound, TooManyLimits
 from finpool.quota.limit import service as limit_service
 from finpool.quota.schemas import (
     SCOPE_ID_PATTERN,
@@ -26,7 +29,7 @@ LimitsWriter = Annotated[Actor, Depends(requires("limits:write"))]
 AccountReader = Annotated[Actor, Depends(requires("account:read"))]
 
 
-@router.put("/limits/{scope}/{scope_id}")
+@router.put("/limits/{scope}/{scope_id}", responses=refusals(LimitSubjectNotFound, TooManyLimits, AuditEntryTooLarge))
 async def set_limits(
     scope: Scope, scope_id: ScopeId, body: Limits, actor: LimitsWriter, session: TenantSession
 ) -> LimitView:

@@ -10,7 +10,7 @@ from finpool.catalogue.model.schemas import TokenUsage
 from finpool.kernel.errors import DomainError
 from finpool.serving.backend.reading import BUSY
 from finpool.serving.backend.stream import ChunkStream
-from finpool.serving.errors import EngineBusy, EngineFailed, EngineRefused, EngineUnavailable
+from finpool.serving.errors import CONTEXT_LENGTH_EXCEEDED, EngineBusy, EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.schemas import EngineChunks
 from finpool.serving.transport.connection import HttpCall
 
@@ -126,9 +126,9 @@ def remote_refusal(status: int, body: bytes, param: str) -> EngineRefused | Engi
         return EngineUnavailable("The model is not available at the moment.")
     if status not in _REFUSALS:
         return EngineFailed("The model failed to answer.")
-    if _code(body) == "context_length_exceeded":
+    if _code(body) == CONTEXT_LENGTH_EXCEEDED:
         message = "The request is longer than the model's context."
-        return EngineRefused(message, code="context_length_exceeded", param=param)
+        return EngineRefused(message, code=CONTEXT_LENGTH_EXCEEDED, param=param)
     return EngineRefused("The model's engine cannot serve this request.")
 
 

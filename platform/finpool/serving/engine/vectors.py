@@ -11,9 +11,7 @@ from finpool.catalogue.model.schemas import TokenUsage
 from finpool.kernel.errors import DomainError
 from finpool.serving.engine.counters import Counters
 from finpool.serving.engine.usage_object import usage_object
-from finpool.serving.errors import EngineFailed, EngineRefused
-
-CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
+from finpool.serving.errors import CONTEXT_LENGTH_EXCEEDED, EngineFailed, EngineRefused
 
 
 @dataclass(frozen=True, slots=True)

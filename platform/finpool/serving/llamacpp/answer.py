@@ -5,9 +5,7 @@ from typing import Any
 
 from finpool.catalogue.model.schemas import TokenUsage
 from finpool.serving.engine.usage_object import usage_object
-from finpool.serving.errors import EngineFailed, EngineRefused
-
-CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
+from finpool.serving.errors import CONTEXT_LENGTH_EXCEEDED, EngineFailed, EngineRefused
 
 
 class LlamaCppAnswer:

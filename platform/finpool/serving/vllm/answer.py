@@ -7,9 +7,8 @@ import orjson
 
 from finpool.catalogue.model.schemas import TokenUsage
 from finpool.serving.engine.usage_object import usage_object
-from finpool.serving.errors import EngineFailed, EngineRefused
+from finpool.serving.errors import CONTEXT_LENGTH_EXCEEDED, EngineFailed, EngineRefused
 
-CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
 _EVENT_PREFIX = "data: "
 _END = "[DONE]"
 _CHOICE_FIELDS = ("index", "delta", "finish_reason", "logprobs")

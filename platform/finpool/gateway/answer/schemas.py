@@ -1,0 +1,238 @@
+"""The answers of the inference path. Only models are answered through these; the rest is written faster by hand."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel
+
+from finpool.billing.contract.schemas import Quote
+from finpool.catalogue.model.schemas import Model
+
+
+class StandardPriceView(BaseModel):
+    """The price that the tenant pays for standard service now, in micros of `currency` per million tokens."""
+
+    version: str
+    currency: str
+    input_micros_per_million_tokens: int
+    cached_input_micros_per_million_tokens: int
+    output_micros_per_million_tokens: int
+
+
+class UsableModelView(BaseModel):
+    """A model that the tenant may use, in OpenAI's shape, with what a bank has to know of it."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: Literal["finpool"] = "finpool"
+    root: str
+    kind: Literal["general", "financial", "embedding", "rerank"]
+    title: str
+    context_tokens: int
+    output_tokens_max: int
+    licence: str
+    filing_number: str | None
+    weights_sha256: str
+    weights_verified: bool
+    serving_domain: Literal["pool", "external"]
+    price: StandardPriceView
+
+    @classmethod
+    def of(cls, model: Model, quote: Quote, created: int) -> Self:
+        """Return the answer for a model and its price."""
+        return cls(
+            id=model.id,
+            created=created,
+            root=model.id,
+            kind=model.kind,
+            title=model.title,
+            context_tokens=model.context_tokens,
+            output_tokens_max=model.output_tokens_max,
+            licence=model.licence,
+            filing_number=model.filing_number,
+            weights_sha256=model.weights_sha256,
+            weights_verified=model.weights_verified,
+            serving_domain=model.serving_domain,
+            price=StandardPriceView(version=quote.price_version, **quote.declared().model_dump()),
+        )
+
+
+class UsableModelList(BaseModel):
+    """The models that the tenant may use."""
+
+    object: Literal["list"] = "list"
+    data: list[UsableModelView]
+
+
+class CalledFunction(BaseModel):
+    """The function that the model asks to call; in a chunk, a piece of either."""
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCallView(BaseModel):
+    """A call that the model asks for; in a chunk, `index` says which call the piece belongs to."""
+
+    index: int | None = None
+    id: str | None = None
+    type: Literal["function"] | None = None
+    function: CalledFunction | None = None
+
+
+class TokenLogprob(BaseModel):
+    """The natural logarithm of a token's probability."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None = None
+
+
+class TopLogprobs(TokenLogprob):
+    """A token of the answer, and the tokens that were likeliest in its place."""
+
+    top_logprobs: list[TokenLogprob] = []
+
+
+class Logprobs(BaseModel):
+    """Probabilities of the answer's tokens."""
+
+    content: list[TopLogprobs] | None = None
+    refusal: list[TopLogprobs] | None = None
+
+
+class MessageView(BaseModel):
+    """The model's message; `reasoning` or `reasoning_content` only of a model that thinks aloud."""
+
+    role: Literal["assistant"]
+    content: str | None
+    refusal: str | None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[ToolCallView] | None = None
+
+
+class DeltaView(BaseModel):
+    """What a chunk adds to the model's message."""
+
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+    refusal: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[ToolCallView] | None = None
+
+
+class ChoiceView(BaseModel):
+    """One answer."""
+
+    index: int
+    message: MessageView
+    logprobs: Logprobs | None
+    finish_reason: str | None
+
+
+class ChoiceDelta(BaseModel):
+    """What a chunk adds to one answer; the last one says why it ended."""
+
+    index: int
+    delta: DeltaView
+    logprobs: Logprobs | None = None
+    finish_reason: str | None = None
+
+
+class CachedTokens(BaseModel):
+    """How many of the prompt's tokens came out of a cache."""
+
+    cached_tokens: int
+
+
+class ReasoningTokens(BaseModel):
+    """Always 0: tokens of reasoning are not counted apart."""
+
+    reasoning_tokens: int
+
+
+class ChatUsage(BaseModel):
+    """The tokens that the request is charged for."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: CachedTokens
+    completion_tokens_details: ReasoningTokens
+
+
+class ChatCompletionHead(BaseModel):
+    """What a completion and each of its chunks begin with."""
+
+    id: str
+    created: int
+    model: str
+    service_tier: Literal["default", "flex"]
+    system_fingerprint: str
+
+
+class ChatCompletionView(ChatCompletionHead):
+    """A whole chat completion."""
+
+    object: Literal["chat.completion"]
+    choices: list[ChoiceView]
+    usage: ChatUsage
+
+
+class ChatCompletionChunk(ChatCompletionHead):
+    """One event of a streamed completion; with `include_usage` all have `usage`, null but in the last, which has no
+    choices.
+    """
+
+    object: Literal["chat.completion.chunk"]
+    choices: list[ChoiceDelta]
+    usage: ChatUsage | None = None
+
+
+class VectorUsage(BaseModel):
+    """The tokens that the request is charged for."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingView(BaseModel):
+    """The embedding of one input: numbers, or their 32-bit floats as base64."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class EmbeddingsView(BaseModel):
+    """The embeddings, in the order of the inputs."""
+
+    object: Literal["list"]
+    data: list[EmbeddingView]
+    model: str
+    usage: VectorUsage
+
+
+class DocumentView(BaseModel):
+    """A document as it was sent."""
+
+    text: str
+
+
+class RankedDocument(BaseModel):
+    """A document's place in the request and its relevance; `document` only where `return_documents` asked for it."""
+
+    index: int
+    relevance_score: float
+    document: DocumentView | None = None
+
+
+class RankingView(BaseModel):
+    """Documents by their relevance, the most relevant first."""
+
+    id: str
+    model: str
+    results: list[RankedDocument]
+    usage: VectorUsage

@@ -1,0 +1,160 @@
+"""The OpenAPI document of a door: FastAPI describes the routes, and this adds the errors of each and its raw bodies."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from finpool.kernel.errors import (
+    BodyTooLarge,
+    DomainError,
+    HeadTooLarge,
+    InternalError,
+    InvalidRequest,
+    RequestTooSlow,
+    Unavailable,
+)
+
+Document = dict[str, Any]
+Responses = dict[int | str, dict[str, Any]]
+"""What FastAPI takes as `responses` of a route."""
+
+EVERY_ROUTE: tuple[type[DomainError], ...] = (
+    InvalidRequest,
+    RequestTooSlow,
+    BodyTooLarge,
+    HeadTooLarge,
+    InternalError,
+    Unavailable,
+)
+"""What the server, the ingress and the exception handlers may answer to any request."""
+
+SECURITY_SCHEME = "key"
+SECURED: Document = {"security": [{SECURITY_SCHEME: []}]}
+"""What an operation says that asks for a credential."""
+
+_SCHEMAS = "#/components/schemas/"
+_CODES = "x-codes"
+_ABOUT = (
+    "Every error is an `ErrorView`. A path that does not exist gives 404 `unknown_url`, another method of a path"
+    " 405 `method_not_allowed`. Every answer to a request that arrived whole carries an id as `x-request-id`."
+)
+
+
+class ErrorFields(BaseModel):
+    """What went wrong: `code` is stable, `param` names the field at fault, `message` is for people."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorView(BaseModel):
+    """An error, in OpenAI's shape."""
+
+    error: ErrorFields
+
+
+def refusals(*errors: type[DomainError]) -> Responses:
+    """Return the `responses` of a route that may answer these errors beside those of every route of its door."""
+    found: Responses = {}
+    for error in errors:
+        meanings = found.setdefault(error.status, {_CODES: {}})[_CODES]
+        for code, meaning in error.meanings().items():
+            meanings.setdefault(code, []).append(meaning)
+    return found
+
+
+def json_body(model: type[BaseModel]) -> Document:
+    """Return the `openapi_extra` of a route that reads a body of this model by itself."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": _inline(model)}}}}
+
+
+def event_stream(chunk: type[BaseModel], description: str) -> Document:
+    """Return the content of an answer whose server-sent events each hold a `chunk`."""
+    schema = _inline(chunk, mode="serialization")
+    return {"text/event-stream": {"schema": {**schema, "description": description}}}
+
+
+def complete(document: Document, gate: Iterable[type[DomainError]], document_url: str | None) -> None:
+    """Add to FastAPI's document of a door what the framework does not know.
+
+    That is each operation's errors, the schemas of bodies that routes read by themselves, and the document's own route.
+    `gate` are the errors of whoever checks credentials there.
+    """
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    document["info"]["description"] = _ABOUT
+    document["components"]["securitySchemes"] = {SECURITY_SCHEME: {"type": "http", "scheme": "bearer"}}
+    if document_url is not None:
+        document["paths"][document_url] = {"get": _own_operation()}
+    shared = document["components"].setdefault("responses", {})
+    for operation in _operations(document):
+        _add_errors(operation, gate, shared)
+    schemas.update(_inline(ErrorView)["$defs"])
+    _hoist(document, schemas)
+    document["components"]["schemas"] = dict(sorted(schemas.items()))
+
+
+def _own_operation() -> Document:
+    answer = {"description": "This document.", "content": {"application/json": {"schema": {"type": "object"}}}}
+    return {
+        "tags": ["description"],
+        "summary": "Describe this API.",
+        "operationId": "describe_api",
+        "responses": {"200": answer},
+    }
+
+
+def _operations(document: Document) -> Iterator[Document]:
+    for path in document["paths"].values():
+        yield from path.values()
+
+
+def _add_errors(operation: Document, gate: Iterable[type[DomainError]], shared: Document) -> None:
+    """Write out what each error status of an operation stands for; what many have in common stands in `shared`.
+
+    422 is the framework's own refusal, which no door gives.
+    """
+    responses = operation["responses"]
+    responses.pop("422", None)
+    prefix, errors = ("Guarded", (*EVERY_ROUTE, *gate)) if "security" in operation else ("Open", EVERY_ROUTE)
+    common = {str(status): response[_CODES] for status, response in refusals(*errors).items()}
+    own = {status: responses.pop(status)[_CODES] for status in list(responses) if _CODES in responses[status]}
+    for status in sorted(common.keys() | own):
+        if status in own:
+            responses[status] = _error_response(own[status], common.get(status, {}))
+        else:
+            shared[f"{prefix}{status}"] = _error_response({}, common[status])
+            responses[status] = {"$ref": f"#/components/responses/{prefix}{status}"}
+
+
+def _error_response(own: dict[str, list[str]], common: dict[str, list[str]]) -> Document:
+    meanings = {code: [*own.get(code, []), *common.get(code, [])] for code in sorted(own.keys() | common)}
+    lines = [f"- `{code}`: {' '.join(dict.fromkeys(sentences))}" for code, sentences in meanings.items()]
+    codes = {"properties": {"error": {"properties": {"code": {"enum": list(meanings)}}}}}
+    schema = {"$ref": f"{_SCHEMAS}ErrorView", **codes}
+    return {"description": "\n".join(lines), "content": {"application/json": {"schema": schema}}}
+
+
+def _inline(model: type[BaseModel], mode: Literal["validation", "serialization"] = "validation") -> Document:
+    """Return a reference to the model's schema together with the schemas it needs, which `_hoist` takes out."""
+    schema = model.model_json_schema(ref_template=_SCHEMAS + "{model}", mode=mode)
+    needed = schema.pop("$defs", {})
+    return {"$ref": f"{_SCHEMAS}{model.__name__}", "$defs": {**needed, model.__name__: schema}}
+
+
+def _hoist(part: Any, schemas: Document) -> None:
+    """Move schemas that stand beside a reference to the document's others; two of one name must be the same."""
+    if isinstance(part, list):
+        for each in part:
+            _hoist(each, schemas)
+    if not isinstance(part, dict):
+        return
+    for name, schema in part.pop("$defs", {}).items():
+        if schemas.setdefault(name, schema) != schema:
+            raise ValueError(f"two schemas of this door are called {name}")
+    for each in list(part.values()):
+        _hoist(each, schemas)
