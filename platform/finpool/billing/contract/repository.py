@@ -9,6 +9,7 @@ from sqlmodel import col
 
 from finpool.billing.contract.models import Contract, PoolCost
 from finpool.kernel.ids import TenantId
+from finpool.kernel.tenant_rows import rows_of
 
 _LOCK_GUARANTEES = text("SELECT pg_advisory_xact_lock(hashtext('finpool.billing.guarantees'))")
 _GUARANTEES = text("""
@@ -25,7 +26,7 @@ _GUARANTEES = text("""
 
 async def contracts(session: AsyncSession, tenant_id: TenantId) -> Sequence[Contract]:
     """Return a tenant's contracts in the order in which they begin."""
-    query = select(Contract).where(col(Contract.tenant_id) == tenant_id)
+    query = rows_of(tenant_id, Contract)
     return (await session.execute(query.order_by(col(Contract.valid_from), col(Contract.version)))).scalars().all()
 
 
@@ -40,14 +41,14 @@ async def contracts_across_tenants(session: AsyncSession) -> Sequence[Contract]:
 
 async def contract_at(session: AsyncSession, tenant_id: TenantId, at: datetime) -> Contract | None:
     """Return the contract that holds at a moment."""
-    query = select(Contract).where(col(Contract.tenant_id) == tenant_id, col(Contract.valid_from) <= at)
+    query = rows_of(tenant_id, Contract).where(col(Contract.valid_from) <= at)
     newest = query.order_by(col(Contract.valid_from).desc(), col(Contract.version).desc()).limit(1)
     return (await session.execute(newest)).scalar_one_or_none()
 
 
 async def last_version(session: AsyncSession, tenant_id: TenantId) -> int:
     """Return the version of the contract that was written last; 0 without any."""
-    query = select(func.max(col(Contract.version))).where(col(Contract.tenant_id) == tenant_id)
+    query = rows_of(tenant_id, Contract).with_only_columns(func.max(col(Contract.version)))
     return (await session.execute(query)).scalar_one() or 0
 
 

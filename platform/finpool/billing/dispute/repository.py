@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -10,6 +10,7 @@ from sqlmodel import col
 from finpool.billing.dispute.schemas import DisputeStatus
 from finpool.billing.models import Dispute
 from finpool.kernel.ids import TenantId
+from finpool.kernel.tenant_rows import rows_of, update_of
 
 
 async def add(session: AsyncSession, row: Dispute) -> bool:
@@ -22,7 +23,7 @@ async def dispute(
     session: AsyncSession, tenant_id: TenantId, dispute_id: str, *, for_change: bool = False
 ) -> Dispute | None:
     """Return one dispute; with `for_change` its row is locked until the transaction ends."""
-    query = select(Dispute).filter_by(tenant_id=tenant_id, dispute_id=dispute_id)
+    query = rows_of(tenant_id, Dispute).where(col(Dispute.dispute_id) == dispute_id)
     query = (query.with_for_update() if for_change else query).execution_options(populate_existing=True)
     return (await session.execute(query)).scalar_one_or_none()
 
@@ -31,7 +32,7 @@ async def disputes_of(
     session: AsyncSession, tenant_id: TenantId, *, after: str | None, limit: int
 ) -> Sequence[Dispute]:
     """Return a tenant's disputes, by id."""
-    query = select(Dispute).where(col(Dispute.tenant_id) == tenant_id, col(Dispute.dispute_id) > (after or ""))
+    query = rows_of(tenant_id, Dispute).where(col(Dispute.dispute_id) > (after or ""))
     return (await session.execute(query.order_by(col(Dispute.dispute_id)).limit(limit))).scalars().all()
 
 
@@ -47,5 +48,5 @@ async def disputes_across_tenants(
 
 async def answer(session: AsyncSession, row: Dispute, **values: object) -> None:
     """Write the answer."""
-    mine = update(Dispute).where(col(Dispute.tenant_id) == row.tenant_id, col(Dispute.dispute_id) == row.dispute_id)
+    mine = update_of(TenantId(row.tenant_id), Dispute).where(col(Dispute.dispute_id) == row.dispute_id)
     await session.execute(mine.values(**values).execution_options(synchronize_session=False))

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -24,6 +23,7 @@ from finpool.catalogue.model.schemas import Model
 from finpool.catalogue.price import service as prices
 from finpool.catalogue.price.schemas import TokenPrice
 from finpool.kernel.ids import TenantId
+from finpool.kernel.tenant_rows import rows_of
 from finpool.tenancy import service as tenancy
 
 
@@ -75,8 +75,7 @@ async def _list_picos(
 
 
 async def _issued(session: AsyncSession, tenant_id: TenantId, query: FocusQuery) -> list[InvoiceView]:
-    wanted = select(Invoice).where(
-        col(Invoice.tenant_id) == tenant_id,
+    wanted = rows_of(tenant_id, Invoice).where(
         col(Invoice.status) != InvoiceStatus.DRAFT.value,
         col(Invoice.period_end) > month_named(query.start),
         col(Invoice.period_end) <= next_month(month_named(query.end)),

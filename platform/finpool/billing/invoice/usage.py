@@ -19,6 +19,7 @@ from finpool.billing.invoice.schemas import LineKind
 from finpool.catalogue.price import service as prices
 from finpool.kernel.ids import TenantId
 
+_OF_TENANT = "tenant_id = :tenant_id"
 _SUMS = """
     date_trunc('month', settled_at, 'UTC') AS month, late, project_id, model_id, price_version, tier, currency,
     sum(input_tokens) AS input_tokens, sum(cached_input_tokens) AS cached_input_tokens,
@@ -33,28 +34,28 @@ _COUNTED = """
 _USAGE = text(f"""
     SELECT {_SUMS} FROM (
         SELECT false AS late, {_COUNTED} FROM usage_record
-        WHERE tenant_id = :tenant_id AND outcome <> 'failed'
+        WHERE {_OF_TENANT} AND outcome <> 'failed'
             AND settled_at >= COALESCE(CAST(:previous_end AS timestamptz), '-infinity') AND settled_at < :end
             AND usage_seq <= :seq
         UNION ALL
         SELECT true, {_COUNTED} FROM usage_record
-        WHERE tenant_id = :tenant_id AND outcome <> 'failed'
+        WHERE {_OF_TENANT} AND outcome <> 'failed'
             AND settled_at < CAST(:previous_end AS timestamptz)
             AND usage_seq > :previous_seq AND usage_seq <= :seq
     ) AS billed {_SPLIT}
 """)  # noqa: S608 - put together from constants.
 
-_ADJUSTED = """
+_ADJUSTED = f"""
     SELECT a.recorded_at AS settled_at, a.recorded_at < CAST(:previous_end AS timestamptz) AS late, a.adjustment_id,
         a.kind, a.project_id, a.model_id, a.price_version, COALESCE(u.tier, 'standard') AS tier, a.currency,
         a.input_tokens, a.cached_input_tokens, a.output_tokens, a.cost_picos,
         a.kind = 'correction' AND num_nulls(a.project_id, a.model_id, a.price_version) = 0
             AND u.outcome IS DISTINCT FROM 'failed' AS by_token
     FROM usage_adjustment a LEFT JOIN usage_record u USING (tenant_id, request_id)
-    WHERE a.tenant_id = :tenant_id AND a.recorded_at < :end AND a.usage_seq <= :seq
+    WHERE {_OF_TENANT} AND a.recorded_at < :end AND a.usage_seq <= :seq
         AND (a.recorded_at >= COALESCE(CAST(:previous_end AS timestamptz), '-infinity')
             OR a.usage_seq > :previous_seq)
-"""
+"""  # noqa: S608 - as above.
 _CORRECTIONS = text(f"SELECT {_SUMS} FROM ({_ADJUSTED}) AS adjusted WHERE by_token {_SPLIT}")  # noqa: S608 - as above.
 _OTHERS = text(f"""
     SELECT date_trunc('month', settled_at, 'UTC') AS month, adjustment_id, kind, project_id, model_id, currency,
@@ -62,12 +63,12 @@ _OTHERS = text(f"""
     FROM ({_ADJUSTED}) AS adjusted WHERE NOT by_token AND cost_picos <> 0 ORDER BY settled_at, adjustment_id
 """)  # noqa: S608 - as above.
 
-_OLDEST = text("""
+_OLDEST = text(f"""
     SELECT LEAST(
-        (SELECT min(settled_at) FROM usage_record WHERE tenant_id = :tenant_id),
-        (SELECT min(recorded_at) FROM usage_adjustment WHERE tenant_id = :tenant_id)
+        (SELECT min(settled_at) FROM usage_record WHERE {_OF_TENANT}),
+        (SELECT min(recorded_at) FROM usage_adjustment WHERE {_OF_TENANT})
     )
-""")
+""")  # noqa: S608 - as above.
 
 
 @dataclass(frozen=True, slots=True)

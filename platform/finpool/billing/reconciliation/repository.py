@@ -18,6 +18,7 @@ from finpool.billing.reconciliation.queries import with_parts
 from finpool.billing.reconciliation.schemas import Difference, EngineCounts
 from finpool.kernel.database import Database
 from finpool.kernel.ids import TenantId
+from finpool.kernel.tenant_rows import rows_of
 
 _ACROSS_TENANTS = text("SELECT set_config('finpool.scope', 'sector', true)")
 
@@ -29,7 +30,7 @@ _TOTALS = text(
     )
     SELECT a.tenant_id, used.*, recorded.amount + adjusted.amount AS recorded_picos, a.posted_picos,
         COALESCE(logged.amount, 0) AS logged_picos, -revenue.amount AS ledger_picos, unbilled.amount AS unbilled_picos
-    FROM account a LEFT JOIN logged ON logged.tenant_id = a.tenant_id,
+    FROM (SELECT * FROM account WHERE $of_tenant) AS a LEFT JOIN logged ON logged.tenant_id = a.tenant_id,
         LATERAL (SELECT count(*) AS requests, COALESCE(sum(input_tokens), 0) AS input_tokens,
                 COALESCE(sum(output_tokens), 0) AS output_tokens, COALESCE(sum(cost_picos), 0) AS used_picos
             FROM usage_record u WHERE u.tenant_id = a.tenant_id AND settled_at >= :start AND settled_at < :end) AS used,
@@ -41,7 +42,7 @@ _TOTALS = text(
             AND p.account = 'revenue' AND p.kind IN $usage_kinds) AS revenue,
         LATERAL (SELECT COALESCE(sum(amount_picos), 0) AS amount FROM posting p WHERE p.tenant_id = a.tenant_id
             AND p.account = 'unbilled') AS unbilled
-    WHERE CAST(:tenant_id AS text) IS NULL OR a.tenant_id = :tenant_id ORDER BY a.tenant_id
+    ORDER BY a.tenant_id
 """)
 )
 
@@ -97,13 +98,12 @@ async def documents(
     session: AsyncSession, start: datetime, end: datetime, tenant_id: TenantId | None
 ) -> AsyncIterator[InvoiceView]:
     """Yield what was issued for periods that [start, end) touches, one document with its lines at a time."""
-    query = select(Invoice).where(
+    every = select(Invoice) if tenant_id is None else rows_of(tenant_id, Invoice)
+    query = every.where(
         col(Invoice.status) != InvoiceStatus.DRAFT.value,
         col(Invoice.period_start) < end,
         col(Invoice.period_end) > start,
     )
-    if tenant_id is not None:
-        query = query.where(col(Invoice.tenant_id) == tenant_id)
     ordered = query.order_by(col(Invoice.tenant_id), col(Invoice.period_end), col(Invoice.number))
     for row in (await session.execute(ordered)).scalars().all():
         yield view(row, await invoice_repository.lines(session, TenantId(row.tenant_id), row.invoice_id))
