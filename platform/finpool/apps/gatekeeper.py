@@ -1,4 +1,4 @@
-"""Who stands at the doors: identity makes the actor, policy judges it."""
+"""Authentication and authorization at the doors: identity builds the actor, policy authorizes it."""
 
 from finpool.identity.errors import CredentialUnknown, TenantSuspended
 from finpool.identity.service import KeyDirectory, PlatformTokens
@@ -10,7 +10,7 @@ from finpool.policy.service import Policy
 
 
 class TenantGatekeeper:
-    """The tenants' doors: keys and policy come out of memory, as long as that is fresh enough to be trusted."""
+    """The gatekeeper of the tenants' doors: it reads keys and policy from snapshots that are fresh enough."""
 
     errors = (SnapshotTooOld, CredentialUnknown, TenantSuspended, MismatchedOrganization, Forbidden)
 
@@ -20,17 +20,17 @@ class TenantGatekeeper:
         self._policy = policy
 
     async def authenticate(self, credential: str) -> Actor:
-        """Return whom the key stands for; raises `SnapshotTooOld`, `CredentialUnknown` or `TenantSuspended`."""
+        """Return the actor of the key; raise `SnapshotTooOld`, `CredentialUnknown` or `TenantSuspended`."""
         self._feed.require_fresh()
         return self._keys.authenticate(credential)
 
     def authorize(self, actor: Actor, permission: str) -> None:
-        """Raise `Forbidden` unless the policy in force lets the actor do this."""
+        """Raise `Forbidden` unless the policy in force grants the actor this permission."""
         self._policy.authorize(actor, permission)
 
 
 class PlatformGatekeeper:
-    """The operators' or the regulators' door: each request looks its token up in the database."""
+    """The gatekeeper of the operators' or the regulators' door: it reads each token from the database."""
 
     errors = (CredentialUnknown, Forbidden)
 
@@ -40,9 +40,9 @@ class PlatformGatekeeper:
         self._policy = policy
 
     async def authenticate(self, credential: str) -> Actor:
-        """Return whom the token stands for; raises `CredentialUnknown`, or `Unavailable` without a database."""
+        """Return the actor of the token; raise `CredentialUnknown`, or `Unavailable` without a database."""
         return await self._tokens.authenticate(self._audience, credential)
 
     def authorize(self, actor: Actor, permission: str) -> None:
-        """Raise `Forbidden` unless the policy lets the actor do this."""
+        """Raise `Forbidden` unless the policy grants the actor this permission."""
         self._policy.authorize(actor, permission)

@@ -1,4 +1,4 @@
-"""Opens the gateway once the spool can be used; until then requests for inference are refused, and nothing else is."""
+"""The start of the gateway once the spool is usable; until then only requests for inference are refused."""
 
 import asyncio
 import contextlib
@@ -19,23 +19,23 @@ _log = logger("apps.gateway_startup")
 _RETRY_SECONDS = 2.0
 
 Parts = Callable[[], AbstractAsyncContextManager[tuple[Gateway, Spool]]]
-"""Opens what serves requests; raises `SpoolUnusable` if the spool's file cannot be used."""
+"""Opens the gateway and the spool; raises `SpoolUnusable` if the spool's file cannot be used."""
 
 
 class ClosedGateway:
-    """Stands where the gateway will be: whatever is asked of it is refused."""
+    """A placeholder for the gateway; every attribute access raises `SpoolUnavailable`."""
 
     def __getattr__(self, name: str) -> Any:
-        """Raise `SpoolUnavailable` in the place of any method."""
+        """Raise `SpoolUnavailable` in place of any method."""
         raise SpoolUnavailable("This replica's spool cannot be used; an operator has to repair it or free its volume.")
 
 
 @asynccontextmanager
 async def opened_when_usable(parts: Parts, spool_directory: Path, state: State) -> AsyncIterator[None]:
-    """Put the gateway and its spool into the app's state, at once or as soon as the spool can be used.
+    """Put the gateway and its spool into the app's state, at once or as soon as the spool is usable.
 
-    A process that ended instead would be started again and again, and answer nobody: here clients get a 503 that
-    says why, a bank still sees its usage, and a spool that was repaired is served with at once.
+    If the process ended instead, it would restart in a loop and answer no request. Now clients get a 503 with the
+    reason, banks still see their usage, and a repaired spool is used at once.
     """
     state.gateway, state.spool = ClosedGateway(), None
     async with AsyncExitStack() as stack:
@@ -55,7 +55,7 @@ async def opened_when_usable(parts: Parts, spool_directory: Path, state: State) 
 
 
 async def spool_takes_work(state: State) -> bool:
-    """Tell whether new requests can be put on record."""
+    """Tell whether new requests can be recorded in the spool."""
     spool: Spool | None = state.spool
     try:
         if spool is not None:
@@ -73,7 +73,7 @@ async def _open_later(parts: Parts, spool_directory: Path, state: State, stack: 
             state.gateway, state.spool = await stack.enter_async_context(parts())
         except SpoolUnusable:
             continue
-        except Exception:  # Whatever else keeps it closed may pass as well, and a 503 is the answer until it does.
+        except Exception:  # Another failure may pass as well; until then the answer is a 503.
             _log.exception("the spool can be read again, but nothing could be served with it yet")
             continue
         _log.info("the spool can be used again")

@@ -1,4 +1,4 @@
-"""Routes for whatever watches a process: is it alive, and can it do its work?"""
+"""Health routes of every door: `/healthz` for liveness, `/readyz` for readiness."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,7 +12,7 @@ from finpool.kernel.database import Database
 from finpool.kernel.errors import Unavailable
 
 Check = Callable[[State], Awaitable[bool]]
-"""Tells from the app's state whether one thing that the app needs is there."""
+"""Tells from the app's state whether one required part is available."""
 
 _CHECK_SECONDS_MAX = 2.0
 
@@ -24,9 +24,9 @@ class HealthView(BaseModel):
 
 
 def health_router(checks: Mapping[str, Check]) -> APIRouter:
-    """Return the routes `/healthz` and `/readyz`, for every door; they ask for no credential and tell no secret.
+    """Return the routes `/healthz` and `/readyz`; they need no credential and disclose no secret.
 
-    `/readyz` answers 503, naming the checks that fail; a check that takes longer than two seconds fails.
+    `/readyz` answers 503 with the names of the failed checks; a check that takes longer than two seconds fails.
     """
     router = APIRouter(tags=["health"])
 

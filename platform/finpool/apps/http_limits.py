@@ -1,6 +1,6 @@
-"""Limits that hold before anybody is asked who they are: how large a head may be, how long a request may take to come.
+"""Limits before authentication: the size of a head, the time for a request to arrive, and open connections.
 
-The server itself has none of these. A deadline runs while a request arrives, never while it is answered.
+The HTTP server has none of these. A deadline runs while a request arrives, never while it is answered.
 """
 
 import asyncio
@@ -14,14 +14,14 @@ from finpool.kernel.errors import DomainError, HeadTooLarge, InvalidRequest, Req
 from finpool.kernel.settings import Settings
 
 CHUNK_OVERHEAD_BYTES = 32
-"""What a chunk of a body may take beside its bytes: its length in hexadecimal and two line ends."""
+"""Bytes of a chunk beside its content: the length in hexadecimal and two line ends."""
 
 HEALTH = b"/healthz"
-"""Answered on a full door too: a process that is restarted because many call it would serve nobody."""
+"""Also answered on a full door: a restart under load would leave no server at all."""
 
 
 class LimitedHttp(HttpToolsProtocol):
-    """One connection. Every refusal here has the platform's error shape, and ends the connection."""
+    """One connection with these limits. Every refusal has the platform's error shape and ends the connection."""
 
     head_bytes_max: ClassVar[int]
     arrival_seconds_max: ClassVar[float]
@@ -35,17 +35,17 @@ class LimitedHttp(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin the deadline of the first request with the connection."""
+        """Start the deadline of the first request."""
         super().connection_made(transport)
         self._start_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the deadline."""
+        """Stop the deadline."""
         self._stop_deadline()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what arrived; what is neither a body nor complete yet may not grow beyond the largest head."""
+        """Parse received bytes; refuse an incomplete head above the limit, or start the next request's deadline."""
         self._beside_body_bytes += len(data)
         self._arrived = False
         super().data_received(data)
@@ -57,7 +57,7 @@ class LimitedHttp(HttpToolsProtocol):
             self._start_deadline()
 
     def on_headers_complete(self) -> None:
-        """Refuse a head that is too large, and a connection too many; the parser reports what is raised here."""
+        """Refuse an oversized head, or a connection above the limit, by an exception that the parser reports."""
         if self._beside_body_bytes > self.head_bytes_max:
             head_bytes = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if head_bytes > self.head_bytes_max:
@@ -69,22 +69,22 @@ class LimitedHttp(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of a body, which has a limit of its own."""
+        """Count a part of the body, which has its own limit."""
         self._beside_body_bytes = max(0, self._beside_body_bytes - len(body) - CHUNK_OVERHEAD_BYTES)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Note that the request is there, so that its answer may take as long as it needs."""
+        """Note that the request has arrived, so that no deadline limits its answer."""
         self._beside_body_bytes = 0
         self._arrived = True
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what the parser could not read, or what was refused while it read."""
+        """Refuse a request that the parser rejected, or that was refused during parsing."""
         self._refuse(self._refusal or InvalidRequest("The request is not valid HTTP."))
 
     def _refuse(self, error: DomainError) -> None:
-        """Answer with the error and close; in the middle of another answer, only close."""
+        """Send the error and close the connection; during another answer, only close."""
         if self.transport.is_closing():
             return
         if not self._under_way() or not self.cycle.response_started:
@@ -92,7 +92,7 @@ class LimitedHttp(HttpToolsProtocol):
         self.transport.close()
 
     def _under_way(self) -> bool:
-        """Tell whether a request is being answered; before the first one the server has no cycle, whatever it says."""
+        """Tell whether a request is being answered; before the first one `cycle` is None despite its type."""
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None and not cycle.response_complete
 
@@ -110,7 +110,7 @@ class LimitedHttp(HttpToolsProtocol):
     def _on_deadline(self) -> None:
         answering = self._under_way() and not self.cycle.more_body
         if answering or self.flow.read_paused:
-            # The client waits for the platform, or the platform does not read: neither is the client's slowness.
+            # The client waits for the platform, or the platform has paused reading, so the client is not slow.
             self._start_deadline()
             return
         self._deadline = None
@@ -127,7 +127,7 @@ def _answer(error: DomainError) -> bytes:
 
 
 def http_protocol(settings: Settings) -> type[LimitedHttp]:
-    """Return the protocol of a server with these settings."""
+    """Return the HTTP protocol class with these settings."""
 
     class ConfiguredHttp(LimitedHttp):
         head_bytes_max = settings.head_bytes_max

@@ -1,4 +1,4 @@
-"""The banks' door: the inference path and, on the same port, the tenant API."""
+"""The inference app, the banks' door: the inference path and, on the same port, the tenant API."""
 
 import asyncio
 import contextlib
@@ -41,7 +41,7 @@ TENANT_PREFIX = "/v1/organization"
 
 
 class InferenceDoor:
-    """The parts of one inference process and the order in which they start and stop."""
+    """The parts of one inference process, in the order of their start and stop."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -53,20 +53,20 @@ class InferenceDoor:
         self._limits = LimitDirectory()
         self._prices = PriceDirectory()
         self._policy = Policy([model.id for model in self.catalogue.all()], tenants)
-        # Limits before keys: a key that is known has its limits.
+        # Limits load before keys, so that every known key has its limits.
         snapshots = (self._versions, tenants, self._policy, self._limits, self._prices, keys)
         self.feed = ChangeFeed(self.database, snapshots, settings.snapshot_age_max_seconds)
         self.gatekeeper = TenantGatekeeper(self.feed, keys, self._policy)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Gateway]:
-        """Start everything, yield the gateway, and stop in reverse."""
+        """Start all parts, yield the gateway, and stop them in reverse order."""
         async with self.follow(), self.serve() as (gateway, _):
             yield gateway
 
     @asynccontextmanager
     async def follow(self) -> AsyncIterator[None]:
-        """Keep keys, policy, limits and prices up to date."""
+        """Keep the snapshots of keys, policy, limits, prices and versions up to date."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.database.close)
             await self.feed.start()
@@ -75,9 +75,9 @@ class InferenceDoor:
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[tuple[Gateway, Spool]]:
-        """Open what serves requests, and stop it in reverse: calls end, leases go back, the spool closes.
+        """Open the gateway and its spool, and stop in reverse: calls end, leases are returned, the spool closes.
 
-        Raises `SpoolUnusable` for a spool whose file cannot be used.
+        Raises `SpoolUnusable` if the spool's file cannot be used.
         """
         settings = self.settings
         async with AsyncExitStack() as stack:
@@ -118,20 +118,20 @@ class InferenceDoor:
 
 
 class TenantDispatch:
-    """Hands the paths of the tenant API to the tenant app; all else stays with the inference app."""
+    """The ASGI dispatcher that sends paths of the tenant API to the tenant app, and others to the inference app."""
 
     def __init__(self, app: ASGIApp, tenant_app: ASGIApp) -> None:
         self._app = app
         self._tenant_app = tenant_app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Choose the app by the path; a lifespan is the inference app's, which opens the tenant app's too."""
+        """Choose the app by the path; the lifespan of the inference app also opens the tenant app."""
         of_tenant = scope["type"] == "http" and scope["path"].startswith(TENANT_PREFIX)
         await (self._tenant_app if of_tenant else self._app)(scope, receive, send)
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Return the app of the banks' door; what it needs is opened when it starts."""
+    """Return the inference app; its parts open at the start of the server."""
     door = InferenceDoor(settings)
     tenant_app = tenant.create_app(settings, door.gatekeeper)
 

@@ -1,4 +1,4 @@
-"""Brings a database up to date: login roles first, then the schema. Safe to run again and at the same time twice."""
+"""The migration of a database: login roles first, then the schema. Safe to run again, and concurrently."""
 
 import asyncio
 from pathlib import Path
@@ -20,17 +20,17 @@ _ROLES_LOCK_ID = 4_607_182_417
 
 
 def migrations_dir() -> Path:
-    """Directory of the migrations: inside the package when it is installed, beside it in a checkout."""
+    """Return the directory of the migrations: inside the installed package, or beside it in a checkout."""
     package = Path(finpool.__file__).parent
     installed = package / "_migrations"
     return installed if installed.is_dir() else package.parent / "migrations"
 
 
 def migrate(settings: Settings) -> None:
-    """Ensure the login roles and run pending migrations as the schema's owner.
+    """Create or update the login roles and run pending migrations as the schema's owner.
 
-    Raises `ConfigurationError` when a URL is missing, names another role than `finpool_<role>`, or an existing role
-    could pass the tenants' wall (superuser or BYPASSRLS).
+    Raises `ConfigurationError` if a URL is missing or names another role than `finpool_<role>`. It also raises for a
+    role that could bypass row-level security (superuser or BYPASSRLS).
     """
     asyncio.run(_migrate(settings))
 

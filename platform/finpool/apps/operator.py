@@ -1,4 +1,4 @@
-"""The operators' door: tenants, projects, keys, limits, accounts, models and usage."""
+"""The operator app: tenants, projects, keys, limits, accounts, models, usage, contracts and invoices."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -44,7 +44,7 @@ _log = logger("apps.operator")
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Return the app of the operators' door; what it needs is opened when it starts."""
+    """Return the operator app; its parts open at the start of the server."""
     app = new_door(
         "operator",
         body_bytes_max=settings.body_bytes_max,
@@ -103,10 +103,10 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
 
 
 async def _register_declared_prices(database: Database, catalogue: Catalogue) -> None:
-    """Write down what the declared prices mean: usage from before versions were kept names them, too."""
+    """Insert the declared price versions: usage from before the versions table names them, too."""
     try:
         async with asyncio.timeout(_REGISTER_SECONDS_MAX), database.across_tenants() as session:
             await prices.register(session, [TokenPrice.of(model.id, model.price) for model in catalogue.all()])
     except (OSError, SQLAlchemyError) as error:
-        # The door opens without its database; the recorder writes down every version that is used from now on.
+        # The app starts without its database; the recorder inserts every price version in use from now on.
         _log.warning("declared prices were not written down; the next start does", error=type(error).__name__)

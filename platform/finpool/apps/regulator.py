@@ -1,4 +1,4 @@
-"""The regulators' door: institutions, usage over all of them, and the audit log."""
+"""The regulator app: institutions, usage over all of them, and the audit log."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -18,7 +18,7 @@ from finpool.tenancy.service import TenantDirectory
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Return the app of the regulators' door; what it needs is opened when it starts."""
+    """Return the regulator app; its parts open at the start of the server."""
     app = new_door(
         "regulator",
         body_bytes_max=settings.body_bytes_max,
@@ -37,7 +37,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
         database = Database(settings.database_url("regulator"), settings.database_pool_connections_max)
         app.state.database = database
         app.state.catalogue = Catalogue.load(settings.catalogue_dir or default_directory())
-        # What a regulator may do depends on no tenant's contract, so this policy needs neither models nor tenants.
+        # A regulator's permissions depend on no tenant's contract, so this policy needs neither models nor tenants.
         app.state.gatekeeper = PlatformGatekeeper(database, Audience.REGULATOR, pepper, Policy((), TenantDirectory()))
         try:
             yield

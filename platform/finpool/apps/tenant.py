@@ -1,6 +1,6 @@
-"""The tenants' own API: account and limits, usage, shares, costs and audit trail.
+"""The tenant app: account and limits, usage, shares, costs and audit trail.
 
-It is served beside the inference app, which lends it its gatekeeper.
+It is served beside the inference app and uses that app's gatekeeper.
 """
 
 from collections.abc import AsyncIterator
@@ -25,9 +25,9 @@ from finpool.quota.limit.routes_tenant import router as quota_router
 
 
 def create_app(settings: Settings, gatekeeper: Gatekeeper) -> FastAPI:
-    """Return the app; whoever serves it runs its lifespan, which opens and closes its database.
+    """Return the tenant app; the caller runs its lifespan, which opens and closes its database.
 
-    The database role sees one tenant's rows at a time; all it can write are disputes and limits of its own.
+    The database role sees one tenant's rows at a time, and may write only disputes and the tenant's own limits.
     """
 
     @asynccontextmanager

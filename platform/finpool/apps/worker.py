@@ -1,4 +1,4 @@
-"""The recorder and the sequencer: from this replica's spool into Postgres, and from the outbox into the audit log."""
+"""The worker: the recorder moves the spool into Postgres, the sequencer moves the outbox into the audit log."""
 
 import asyncio
 import signal
@@ -15,7 +15,7 @@ from finpool.metering.errors import SpoolUnusable
 from finpool.metering.recorder.recorder import Recorder
 from finpool.metering.spool.lag import read_lag
 
-# Usage names tenants in a foreign key, which SQLAlchemy resolves only to tables that this process has imported.
+# Usage refers to tenants by a foreign key, which SQLAlchemy resolves only to imported tables.
 from finpool.tenancy import models  # noqa: F401
 
 _log = logger("apps.worker")
@@ -25,7 +25,7 @@ _DRAIN_SECONDS_MAX = 10.0
 
 
 def main(settings: Settings) -> None:
-    """Run until told to stop (SIGTERM, SIGINT); what the spool still holds is recorded before."""
+    """Run until SIGTERM or SIGINT; then record the rest of the spool."""
     configure_logs(settings.log_level, "worker")
     telemetry.configure_telemetry("worker", settings.otlp_endpoint)
     asyncio.run(_run(settings))
@@ -53,7 +53,7 @@ async def _run(settings: Settings) -> None:
 
 
 def lag_of(spool_directory: Path) -> tuple[int, float] | None:
-    """Return how many records wait and for how many seconds the oldest; None for a spool that cannot be read."""
+    """Return the number of waiting records and the oldest one's age in seconds, or None for an unreadable spool."""
     try:
         lag = read_lag(spool_directory)
     except SpoolUnusable:
@@ -62,22 +62,23 @@ def lag_of(spool_directory: Path) -> tuple[int, float] | None:
 
 
 async def _repeat(once: Callable[[], Awaitable[int]], pause_seconds: float, stop: asyncio.Event) -> None:
-    """Call `once` until stopped: again at once while it finds work, after a pause when it does not or fails.
+    """Call `once` until stopped: again at once while it finds work, otherwise after a pause.
 
-    A database may be away for hours: pauses grow, and the same failure is told in full once.
+    A database may be down for hours: pauses double up to `_RETRY_FACTOR_MAX` times, and a repeated failure is logged
+    without its traceback.
     """
-    failures, told = 0, ""
+    failures, logged = 0, ""
     while not stop.is_set():
         try:
-            worked, pause, failures, told = await once(), pause_seconds, 0, ""
+            worked, pause, failures, logged = await once(), pause_seconds, 0, ""
         except Exception as error:
             worked, pause = 0, _RETRY_SECONDS * min(2**failures, _RETRY_FACTOR_MAX)
             failures = min(failures + 1, _RETRY_FACTOR_MAX)
-            if told == repr(error):
+            if logged == repr(error):
                 _log.warning("recording still fails", error=type(error).__name__)
             else:
                 _log.exception("recording failed; nothing is lost, it is tried again")
-            told = repr(error)
+            logged = repr(error)
         if worked == 0:
             await _wait(stop, pause)
 
@@ -91,7 +92,7 @@ async def _wait(stop: asyncio.Event, seconds: float) -> None:
 
 
 async def _drain(once: Callable[[], Awaitable[int]]) -> None:
-    """Do what is left; what cannot be done now is done after the next start."""
+    """Do the remaining work within `_DRAIN_SECONDS_MAX`; the next start does the rest."""
     try:
         async with asyncio.timeout(_DRAIN_SECONDS_MAX):
             while await once():

@@ -1,4 +1,4 @@
-"""`finpool audit`: what supervisors can list, and verify without trusting the operator."""
+"""`finpool audit`: list the audit log, and verify it without trust in the operator."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -37,7 +37,7 @@ def verify(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Read the whole log and check every hash and link here; exit code 5 if anything is wrong."""
+    """Read the whole log and check every hash and link on this machine; exit code 5 on any fault."""
     kept = None if head is None else parse_head(head)
     checked = check_log(regulator_api(), kept)
     if json:

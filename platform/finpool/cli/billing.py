@@ -1,4 +1,4 @@
-"""`finpool invoice`, `finpool dispute` and `finpool top-up`: bills, what is held against them, and prepayments."""
+"""`finpool invoice`, `finpool dispute` and `finpool top-up`: invoices, tenants' disputes, and prepayments."""
 
 from enum import StrEnum
 from typing import Annotated, Any
@@ -11,13 +11,13 @@ from finpool.client.api import segment
 from finpool.client.errors import CliError, ExitCode
 
 invoice_app = typer.Typer(no_args_is_help=True, help="Invoices and credit notes of a tenant.")
-dispute_app = typer.Typer(no_args_is_help=True, help="What tenants hold against their bills.")
+dispute_app = typer.Typer(no_args_is_help=True, help="Disputes of tenants about their invoices.")
 
 TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="Tenant id.")]
 InvoiceArgument = Annotated[str, typer.Argument(metavar="INVOICE", help="Invoice id, not its number.")]
 AmountOption = Annotated[int, typer.Option("--amount-micros", min=1, help="In micros of the currency.")]
 ReferenceOption = Annotated[
-    str, typer.Option("--reference", help="What names it in your books; the same again is booked once.")
+    str, typer.Option("--reference", help="Its name in your books; a repeated reference is booked once.")
 ]
 
 _INVOICE_COLUMNS = ("id", "kind", "number", "status", "period_start", "period_end", "total_micros", "currency")
@@ -29,7 +29,7 @@ _DISPUTE_COLUMNS = ("id", "tenant_id", "status", "invoice_id", "line_no", "reque
 
 
 class DisputeStatusChoice(StrEnum):
-    """Where a dispute stands."""
+    """The status of a dispute."""
 
     OPEN = "open"
     REJECTED = "rejected"
@@ -37,7 +37,7 @@ class DisputeStatusChoice(StrEnum):
 
 
 class Verdict(StrEnum):
-    """How a dispute is answered."""
+    """The answer to a dispute."""
 
     ACCEPTED = "accepted"
     REJECTED = "rejected"
@@ -45,7 +45,7 @@ class Verdict(StrEnum):
 
 @invoice_app.command("list")
 def list_invoices(tenant: TenantArgument, json: JsonOption = False) -> None:
-    """List a tenant's invoices and credit notes, the newest first; a draft is among them."""
+    """List a tenant's invoices and credit notes, drafts included, the newest first."""
     show_list(operator_api().list(_invoices(tenant)), _INVOICE_COLUMNS, as_json=json, empty="No invoices.")
 
 
@@ -58,16 +58,16 @@ def show_invoice(tenant: TenantArgument, invoice: InvoiceArgument, json: JsonOpt
 @invoice_app.command("draft")
 def draft_invoice(
     tenant: TenantArgument,
-    month: Annotated[str, typer.Argument(metavar="MONTH", help="Last month that it covers, such as 2026-10.")],
+    month: Annotated[str, typer.Argument(metavar="MONTH", help="Last month of the invoice, such as 2026-10.")],
     json: JsonOption = False,
 ) -> None:
-    """Draft, or draft again, the invoice of everything since the last one up to the end of a month."""
+    """Draft, or draft again, the invoice from the end of the last one to the end of a month."""
     _show_invoice(operator_api().post(_invoices(tenant), {"month": month}), json=json)
 
 
 @invoice_app.command("issue")
 def issue_invoice(tenant: TenantArgument, invoice: InvoiceArgument, json: JsonOption = False) -> None:
-    """Number a draft and book it; from then on it never changes."""
+    """Number a draft and book it; an issued invoice never changes."""
     _show_invoice(operator_api().post(f"{_invoice(tenant, invoice)}/issue", {}), json=json)
 
 
@@ -79,7 +79,7 @@ def pay_invoice(
     reference: ReferenceOption,
     json: JsonOption = False,
 ) -> None:
-    """Book a payment, and show what is left to pay."""
+    """Book a payment, and show the open amount."""
     body = {"amount_micros": amount_micros, "reference": reference}
     show_one(operator_api().post(f"{_invoice(tenant, invoice)}/payments", body), as_json=json)
 
@@ -92,11 +92,13 @@ def credit_invoice(
     reason: Annotated[str, typer.Option("--reason", help="Printed on the credit note.")],
     line: Annotated[
         list[str] | None,
-        typer.Option("--line", metavar="NUMBER[=MICROS]", help="A line, or a part of it; repeat it for several."),
+        typer.Option(
+            "--line", metavar="NUMBER[=MICROS]", help="A line, or a part of it; repeat the option for several."
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Issue a credit note over lines, or without --line over all that is left of the invoice."""
+    """Issue a credit note over lines, or without --line over the whole rest of the invoice."""
     body: dict[str, Any] = {"reference": reference, "reason": reason}
     if line:
         body["lines"] = [_line_credit(each) for each in line]
@@ -105,7 +107,9 @@ def credit_invoice(
 
 @dispute_app.command("list")
 def list_disputes(
-    status: Annotated[DisputeStatusChoice | None, typer.Option("--status", help="Only those of one status.")] = None,
+    status: Annotated[
+        DisputeStatusChoice | None, typer.Option("--status", help="Only disputes of this status.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """List the disputes of all tenants."""
@@ -117,14 +121,15 @@ def list_disputes(
 def answer_dispute(
     tenant: TenantArgument,
     dispute: Annotated[str, typer.Argument(metavar="DISPUTE", help="Dispute id.")],
-    verdict: Annotated[Verdict, typer.Option("--verdict", help="Accepting credits what it is about.")],
-    answer: Annotated[str, typer.Option("--answer", help="What the tenant reads.")],
+    verdict: Annotated[Verdict, typer.Option("--verdict", help="Accepting a dispute credits the disputed amount.")],
+    answer: Annotated[str, typer.Option("--answer", help="Text for the tenant.")],
     credit_micros: Annotated[
-        int | None, typer.Option("--credit-micros", min=1, help="A part, before tax; all that is left without it.")
+        int | None,
+        typer.Option("--credit-micros", min=1, help="A part of the amount, before tax; the whole rest without it."),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Answer a dispute, once: the answer stays on record."""
+    """Answer a dispute once; the answer stays on record."""
     body: dict[str, Any] = {"verdict": verdict, "answer": answer}
     if credit_micros is not None:
         body["credit_micros"] = credit_micros
@@ -135,7 +140,7 @@ def answer_dispute(
 def top_up(
     tenant: TenantArgument, amount_micros: AmountOption, reference: ReferenceOption, json: JsonOption = False
 ) -> None:
-    """Book what a prepaid tenant paid in; it can be spent from the next request on."""
+    """Book a prepaid tenant's payment; the next request can spend it."""
     body = {"amount_micros": amount_micros, "reference": reference}
     show_one(operator_api().post(f"/v1/tenants/{segment(tenant)}/top-ups", body), as_json=json)
 

@@ -1,4 +1,4 @@
-"""`finpool capacity`: what the pool has, what is left, and what a new bank would need."""
+"""`finpool capacity`: the pool's capacity, the unused part of it, and the needs of a new bank."""
 
 from typing import Annotated, Any
 
@@ -25,16 +25,18 @@ _VERSION_COLUMNS = (
 
 
 def show_capacity(
-    model: Annotated[str | None, typer.Option("--model", help="What a new bank would use; with its rates.")] = None,
-    output_tokens_per_second: Annotated[
-        int | None, typer.Option(min=0, help="Tokens that the bank gets, at its busiest.")
+    model: Annotated[
+        str | None, typer.Option("--model", help="Model of a new bank; needs its token rates, too.")
     ] = None,
-    input_tokens_per_second: Annotated[int, typer.Option(min=0, help="Tokens that it sends, at its busiest.")] = 0,
-    headroom_percent: Annotated[int, typer.Option(min=0, max=90, help="What stays free of each engine.")] = 20,
-    window_seconds: Annotated[int, typer.Option(min=60, help="How far back usage is looked at.")] = 900,
+    output_tokens_per_second: Annotated[
+        int | None, typer.Option(min=0, help="Generated tokens per second of the bank at its peak.")
+    ] = None,
+    input_tokens_per_second: Annotated[int, typer.Option(min=0, help="Prompt tokens per second at its peak.")] = 0,
+    headroom_percent: Annotated[int, typer.Option(min=0, max=90, help="Percentage of each engine to keep free.")] = 20,
+    window_seconds: Annotated[int, typer.Option(min=60, help="Length of the window of past usage.")] = 900,
     json: JsonOption = False,
 ) -> None:
-    """Show nodes and engines with what is left of them, by measured figures; or what a new bank would need."""
+    """Show nodes and engines with their free capacity from measured rates; or, with --model, a new bank's needs."""
     if (model is None) != (output_tokens_per_second is None):
         raise CliError("--model and --output-tokens-per-second go together", code="usage", exit_code=ExitCode.USAGE)
     query: dict[str, Any] = {"window_seconds": window_seconds}

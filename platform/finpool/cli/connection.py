@@ -1,4 +1,4 @@
-"""Where the platform is and with which token to call it: the environment, else this machine's demo.env."""
+"""The platform's address and token for a command: from the environment, or else from this machine's demo.env."""
 
 import os
 
@@ -9,18 +9,18 @@ from finpool.installation.home.home import Home, local_settings
 
 
 def operator_api() -> ApiClient:
-    """Return the operator API, or say which variables are missing."""
+    """Return the operator API; raise `CliError` with the missing variables."""
     return _api("FINPOOL_OPERATOR_URL", "OPERATOR_TOKEN")
 
 
 def regulator_api() -> ApiClient:
-    """Return the regulator API, or say which variables are missing."""
+    """Return the regulator API; raise `CliError` with the missing variables."""
     return _api("FINPOOL_REGULATOR_URL", "REGULATOR_TOKEN")
 
 
 def _api(url_name: str, token_name: str) -> ApiClient:
     if url_name in os.environ or token_name in os.environ:
-        # Never one from each source: this machine's token must not go to another machine's address.
+        # Never mix both sources: this machine's token must not reach another machine's address.
         source, where = dict(os.environ), "the environment"
     else:
         home = Home(local_settings().home)

@@ -1,4 +1,4 @@
-"""`finpool contract` and `finpool pool`: what was agreed with tenants, and what the pool costs them together."""
+"""`finpool contract` and `finpool pool`: the terms of tenants, and the pool's cost shared by its members."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -13,7 +13,7 @@ from finpool.client.errors import CliError, ExitCode
 from finpool.kernel.clock import now
 
 contract_app = typer.Typer(no_args_is_help=True, help="Discounts, commitments and payment of a tenant.")
-pool_app = typer.Typer(no_args_is_help=True, help="What the pool costs a month, and its members' shares.")
+pool_app = typer.Typer(no_args_is_help=True, help="The pool's cost of a month, and its members' fees.")
 
 TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="Tenant id.")]
 MonthArgument = Annotated[str, typer.Argument(metavar="MONTH", help="A month such as 2026-11.")]
@@ -31,7 +31,7 @@ _FEE_COLUMNS = ("tenant_id", "pool_weight", "fee_micros")
 
 
 class PaymentChoice(StrEnum):
-    """How a tenant pays."""
+    """The payment terms of a tenant."""
 
     PREPAID = "prepaid"
     POSTPAID = "postpaid"
@@ -39,7 +39,7 @@ class PaymentChoice(StrEnum):
 
 @contract_app.command("list")
 def list_contracts(tenant: TenantArgument, json: JsonOption = False) -> None:
-    """List a tenant's contracts, those that begin later included, the latest first."""
+    """List a tenant's contracts, the latest first; future ones are included."""
     contracts = operator_api().list(_path(tenant))
     if json:
         show_json(contracts)
@@ -57,18 +57,18 @@ def set_contract(
     commitment_micros: Annotated[int | None, typer.Option(min=0, help="Least amount of a full month.")] = None,
     pool_weight: Annotated[int | None, typer.Option(min=0, help="Weight in the pool's cost; 0: no member.")] = None,
     service_weight: Annotated[
-        int | None, typer.Option(min=1, max=1000, help="Share of a busy engine beside the others' weights.")
+        int | None, typer.Option(min=1, max=1000, help="Weight of its share of a busy engine.")
     ] = None,
     service_share_min_basis_points: Annotated[
-        int | None, typer.Option(min=0, max=10_000, help="Share of a busy engine that it gets at the least.")
+        int | None, typer.Option(min=0, max=10_000, help="Least share of a busy engine.")
     ] = None,
-    payment: Annotated[PaymentChoice | None, typer.Option(help="Changes at once, never later.")] = None,
+    payment: Annotated[PaymentChoice | None, typer.Option(help="Payment terms; a change takes effect at once.")] = None,
     begins: Annotated[
-        str | None, typer.Option("--from", help="When it begins: date and time with zone; at once if left out.")
+        str | None, typer.Option("--from", help="Start: date and time with zone; by default now.")
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Set the given terms and keep the others as they hold at the moment from which it begins."""
+    """Set the given terms, and keep the other terms of the contract that holds at the start."""
     values = (
         discount_basis_points,
         commitment_micros,
@@ -93,25 +93,25 @@ def set_contract(
 @pool_app.command("cost")
 def set_pool_cost(
     month: MonthArgument,
-    amount_micros: Annotated[int, typer.Option(min=0, help="What the pool costs in the month.")],
+    amount_micros: Annotated[int, typer.Option(min=0, help="The pool's cost of the month.")],
     equal_share_basis_points: Annotated[
-        int, typer.Option(min=0, max=10_000, help="Part shared equally; the rest goes by weight.")
+        int, typer.Option(min=0, max=10_000, help="Part to share equally; the rest is shared by weight.")
     ] = 0,
     json: JsonOption = False,
 ) -> None:
-    """Set what the pool costs in a month, and show how its members share it."""
+    """Set the pool's cost of a month, and show the members' fees."""
     body = {"amount_micros": amount_micros, "equal_share_basis_points": equal_share_basis_points}
     _show_month(operator_api().put(_pool_path(month), body), json=json)
 
 
 @pool_app.command("fees")
 def show_fees(month: MonthArgument, json: JsonOption = False) -> None:
-    """Show what the pool costs in a month and each member's fee."""
+    """Show the pool's cost of a month and each member's fee."""
     _show_month(operator_api().get(_pool_path(month)), json=json)
 
 
 def _held_at(contracts: list[dict[str, Any]], begins: str | None) -> dict[str, Any]:
-    """Return the contract that holds at a moment, now without one; contracts are listed the latest first."""
+    """Return the contract that holds at `begins`, by default now; `contracts` are sorted, the latest first."""
     try:
         moment = now() if begins is None else datetime.fromisoformat(begins)
         begun = [each for each in contracts if datetime.fromisoformat(each["valid_from"]) <= moment]

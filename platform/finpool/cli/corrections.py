@@ -1,4 +1,4 @@
-"""`finpool usage estimated` and `finpool usage correct`: what was settled at its last mark, and what it truly used."""
+"""`finpool usage estimated` and `finpool usage correct`: usage estimated at the last mark, and its correction."""
 
 from typing import Annotated
 
@@ -26,7 +26,7 @@ _COLUMNS = (
 
 
 def list_estimated(tenant: TenantArgument, json: JsonOption = False) -> None:
-    """List the requests of a tenant whose usage was estimated after a crash, as they count now."""
+    """List a tenant's requests with estimated usage after a crash, with their current counts."""
     found = operator_api().list(f"/v1/tenants/{segment(tenant)}/estimated-usage")
     if json:
         show_json(found)
@@ -40,11 +40,11 @@ def correct_usage(
     request: Annotated[str, typer.Argument(metavar="REQUEST", help="Request id.")],
     input_tokens: Tokens,
     output_tokens: Tokens,
-    reason: Annotated[str, typer.Option(help="How it is known; it stays on record.")],
+    reason: Annotated[str, typer.Option(help="Source of the true usage; it stays on record.")],
     cached_input_tokens: Tokens = 0,
     json: JsonOption = False,
 ) -> None:
-    """Make a request whose usage was estimated count for what it truly used; the difference is booked."""
+    """Set the true usage of a request with estimated usage; the difference is booked."""
     body = {
         "input_tokens": input_tokens,
         "cached_input_tokens": cached_input_tokens,

@@ -18,7 +18,7 @@ Directory = Annotated[Path, typer.Argument(metavar="[DIR]", help="Directory of t
 
 
 def show_plan(directory: Directory = Path("tenants"), json: JsonOption = False) -> None:
-    """Show how the platform differs from the declared tenants; exit code 4 if it does."""
+    """Show the differences between the platform and the declared tenants; exit code 4 if there are any."""
     desired = load_declarations(directory)
     actual = ApiPlatform(operator_api()).tenants()
     changes, extra = plan(desired, actual), undeclared(desired, actual)
@@ -35,7 +35,7 @@ def show_plan(directory: Directory = Path("tenants"), json: JsonOption = False) 
 
 
 def apply(directory: Directory = Path("tenants"), json: JsonOption = False) -> None:
-    """Make the platform what the declared tenants say; running it again changes nothing."""
+    """Change the platform to match the declared tenants; a second run changes nothing."""
     desired = load_declarations(directory)
     platform = ApiPlatform(operator_api())
     actual = platform.tenants()
@@ -56,7 +56,7 @@ def apply(directory: Directory = Path("tenants"), json: JsonOption = False) -> N
 
 
 def describe(change: Change) -> list[str]:
-    """Return a change in lines for people: what it is about, then one line for each field."""
+    """Return a change as text lines: its subject, then one line for each field."""
     lines = [f"{change.action} {change.resource} {_name(change)}"]
     for field in change.fields:
         before = "" if field.before is None and change.action == "create" else f"{_value(field.before)} -> "
@@ -69,7 +69,7 @@ def _describe_undeclared(each: Undeclared) -> str:
 
 
 def _name(about: Change | Undeclared) -> str:
-    """Return `bank-a`, `bank-a/lending` for a project, and `bank-a, project lending` for limits on it."""
+    """Return `bank-a`, `bank-a/lending` for a project, or `bank-a, project lending` for its limits."""
     if about.scope is Scope.TENANT:
         return about.tenant_id
     if about.resource is Resource.PROJECT:

@@ -1,4 +1,4 @@
-"""`finpool lease`: what replicas hold of budgets, and the decision about those whose spool is lost."""
+"""`finpool lease`: the open leases of replicas, and the decision on leases of a lost spool."""
 
 from typing import Annotated
 
@@ -7,20 +7,20 @@ import typer
 from finpool.cli.connection import operator_api
 from finpool.cli.output import JsonOption, show_json, show_lines, show_table
 
-lease_app = typer.Typer(no_args_is_help=True, help="What replicas hold of budgets.")
+lease_app = typer.Typer(no_args_is_help=True, help="Leases of replicas on budgets.")
 
-ReplicaOption = Annotated[str, typer.Option("--replica", help="The replica that the spool belonged to.")]
-SpoolOption = Annotated[str, typer.Option("--spool", help="The lost spool's id, as `finpool lease list` shows it.")]
-ReasonOption = Annotated[str, typer.Option(help="How it is known to be lost; it stays on record.")]
+ReplicaOption = Annotated[str, typer.Option("--replica", help="The replica of the spool.")]
+SpoolOption = Annotated[str, typer.Option("--spool", help="The lost spool's id in `finpool lease list`.")]
+ReasonOption = Annotated[str, typer.Option(help="Proof of the loss; it stays on record.")]
 
 _COLUMNS = ("tenant_id", "budget_id", "replica_id", "spool_id", "granted_micros", "held_micros", "opened_at")
 
 
 @lease_app.command("list")
 def list_leases(
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None, json: JsonOption = False
+    tenant: Annotated[str | None, typer.Option(help="Only leases of this tenant.")] = None, json: JsonOption = False
 ) -> None:
-    """List the leases that are open, the oldest first."""
+    """List the open leases, the oldest first."""
     found = operator_api().get("/v1/leases", {} if tenant is None else {"tenant_id": tenant})["data"]
     if json:
         show_json(found)
@@ -30,13 +30,13 @@ def list_leases(
 
 @lease_app.command("charge")
 def charge(replica: ReplicaOption, spool: SpoolOption, reason: ReasonOption, json: JsonOption = False) -> None:
-    """Charge what a lost spool's leases held, in full; tenants may dispute it."""
+    """Charge the whole rest of a lost spool's leases; tenants may dispute it."""
     _decide("charged", replica, spool, reason, json=json)
 
 
 @lease_app.command("release")
 def release(replica: ReplicaOption, spool: SpoolOption, reason: ReasonOption, json: JsonOption = False) -> None:
-    """Give what a lost spool's leases held back to the budgets; what was spent of it is not charged."""
+    """Return the rest of a lost spool's leases to the budgets; spending from it is not charged."""
     _decide("released", replica, spool, reason, json=json)
 
 

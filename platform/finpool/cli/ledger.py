@@ -1,4 +1,4 @@
-"""`finpool ledger` and `finpool invoice save`: proof that the books agree, and bills as files."""
+"""`finpool ledger` and `finpool invoice save`: the reconciliation of the books, and invoices as files."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,11 +14,11 @@ from finpool.installation.home.home import local_settings
 from finpool.installation.pool.engine_counts import differences as engine_differences
 from finpool.installation.pool.engine_counts import engine_counts, usage_by_engine
 
-ledger_app = typer.Typer(no_args_is_help=True, help="The books: whether they agree, and as files.")
+ledger_app = typer.Typer(no_args_is_help=True, help="Reconciliation of the books, and their files.")
 
 TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="Tenant id.")]
 InvoiceArgument = Annotated[str, typer.Argument(metavar="INVOICE", help="Invoice id, not its number.")]
-OutputOption = Annotated[Path, typer.Option("--output", help="File to write; one that exists is replaced.")]
+OutputOption = Annotated[Path, typer.Option("--output", help="File to write; an existing file is replaced.")]
 
 _DIFFERENCE_COLUMNS = ("tenant_id", "left", "right", "subject", "left_value", "right_value")
 
@@ -32,18 +32,18 @@ def reconcile(
     end: Annotated[str | None, typer.Option("--to", help="End, not included; now if left out.")] = None,
     tenant: Annotated[str | None, typer.Option("--tenant", help="Only this tenant.")] = None,
     engines: Annotated[
-        bool, typer.Option("--engines", help="Also what the engines of this machine have counted since they started.")
+        bool, typer.Option("--engines", help="Also compare the counts of this machine's engines since their start.")
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Compare engines, log, usage, accounts, ledger, invoices and exports; exit code 4 if anything differs."""
+    """Compare engines, log, usage, accounts, ledger, invoices and exports; exit code 4 on any difference."""
     if engines and tenant is not None:
         raise CliError("engines count for all tenants: leave --tenant out", code="usage", exit_code=ExitCode.USAGE)
     api = operator_api()
     result = api.get("/v1/reconciliation", {"from": start, "to": end, "tenant_id": tenant})
     if engines:
         period = {"from": result["from"], "to": result["to"], "group_by": "model"}
-        # An adapter is counted by its base's engine.
+        # The engine of an adapter's base counts its tokens.
         engine_of = {model["id"]: model.get("base") or model["id"] for model in api.list("/v1/models")}
         used = usage_by_engine(api.get("/v1/usage", period)["data"], engine_of)
         settings = local_settings()
@@ -66,7 +66,7 @@ def save_focus(
     as_format: Annotated[FocusFormat, typer.Option("--format", help="csv or parquet.")] = FocusFormat.CSV,
     json: JsonOption = False,
 ) -> None:
-    """Save what was invoiced to a tenant for some months in FOCUS 1.3."""
+    """Save a tenant's invoiced charges of some months in FOCUS 1.3."""
     query = {"from": start, "to": end, "format": as_format.value}
     _save(operator_api().download(f"/v1/tenants/{segment(tenant)}/focus", query), output, json=json)
 

@@ -1,4 +1,4 @@
-"""`finpool limits` and `finpool account`: what a tenant may spend, and what it has spent."""
+"""`finpool limits` and `finpool account`: a tenant's limits, and its spending."""
 
 from typing import Annotated, Any
 
@@ -33,12 +33,12 @@ _BUDGET_COLUMNS = (
 
 @limits_app.command("list")
 def list_limits(tenant: TenantArgument, json: JsonOption = False) -> None:
-    """List every limit on a tenant, its projects, keys and models, and who set it; the tightest wins."""
+    """List every limit on a tenant, its projects, keys and models, with its author; the tightest limit wins."""
     limits = operator_api().list(_path(tenant))
     if json:
         show_json(limits)
     else:
-        # Lines that name every limit would be too long for most windows: what none of them limits is left out.
+        # A table of all limits is too wide for most windows, so columns without a limit are left out.
         rows = [{**each, **each["limits"]} for each in limits]
         columns = [column for column in _LIMIT_COLUMNS if any(row[column] not in (None, []) for row in rows)]
         show_table(columns, ([_shown(row[column]) for column in columns] for row in rows), empty="No limits.")
@@ -47,7 +47,7 @@ def list_limits(tenant: TenantArgument, json: JsonOption = False) -> None:
 @limits_app.command("set")
 def set_limits(
     tenant: TenantArgument,
-    scope: Annotated[Scope, typer.Option(help="What the limits are about.")] = Scope.TENANT,
+    scope: Annotated[Scope, typer.Option(help="Scope of the limits.")] = Scope.TENANT,
     scope_id: Annotated[
         str | None, typer.Option("--id", help="Id of the project, key or model; a tenant needs none.")
     ] = None,
@@ -87,7 +87,7 @@ def set_limits(
 
 
 def show_account(tenant: TenantArgument, json: JsonOption = False) -> None:
-    """Show a tenant's account and budgets: what is spent (posted), and held by leases (pending), in micros."""
+    """Show a tenant's account and budgets in micros: spent (posted), and held by leases (pending)."""
     account = operator_api().get(f"/v1/tenants/{segment(tenant)}/account")
     if json:
         show_json(account)
@@ -103,7 +103,7 @@ def _shown(value: object) -> object:
 
 
 def _in_force(api: ApiClient, tenant: str, scope: Scope, scope_id: str) -> dict[str, Any]:
-    """Return what operators have set on this scope; nothing is limited where nobody has."""
+    """Return the operators' limits on this scope, or no limits if none are set."""
     for each in api.list(_path(tenant)):
         if (each["set_by"], each["scope"], each["scope_id"]) == (SetBy.OPERATOR, scope, scope_id):
             limits: dict[str, Any] = each["limits"]

@@ -1,6 +1,6 @@
 """`finpool up`, `down`, `status`, `doctor` and `migrate`: the platform on this machine.
 
-What only `up` and `migrate` need is imported by them: every process is started through this command line.
+Imports of `up` and `migrate` alone stay inside them, because every process starts through this command line.
 """
 
 from dataclasses import asdict
@@ -29,7 +29,7 @@ TenantsOption = Annotated[
 
 
 def up(tenants: TenantsOption = None, json: JsonOption = False) -> None:
-    """Start the platform on this machine, or what is missing of it, and wait until a model has answered."""
+    """Start the missing parts of the platform on this machine, and wait until a model has answered."""
     from finpool.installation.up import up as bring_up
 
     started = bring_up(local_settings(), (tenants or _default_tenants()).resolve(), _progress(json=json))
@@ -40,7 +40,7 @@ def up(tenants: TenantsOption = None, json: JsonOption = False) -> None:
 
 
 def down(json: JsonOption = False) -> None:
-    """Stop the platform on this machine; nothing is lost, and `finpool up` goes on from there."""
+    """Stop the platform on this machine; nothing is lost, and `finpool up` continues from there."""
     ended = stopping.down(local_settings(), _progress(json=json))
     if json:
         show_json(ended)
@@ -50,7 +50,7 @@ def down(json: JsonOption = False) -> None:
 
 
 def status(json: JsonOption = False) -> None:
-    """Show what runs on this machine; exit code 1 unless all of it is ready."""
+    """Show the processes of this machine; exit code 1 unless all are ready."""
     states = stopping.status(local_settings())
     if json:
         show_json([asdict(state) for state in states])
@@ -64,7 +64,7 @@ def status(json: JsonOption = False) -> None:
 
 
 def doctor(json: JsonOption = False) -> None:
-    """Check what would keep the platform from starting, and what is stuck; exit code 1 if anything is wrong."""
+    """Check for faults that stop the platform from starting, and for stuck parts; exit code 1 on any fault."""
     settings = local_settings()
     checks = examination.examine(settings) + examine_running(settings)
     if json:
@@ -80,7 +80,7 @@ def doctor(json: JsonOption = False) -> None:
 
 
 def migrate(json: JsonOption = False) -> None:
-    """Bring the database's roles and schema up to date; safe to run again."""
+    """Create or update the database's roles and schema; safe to run again."""
     from finpool.apps.migrate import migrate as migrate_database
 
     migrate_database(Settings())
@@ -91,7 +91,7 @@ def migrate(json: JsonOption = False) -> None:
 
 
 def _default_tenants() -> Path:
-    """Return tenants/ of this directory, or of the checkout that this package is installed from."""
+    """Return tenants/ of the current directory, or of the checkout that holds this package."""
     checkout = Path(finpool.__file__).parents[2]
     for directory in (Path("tenants"), checkout / "tenants"):
         if directory.is_dir():

@@ -1,4 +1,4 @@
-"""The command line `finpool`: every command, and how each of them ends."""
+"""The command line `finpool`: its commands, and their exit codes."""
 
 import os
 import sys
@@ -69,7 +69,7 @@ app.add_typer(spool_app, name="spool")
 
 
 def print_version(asked: bool) -> None:
-    """Print the version and end, if `--version` was given."""
+    """Print the version and exit, if `--version` is given."""
     if asked:
         typer.echo(f"finpool {VERSION}")
         raise typer.Exit
@@ -81,17 +81,17 @@ def read_options(
         bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Take the options of `finpool` itself, which come before a command."""
+    """Read the options of `finpool` itself, before a command."""
 
 
 def main() -> None:
-    """Run the command line and exit with one of `ExitCode`; files that it makes are for its user alone."""
+    """Run the command line and exit with one of `ExitCode`; only the user may read the files it creates."""
     os.umask(0o077)
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code; expected errors become one message, defects a traceback."""
+    """Run one command and return its exit code; print an expected error as one message, and raise a defect."""
     as_json = "--json" in arguments
     try:
         ended = int(app(arguments, prog_name="finpool", standalone_mode=False) or ExitCode.OK)

@@ -1,4 +1,4 @@
-"""How commands speak: tables or JSON on standard output, errors on standard error."""
+"""Output of commands: tables or JSON on standard output, errors on standard error."""
 
 import json
 import sys
@@ -20,13 +20,13 @@ def show_json(data: object) -> None:
 
 
 def show_lines(lines: Iterable[str]) -> None:
-    """Print plain lines, never wrapped, so that what is on them can be copied."""
+    """Print plain lines, without wrapping, so that users can copy them."""
     for line in lines:
         sys.stdout.write(line + "\n")
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-    """Print a table, or the line `empty` when there are no rows."""
+    """Print a table, or the line `empty` without rows."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -35,12 +35,12 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empt
     if table.row_count == 0:
         show_lines([empty])
     else:
-        # A file or a pipe has no width: nothing is folded there.
+        # A file or a pipe has no width, so no cell is folded.
         Console(width=None if sys.stdout.isatty() else 500, markup=False, highlight=False).print(table)
 
 
 def show_fields(fields: dict[str, Any]) -> None:
-    """Print one thing, a field a line."""
+    """Print one object, one field per line."""
     width = max(map(len, fields), default=0)
     show_lines(f"{name:<{width}}  {_cell(value)}" for name, value in fields.items())
 

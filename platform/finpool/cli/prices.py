@@ -1,4 +1,4 @@
-"""`finpool price`: what a model's tokens cost, from when on."""
+"""`finpool price`: the prices of a model's tokens, with their start times."""
 
 from enum import StrEnum
 from typing import Annotated, Any
@@ -10,20 +10,18 @@ from finpool.cli.output import JsonOption, show_fields, show_json, show_table
 from finpool.client.api import segment
 from finpool.client.errors import CliError, ExitCode
 
-price_app = typer.Typer(no_args_is_help=True, help="Prices of a model, with the moments from which they hold.")
+price_app = typer.Typer(no_args_is_help=True, help="Prices of a model, with their start times.")
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Model id.")]
 AmountOption = Annotated[int, typer.Option(min=0, help="Micros of the currency per million tokens.")]
-FromOption = Annotated[
-    str | None, typer.Option("--from", help="When it begins: date and time with zone; at once if left out.")
-]
+FromOption = Annotated[str | None, typer.Option("--from", help="Start: date and time with zone; by default now.")]
 
 _AMOUNTS = ("input", "cached_input", "output")
 _COLUMNS = ("tier", "valid_from", *_AMOUNTS, "hours_utc", "price_version", "in_force")
 
 
 class PricedTier(StrEnum):
-    """What a price is for."""
+    """The tier of a price."""
 
     STANDARD = "standard"
     BATCH = "batch"
@@ -31,7 +29,7 @@ class PricedTier(StrEnum):
 
 
 class EndedTier(StrEnum):
-    """What need not have a price."""
+    """The tiers whose price can be ended."""
 
     BATCH = "batch"
     OFF_PEAK = "off_peak"
@@ -39,7 +37,7 @@ class EndedTier(StrEnum):
 
 @price_app.command("list")
 def list_prices(model: ModelArgument, json: JsonOption = False) -> None:
-    """List a model's prices: the declared one, and every scheduled one in the order in which they begin."""
+    """List a model's prices: the declared one, and the scheduled ones in order of their start."""
     listed = operator_api().get(_path(model))
     if json:
         show_json(listed)
@@ -61,14 +59,14 @@ def schedule_price(
     input_: Annotated[int, typer.Option("--input", min=0, help="Micros of the currency per million tokens.")],
     cached_input: AmountOption,
     output: AmountOption,
-    tier: Annotated[PricedTier, typer.Option(help="What the price is for.")] = PricedTier.STANDARD,
+    tier: Annotated[PricedTier, typer.Option(help="Tier of the price.")] = PricedTier.STANDARD,
     begins: FromOption = None,
     hours: Annotated[
         str | None, typer.Option(metavar="HH:MM-HH:MM", help="Off-peak hours in UTC, such as 22:00-06:00.")
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Schedule a price; requests that were admitted before it begins keep theirs."""
+    """Schedule a price; requests admitted before its start keep their price."""
     start, _, end = (hours or "").partition("-")
     if hours is not None and not (start and end):
         raise CliError(

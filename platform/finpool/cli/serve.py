@@ -1,4 +1,4 @@
-"""`finpool serve <process>`: one process of the platform, in the foreground, the same on a laptop and in a cluster."""
+"""`finpool serve <process>`: run one process of the platform in the foreground, on a laptop as in a cluster."""
 
 import importlib
 from collections.abc import Callable
@@ -15,7 +15,7 @@ DRAIN_SECONDS = 30
 
 
 class Process(StrEnum):
-    """What can be served."""
+    """A process to serve."""
 
     INFERENCE = "inference"
     OPERATOR = "operator"
@@ -27,10 +27,10 @@ class Process(StrEnum):
 def serve(
     process: Annotated[Process, typer.Argument(help="Which process.")],
     drain_seconds: Annotated[
-        int, typer.Option(min=1, help="After SIGTERM, how long answers under way may take to end.")
+        int, typer.Option(min=1, help="Seconds after SIGTERM for running answers to end.")
     ] = DRAIN_SECONDS,
 ) -> None:
-    """Serve one process in the foreground until SIGTERM."""
+    """Run one process in the foreground until SIGTERM."""
     settings = Settings()
     offsets = {door.name: door.port_offset for door in DOORS}
     if process in offsets:
@@ -40,7 +40,7 @@ def serve(
 
 
 def serve_door(name: str, settings: Settings, port: int, drain_seconds: int) -> None:
-    """Serve one ASGI app on `port` with uvicorn until SIGTERM; then let answers under way end."""
+    """Serve one ASGI app on `port` with uvicorn until SIGTERM; then let running answers end."""
     import uvicorn
 
     from finpool.apps.http_limits import http_protocol

@@ -1,4 +1,4 @@
-"""`finpool spool`: what an operator does with a spool that is damaged, on the machine or volume where it lies."""
+"""`finpool spool`: check, export and repair a damaged spool on its own machine or volume."""
 
 import collections
 import contextlib
@@ -19,7 +19,7 @@ from finpool.metering.spool.repair import repair as rebuild
 from finpool.metering.spool.repair import set_aside as move_aside
 from finpool.metering.spool.salvage import Findings, Salvage, exported
 
-spool_app = typer.Typer(no_args_is_help=True, help="A replica's spool, when it is damaged.")
+spool_app = typer.Typer(no_args_is_help=True, help="Repair of a replica's damaged spool.")
 
 DirectoryOption = Annotated[
     Path | None, typer.Option("--directory", help="Directory of the spool; by default this replica's.")
@@ -28,7 +28,7 @@ DirectoryOption = Annotated[
 
 @spool_app.command("check")
 def check(directory: DirectoryOption = None, json: JsonOption = False) -> None:
-    """Read the whole spool, change nothing, and say what of it can be read; exit code 5 if anything cannot."""
+    """Read the whole spool without changing it, and report the readable parts; exit code 5 on any damage."""
     path = existing(_directory(directory))
     with contextlib.closing(spool_file.connect_to_read(path)) as connection:
         salvage = Salvage(connection)
@@ -47,11 +47,11 @@ def check(directory: DirectoryOption = None, json: JsonOption = False) -> None:
 
 @spool_app.command("export")
 def export(
-    output: Annotated[Path, typer.Option("--output", help="File to write, which must not exist; a line for each.")],
+    output: Annotated[Path, typer.Option("--output", help="New file to write; it must not exist.")],
     directory: DirectoryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Write every intent and record that can be read as JSON lines; what cannot be decoded is given as it is."""
+    """Write every readable intent and record as JSON lines; undecodable ones are written as raw bytes."""
     path = existing(_directory(directory))
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with (
@@ -75,11 +75,11 @@ def export(
 @spool_app.command("repair")
 def repair(
     directory: DirectoryOption = None,
-    spool_id: Annotated[str | None, typer.Option(help="The spool's id, if the file has lost it.")] = None,
-    last_seq: Annotated[int | None, typer.Option(min=0, help="The last number given, if the file has lost it.")] = None,
+    spool_id: Annotated[str | None, typer.Option(help="The spool's id, if the file lacks it.")] = None,
+    last_seq: Annotated[int | None, typer.Option(min=0, help="The last used number, if the file lacks it.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Make a new spool of what is readable and move the damaged one aside; inference and worker must not use it."""
+    """Build a new spool of the readable parts and move the damaged file aside; stop inference and worker first."""
     path = _directory(directory)
     made = rebuild(path, spool_id=spool_id, last_seq=last_seq)
     if made is None:
@@ -104,11 +104,11 @@ def repair(
 
 @spool_app.command("set-aside")
 def set_aside(
-    seq: Annotated[int, typer.Argument(metavar="SEQ", help="Number of the record, as the worker's log names it.")],
+    seq: Annotated[int, typer.Argument(metavar="SEQ", help="Number of the record in the worker's log.")],
     directory: DirectoryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Take one record that cannot be recorded out of the way of those behind it; inference and worker may go on."""
+    """Set one record aside that blocks the records behind it; inference and worker may keep running."""
     path = _directory(directory)
     move_aside(path, seq)
     if json:
@@ -125,7 +125,7 @@ def _directory(given: Path | None) -> Path:
 
 
 def _shown(found: Findings) -> dict[str, Any]:
-    """Name the fields as an operator needs them: counts, then whatever is lost."""
+    """Return the findings with labels for an operator: first the counts, then the losses."""
     return {
         "spool id": found.spool_id,
         "open requests": found.intents,

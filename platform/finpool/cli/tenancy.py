@@ -17,7 +17,7 @@ key_app = typer.Typer(no_args_is_help=True, help="Keys of a tenant's projects.")
 TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="Tenant id.")]
 ProjectArgument = Annotated[str, typer.Argument(metavar="PROJECT", help="Project id.")]
 KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="Key id, not its secret.")]
-NameOption = Annotated[str, typer.Option("--name", help="What people call it.")]
+NameOption = Annotated[str, typer.Option("--name", help="Display name.")]
 NewNameOption = Annotated[str | None, typer.Option("--name", help="New name.")]
 ModelsOption = Annotated[
     list[str] | None, typer.Option("--model", help="A model of its contract; repeat it for several, '*' for all.")
@@ -29,21 +29,21 @@ _KEY_COLUMNS = ("id", "project_id", "name", "role", "hint", "status")
 
 
 class TenantStatusChoice(StrEnum):
-    """What an operator may set."""
+    """The statuses that an operator may set."""
 
     ACTIVE = "active"
     SUSPENDED = "suspended"
 
 
 class ProjectStatusChoice(StrEnum):
-    """What an operator may set."""
+    """The statuses that an operator may set."""
 
     ACTIVE = "active"
     ARCHIVED = "archived"
 
 
 class KeyRole(StrEnum):
-    """What a key may do within its tenant."""
+    """The role of a key within its tenant."""
 
     OWNER = "owner"
     DEVELOPER = "developer"
@@ -78,7 +78,9 @@ def create_tenant(
 def change_tenant(
     tenant: TenantArgument,
     name: NewNameOption = None,
-    status: Annotated[TenantStatusChoice | None, typer.Option("--status", help="Suspending refuses its keys.")] = None,
+    status: Annotated[
+        TenantStatusChoice | None, typer.Option("--status", help="A suspended tenant's keys are refused.")
+    ] = None,
     model: ModelsOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -107,7 +109,9 @@ def change_project(
     tenant: TenantArgument,
     project: ProjectArgument,
     name: NewNameOption = None,
-    status: Annotated[ProjectStatusChoice | None, typer.Option("--status", help="Archiving refuses its keys.")] = None,
+    status: Annotated[
+        ProjectStatusChoice | None, typer.Option("--status", help="An archived project's keys are refused.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Rename, archive or reactivate a project."""
@@ -117,7 +121,7 @@ def change_project(
 
 @key_app.command("list")
 def list_keys(tenant: TenantArgument, json: JsonOption = False) -> None:
-    """List a tenant's keys, revoked ones included; secrets are never shown again."""
+    """List a tenant's keys, revoked ones included, without their secrets."""
     show_list(operator_api().list(f"{_path(tenant)}/keys"), _KEY_COLUMNS, as_json=json, empty="No keys.")
 
 
@@ -126,7 +130,7 @@ def create_key(
     tenant: TenantArgument,
     project: ProjectArgument,
     name: NameOption,
-    role: Annotated[KeyRole, typer.Option("--role", help="What the key may do.")] = KeyRole.DEVELOPER,
+    role: Annotated[KeyRole, typer.Option("--role", help="Role of the key.")] = KeyRole.DEVELOPER,
     json: JsonOption = False,
 ) -> None:
     """Create a key and show its secret, once."""
@@ -139,7 +143,7 @@ def create_key(
 
 @key_app.command("change")
 def change_key(tenant: TenantArgument, key: KeyArgument, name: NewNameOption = None, json: JsonOption = False) -> None:
-    """Rename a key; what it may do stays."""
+    """Rename a key; its role stays."""
     body = _given({"name": name})
     show_one(operator_api().patch(f"{_path(tenant)}/keys/{segment(key)}", body), as_json=json)
 

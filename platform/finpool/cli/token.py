@@ -1,4 +1,4 @@
-"""`finpool token`: who may open the operators' and the regulators' doors. It works on the database, as its owner."""
+"""`finpool token`: credentials for the operator and regulator APIs, managed in the database as its owner."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 
 ROLES = tuple(role for role in Role if role.audience is not Audience.TENANT)
-"""Roles that have tokens; a tenant's have keys."""
+"""Roles of tokens; a tenant's roles belong to keys."""
 
 
 def _role(value: str) -> Role:
@@ -33,8 +33,8 @@ def _role(value: str) -> Role:
 
 @token_app.command("issue")
 def issue(
-    role: Annotated[Role, typer.Option(parser=_role, metavar="|".join(ROLES), help="What the token may do.")],
-    name: Annotated[str, typer.Option(help="Whose it is.")],
+    role: Annotated[Role, typer.Option(parser=_role, metavar="|".join(ROLES), help="Role of the token.")],
+    name: Annotated[str, typer.Option(help="Name of its holder.")],
     json: JsonOption = False,
 ) -> None:
     """Issue a token and show its secret, once."""
@@ -64,7 +64,7 @@ def list_tokens(json: JsonOption = False) -> None:
 def revoke(
     token_id: Annotated[str, typer.Argument(metavar="TOKEN", help="Token id.")], json: JsonOption = False
 ) -> None:
-    """Revoke a token; it is refused from the next request on."""
+    """Revoke a token; its next request is refused."""
 
     async def work(session: AsyncSession) -> PlatformToken:
         return await token_service.revoke_platform_token(session, token_id)
@@ -84,7 +84,7 @@ def _shown(token: PlatformToken) -> dict[str, Any]:
 
 
 def _as_owner(settings: Settings, work: Callable[[AsyncSession], Awaitable[Result]]) -> Result:
-    """Run `work` in one transaction of the schema's owner: of the database given, or of this machine's own."""
+    """Run `work` in one transaction of the schema's owner, in the configured database or this machine's own."""
     if settings.owner_database_url is not None:
         url = settings.owner_database_url.get_secret_value()
     elif Home(settings.home).started_before:

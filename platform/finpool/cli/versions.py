@@ -1,4 +1,4 @@
-"""`finpool model ...`: the versions of a model, from their proposal to their end."""
+"""`finpool model ...`: the versions of a model, from proposal to retirement."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,7 +34,7 @@ _COLUMNS = (
 
 @model_app.command("versions")
 def list_versions(model: ModelArgument, json: JsonOption = False) -> None:
-    """List a model's versions: where each stands, its share of the requests, and what its test measured."""
+    """List a model's versions with their states, shares of the requests and measurements."""
     versions = operator_api().list(_path(model, "versions"))
     if json:
         show_json(versions)
@@ -49,7 +49,7 @@ def propose_version(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML: version, engine, weights, limits, licence.")],
     json: JsonOption = False,
 ) -> None:
-    """Propose a version; nothing is fetched before its licence is accepted."""
+    """Propose a version; its weights are fetched after its licence is accepted."""
     try:
         declared = load_yaml(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -70,7 +70,7 @@ def accept_licence(
 
 @model_app.command("start")
 def start_version(model: ModelArgument, version: VersionArgument, json: JsonOption = False) -> None:
-    """Fetch, load and test a version; requests go to it only when they are routed there."""
+    """Fetch, load and test a version; it gets requests only after a routing to it."""
     _show_version(operator_api().post(_path(model, "versions", version, "start"), {}), json=json)
 
 
@@ -82,25 +82,25 @@ def route(
     ],
     json: JsonOption = False,
 ) -> None:
-    """Share a model's requests out to its versions, as soon as all that get some serve."""
+    """Set the versions' shares of a model's requests; they take effect once every version with a share serves."""
     _show_routing(operator_api().post(_path(model, "routing"), {"shares": dict(map(_share, shares))}), json=json)
 
 
 @model_app.command("promote")
 def promote(model: ModelArgument, version: VersionArgument, json: JsonOption = False) -> None:
-    """Route every request to one version, and keep those that had some ready."""
+    """Route every request to one version; versions with a share stay loaded."""
     _show_routing(operator_api().post(_path(model, "versions", version, "promote"), {}), json=json)
 
 
 @model_app.command("rollback")
 def roll_back(model: ModelArgument, json: JsonOption = False) -> None:
-    """Route requests as before the latest change."""
+    """Restore the routing before the latest change."""
     _show_routing(operator_api().post(_path(model, "routing", "rollback"), {}), json=json)
 
 
 @model_app.command("retire")
 def retire(model: ModelArgument, version: VersionArgument, json: JsonOption = False) -> None:
-    """Take out a version that gets no requests: what it answers is finished, then its engine ends."""
+    """Retire a version without requests: its running answers are finished, then its engine ends."""
     _show_version(operator_api().post(_path(model, "versions", version, "retire"), {}), json=json)
 
 

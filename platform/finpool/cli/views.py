@@ -1,4 +1,4 @@
-"""`finpool model list`, `finpool model pull` and `finpool usage`: what operators see."""
+"""`finpool model list`, `finpool model pull` and `finpool usage`: the operators' views of models and usage."""
 
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ from finpool.client.errors import CliError, ExitCode
 from finpool.installation.home.home import local_settings
 from finpool.metering.usage.schemas import UsageDimension
 
-usage_app = typer.Typer(no_args_is_help=True, help="What was used.")
+usage_app = typer.Typer(no_args_is_help=True, help="Recorded usage.")
 
 _MODEL_COLUMNS = ("id", "title", "kind", "engine", "context_tokens", "licence", "price_version")
 _SHARE_COLUMNS = (
@@ -41,10 +41,10 @@ def list_models(json: JsonOption = False) -> None:
 
 
 def pull_model(
-    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Model id; all of them without one.")] = None,
+    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Model id; without one all models.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Fetch and verify weights on this machine, so that a start need not wait for them."""
+    """Fetch and verify weights on this machine, so that a later start does not wait for them."""
     settings = local_settings()
     catalogue = Catalogue.load(settings.catalogue_dir or default_directory())
     models = catalogue.pooled() if model is None else (catalogue.get(model),)
@@ -64,11 +64,15 @@ def show_usage(
     end: Annotated[str | None, typer.Option("--to", help="End, not included; now if left out.")] = None,
     group_by: Annotated[
         list[str] | None,
-        typer.Option("--group-by", metavar=",".join(UsageDimension), help="One or several; repeated, too."),
+        typer.Option(
+            "--group-by",
+            metavar=",".join(UsageDimension),
+            help="One or several dimensions; the option may be repeated.",
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Show the usage of all tenants, this month's by default."""
+    """Show the usage of all tenants, by default of this month."""
     dimensions = [UsageDimension.TENANT] if group_by is None else _dimensions(group_by)
     query = {"from": start, "to": end, "group_by": ",".join(dimensions)}
     answer = operator_api().get("/v1/usage", query)
@@ -90,7 +94,7 @@ def show_shares(
     window_seconds: Annotated[int, typer.Option(min=60, max=86_400, help="Length of a window.")] = 60,
     json: JsonOption = False,
 ) -> None:
-    """Show who was served how much by a model's engine, beside what was due, and how long requests waited."""
+    """Show each tenant's service from a model's engine, beside its entitled share and its queueing times."""
     query = {"from": start, "to": end, "window_seconds": window_seconds}
     answer = operator_api().get(f"/v1/models/{segment(model)}/service-shares", query)
     if json:
@@ -101,7 +105,7 @@ def show_shares(
 
 
 def _dimensions(given: list[str]) -> list[UsageDimension]:
-    """Read `tenant,model`, also when it is given in several options; the order stays, repetitions go."""
+    """Return the dimensions of `tenant,model`, also from several options, in order and without repetitions."""
     names = dict.fromkeys(name.strip() for each in given for name in each.split(","))
     if unknown := [name for name in names if name not in tuple(UsageDimension)]:
         raise CliError(
@@ -111,7 +115,7 @@ def _dimensions(given: list[str]) -> list[UsageDimension]:
 
 
 def _silent(_: str) -> None:
-    """Progress has no place in JSON."""
+    """Ignore progress, because JSON output shows none."""
 
 
 def _line(text: str) -> None:

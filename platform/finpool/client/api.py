@@ -1,4 +1,4 @@
-"""A small client of the platform's JSON APIs, on the standard library: a command makes a handful of calls."""
+"""A small client of the platform's JSON APIs, on the standard library, because a command makes few calls."""
 
 import http.client
 import json
@@ -15,14 +15,14 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect would take the credential to an address that nobody chose."""
+    """A handler that follows no redirect, because it would carry the credential to another address."""
 
     def redirect_request(self, *_: object, **__: object) -> None:
         return None
 
 
 class ApiClient:
-    """One door of the platform, with one credential."""
+    """A client of one door of the platform, with one credential."""
 
     def __init__(self, base_url: str, credential: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         parts = urllib.parse.urlsplit(base_url)
@@ -31,17 +31,17 @@ class ApiClient:
         self.base_url = base_url.rstrip("/")
         self._credential = credential
         self._timeout_seconds = timeout_seconds
-        # A proxy of the environment cannot reach this machine's own loopback.
+        # The environment's proxy cannot reach this machine's loopback.
         proxies = [urllib.request.ProxyHandler({})] if parts.hostname in _LOOPBACK else []
         self._opener = urllib.request.build_opener(_NoRedirects(), *proxies)
 
     def get(self, path: str, query: Mapping[str, object] | None = None) -> dict[str, Any]:
-        """GET; parameters that are None are left out."""
+        """Send a GET; parameters that are None are left out."""
         given = {name: value for name, value in (query or {}).items() if value is not None}
         return self._call("GET", f"{path}?{urllib.parse.urlencode(given, doseq=True)}" if given else path, None)
 
     def list(self, path: str, query: Mapping[str, object] | None = None) -> list[dict[str, Any]]:
-        """GET a list, page after page, and return all its items; parameters that are None are left out."""
+        """GET a list page by page and return all items; parameters that are None are left out."""
         items: list[dict[str, Any]] = []
         after: str | None = None
         while True:
@@ -68,7 +68,7 @@ class ApiClient:
         return self._call("DELETE", path, None)
 
     def download(self, path: str, query: Mapping[str, object]) -> bytes:
-        """GET a file, whatever its format."""
+        """GET a file and return its bytes."""
         return self._send("GET", f"{path}?{urllib.parse.urlencode(query)}", None)
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class ApiClient:
 
 
 def segment(value: str) -> str:
-    """Return `value` as one segment of a path, whatever characters a user typed."""
+    """Return `value` as one segment of a path, with every special character escaped."""
     return urllib.parse.quote(value, safe="")
 
 

@@ -1,4 +1,4 @@
-"""What a database said, in one line with what to do about it; never a statement, its parameters or a URL."""
+"""The text of a database error with advice, in one line; never a statement, its parameters or a URL."""
 
 import asyncpg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -14,15 +14,15 @@ _ADVICE = (
 
 
 def database_fault(error: Exception) -> str | None:
-    """Return the line for an error of the database or its driver, or None for an error of another kind."""
+    """Return the line for an error of the database or its driver, or None for any other error."""
     if isinstance(error, DBAPIError) and error.orig is not None:
-        said, state = str(error.orig.__cause__ or error.orig), getattr(error.orig, "sqlstate", None)
+        text, state = str(error.orig.__cause__ or error.orig), getattr(error.orig, "sqlstate", None)
     elif isinstance(error, asyncpg.PostgresError):
-        said, state = str(error), error.sqlstate
+        text, state = str(error), error.sqlstate
     elif isinstance(error, SQLAlchemyError | asyncpg.InterfaceError):
-        said, state = str(error), None
+        text, state = str(error), None
     else:
         return None
-    first_line = (said.splitlines() or [type(error).__name__])[0]
+    first_line = (text.splitlines() or [type(error).__name__])[0]
     advice = next((advice for states, advice in _ADVICE if state in states), None)
     return f"the database refused: {first_line}" + ("" if advice is None else f"; {advice}")

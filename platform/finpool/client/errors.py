@@ -1,4 +1,4 @@
-"""What the command line's exit codes mean, and the errors that carry them. docs/cli.md lists the same."""
+"""The exit codes of the command line, and the errors that carry them. docs/cli.md lists the codes."""
 
 from enum import IntEnum
 
@@ -11,7 +11,7 @@ from finpool.metering.errors import SpoolLocked, SpoolNotFound, SpoolUnusable
 
 
 class ExitCode(IntEnum):
-    """Every exit code of `finpool`."""
+    """An exit code of `finpool`."""
 
     OK = 0
     FAILED = 1
@@ -23,7 +23,7 @@ class ExitCode(IntEnum):
 
 
 class CliError(Exception):
-    """An error that ends a command: one line for people, a stable code for machines, and the exit code."""
+    """An error that ends a command: a message for people, a stable code for machines, and the exit code."""
 
     def __init__(self, message: str, *, code: str = "failed", exit_code: ExitCode = ExitCode.FAILED) -> None:
         super().__init__(message)
@@ -33,7 +33,7 @@ class CliError(Exception):
 
 
 class Unreachable(CliError):
-    """Nothing answers at the platform's address, or not in time."""
+    """The platform's address gives no answer, or none in time."""
 
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(
@@ -44,7 +44,7 @@ class Unreachable(CliError):
 
 
 class Refused(CliError):
-    """The platform answered with an error. `status` is the HTTP status, `code` the platform's own."""
+    """The platform answered with an error. `status` is the HTTP status, `code` the platform's error code."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message, code=code)
@@ -52,7 +52,7 @@ class Refused(CliError):
 
 
 class DeclarationsInvalid(CliError):
-    """Files under tenants/ cannot be used; the message has one line for each fault."""
+    """The declarations under tenants/ are invalid; the message has one line for each fault."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults), code="declarations_invalid")
@@ -60,7 +60,7 @@ class DeclarationsInvalid(CliError):
 
 
 def as_cli_error(error: Exception) -> CliError | None:
-    """Return the error that a user sees for an expected exception, or None for a defect."""
+    """Return the error to show for an expected exception, or None for a defect."""
     if isinstance(error, CliError):
         return error
     if isinstance(error, ConfigurationError):

@@ -1,4 +1,4 @@
-"""Reads the audit log over the regulators' door and checks all of it here, holding one page at a time."""
+"""The check of the audit log over the regulator API: every hash is computed here, one page at a time."""
 
 import re
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ _HEAD = re.compile(r"(0|[1-9][0-9]{0,15}):([0-9a-f]{64})")
 
 @dataclass(frozen=True, slots=True)
 class CheckedLog:
-    """What came of it: how many entries are intact, the head, and where the log is not what it should be.
+    """The result of a check: the number of intact entries, the head, and the first bad entry.
 
-    `kept_head_holds` is None when no head was given to compare with.
+    `kept_head_holds` is None without a head to compare.
     """
 
     entries: int
@@ -28,7 +28,7 @@ class CheckedLog:
 
 
 def parse_head(text: str) -> Head:
-    """Read a head as `audit verify` prints it, SEQ:HASH; raise `CliError` for anything else."""
+    """Read a head as `audit verify` prints it, SEQ:HASH; raise `CliError` for any other text."""
     match = _HEAD.fullmatch(text.strip().lower())
     if match is None:
         raise CliError(
@@ -41,9 +41,9 @@ def parse_head(text: str) -> Head:
 
 
 def check_log(api: ApiClient, kept: Head | None) -> CheckedLog:
-    """Check every entry up to the head that the first answer names, and that the entry of a kept head is the same.
+    """Check every entry up to the head of the first answer, and the hash of the kept head's entry.
 
-    Each page that is read becomes an entry itself, so a reader that goes on until nothing is left never ends.
+    Each page read appends an entry to the log, so reading until the end would never finish.
     """
     head, entries = _page(api, after=None)
     seq, previous, kept_holds = 0, FIRST_PREVIOUS.hex(), None if kept is None else False

@@ -17,11 +17,11 @@ FILE_NAME = "tenant.yaml"
 SCHEMA_PATH = Path("_schema") / "tenant.schema.json"
 
 BUDGET_FIELDS = ("budget_day_micros", "budget_month_micros", "budget_total_micros")
-"""Budgets of a tenant, of which a declaration gives one at least: a tenant without any may spend nothing."""
+"""The budgets of a tenant. A declaration needs at least one: a tenant without a budget may spend nothing."""
 
 
 class LimitSubject(NamedTuple):
-    """What limits are about: the tenant itself, or a project, key or model of it."""
+    """The scope of limits: the tenant itself, or one of its projects, keys or models."""
 
     scope: Scope
     scope_id: str
@@ -31,7 +31,7 @@ class LimitSubject(NamedTuple):
 class DeclaredTenant:
     """A tenant as it is declared, or as the platform has it.
 
-    `models` is sorted; `projects` are names by id; `limits` are the operator's, with those of the whole tenant first.
+    `models` is sorted. `projects` maps ids to names. `limits` are the operator's, those of the whole tenant first.
     """
 
     id: str
@@ -42,9 +42,9 @@ class DeclaredTenant:
 
 
 def load_declarations(directory: Path) -> list[DeclaredTenant]:
-    """Read every tenant under `directory`, in order of id; raise `DeclarationsInvalid` with all faults of all files.
+    """Read every tenant under `directory`, ordered by folder; raise `DeclarationsInvalid` with all faults of all files.
 
-    Folders whose names start with `_` hold the schema and the template and declare nothing.
+    Folders whose names start with `_` hold the schema and the template, and declare no tenant.
     """
     validator = _validator(directory)
     files = sorted(directory.glob(f"[!_.]*/{FILE_NAME}"))
@@ -128,7 +128,7 @@ def _tenant(document: Mapping[str, Any]) -> DeclaredTenant:
 
 
 def _limits(declared: Mapping[str, Any]) -> Limits:
-    """Read limits that the schema has accepted; to JSON Schema 1.0 is an integer, to the platform's API it is not."""
+    """Read limits that the schema has accepted. JSON Schema accepts 1.0 as an integer, the platform's API does not."""
     fields: dict[str, Any] = {}
     for field in Limits.model_fields:
         value = declared.get(field)

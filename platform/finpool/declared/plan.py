@@ -1,4 +1,4 @@
-"""The difference between what is declared and what the platform has: pure, so that it can be shown before it acts."""
+"""The plan: the pure difference between the declared tenants and the platform's, so that it can be shown first."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from finpool.declared.declaration import DeclaredTenant, LimitSubject
 from finpool.quota.schemas import Limits, Scope
 
 NO_LIMITS = Limits()
-"""What is in force where nobody set limits: nothing is limited, and no budget given."""
+"""The limits of a scope without any: no rate is limited, and no budget is given."""
 
 
 class Action(StrEnum):
-    """What a change does. Nothing is ever deleted: usage and evidence hang on tenants and projects."""
+    """The action of a change. Nothing is ever deleted: usage and evidence refer to tenants and projects."""
 
     CREATE = "create"
     CHANGE = "change"
 
 
 class Resource(StrEnum):
-    """What a change is about."""
+    """The kind of object that a change affects."""
 
     TENANT = "tenant"
     PROJECT = "project"
@@ -29,7 +29,7 @@ class Resource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FieldChange:
-    """One field, before and after; `before` is None for something new."""
+    """One field, before and after; `before` is None for a new object."""
 
     field: str
     before: Any
@@ -38,7 +38,7 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One step. `scope` and `scope_id` name the tenant itself, a project of it, or what limits are about."""
+    """One step. `scope` and `scope_id` name the tenant itself, one of its projects, or the scope of limits."""
 
     action: Action
     resource: Resource
@@ -49,7 +49,7 @@ class Change:
 
     @property
     def subject(self) -> LimitSubject:
-        """What the change is about."""
+        """The scope of the changed object."""
         return LimitSubject(self.scope, self.scope_id)
 
     @property
@@ -60,7 +60,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Undeclared:
-    """Something on the platform that no file declares; it is reported and left alone."""
+    """An object on the platform that no file declares; it is reported and left alone."""
 
     resource: Resource
     tenant_id: str
@@ -69,7 +69,7 @@ class Undeclared:
 
 
 def plan(desired: Iterable[DeclaredTenant], actual: Iterable[DeclaredTenant]) -> list[Change]:
-    """Return the steps from `actual` to `desired`, in an order that can be carried out; none when they agree."""
+    """Return the steps from `actual` to `desired` in executable order; none if both agree."""
     existing = {tenant.id: tenant for tenant in actual}
     changes: list[Change] = []
     for tenant in sorted(desired, key=lambda each: each.id):
@@ -78,7 +78,7 @@ def plan(desired: Iterable[DeclaredTenant], actual: Iterable[DeclaredTenant]) ->
 
 
 def undeclared(desired: Iterable[DeclaredTenant], actual: Iterable[DeclaredTenant]) -> list[Undeclared]:
-    """Return what the platform has and no file declares."""
+    """Return the objects of the platform that no file declares."""
     declared = {tenant.id: tenant for tenant in desired}
     found: list[Undeclared] = []
     for tenant in sorted(actual, key=lambda each: each.id):
@@ -116,7 +116,7 @@ def _tenant_changes(tenant: DeclaredTenant, existing: DeclaredTenant | None) -> 
                 {"name": name},
             )
         )
-    # Where nobody set limits nothing is limited, so setting the first is a change and never a creation.
+    # A scope without limits counts as unlimited, so its first limits are a change and no creation.
     in_force: Mapping[LimitSubject, Limits] = {} if existing is None else existing.limits
     for subject, limits in tenant.limits.items():
         held = in_force.get(subject, NO_LIMITS)

@@ -1,4 +1,4 @@
-"""Makes the platform what the declarations say, over the operator API; `finpool apply` and `finpool up` share it."""
+"""Reconciliation of tenants: apply the plan over the operator API, for `finpool apply` and `finpool up`."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from finpool.quota.schemas import Limits, Scope, SetBy
 
 
 class Platform(Protocol):
-    """What reconciling needs of a platform."""
+    """The platform's operations that reconciling uses."""
 
     def tenants(self) -> list[DeclaredTenant]:
         """Return every tenant as it is now."""
@@ -73,7 +73,7 @@ class ApiPlatform:
         self._api.put(path, limits.model_dump())
 
     def _operator_limits(self, tenant_id: str) -> dict[LimitSubject, Limits]:
-        """Return what an operator set; limits that a tenant set itself are its own matter."""
+        """Return the operators' limits; limits of the tenant itself are left out."""
         return {
             LimitSubject(Scope(each["scope"]), each["scope_id"]): Limits.model_validate(each["limits"])
             for each in self._api.list(f"{_path(tenant_id)}/limits")
@@ -84,22 +84,22 @@ class ApiPlatform:
 def apply_changes(
     platform: Platform, changes: Iterable[Change], desired: Iterable[DeclaredTenant], done: Callable[[Change], None]
 ) -> None:
-    """Carry out the changes in order; `done` hears of each. Stopped half-way, the next plan holds the rest."""
+    """Apply the changes in order and call `done` after each; after an interruption the next plan holds the rest."""
     limits = {tenant.id: tenant.limits for tenant in desired}
     for change in changes:
-        _carry_out(platform, change, limits[change.tenant_id])
+        _apply(platform, change, limits[change.tenant_id])
         done(change)
 
 
 def reconcile(platform: Platform, directory: Path, done: Callable[[Change], None]) -> list[Change]:
-    """Load the declarations, apply what differs and return it."""
+    """Load the declarations, apply the differences and return them."""
     desired = load_declarations(directory)
     changes = plan(desired, platform.tenants())
     apply_changes(platform, changes, desired, done)
     return changes
 
 
-def _carry_out(platform: Platform, change: Change, limits: Mapping[LimitSubject, Limits]) -> None:
+def _apply(platform: Platform, change: Change, limits: Mapping[LimitSubject, Limits]) -> None:
     match change.resource, change.action:
         case Resource.TENANT, Action.CREATE:
             platform.create_tenant(change.tenant_id, change.values)

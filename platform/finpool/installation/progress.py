@@ -1,4 +1,4 @@
-"""Shows what `up` and `down` are doing: a spinner on a terminal, plain lines elsewhere, nothing beside JSON."""
+"""The progress display of `up` and `down`: a spinner on a terminal, plain lines elsewhere, nothing with JSON."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,14 +10,14 @@ Note = Callable[[str], None]
 
 
 class Progress:
-    """Steps that take time, each with its notes and its duration. Without a console nothing is shown."""
+    """The steps of a command, each with notes and a duration. Without a console nothing is shown."""
 
     def __init__(self, console: Console | None) -> None:
         self._console = console
 
     @contextmanager
     def step(self, title: str) -> Iterator[Note]:
-        """Show one step while it runs; the function it yields tells more about it."""
+        """Show one step while it runs; the yielded function adds a note."""
         if self._console is None:
             yield _nothing
             return
@@ -37,4 +37,4 @@ class Progress:
 
 
 def _nothing(_: str) -> None:
-    """A machine that reads JSON wants no notes."""
+    """Ignore a note, because JSON output shows none."""

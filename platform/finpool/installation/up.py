@@ -1,4 +1,4 @@
-"""`finpool up`: from nothing, or from what is there, to a platform that has answered a bank."""
+"""`finpool up`: start the missing parts of the platform until a model has answered a demo bank."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,14 +30,14 @@ from finpool.kernel.settings import Settings
 
 DOORS_READY_SECONDS = 120.0
 POOL_READY_SECONDS = 900.0
-"""An engine such as vLLM takes minutes on a small machine; one that cannot start ends, and is told at once."""
+"""vLLM needs minutes on a small machine; an engine that cannot start ends, and `up` reports that at once."""
 
 COMPLETION_SECONDS = 180.0
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What `up` brought up: addresses, where the demo's credentials are, and the answer that came back."""
+    """The result of `up`: addresses, the path of the demo's credentials, and the first answer."""
 
     base_url: str
     operator_url: str
@@ -48,10 +48,10 @@ class Started:
 
 
 def up(settings: Settings, tenants_dir: Path, progress: Progress) -> Started:
-    """Start what is missing, step by step, and return once a model has answered a demo bank.
+    """Start the missing parts step by step, and return once a model has answered a demo bank.
 
-    Every step can run again. Raises `ConfigurationError` (or another expected error) with what to do; what runs by
-    then goes on running.
+    Every step may run again. Raises `ConfigurationError` (or another expected error) with advice; started processes
+    keep running.
     """
     home = Home(settings.home)
     try:
@@ -90,7 +90,7 @@ class _Start:
         with step("Database"):
             urls = self._database_urls()
             migrate(self._settings.model_copy(update=_url_fields(urls)))
-        # The pool takes longest: it starts first, and everything else while it does.
+        # The pool starts slowest, so it starts first and the other processes start meanwhile.
         with step("Doors for banks, operators and regulators"):
             for component in START_ORDER:
                 self._start(component, urls)
@@ -111,7 +111,7 @@ class _Start:
         )
 
     def _database_urls(self) -> Mapping[str, str]:
-        """Return one URL for each role: those that are set, or those of the embedded Postgres."""
+        """Return one URL for each role: the configured ones, or those of the embedded Postgres."""
         if self._settings.owner_database_url is not None:
             return {role: self._settings.database_url(role) for role in DATABASE_ROLES}
         return start_postgres(self._home.root).urls

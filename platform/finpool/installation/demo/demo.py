@@ -1,4 +1,4 @@
-"""The demo that `up` leaves behind: tokens, two banks' keys, and a real completion as the proof that it works."""
+"""The demo after `finpool up`: tokens, two banks' keys, and a real completion as proof that the platform works."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ from finpool.kernel.settings import Settings
 
 DEMO_BANKS = {"bank-a": "BANK_A_KEY", "bank-b": "BANK_B_KEY"}
 DEMO_NAME = "finpool up"
-"""Name of the tokens and keys that `up` makes."""
+"""The name of the tokens and keys that `up` creates."""
 
 _KEY_KNOWN_SECONDS = 15.0
 _PAUSE_SECONDS = 0.2
@@ -27,7 +27,7 @@ _RETRIED = (408, 429, 500, 502, 503, 504)
 
 
 class Demo:
-    """demo.env and what it names; every method can run again and keeps what works."""
+    """The contents of demo.env. Every method may run again and keeps each working credential."""
 
     def __init__(self, settings: Settings, home: Home) -> None:
         self._settings = settings
@@ -50,11 +50,13 @@ class Demo:
         return ApiClient(self.values["FINPOOL_REGULATOR_URL"], self.values.get("REGULATOR_TOKEN", ""))
 
     def bank(self, name: str) -> ApiClient:
-        """The bank door with a demo bank's key."""
+        """Return the inference API with a demo bank's key."""
         return ApiClient(self.values["FINPOOL_BASE_URL"], self.values.get(DEMO_BANKS[name], ""))
 
     def ensure_tokens(self, owner_url: str) -> None:
-        """Issue the operator's and the regulator's tokens unless those in demo.env work; earlier ones are revoked."""
+        """Issue the operator's and the regulator's tokens unless those in demo.env work; revoke the demo's earlier
+        tokens.
+        """
         roles: dict[str, Role] = {}
         if not _opens(lambda: self.operator.get("/v1/models")):
             roles["OPERATOR_TOKEN"] = Role.OPERATOR_ADMIN
@@ -65,7 +67,7 @@ class Demo:
         write_demo_env(self._home, self.values)
 
     def ensure_keys(self) -> None:
-        """Make a key for each demo bank unless the one in demo.env works; earlier ones of `up` are revoked."""
+        """Create a key for each demo bank unless the one in demo.env works; revoke the demo's earlier keys."""
         for bank, variable in DEMO_BANKS.items():
             if self._key_works(bank):
                 continue
@@ -79,9 +81,9 @@ class Demo:
             write_demo_env(self._home, self.values)
 
     def complete(self, timeout_seconds: float) -> tuple[str, str]:
-        """Ask a model as bank A until a real answer comes back and its usage is recorded.
+        """Send a chat as bank A until an answer arrives and its usage is recorded.
 
-        Returns the model's id and the answer.
+        Returns the model's id and the answer. Raises `ConfigurationError` without an answer or a usage record in time.
         """
         recorded_before = self._recorded_requests()
         deadline = time.monotonic() + timeout_seconds
@@ -124,7 +126,7 @@ class Demo:
 
 
 def _opens(call: Callable[[], Any]) -> bool:
-    """Tell whether a credential is accepted; an error that says nothing about the credential is raised."""
+    """Tell whether a credential is accepted; raise any error other than a 401."""
     try:
         call()
     except Refused as error:

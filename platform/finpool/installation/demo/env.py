@@ -10,7 +10,7 @@ _LINE = re.compile(r"^([A-Z][A-Z0-9_]*)=([A-Za-z0-9._:/\[\]-]*)$")
 
 
 def read_demo_env(home: Home) -> dict[str, str]:
-    """Return what demo.env holds; nothing when it is not there. A line of another kind raises."""
+    """Return the values of demo.env, or none without the file; raise `ConfigurationError` for any other line."""
     try:
         text = home.demo_env.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
@@ -31,7 +31,7 @@ def read_demo_env(home: Home) -> dict[str, str]:
 
 
 def write_demo_env(home: Home, values: Mapping[str, str]) -> None:
-    """Replace demo.env as a whole; only its owner may read it."""
+    """Replace demo.env in one step; only its owner may read it."""
     for name, value in values.items():
         if not _LINE.match(f"{name}={value}"):
             raise ValueError(f"{name} cannot be written to {home.demo_env}")

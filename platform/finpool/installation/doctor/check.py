@@ -1,11 +1,11 @@
-"""What one check of `finpool doctor` found."""
+"""The result of one check of `finpool doctor`."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One finding: `detail` says what is the case and, when `ok` is false, what to do about it."""
+    """One finding: `detail` describes the state and, if `ok` is false, the action to take."""
 
     name: str
     ok: bool

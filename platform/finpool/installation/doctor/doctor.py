@@ -1,4 +1,4 @@
-"""Finds what would keep the platform from starting, before it starts: one line for each check."""
+"""The checks before a start: each finds one fault that would stop the platform from starting."""
 
 import ipaddress
 import os
@@ -30,7 +30,7 @@ RUNNING_DISK_BYTES = 500_000_000
 MEMORY_BYTES = 4_000_000_000
 
 _MAY_PRECEDE_FIRST_START = frozenset(("secrets", "weights", "lost+found"))
-"""What an owner may lay into an empty FINPOOL_HOME before the first start."""
+"""Entries that an owner may place in an empty FINPOOL_HOME before the first start."""
 
 
 def examine(settings: Settings) -> list[Check]:
@@ -126,7 +126,7 @@ def _available_memory_bytes() -> int:
 
 
 def _host(settings: Settings) -> Check:
-    """Plain HTTP and demo keys of owners are for this machine alone; a cluster has its own front door."""
+    """Check that the doors listen on loopback: they speak plain HTTP, and the demo keys have the owner role."""
     try:
         loopback = settings.host == "localhost" or ipaddress.ip_address(settings.host).is_loopback
     except ValueError:
@@ -203,5 +203,5 @@ def _spool(settings: Settings) -> Iterator[Check]:
 
 
 def _existing(path: Path) -> Path:
-    """Return `path`, or the closest directory above it that exists."""
+    """Return `path`, or the closest existing directory above it."""
     return next(each for each in (path, *path.parents) if each.exists())

@@ -1,4 +1,4 @@
-"""Finds models that could not be served: weights that cannot be had, and keys of remote engines that are missing."""
+"""The checks of models: missing weights that cannot be fetched, and missing keys of remote engines."""
 
 import importlib.util
 import sys
@@ -17,7 +17,7 @@ from finpool.kernel.settings import Settings
 
 
 def examine_models(settings: Settings) -> Iterator[Check]:
-    """Check for each declared model that its weights are here, or can be fetched; for a remote engine, its key."""
+    """Check for each declared model that its weights are here or can be fetched; for a remote engine check its key."""
     try:
         models = Catalogue.load(settings.catalogue_dir or default_directory()).all()
     except ConfigurationError as error:

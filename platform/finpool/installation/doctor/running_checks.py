@@ -1,4 +1,4 @@
-"""Finds what is wrong with an installation that runs, or ran; none of it keeps `finpool up` from starting it."""
+"""The checks of an installation that runs or ran; none of these faults stops `finpool up`."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from finpool.metering.errors import SpoolUnusable
 from finpool.metering.spool.lag import read_lag
 
 STUCK_SECONDS = 60.0
-"""A record is written to the database within a second or two; one that waits for this long is not being written."""
+"""The recorder writes a record within two seconds; a record that waits this long means that it is stuck."""
 
 
 def examine_running(settings: Settings) -> list[Check]:

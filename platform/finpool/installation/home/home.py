@@ -1,4 +1,4 @@
-"""The directory that holds all state of a one-machine installation, and the only ways files in it are written."""
+"""The directory with all state of a one-machine installation, and the functions that write its files."""
 
 import fcntl
 import os
@@ -11,12 +11,12 @@ from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.settings import Settings
 
 STATE_VERSION = "1"
-"""Format of the directory; a release that cannot read an older one changes this and says how to move on."""
+"""Version of the directory's format; a release that cannot read the older format increases it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Where everything lies under `FINPOOL_HOME`; `root` is absolute."""
+    """The paths under `FINPOOL_HOME`; `root` is absolute."""
 
     root: Path
 
@@ -27,7 +27,7 @@ class Home:
 
     @property
     def run(self) -> Path:
-        """Directory with one record for each process that was started."""
+        """Directory with one record for each started process."""
         return self.root / "run"
 
     @property
@@ -37,33 +37,33 @@ class Home:
 
     @property
     def demo_env(self) -> Path:
-        """Addresses, demo keys and tokens, for people and tests to source."""
+        """File with addresses, demo keys and tokens, for shells and tests to source."""
         return self.root / "demo.env"
 
     @property
     def version(self) -> Path:
-        """Marker that says which release's format this directory has."""
+        """File with the version of this directory's format."""
         return self.root / "version"
 
     @property
     def started_before(self) -> bool:
-        """Tell whether a database was made here, so that secrets and data belong together."""
+        """Whether a database was created here; from then on secrets and data belong together."""
         return (self.postgres / "PG_VERSION").exists()
 
     def prepare(self) -> None:
-        """Create the directory and its marker, private to its owner; running it again changes nothing."""
+        """Create the directory and its version file, private to the owner; a second call changes nothing."""
         for directory in (self.root, self.run, self.log):
             directory.mkdir(parents=True, exist_ok=True)
             directory.chmod(0o700)
         if os.geteuid() == 0:
-            # Started by root, Postgres runs as a user of its own, who has to pass through to its directory.
+            # If root starts Postgres, it runs as another user, who must pass through to its directory.
             self.root.chmod(0o711)
         if not self.version.exists():
             write_atomically(self.version, f"{STATE_VERSION}\n", mode=0o600)
 
 
 def local_settings() -> Settings:
-    """Return the settings with every directory absolute, so that they mean the same to each process."""
+    """Return the settings with absolute directories, so that they mean the same in each process."""
     settings = Settings()
     directories = {
         name: value.expanduser().resolve()
@@ -74,7 +74,7 @@ def local_settings() -> Settings:
 
 
 def write_atomically(path: Path, text: str, *, mode: int) -> None:
-    """Write `text` so that after a crash the file is either the old one or the whole new one."""
+    """Write `text` with fsync and rename; after a crash the file is the whole old or the whole new one."""
     unfinished = path.with_name(f".{path.name}.new")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -92,7 +92,10 @@ def write_atomically(path: Path, text: str, *, mode: int) -> None:
 
 @contextmanager
 def exclusive(home: Home) -> Iterator[None]:
-    """Hold the installation: two `up` or `down` at once would start and stop each other's processes."""
+    """Lock the installation with flock: two concurrent `up` or `down` would stop each other's processes.
+
+    Raises `ConfigurationError` if another process holds the lock.
+    """
     directory = os.open(home.root, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""The secrets of a one-machine installation: made once, readable by their owner only, never replaced."""
+"""The secrets of a one-machine installation: created once, readable by the owner only, never replaced."""
 
 import secrets
 import stat
@@ -11,12 +11,12 @@ from finpool.kernel.settings import SECRET_LENGTH_MIN, Settings
 DATABASE_ROLES = tuple(
     name.removesuffix("_database_url") for name in Settings.model_fields if name.endswith("_database_url")
 )
-"""The schema's owner and every role that a process may log in as."""
+"""The schema's owner and every role of a process."""
 
 SECRET_NAMES = ("key_pepper", "engine_token", "ray_token")
 POSTGRES_SECRET_NAMES = tuple(f"postgres_{role}" for role in ("superuser", *DATABASE_ROLES))
 BOUND_TO_DATA = ("key_pepper", "postgres_superuser")
-"""Without these the keys and the database that exist cannot be used; the others may be made anew."""
+"""Existing keys and data need these secrets; the other secrets may be created again."""
 
 SECRET_LENGTH = 64
 
@@ -25,7 +25,7 @@ _DISTINCT_CHARACTERS_MIN = 8
 
 
 def ensure_secret(directory: Path, name: str) -> str:
-    """Return the secret `name`, making it of 64 random characters if there is none."""
+    """Return the secret `name`; create it from 64 random characters if the file is missing."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.chmod(0o700)
     path = directory / name
@@ -36,7 +36,7 @@ def ensure_secret(directory: Path, name: str) -> str:
 
 
 def secret_fault(path: Path) -> str | None:
-    """Say what is wrong with an existing secret file, or None."""
+    """Return the fault of an existing secret file as a text, or None."""
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         return f"{path} can be read by others (mode {mode:03o}): run `chmod 600 {path}`"
@@ -47,8 +47,8 @@ def secret_fault(path: Path) -> str | None:
 
 
 def remote_key_fault(path: Path) -> str | None:
-    """Say what is wrong with the file that should hold a remote engine's key, or None.
+    """Return the fault of a remote engine's key file as a text, or None.
 
-    Only the engine's owner can make this key, so `finpool up` looks for it before it starts anything.
+    Only the engine's owner can issue this key, so `finpool up` checks it before it starts any process.
     """
     return secret_fault(path) if path.is_file() else f"the key of its engine is not at {path}: put it there, mode 600"

@@ -1,4 +1,4 @@
-"""What the engines of this machine counted by themselves since they started."""
+"""The engine counts of this machine, compared with recorded usage."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ COUNTS = ("input_tokens", "output_tokens")
 
 
 def engine_counts(settings: Settings) -> dict[str, dict[str, int]]:
-    """Return what the engines of each model have counted: all versions and replicas, those that ended since included.
+    """Return the counts of each model's engines over all versions and replicas, ended ones included.
 
     Raises `ConfigurationError` while the pool is not ready.
     """
@@ -27,7 +27,7 @@ def engine_counts(settings: Settings) -> dict[str, dict[str, int]]:
 
 
 def differences(counted: dict[str, dict[str, int]], used: dict[str, dict[str, int]]) -> list[dict[str, str | None]]:
-    """Compare engines' counts with recorded usage by model, in the shape of a reconciliation's differences."""
+    """Compare engine counts with recorded usage by model; return the differences in the shape of a reconciliation."""
     return [
         {
             "tenant_id": None,
@@ -44,10 +44,10 @@ def differences(counted: dict[str, dict[str, int]], used: dict[str, dict[str, in
 
 
 def usage_by_engine(groups: Iterable[dict[str, Any]], engine_of: Mapping[str, str]) -> dict[str, dict[str, int]]:
-    """Return the tokens of `GET /v1/usage?group_by=model` by the model whose engine served them.
+    """Return the tokens of `GET /v1/usage?group_by=model`, summed by the model whose engine served them.
 
-    `engine_of` names it for each model of the catalogue; one that is no longer there stands for itself. A model has one
-    group for each currency.
+    `engine_of` maps each model of the catalogue to that model; a removed model maps to itself. The list has one group
+    per model and currency.
     """
     used: dict[str, dict[str, int]] = {}
     for group in groups:

@@ -1,4 +1,4 @@
-"""HOME/run/engines.json: what this machine's pool runs, for whoever asks whether it is ready or what it counted."""
+"""HOME/run/engines.json: the state that this machine's pool has published."""
 
 import json
 from dataclasses import asdict
@@ -20,7 +20,7 @@ def write_engines(home: Path, state: PoolState | None) -> None:
 
 
 def read_engines(home: Path) -> PoolState | None:
-    """Return what the pool runs; None while it is not ready."""
+    """Return the published state of the pool, or None while it is not ready."""
     try:
         return PoolState(**json.loads(_path(home).read_text(encoding="utf-8")))
     except FileNotFoundError:

@@ -30,20 +30,20 @@ from finpool.serving.pool.service import Pool
 from finpool.serving.pool.steps import VersionSteps
 
 OBJECT_STORE_BYTES = 80_000_000
-"""Answers go through HTTP, not through the object store; this is close to the least that Ray takes."""
+"""Answers go over HTTP, not through the object store; Ray accepts hardly less than this."""
 
 ROOM_FACTOR = 2
-"""The CPU cores that engines may take together are by default so many times what is declared: room for new versions."""
+"""The default ratio of the engines' CPU cores to the declared cores; the rest is room for new versions."""
 
 DATABASE_VARIABLE = "FINPOOL_POOL_DATABASE_URL"
 
 
 def main() -> int:
-    """Take every model through its life until SIGTERM or SIGINT; return 1 with one line if that cannot start."""
+    """Run the pool until SIGTERM or SIGINT; return 1 with one log line if it cannot start."""
     started_seconds = monotonic_seconds()
     _stop_on_signals()
     settings = Settings()
-    # Ray's processes inherit this one's environment, and none of them has business in the database.
+    # Ray's processes inherit this environment, and none of them may use the database.
     os.environ.pop(DATABASE_VARIABLE, None)
     configure_logs(settings.log_level, "pool")
     log = logger("apps.pool")
@@ -57,7 +57,7 @@ def main() -> int:
         write_engines(settings.home, None)
         forget_counts(settings.home)
         directory = make_pool_directory(settings)
-        # Ray reads its environment when it is imported, and its processes inherit it.
+        # Ray reads its environment at import, and its processes inherit it.
         os.environ.update(pool_environment(settings, directory))
         log.info("starting Ray", directory=str(directory))
         _start_ray(settings, catalogue)
@@ -76,7 +76,7 @@ def main() -> int:
         log.info("stopping")
     finally:
         _shut_down()
-    # Only after a clean stop: after anything else Ray's logs in there say why.
+    # Only after a clean stop; after a failure Ray's logs in this directory explain it.
     if directory is not None:
         shutil.rmtree(directory, ignore_errors=True)
     return 0
@@ -108,7 +108,7 @@ def _stop_on_signals() -> None:
 
 
 def _require_free_port(port: int) -> None:
-    """Find out before the slow part: HAProxy would only say it in a log of its own."""
+    """Check the port before the slow start: HAProxy would report a conflict only in its own log."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -133,13 +133,13 @@ def _start_ray(settings: Settings, catalogue: Catalogue) -> None:
         log_to_driver=False,
         _temp_dir=str(ray_directory(settings)),
     )
-    # Ray has put a handler of its own in the place of ours, which ends the process without stopping Serve.
+    # Ray has replaced our signal handler by one that ends the process without stopping Serve.
     _stop_on_signals()
     serve.start(http_options={"host": "127.0.0.1", "port": serve_port(settings)})
 
 
 def _shut_down() -> None:
-    """Stop Serve and Ray if they were started; a second signal does not interrupt it."""
+    """Stop Serve and Ray if they were started, and ignore further signals."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     if "ray" not in sys.modules:

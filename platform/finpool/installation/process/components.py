@@ -1,4 +1,4 @@
-"""The processes of a one-machine installation: which there are, and what each of them is given."""
+"""The processes of a one-machine installation, with their ports, database roles and environments."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ _DIRECTORIES = ("home", "secrets_dir", "spool_dir", "catalogue_dir", "weights_di
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One process. `database_roles` are the only database URLs it gets; `stop_seconds` bounds its clean end."""
+    """One process. It gets the database URLs of `database_roles` only; `stop_seconds` limits its clean end."""
 
     name: str
     port_offset: int | None
@@ -24,11 +24,11 @@ class Component:
     stop_seconds: float
 
     def port(self, settings: Settings) -> int | None:
-        """The port it listens on, or None for a process that nobody connects to."""
+        """Return the port that the process listens on, or None for a process without a port."""
         return None if self.port_offset is None else settings.port + self.port_offset
 
     def command(self) -> list[str]:
-        """The command line that serves it in the foreground."""
+        """Return the command line that runs the process in the foreground."""
         return [sys.executable, "-P", "-m", "finpool.cli.main", "serve", self.name]
 
 
@@ -39,16 +39,16 @@ REGULATOR = Component("regulator", 2, ("regulator",), 15)
 WORKER = Component("worker", None, ("worker",), 60)
 
 START_ORDER = (POOL, WORKER, INFERENCE, OPERATOR, REGULATOR)
-"""The pool first: its start takes longest, and nothing else waits for it until the first completion."""
+"""The pool first: it starts slowest, and the other processes do not wait for it."""
 
 STOP_ORDER = (INFERENCE, OPERATOR, REGULATOR, WORKER, POOL)
-"""The worker after inference, so that it records everything which inference has left in the spool."""
+"""The worker after inference, so that it records every remaining record of the spool."""
 
 DOORS = (INFERENCE, OPERATOR, REGULATOR)
 
 
 def component_environment(component: Component, settings: Settings, urls: Mapping[str, str]) -> dict[str, str]:
-    """Return the whole environment of a process: the system's basics, FINPOOL_* settings, its own database URLs."""
+    """Return the whole environment of a process: system basics, FINPOOL_* settings and its own database URLs."""
     hidden = {f"FINPOOL_{role.upper()}_DATABASE_URL" for role in DATABASE_ROLES}
     environment = {
         name: value
@@ -65,6 +65,6 @@ def component_environment(component: Component, settings: Settings, urls: Mappin
 
 
 def local_url(settings: Settings, component: Component) -> str:
-    """Return the base URL under which this machine reaches a component, without a trailing slash."""
+    """Return the base URL of a component on this machine, without a trailing slash."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"http://{host}:{component.port(settings)}"

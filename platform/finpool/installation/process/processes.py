@@ -1,7 +1,7 @@
 """Processes that outlive the command that starts them.
 
-Each is recorded with its process id and the moment it started, so that a process id which the system has given to
-somebody else is never signalled. A record that is lost or cannot be read is made again from the process itself.
+Each has a record with its process id and start time. So no signal reaches another process that has got the same id
+since. A lost or unreadable record is rebuilt from the running process.
 """
 
 import json
@@ -21,7 +21,7 @@ _KILL_WAIT_SECONDS = 10.0
 
 
 class Stopped(StrEnum):
-    """How a process ended."""
+    """The end of a process."""
 
     NOT_RUNNING = "not running"
     ENDED = "ended"
@@ -30,7 +30,7 @@ class Stopped(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProcessRecord:
-    """A process of this installation. `started` is the boot's id and the kernel's start time in clock ticks."""
+    """A process of this installation. `started` is the boot id and the kernel's start time in clock ticks."""
 
     name: str
     pid: int
@@ -41,10 +41,10 @@ class ProcessRecord:
 def start_process(
     home: Home, name: str, command: Sequence[str], environment: Mapping[str, str], port: int | None
 ) -> ProcessRecord:
-    """Start a detached process that logs to HOME/log/<name>.log, and record it; `environment` is all it gets."""
+    """Start and record a detached process; it logs to HOME/log/<name>.log and gets only `environment`."""
     appending = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    # The command is this interpreter and fixed arguments; no shell is involved. Whoever starts a process with
-    # `subprocess` is expected to wait for it, and this one is to go on alone.
+    # The command is this interpreter with fixed arguments, without a shell. `subprocess` would expect the caller to
+    # wait for the process, and this one runs on alone.
     pid = os.posix_spawnp(
         command[0],
         list(command),
@@ -60,7 +60,7 @@ def start_process(
     try:
         write_atomically(_record_path(home, name), json.dumps(asdict(record)) + "\n", mode=0o600)
     except OSError:
-        # A process without a record could never be stopped by `down`.
+        # `finpool down` could never stop a process without a record.
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         raise
@@ -68,7 +68,7 @@ def start_process(
 
 
 def running_process(home: Home, name: str) -> ProcessRecord | None:
-    """Return the record of a process that runs now, or None."""
+    """Return the record of a running process, or None."""
     try:
         record = _read_record(home, name)
     except ValueError:
@@ -79,7 +79,7 @@ def running_process(home: Home, name: str) -> ProcessRecord | None:
 
 
 def unreadable_records(home: Home) -> list[Path]:
-    """Return the records that are there and say nothing."""
+    """Return the paths of unreadable records."""
     unreadable = []
     for component in START_ORDER:
         try:
@@ -90,7 +90,7 @@ def unreadable_records(home: Home) -> list[Path]:
 
 
 def stop_process(home: Home, name: str, timeout_seconds: float) -> Stopped:
-    """End a process: SIGTERM, a bounded wait, then SIGKILL for it and the processes of its session."""
+    """Stop a process: SIGTERM, a bounded wait, then SIGKILL for its whole session."""
     record = running_process(home, name)
     if record is None:
         _record_path(home, name).unlink(missing_ok=True)
@@ -108,7 +108,7 @@ def stop_process(home: Home, name: str, timeout_seconds: float) -> Stopped:
 
 
 def _end(home: Home, record: ProcessRecord, handle: int, timeout_seconds: float) -> Stopped:
-    # The handle fixes one process; looking again rules out that the id changed hands before the handle was opened.
+    # The handle pins one process; this second look excludes that the id was reused before the handle was opened.
     if running_process(home, record.name) is None:
         return Stopped.NOT_RUNNING
     signal.pidfd_send_signal(handle, signal.SIGTERM)
@@ -120,12 +120,12 @@ def _end(home: Home, record: ProcessRecord, handle: int, timeout_seconds: float)
 
 
 def log_path(home: Home, name: str) -> Path:
-    """Return where the process `name` writes its log."""
+    """Return the path of the log of process `name`."""
     return home.log / f"{name}.log"
 
 
 def last_log_line(home: Home, name: str) -> str:
-    """Return the last line that the process wrote, or an empty string."""
+    """Return the last non-empty line of the process's log, or an empty string."""
     try:
         lines = log_path(home, name).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -138,7 +138,7 @@ def _record_path(home: Home, name: str) -> Path:
 
 
 def _read_record(home: Home, name: str) -> ProcessRecord | None:
-    """Return what is recorded, None if nothing is; raise ValueError for a file that is no record."""
+    """Return the record, or None without one; raise ValueError for an invalid file."""
     path = _record_path(home, name)
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -154,7 +154,7 @@ def _read_record(home: Home, name: str) -> ProcessRecord | None:
 
 
 def _found_process(home: Home, name: str) -> ProcessRecord | None:
-    """Look for the process among all that run: it leads a session, serves `name`, and its home is this one."""
+    """Find the process in /proc: it leads a session, serves `name`, and has this FINPOOL_HOME."""
     component = next((each for each in START_ORDER if each.name == name), None)
     if component is None:
         return None
@@ -179,13 +179,13 @@ def _found_process(home: Home, name: str) -> ProcessRecord | None:
 
 
 def _start_mark(pid: int) -> str | None:
-    """Return what identifies the process behind a pid, or None when it has ended (a zombie has)."""
+    """Return the boot id and start time of a process, or None if it has ended; a zombie has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    # The name in parentheses may hold anything, so fields are counted from the last parenthesis: state is the
-    # third field of proc(5), start time the twenty-second.
+    # The name in parentheses may hold any character, so fields count from the last parenthesis. The state is the third
+    # field of proc(5), the start time the twenty-second.
     fields = stat.rpartition(")")[2].split()
     if fields[0] in ("Z", "X"):
         return None

@@ -1,4 +1,4 @@
-"""Asks whether processes answer, and waits until they do or have failed."""
+"""Readiness of processes: probe them over HTTP, and wait until they are ready or have failed."""
 
 import http.client
 import time
@@ -19,17 +19,17 @@ _PROBE_SECONDS = 5.0
 
 
 def answers(url: str) -> bool:
-    """Tell whether a GET of `url` is answered with 200."""
+    """Tell whether a GET of `url` returns 200."""
     return _get(url, {})[0] == http.client.OK
 
 
 def door_answers(settings: Settings, door: Component) -> bool:
-    """Tell whether a door is ready to work."""
+    """Tell whether a door is ready, by `/readyz`."""
     return answers(f"{local_url(settings, door)}/readyz")
 
 
 def engines_answer(settings: Settings) -> bool:
-    """Tell whether the pool has what every model asks for, and whether each of its engines is healthy, or sleeps."""
+    """Tell whether the pool is ready and each of its engines is healthy, or cold if it may be."""
     state = read_engines(settings.home)
     if state is None:
         return False
@@ -47,7 +47,7 @@ def _engine_answers(url: str, token: str, *, may_sleep: bool) -> bool:
 
 
 def _get(url: str, headers: Mapping[str, str]) -> tuple[int | None, bytes]:
-    """Return status and body of an answer; no status if there is none."""
+    """Return status and body of an answer, or no status without an answer."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_PROBE_SECONDS)
     try:
@@ -61,9 +61,9 @@ def _get(url: str, headers: Mapping[str, str]) -> tuple[int | None, bytes]:
 
 
 def wait_until(
-    what: str, ready: Callable[[], bool], home: Home, watched: Sequence[Component], timeout_seconds: float
+    subject: str, ready: Callable[[], bool], home: Home, watched: Sequence[Component], timeout_seconds: float
 ) -> None:
-    """Wait for `ready`; raise as soon as a watched process has ended, or after the timeout, naming the log to read."""
+    """Wait for `ready`; raise `ConfigurationError` with the logs if a watched process ends or the timeout passes."""
     deadline = time.monotonic() + timeout_seconds
     while True:
         for component in watched:
@@ -76,5 +76,5 @@ def wait_until(
             return
         if time.monotonic() > deadline:
             logs = ", ".join(str(log_path(home, component.name)) for component in watched)
-            raise ConfigurationError(f"{what} is not ready after {timeout_seconds:.0f} seconds; the logs are {logs}")
+            raise ConfigurationError(f"{subject} is not ready after {timeout_seconds:.0f} seconds; the logs are {logs}")
         time.sleep(_PAUSE_SECONDS)
