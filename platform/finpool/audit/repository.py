@@ -7,6 +7,7 @@ from sqlmodel import col
 from finpool.audit.models import AuditEntry
 from finpool.audit.schemas import Entry, Head
 from finpool.kernel.ids import TenantId
+from finpool.kernel.tenant_rows import rows_of
 
 
 async def head(session: AsyncSession) -> Head | None:
@@ -20,11 +21,10 @@ async def page(
     session: AsyncSession, *, after: int | None, up_to: int, limit: int, tenant_id: TenantId | None
 ) -> list[Entry]:
     """Return entries with `after` < number <= `up_to`, in order; of one tenant, or of all tenants for None."""
-    query = select(AuditEntry).where(col(AuditEntry.seq) <= up_to).order_by(col(AuditEntry.seq)).limit(limit)
+    every = select(AuditEntry) if tenant_id is None else rows_of(tenant_id, AuditEntry)
+    query = every.where(col(AuditEntry.seq) <= up_to).order_by(col(AuditEntry.seq)).limit(limit)
     if after is not None:
         query = query.where(col(AuditEntry.seq) > after)
-    if tenant_id is not None:
-        query = query.where(col(AuditEntry.tenant_id) == tenant_id)
     return [
         Entry(
             seq=row.seq,
@@ -41,9 +41,9 @@ async def newest_of_tenant(
     session: AsyncSession, tenant_id: TenantId, *, before_hash: bytes | None, limit: int
 ) -> list[AuditEntry]:
     """Return one tenant's entries before the entry with hash `before_hash`, the newest first."""
-    own = col(AuditEntry.tenant_id) == tenant_id
-    query = select(AuditEntry).where(own).order_by(col(AuditEntry.seq).desc()).limit(limit)
+    own = rows_of(tenant_id, AuditEntry)
+    query = own.order_by(col(AuditEntry.seq).desc()).limit(limit)
     if before_hash is not None:
-        known = select(col(AuditEntry.seq)).where(own, col(AuditEntry.hash) == before_hash).scalar_subquery()
-        query = query.where(col(AuditEntry.seq) < known)
+        known = own.where(col(AuditEntry.hash) == before_hash).with_only_columns(col(AuditEntry.seq))
+        query = query.where(col(AuditEntry.seq) < known.scalar_subquery())
     return list((await session.scalars(query)).all())

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from finpool.kernel.ids import ProjectId, TenantId
+from finpool.kernel.tenant_rows import rows_of
 from finpool.tenancy.models import Project, Tenant
 
 
@@ -25,7 +26,7 @@ async def add_project(session: AsyncSession, project: Project) -> bool:
 
 async def tenant(session: AsyncSession, tenant_id: TenantId, *, for_change: bool = False) -> Tenant | None:
     """Return the tenant, or None; with `for_change` lock its row until the transaction ends."""
-    statement = select(Tenant).where(col(Tenant.tenant_id) == tenant_id)
+    statement = rows_of(tenant_id, Tenant)
     return (await session.execute(statement.with_for_update() if for_change else statement)).scalar_one_or_none()
 
 
@@ -33,7 +34,7 @@ async def project(
     session: AsyncSession, tenant_id: TenantId, project_id: ProjectId, *, for_change: bool = False
 ) -> Project | None:
     """Return the tenant's project, or None; with `for_change` lock its row until the transaction ends."""
-    statement = select(Project).where(col(Project.tenant_id) == tenant_id, col(Project.project_id) == project_id)
+    statement = rows_of(tenant_id, Project).where(col(Project.project_id) == project_id)
     return (await session.execute(statement.with_for_update() if for_change else statement)).scalar_one_or_none()
 
 
@@ -41,7 +42,7 @@ async def projects(
     session: AsyncSession, tenant_id: TenantId, *, after: str | None = None, limit: int | None = None
 ) -> Sequence[Project]:
     """Return the tenant's projects, ordered by id: those after the id `after`, at most `limit` of them."""
-    statement = select(Project).where(col(Project.tenant_id) == tenant_id, col(Project.project_id) > (after or ""))
+    statement = rows_of(tenant_id, Project).where(col(Project.project_id) > (after or ""))
     return (await session.execute(statement.order_by(col(Project.project_id)).limit(limit))).scalars().all()
 
 

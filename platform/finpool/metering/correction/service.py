@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -16,6 +16,7 @@ from finpool.kernel.clock import now
 from finpool.kernel.ids import LeaseId, TenantId, new_id
 from finpool.kernel.money import to_micros_ceiling
 from finpool.kernel.paging import ListPage, PageQuery, page_of
+from finpool.kernel.tenant_rows import rows_of
 from finpool.metering.correction.schemas import CorrectedUsageView, EstimatedUsageView, NewCorrection
 from finpool.metering.errors import CorrectionRefused, UsageNotFound
 from finpool.metering.models import UsageAdjustment, UsageRecord
@@ -46,7 +47,7 @@ class Counted:
 
 async def estimated(session: AsyncSession, tenant_id: TenantId, query: PageQuery) -> ListPage[EstimatedUsageView]:
     """Return a page of a tenant's requests that were settled at their last mark, by id."""
-    mine = select(UsageRecord).where(col(UsageRecord.tenant_id) == tenant_id, col(UsageRecord.estimated))
+    mine = rows_of(tenant_id, UsageRecord).where(col(UsageRecord.estimated))
     if query.after is not None:
         mine = mine.where(col(UsageRecord.request_id) > query.after)
     mine = mine.order_by(col(UsageRecord.request_id)).limit(query.limit + 1)
@@ -65,7 +66,7 @@ async def correct(
     """
     # The account is locked first: two corrections at once would each be relative to what was there before both.
     await accounts.lock_accounts(session, {tenant_id})
-    mine = select(UsageRecord).filter_by(tenant_id=tenant_id, request_id=request_id)
+    mine = rows_of(tenant_id, UsageRecord).where(col(UsageRecord.request_id) == request_id)
     record = (await session.execute(mine)).scalar_one_or_none()
     if record is None:
         raise UsageNotFound(f"Tenant {tenant_id} has no usage record of request {request_id}.")
@@ -140,7 +141,8 @@ async def _write(
 async def _deltas(session: AsyncSession, tenant_id: TenantId, request_ids: Sequence[str]) -> dict[str, Delta]:
     """Sum the corrections of each request up."""
     summed = (
-        select(
+        rows_of(tenant_id, UsageAdjustment)
+        .with_only_columns(
             col(UsageAdjustment.request_id),
             func.sum(col(UsageAdjustment.input_tokens)).label("input_tokens"),
             func.sum(col(UsageAdjustment.cached_input_tokens)).label("cached_input_tokens"),
@@ -148,11 +150,7 @@ async def _deltas(session: AsyncSession, tenant_id: TenantId, request_ids: Seque
             func.sum(col(UsageAdjustment.cost_picos)).label("cost_picos"),
             func.count().label("corrections"),
         )
-        .where(
-            col(UsageAdjustment.tenant_id) == tenant_id,
-            col(UsageAdjustment.request_id).in_(request_ids),
-            col(UsageAdjustment.kind) == KIND,
-        )
+        .where(col(UsageAdjustment.request_id).in_(request_ids), col(UsageAdjustment.kind) == KIND)
         .group_by(col(UsageAdjustment.request_id))
     )
     return {str(row[0]): Delta(*map(int, row[1:])) for row in await session.execute(summed)}

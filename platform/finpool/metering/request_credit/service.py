@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
 from finpool.kernel.ids import LeaseId, TenantId, new_id
+from finpool.kernel.tenant_rows import rows_of
 from finpool.metering.models import UsageAdjustment, UsageRecord
 from finpool.quota.account import service as accounts
 
@@ -25,15 +26,16 @@ class RecordedRequest:
 
 async def is_recorded(session: AsyncSession, tenant_id: TenantId, request_id: str) -> bool:
     """Tell whether the tenant's request was recorded."""
-    query = select(col(UsageRecord.request_id)).filter_by(tenant_id=tenant_id, request_id=request_id)
-    return (await session.execute(query)).first() is not None
+    query = rows_of(tenant_id, UsageRecord).where(col(UsageRecord.request_id) == request_id)
+    return (await session.execute(query.with_only_columns(col(UsageRecord.request_id)))).first() is not None
 
 
 async def recorded_request(session: AsyncSession, tenant_id: TenantId, request_id: str) -> RecordedRequest | None:
     """Return what was recorded of a request; the tenant's account must be locked, or more may be credited meanwhile."""
-    names = {"tenant_id": tenant_id, "request_id": request_id}
-    total = select(func.coalesce(func.sum(col(UsageAdjustment.cost_picos)), 0)).filter_by(**names)
-    query = select(UsageRecord, total.scalar_subquery().label("adjusted_picos")).filter_by(**names)
+    adjustments = rows_of(tenant_id, UsageAdjustment).where(col(UsageAdjustment.request_id) == request_id)
+    total = adjustments.with_only_columns(func.coalesce(func.sum(col(UsageAdjustment.cost_picos)), 0))
+    records = rows_of(tenant_id, UsageRecord).where(col(UsageRecord.request_id) == request_id)
+    query = records.add_columns(total.scalar_subquery().label("adjusted_picos"))
     row = (await session.execute(query)).one_or_none()
     if row is None:
         return None
