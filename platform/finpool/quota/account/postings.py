@@ -4,17 +4,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ARRAY, Text, bindparam, select, text, update
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from finpool.kernel.clock import now
 from finpool.kernel.ids import LeaseId, TenantId
-from finpool.kernel.money import PicosColumn
+from finpool.kernel.tenant_rows import rows_of, update_of
 from finpool.quota.ledger import service as ledger
 from finpool.quota.ledger.schemas import Book, TransferKind, available, leased, spent
-from finpool.quota.models import Account
+from finpool.quota.models import Account, Budget, Lease
 from finpool.quota.schemas import LeaseOutcome
 
 
@@ -178,22 +178,16 @@ async def close_leases(
         await ledger.transfer(session, tenant_id, TransferKind.LEASE_RETURNED, row["lease_id"], moved)
 
 
-_ADJUST_BUDGETS = text("""
-    UPDATE budget SET posted_picos = posted_picos + :amount
-    WHERE tenant_id = :tenant_id AND budget_id IN (
-        SELECT budget_id FROM lease WHERE tenant_id = :tenant_id AND lease_id = ANY(:lease_ids)
-    )
-    RETURNING budget_id
-""").bindparams(bindparam("amount", type_=PicosColumn), bindparam("lease_ids", type_=ARRAY(Text)))
-
-
 async def adjust(
     session: AsyncSession, tenant_id: TenantId, lease_ids: Sequence[LeaseId], amount_picos: int, reference: str
 ) -> None:
     """Post a signed amount to a tenant and to the budgets that the leases were of."""
-    values = {"tenant_id": tenant_id, "amount": amount_picos, "lease_ids": list(lease_ids)}
-    budgets = list((await session.execute(_ADJUST_BUDGETS, values)).scalars())
-    mine = update(Account).where(col(Account.tenant_id) == tenant_id)
+    leases = rows_of(tenant_id, Lease).where(col(Lease.lease_id).in_(lease_ids))
+    of_leases = col(Budget.budget_id).in_(leases.with_only_columns(col(Lease.budget_id)))
+    posted = update_of(tenant_id, Budget).where(of_leases).values(posted_picos=Budget.posted_picos + amount_picos)
+    returned = posted.returning(col(Budget.budget_id)).execution_options(synchronize_session=False)
+    budgets = list((await session.execute(returned)).scalars())
+    mine = update_of(tenant_id, Account)
     await session.execute(mine.values(posted_picos=Account.posted_picos + amount_picos))
     moved: dict[str, int] = {Book.UNBILLED: amount_picos, Book.REVENUE: -amount_picos}
     for budget_id in budgets:

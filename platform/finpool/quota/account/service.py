@@ -3,13 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from finpool.kernel.clock import now
 from finpool.kernel.ids import LeaseId, TenantId
 from finpool.kernel.money import PICOS_PER_MICRO, to_micros_ceiling
+from finpool.kernel.tenant_rows import rows_of
 from finpool.quota.account import postings, thresholds
 from finpool.quota.limits import key_of, limits_of_row
 from finpool.quota.models import Account, Budget, QuotaLimit
@@ -23,7 +23,7 @@ async def account_view(session: AsyncSession, tenant_id: TenantId) -> AccountVie
     What is spent is rounded up to whole micros, and posted + pending never shows more than their exact sum rounded up.
     """
     order = (col(QuotaLimit.set_by), col(QuotaLimit.scope), col(QuotaLimit.scope_id))
-    limits = select(QuotaLimit).filter_by(tenant_id=tenant_id).order_by(*order)
+    limits = rows_of(tenant_id, QuotaLimit).order_by(*order)
     limited = [
         (BudgetKey(key_of(row), period), micros)
         for row in (await session.execute(limits)).scalars()
@@ -57,7 +57,7 @@ async def _account_and_budgets(
     """
     told = (col(Budget.pending_picos) > 0) | col(Budget.budget_id).in_([budget_id(key, at) for key in keys])
     of_account = (col(Budget.tenant_id) == col(Account.tenant_id)) & told
-    query = select(Account, Budget).outerjoin(Budget, of_account).where(col(Account.tenant_id) == tenant_id)
+    query = rows_of(tenant_id, Account).outerjoin(Budget, of_account).add_columns(Budget)
     account, budgets = None, dict[str, Budget]()
     for row in (await session.execute(query)).all():
         account, budget = row.Account, row.Budget
@@ -102,7 +102,7 @@ async def last_usage_number(session: AsyncSession, tenant_id: TenantId) -> int:
     Records are numbered under the account's lock and committed with the number. So a transaction that read the number
     reads every record up to it afterwards, without a lock.
     """
-    query = select(col(Account.usage_seq)).where(col(Account.tenant_id) == tenant_id)
+    query = rows_of(tenant_id, Account).with_only_columns(col(Account.usage_seq))
     return (await session.execute(query)).scalar_one_or_none() or 0
 
 

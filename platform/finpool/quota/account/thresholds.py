@@ -2,13 +2,14 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import and_, select, tuple_, update
+from sqlalchemy import and_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from finpool.audit import service as audit
 from finpool.kernel.ids import TenantId
 from finpool.kernel.money import PICOS_PER_MICRO, to_micros_ceiling
+from finpool.kernel.tenant_rows import update_of
 from finpool.quota.models import Budget, QuotaLimit
 from finpool.quota.schemas import LimitKey
 
@@ -39,8 +40,8 @@ async def _raise(session: AsyncSession, limit: QuotaLimit, budget: Budget) -> No
     ]
     if not passed:
         return
-    mine = (col(Budget.tenant_id) == budget.tenant_id) & (col(Budget.budget_id) == budget.budget_id)
-    await session.execute(update(Budget).where(mine).values(threshold_percent=max(passed)))
+    mine = update_of(TenantId(budget.tenant_id), Budget).where(col(Budget.budget_id) == budget.budget_id)
+    await session.execute(mine.values(threshold_percent=max(passed)))
     for percent in passed:
         body = {
             "budget_id": budget.budget_id,

@@ -7,7 +7,7 @@ those of the database's clock: a replica whose own clock is wrong spends from th
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import func, select, text, tuple_, update
+from sqlalchemy import func, text, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -15,6 +15,7 @@ from sqlmodel import col
 from finpool.kernel.clock import now
 from finpool.kernel.ids import LeaseId, TenantId
 from finpool.kernel.money import from_micros
+from finpool.kernel.tenant_rows import rows_of, update_of
 from finpool.quota.grant.schemas import BudgetNeed, BudgetRest, Grants, RateNeed, RateRest
 from finpool.quota.grant.share_table import Holder, write_share
 from finpool.quota.ledger import service as ledger
@@ -37,7 +38,7 @@ async def ask(
     share_of_rest: float,
 ) -> Grants:
     """Grant all that is needed or, if one need cannot be met, nothing; the account stays locked until the end."""
-    account = (await session.execute(select(Account).filter_by(tenant_id=tenant_id).with_for_update())).scalar_one()
+    account = (await session.execute(rows_of(tenant_id, Account).with_for_update())).scalar_one()
     at: datetime = (await session.execute(DATABASE_TIME)).scalar_one()
     if outlived := await _outlived(session, tenant_id, budgets, at):
         return Grants((), (), outlived=outlived)
@@ -69,8 +70,8 @@ async def _in_force(
     """
     columns = tuple_(col(QuotaLimit.set_by), col(QuotaLimit.scope), col(QuotaLimit.scope_id))
     wanted = [tuple(key.columns().values()) for key in limits]
-    query = select(QuotaLimit).where(col(QuotaLimit.tenant_id) == account.tenant_id, columns.in_(wanted))
     tenant_id = TenantId(account.tenant_id)
+    query = rows_of(tenant_id, QuotaLimit).where(columns.in_(wanted))
     rows = (await session.execute(query)).scalars()
     prepaid = account.payment == PaymentTerms.PREPAID
     found = TenantLimits(tenant_id, {key_of(row): limits_of_row(row) for row in rows}, prepaid=prepaid)
@@ -84,9 +85,8 @@ async def _outlived(
     session: AsyncSession, tenant_id: TenantId, needs: Sequence[BudgetNeed], at: datetime
 ) -> frozenset[LeaseId]:
     """Return which leases would take from today's budget what they give back to yesterday's."""
-    query = select(col(Lease.lease_id), col(Lease.budget_id), col(Lease.closed_at)).where(
-        col(Lease.tenant_id) == tenant_id, col(Lease.lease_id).in_([need.lease_id for need in needs])
-    )
+    of_needs = rows_of(tenant_id, Lease).where(col(Lease.lease_id).in_([need.lease_id for need in needs]))
+    query = of_needs.with_only_columns(col(Lease.lease_id), col(Lease.budget_id), col(Lease.closed_at))
     budgets = {need.lease_id: budget_id(need.key, at) for need in needs}
     rows = (await session.execute(query)).all()
     return frozenset(
@@ -109,7 +109,7 @@ async def budget_rest(
     values = {**names, **key.limit.columns(), "period": key.period.value}
     new = insert(Budget).values(**values, period_start=start, posted_picos=0, pending_picos=0, threshold_percent=0)
     await session.execute(new.on_conflict_do_nothing())
-    known = select(Budget).filter_by(**names)
+    known = rows_of(TenantId(account.tenant_id), Budget).where(col(Budget.budget_id) == names["budget_id"])
     budget = (await session.execute(known.execution_options(populate_existing=True))).scalar_one()
     limit_picos = limits_picos[key]
     rest = max(0, limit_picos - budget.posted_picos - budget.pending_picos)
@@ -127,13 +127,13 @@ async def rate_room(
     share_of_rest: float,
 ) -> RateRest:
     """Return how much of a rate no other run holds, and how much of that a need is granted."""
-    others = select(func.coalesce(func.sum(col(RateShare.amount)), 0)).where(
-        col(RateShare.tenant_id) == tenant_id,
+    of_others = rows_of(tenant_id, RateShare).where(
         col(RateShare.limit_id) == need.key.limit.limit_id,
         col(RateShare.rate) == need.key.rate.value,
         col(RateShare.run_id) != holder.run_id,
         col(RateShare.expires_at) > func.clock_timestamp(),
     )
+    others = of_others.with_only_columns(func.coalesce(func.sum(col(RateShare.amount)), 0))
     room = max(0, limits[need.key] - int((await session.execute(others)).scalar_one()))
     # As with budgets, what is not needed yet is a share of what is left: whoever comes first must not take it all.
     # It never shrinks here: requests are let through up to what is held while this is decided.
@@ -145,15 +145,14 @@ async def _returning(
     session: AsyncSession, tenant_id: TenantId, holder: Holder, needs: Sequence[BudgetNeed], at: datetime
 ) -> bool:
     """Tell whether this replica has leases besides those that have to grow: they are on their way back."""
-    query = select(func.count()).where(
-        col(Lease.tenant_id) == tenant_id,
+    others = rows_of(tenant_id, Lease).where(
         col(Lease.replica_id) == holder.replica_id,
         col(Lease.spool_id) == holder.spool_id,
         col(Lease.lease_id).not_in([need.lease_id for need in needs]),
         col(Lease.budget_id).in_([budget_id(need.key, at) for need in needs]),
         col(Lease.closed_at).is_(None),
     )
-    return int((await session.execute(query)).scalar_one()) > 0
+    return int((await session.execute(others.with_only_columns(func.count()))).scalar_one()) > 0
 
 
 async def _grant(
@@ -181,7 +180,7 @@ async def _grant(
     ).returning(col(Lease.granted_picos), col(Lease.spent_picos))
     granted, spent = (await session.execute(grown)).one()
     moved = max(0, granted - spent) - max(0, granted - amount_picos - spent)
-    mine = update(Budget).where(col(Budget.tenant_id) == tenant_id, col(Budget.budget_id) == of_budget)
+    mine = update_of(tenant_id, Budget).where(col(Budget.budget_id) == of_budget)
     await session.execute(mine.values(pending_picos=Budget.pending_picos + moved))
     amounts = {available(of_budget): -moved, leased(need.lease_id): moved}
     await ledger.transfer(session, tenant_id, TransferKind.LEASE_GRANTED, need.lease_id, amounts)

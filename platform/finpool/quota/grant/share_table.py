@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from finpool.kernel.ids import ReplicaId, TenantId
+from finpool.kernel.tenant_rows import delete_of
 from finpool.quota.models import RateShare
 from finpool.quota.periods import SHARE_SECONDS, WINDOW_SECONDS
 from finpool.quota.schemas import Rate, RateKey
@@ -39,8 +40,8 @@ async def write_share(session: AsyncSession, tenant_id: TenantId, holder: Holder
 
 async def delete_share(session: AsyncSession, tenant_id: TenantId, holder: Holder, key: RateKey) -> None:
     """Give a share up of which nothing is in use."""
-    names = {"tenant_id": tenant_id, "limit_id": key.limit.limit_id, "rate": key.rate.value, "run_id": holder.run_id}
-    await session.execute(delete(RateShare).filter_by(**names))
+    names = {"limit_id": key.limit.limit_id, "rate": key.rate.value, "run_id": holder.run_id}
+    await session.execute(delete_of(tenant_id, RateShare).filter_by(**names))
 
 
 _COOL = text("""

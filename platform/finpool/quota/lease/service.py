@@ -8,6 +8,7 @@ from sqlmodel import col
 
 from finpool.kernel.ids import LeaseId, TenantId
 from finpool.kernel.money import to_micros_ceiling
+from finpool.kernel.tenant_rows import rows_of
 from finpool.quota.account import postings
 from finpool.quota.grant import heartbeat as runs
 from finpool.quota.lease.schemas import ClosedSpool, LeaseView
@@ -17,9 +18,8 @@ from finpool.quota.schemas import LeaseOutcome, Scope
 
 async def open_leases(session: AsyncSession, tenant_id: TenantId | None) -> list[LeaseView]:
     """Return the open leases of one tenant, or of all, the oldest first."""
-    query = select(Lease).where(col(Lease.closed_at).is_(None))
-    if tenant_id is not None:
-        query = query.where(col(Lease.tenant_id) == tenant_id)
+    every = select(Lease) if tenant_id is None else rows_of(tenant_id, Lease)
+    query = every.where(col(Lease.closed_at).is_(None))
     rows = (await session.execute(query.order_by(col(Lease.opened_at), col(Lease.lease_id)))).scalars()
     return [
         LeaseView(
@@ -70,7 +70,7 @@ async def _due(session: AsyncSession, tenant_id: TenantId, leases: Sequence[Leas
     One budget may have had several leases, one after the other: what all of them held together may be spent.
     """
     ids = {lease.budget_id for lease in leases}
-    query = select(Budget).where(col(Budget.tenant_id) == tenant_id, col(Budget.budget_id).in_(ids))
+    query = rows_of(tenant_id, Budget).where(col(Budget.budget_id).in_(ids))
     budgets = {row.budget_id: row for row in (await session.execute(query)).scalars()}
     of_budget: dict[tuple[str, str, str, str], list[Lease]] = {}
     for lease in leases:
