@@ -1,32 +1,32 @@
-"""Why usage cannot be recorded, and so nothing may be served; and why a correction of it is refused."""
+"""Errors of the spool, which stop all serving, and of corrections."""
 
 from finpool.kernel.errors import InvalidRequest, NotFound, Unavailable
 
 
 class SpoolUnavailable(Unavailable):
-    """The spool cannot be written or is full: what cannot be put on record is not served."""
+    """The spool is full or cannot be written; a request that cannot be recorded is not served."""
 
     code = "spool_unavailable"
 
 
 class SpoolLocked(Exception):
-    """Another process works with this spool."""
+    """Another process holds the lock of this spool."""
 
 
 class SpoolUnusable(Exception):
-    """The spool's file cannot be opened: a volume that is read-only, full or gone; what is there is kept as it is."""
+    """The spool's file cannot be opened, because its volume is read-only, full or missing; the file stays unchanged."""
 
 
 class SpoolCorrupt(SpoolUnusable):
-    """The spool on disk cannot be read; what is there is kept as it is."""
+    """The spool on disk cannot be read; the file stays unchanged."""
 
 
 class SpoolNotFound(Exception):
-    """There is no spool where one was looked for."""
+    """The directory holds no spool."""
 
 
 class RecordDamaged(Exception):
-    """One record of the spool cannot be decoded; it holds up those behind it until an operator decides."""
+    """A record of the spool cannot be decoded; it blocks the records behind it until an operator decides."""
 
     def __init__(self, seq: int, fault: str) -> None:
         super().__init__(
@@ -43,13 +43,13 @@ class UsageNotFound(NotFound):
 
 
 class CorrectionRefused(InvalidRequest):
-    """The record is not one that a correction can be made of."""
+    """This usage record cannot be corrected."""
 
     code = "correction_refused"
 
 
 class SpoolAlive(InvalidRequest):
-    """A spool that an operator gives up is being served with: its replica returns its leases itself."""
+    """The spool is still in use, so it is not lost; its replica returns the leases itself."""
 
     code = "spool_alive"
 

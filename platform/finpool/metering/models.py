@@ -9,9 +9,9 @@ from finpool.kernel.money import PicosColumn
 
 
 class UsageRecord(SQLModel, table=True):
-    """What one request used, as the engine reported it; recorded once and never changed.
+    """The usage of one request, as the engine reported it; written once and never changed.
 
-    `usage_seq` numbers a tenant's records in the order in which they were committed.
+    `usage_seq` numbers a tenant's records in the order of their commits.
     """
 
     __tablename__ = "usage_record"
@@ -44,7 +44,7 @@ class UsageRecord(SQLModel, table=True):
 
 
 class UsageAdjustment(SQLModel, table=True):
-    """A signed change of what was recorded: a correction, the charge of a lost spool's leases, an answered dispute."""
+    """A signed change of recorded usage: a correction, the charge of a lost spool's leases, or an accepted dispute."""
 
     __tablename__ = "usage_adjustment"
 
@@ -67,7 +67,7 @@ class UsageAdjustment(SQLModel, table=True):
 
 
 class SpoolPosition(SQLModel, table=True):
-    """How far one replica's spool is recorded; it moves in the same transaction as the records."""
+    """The last recorded number of a replica's spool; it moves in the same transaction as the records."""
 
     __tablename__ = "spool_position"
 

@@ -1,4 +1,4 @@
-"""Corrections of usage that was estimated after a crash: what an operator sends and what comes back."""
+"""Body and answers of corrections of usage that was estimated after a crash."""
 
 from datetime import datetime
 from typing import Annotated, Literal, Self
@@ -17,7 +17,7 @@ Tokens = Annotated[int, Field(ge=0, le=TOKENS_MAX)]
 
 
 class NewCorrection(BaseModel):
-    """What a request truly used, in all, and how that is known; cached tokens are a part of the input."""
+    """The true total usage of a request and the source of the figures; cached tokens are a part of the input."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,9 +38,9 @@ class NewCorrection(BaseModel):
 
 
 class EstimatedUsageView(Listed):
-    """A request that was settled at its last mark, as it counts now. `cost_micros` is rounded up.
+    """A request that was settled at its last mark, with its current counts. `cost_micros` is rounded up.
 
-    `corrected` tells whether it was corrected since; `id` is the request's.
+    `id` is the request's id; `corrected` tells whether an operator has corrected it.
     """
 
     object: Literal["estimated_usage"] = "estimated_usage"
@@ -57,6 +57,6 @@ class EstimatedUsageView(Listed):
 
 
 class CorrectedUsageView(EstimatedUsageView):
-    """The request as it counts now. `adjustment_id` is None if it counted like that already."""
+    """The request's current counts. `adjustment_id` is None if the correction changed nothing."""
 
     adjustment_id: str | None

@@ -1,4 +1,4 @@
-"""Corrects usage that was estimated after a crash, once the truth is known: by a new row, never by changing the old."""
+"""Corrections of usage that was estimated after a crash: each is a new `usage_adjustment` row; the record stays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ KIND = "correction"
 
 
 class Delta(NamedTuple):
-    """The sum of a request's corrections, and how many there were."""
+    """The sum of a request's corrections, and their number."""
 
     input_tokens: int
     cached_input_tokens: int
@@ -38,7 +38,7 @@ class Delta(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What a request counts for: its tokens and its exact cost in picos."""
+    """The current counts of a request: its tokens, its exact cost in picos, and the number of its corrections."""
 
     usage: TokenUsage
     cost_picos: int
@@ -46,7 +46,7 @@ class Counted:
 
 
 async def estimated(session: AsyncSession, tenant_id: TenantId, query: PageQuery) -> ListPage[EstimatedUsageView]:
-    """Return a page of a tenant's requests that were settled at their last mark, by id."""
+    """Return a page of a tenant's requests that were settled at their last mark, ordered by request id."""
     mine = rows_of(tenant_id, UsageRecord).where(col(UsageRecord.estimated))
     if query.after is not None:
         mine = mine.where(col(UsageRecord.request_id) > query.after)
@@ -59,12 +59,12 @@ async def estimated(session: AsyncSession, tenant_id: TenantId, query: PageQuery
 async def correct(
     session: AsyncSession, actor: Actor, tenant_id: TenantId, request_id: str, body: NewCorrection
 ) -> CorrectedUsageView:
-    """Make a request count for what it truly used, at the price that it was served at.
+    """Set a request's true usage, at the price of its admission; the difference becomes a usage adjustment.
 
-    A second correction is relative to the first, and one that changes nothing writes nothing. Raises `UsageNotFound`,
-    or `CorrectionRefused` for a request that was not estimated or whose price is not known.
+    A second correction is relative to the first, and an equal one writes nothing. Raises `UsageNotFound`, or
+    `CorrectionRefused` if the request was not estimated or its price is unknown.
     """
-    # The account is locked first: two corrections at once would each be relative to what was there before both.
+    # Lock the account first: two concurrent corrections would otherwise both be relative to the same counts.
     await accounts.lock_accounts(session, {tenant_id})
     mine = rows_of(tenant_id, UsageRecord).where(col(UsageRecord.request_id) == request_id)
     record = (await session.execute(mine)).scalar_one_or_none()
@@ -82,9 +82,9 @@ async def correct(
 
 
 async def _cost(session: AsyncSession, record: UsageRecord, truth: TokenUsage) -> int:
-    """Return what the request costs in truth; refuse unless the same price gives what is on record."""
+    """Return the cost of the true usage; raise `CorrectionRefused` unless the known price yields the recorded cost."""
     if not record.estimated:
-        raise CorrectionRefused("Only usage that was estimated can be corrected; this is what the engine reported.")
+        raise CorrectionRefused("Only estimated usage can be corrected; the engine reported this usage.")
     if record.outcome == Outcome.FAILED:
         return 0
     price = (await prices.price_versions(session, [record.price_version])).get(record.price_version)
@@ -133,13 +133,13 @@ async def _write(
     await session.execute(insert(UsageAdjustment).values(**row))
     leases = [LeaseId(each) for each in record.lease_ids]
     await accounts.adjust(session, tenant_id, leases, delta_picos, adjustment_id)
-    told = {name: row[name] for name in ("adjustment_id", "request_id", "price_version", "currency", "reason")}
-    body = {**told, **deltas, "cost_picos": str(delta_picos)}
+    details = {name: row[name] for name in ("adjustment_id", "request_id", "price_version", "currency", "reason")}
+    body = {**details, **deltas, "cost_picos": str(delta_picos)}
     await audit.append(session, kind="usage.corrected", tenant_id=tenant_id, actor=actor, body=body)
 
 
 async def _deltas(session: AsyncSession, tenant_id: TenantId, request_ids: Sequence[str]) -> dict[str, Delta]:
-    """Sum the corrections of each request up."""
+    """Return the sum of each request's corrections."""
     summed = (
         rows_of(tenant_id, UsageAdjustment)
         .with_only_columns(

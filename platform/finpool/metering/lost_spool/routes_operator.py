@@ -1,4 +1,4 @@
-"""Operators decide about spools that are lost."""
+"""The operators' route for lost spools."""
 
 from typing import Annotated
 
@@ -23,6 +23,6 @@ async def settle_lost_spool(
     actor: Annotated[Actor, Depends(requires("usage:write"))],
     session: SectorSession,
 ) -> LostSpoolView:
-    """Charge in full, or release, what a replica held whose spool is lost; `GET /v1/leases` names spools."""
+    """Charge in full, or release, the leases of a replica's lost spool; `GET /v1/leases` names the spools."""
     catalogue: Catalogue = request.app.state.catalogue
     return await lost_spool_service.settle_lost_spool(session, actor, body, catalogue.currency)

@@ -1,4 +1,4 @@
-"""What an operator decides about the leases of a lost spool."""
+"""Body and answer of an operator's decision on the leases of a lost spool."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ from finpool.metering.correction.schemas import REASON_LENGTH_MAX
 
 
 class LostSpoolBody(BaseModel):
-    """A spool that will never be recorded, what becomes of its leases, and how it is known to be lost."""
+    """A lost spool, the decision on its leases, and the proof of the loss."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -25,14 +25,14 @@ class LostSpoolBody(BaseModel):
 
 
 class ChargedTenant(BaseModel):
-    """What was charged to one tenant, rounded up; the exact amount is on its next invoice, marked as disputed."""
+    """The charge of one tenant, rounded up; the exact amount is on its next invoice, marked as disputed."""
 
     tenant_id: str
     charged_micros: int
 
 
 class LostSpoolView(BaseModel):
-    """What was done about a lost spool."""
+    """The result of a decision on a lost spool."""
 
     object: Literal["lost_spool"] = "lost_spool"
     leases_closed: int

@@ -1,4 +1,4 @@
-"""The end of a spool that is lost with its volume: nothing was recorded, so an operator decides, on record."""
+"""The end of a spool that is lost with its volume: an operator decides on its leases, and the audit log keeps it."""
 
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,9 +19,9 @@ KIND = "lease_charge"
 
 
 async def settle_lost_spool(session: AsyncSession, actor: Actor, lost: LostSpoolBody, currency: str) -> LostSpoolView:
-    """Close the leases of a lost spool; raises `SpoolAlive` for one that a replica serves with.
+    """Close the leases of a lost spool; raise `SpoolAlive` if a replica still uses it.
 
-    Charged leases become a usage adjustment of each tenant, which its owner may dispute. Doing it again does nothing.
+    Charged leases become a usage adjustment of each tenant, which its owner may dispute. A second call changes nothing.
     """
     if await leases.is_served_with(session, lost.spool_id):
         raise SpoolAlive(lost.spool_id)
@@ -44,8 +44,13 @@ async def settle_lost_spool(session: AsyncSession, actor: Actor, lost: LostSpool
         }
         await audit.append(session, kind="spool.lost", tenant_id=None, actor=actor, body=body)
         for tenant_id, amount in charged.items():
-            told = {"spool_id": lost.spool_id, "cost_picos": str(amount), "currency": currency, "reason": lost.reason}
-            await audit.append(session, kind="lease.charged", tenant_id=tenant_id, actor=actor, body=told)
+            details = {
+                "spool_id": lost.spool_id,
+                "cost_picos": str(amount),
+                "currency": currency,
+                "reason": lost.reason,
+            }
+            await audit.append(session, kind="lease.charged", tenant_id=tenant_id, actor=actor, body=details)
     return LostSpoolView(
         leases_closed=closed.leases,
         charged=[

@@ -1,4 +1,4 @@
-"""What the gateway calls to put usage on record; everything it is told is durable before it answers."""
+"""The gateway's interface to metering; every call returns only after its record is durable."""
 
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from finpool.metering.spool.spool import Spool
 
 
 async def open_spool(directory: Path, bytes_max: int, database: Database, replica_id: ReplicaId) -> Spool:
-    """Return this replica's spool, open; raises as `Spool` does.
+    """Open and return this replica's spool; raise as `Spool` does.
 
-    What is recorded is asked before: what the spool settles when it is opened may be recorded in the same moment.
+    The recorded positions are read first, because the spool's own recovery may be recorded in the same moment.
     """
     query = select(col(SpoolPosition.spool_id), col(SpoolPosition.seq)).where(
         col(SpoolPosition.replica_id) == replica_id
@@ -28,23 +28,23 @@ async def open_spool(directory: Path, bytes_max: int, database: Database, replic
 
 
 class Metering:
-    """The meter of one inference replica: what is about to be served, what was used, how it ended."""
+    """The meter of one inference replica: it records intents, marks and settlements."""
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
 
     async def begin(self, intent: Intent) -> None:
-        """Put a request on record; nothing may be dispatched before this returns."""
+        """Record a request; dispatch it only after this returns. Raises `SpoolUnavailable`."""
         await self._spool.intend(intent)
 
     def mark(self, intent: Intent, usage: TokenUsage) -> None:
-        """Note what a request has used so far: a crash settles there."""
+        """Note the usage of a running request; after a crash it is settled at this mark."""
         self._spool.mark(intent.request_id, usage.input_tokens, usage.cached_input_tokens, usage.output_tokens)
 
     async def settle(
         self, intent: Intent, outcome: Outcome, usage: TokenUsage, *, estimated: bool, queue_ms: int | None = None
     ) -> int:
-        """Put on record how a request ended and what the engine reported; returns what it costs, in picos."""
+        """Record the outcome and the engine's usage of a request; return its cost in picos."""
         settlement = Settlement(
             intent=intent,
             outcome=outcome,
@@ -59,5 +59,5 @@ class Metering:
         return settlement.cost_picos
 
     async def discard(self, intent: Intent) -> None:
-        """Forget a request that no engine computed anything for."""
+        """Delete the intent of a request for which no engine computed anything."""
         await self._spool.discard(intent.request_id)

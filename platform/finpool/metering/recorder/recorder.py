@@ -1,7 +1,7 @@
-"""Moves a spool's records into Postgres, in order and each exactly once.
+"""The recorder: it moves a spool's records into Postgres, in order and each exactly once.
 
-The position moves in the same transaction as what was recorded: after a crash anywhere the transaction either
-happened, and its records are skipped, or did not, and they are recorded now.
+The spool position moves in the same transaction as the records. After a crash the transaction has either committed, and
+its records are skipped, or not, and they are recorded now.
 """
 
 import sqlite3
@@ -42,7 +42,7 @@ _Row = tuple[int, str, bytes]
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """The spool as this recorder has it open; which file that is tells when another has taken its place."""
+    """The open spool; device and inode reveal when another file has replaced it."""
 
     connection: sqlite3.Connection
     lock: IO[bytes]
@@ -69,10 +69,10 @@ class Recorder:
             self._open = None
 
     async def run_once(self) -> int:
-        """Record the next batch; returns how many records it held, 0 if there was none.
+        """Record the next batch and return the number of its records, 0 for an empty spool.
 
-        Raises `SpoolUnusable` or `SpoolCorrupt` for a file that cannot be read, and `RecordDamaged` for a record that
-        cannot be decoded: it is named and never skipped, and an operator decides.
+        Raises `SpoolUnusable` or `SpoolCorrupt` for an unreadable file, and `RecordDamaged` for an undecodable record.
+        Such a record is named and never skipped; an operator decides.
         """
         spool = self._spool()
         settlements: list[Settlement] = []
@@ -92,12 +92,12 @@ class Recorder:
             _count(each)
         self._trim(rows[-1][0] if rows else position)
         if not rows and spool_file.identity(self._directory) != spool.identity:
-            _log.error("the spool was deleted or replaced; what could still be read of it is recorded")
+            _log.error("the spool was deleted or replaced; its readable records are recorded")
             self.close()
         return len(rows)
 
     def _spool(self) -> _Open:
-        """Return the spool, opened if it is not; a file that was refused is not read again until it has changed."""
+        """Return the spool, opened if necessary; a rejected file is read again only after it has changed."""
         if self._open is None:
             stamp = _stamp(self._directory)
             if self._refused is not None and self._refused[0] == stamp:
@@ -115,7 +115,7 @@ class Recorder:
             with spool_file.translated(self._directory / spool_file.FILE_NAME):
                 return spool.connection.execute(_READ, (position, self._batch_max)).fetchall()
         except SpoolUnusable:
-            # Closed, so that an operator can repair it, and opened again once that is done.
+            # Close it, so that an operator can repair it; the next run opens it again.
             self.close()
             raise
 
@@ -133,7 +133,7 @@ class Recorder:
         return {"replica_id": self._replica_id, "spool_id": self._spool().spool_id}
 
     async def _record(self, session: AsyncSession, rows: list[_Row]) -> list[Settlement]:
-        """Apply one batch; returns its settlements."""
+        """Apply one batch and return its settlements."""
         decoded = [(row[0], _decoded(row)) for row in rows]
         settlements = [(seq, each) for seq, each in decoded if isinstance(each, Settlement)]
         returned = [
@@ -155,7 +155,7 @@ class Recorder:
         return [each for _, each in settlements]
 
     async def _insert_usage(self, session: AsyncSession, settlements: list[tuple[int, Settlement]]) -> None:
-        """Write usage records, numbered in the order in which they are committed, and the events about them."""
+        """Insert usage records, numbered in the order of their commits, with their price versions and audit events."""
         counts = Counter(TenantId(each.intent.tenant_id) for _, each in settlements)
         following = await accounts.number_usage(session, counts)
         usage: list[Numbered] = []
@@ -168,9 +168,9 @@ class Recorder:
         await audit.append_all(session, [event_of(each) for _, each in settlements])
 
     def _narrow_down(self, rows: list[_Row], error: Exception) -> None:
-        """After a failure, take what is ahead of a damaged record, or one record at a time.
+        """After a failure, limit the next batch to the records before the damaged one, or else to one record.
 
-        So one that cannot be recorded holds up as few as possible. It is never skipped: an operator decides.
+        So a record that cannot be recorded blocks as few others as possible. It is never skipped; an operator decides.
         """
         if isinstance(error, RecordDamaged) and (ahead := sum(row[0] < error.seq for row in rows)):
             self._batch_max = ahead
@@ -187,13 +187,13 @@ class Recorder:
             )
 
     def _trim(self, seq: int) -> None:
-        """Delete what is recorded; if the replica is writing just now, the next time will do."""
+        """Delete the recorded records; while the replica writes, leave them to the next run."""
         try:
             self._spool().connection.execute("DELETE FROM record WHERE seq <= ?", (seq,))
         except sqlite3.OperationalError:
             return
         except sqlite3.DatabaseError:
-            # Damaged: closed, so that the next run says so and an operator can repair it.
+            # The file is damaged; close it, so that the next run reports it and an operator can repair it.
             self.close()
 
 
@@ -220,7 +220,7 @@ def _decoded(row: _Row) -> Settlement | LeaseReturn:
 
 
 def _stamp(directory: Path) -> object:
-    """Return what changes whenever the spool's file does."""
+    """Return a value that changes with each change of the spool's file."""
     try:
         found = (directory / spool_file.FILE_NAME).stat()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Settlements as they are recorded: rows of usage, the events about them and the prices that they name."""
+"""Settlements in Postgres: usage rows, their audit events and their prices."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,8 +39,8 @@ _COLUMN_TYPES = {
 }
 _SEPARATOR = ","
 
-# Columns as arrays, in one statement: a statement for each row costs several times as much. Arrays of arrays would
-# lose where one ends, so a row's leases travel as one text.
+# One statement with a column per array: a statement per row costs several times as much. An array of arrays would lose
+# its inner ends, so the leases of a row are one text.
 _INSERT = text(f"""
     INSERT INTO usage_record ({", ".join(_COLUMN_TYPES)}, replica_id, recorded_at)
     SELECT {", ".join(name for name in _COLUMN_TYPES if name != "lease_ids")},
@@ -52,7 +52,7 @@ _INSERT = text(f"""
 
 @dataclass(frozen=True, slots=True)
 class Numbered:
-    """A settlement with its number in the spool and among its tenant's usage."""
+    """A settlement with its number in the spool and its number among the tenant's usage."""
 
     spool_seq: int
     usage_seq: int
@@ -62,14 +62,14 @@ class Numbered:
 async def insert_usage(
     session: AsyncSession, replica_id: ReplicaId, usage: Sequence[Numbered], recorded_at: datetime
 ) -> None:
-    """Write usage records in one round trip."""
+    """Insert usage records in one round trip."""
     rows = [_row(each) for each in usage]
     columns = {name: list(column) for name, column in zip(_COLUMN_TYPES, zip(*rows, strict=True), strict=True)}
     await session.execute(_INSERT, {**columns, "replica_id": replica_id, "recorded_at": recorded_at})
 
 
 def price_of(settlement: Settlement) -> TokenPrice:
-    """Return the price that the request was served at."""
+    """Return the price of the request."""
     intent = settlement.intent
     return TokenPrice(
         price_version=intent.price_version,

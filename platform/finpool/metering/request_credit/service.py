@@ -1,4 +1,4 @@
-"""Credits a request that cost too much: by an adjustment of its usage, never by changing the record."""
+"""Credits on a single request: each is a usage adjustment; the record stays."""
 
 from dataclasses import dataclass
 
@@ -18,20 +18,20 @@ KIND = "dispute"
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
-    """What was recorded of a request, and what is left of its cost after every adjustment of it."""
+    """A usage record with the rest of its cost after all adjustments."""
 
     record: UsageRecord
     left_picos: int
 
 
 async def is_recorded(session: AsyncSession, tenant_id: TenantId, request_id: str) -> bool:
-    """Tell whether the tenant's request was recorded."""
+    """Tell whether the tenant has a usage record of the request."""
     query = rows_of(tenant_id, UsageRecord).where(col(UsageRecord.request_id) == request_id)
     return (await session.execute(query.with_only_columns(col(UsageRecord.request_id)))).first() is not None
 
 
 async def recorded_request(session: AsyncSession, tenant_id: TenantId, request_id: str) -> RecordedRequest | None:
-    """Return what was recorded of a request; the tenant's account must be locked, or more may be credited meanwhile."""
+    """Return the usage record of a request, or None; the caller holds the lock of the tenant's account."""
     adjustments = rows_of(tenant_id, UsageAdjustment).where(col(UsageAdjustment.request_id) == request_id)
     total = adjustments.with_only_columns(func.coalesce(func.sum(col(UsageAdjustment.cost_picos)), 0))
     records = rows_of(tenant_id, UsageRecord).where(col(UsageRecord.request_id) == request_id)
@@ -45,9 +45,9 @@ async def recorded_request(session: AsyncSession, tenant_id: TenantId, request_i
 async def credit_request(
     session: AsyncSession, actor: Actor, tenant_id: TenantId, request: RecordedRequest, credit_picos: int, reason: str
 ) -> str:
-    """Take an amount off a request, also in the budgets that paid for it; return the id of the adjustment.
+    """Credit an amount of a request, also in the budgets that paid for it; return the adjustment's id.
 
-    The tenant's account must be locked. The next invoice that is drafted holds the credit.
+    The caller holds the lock of the tenant's account. The next invoice draft contains the credit.
     """
     record = request.record
     row = {

@@ -1,4 +1,4 @@
-"""The spool's file: SQLite that has reached the disk when a commit returns."""
+"""The spool's file: SQLite whose commits are on disk when they return."""
 
 import contextlib
 import fcntl
@@ -14,13 +14,13 @@ from finpool.metering.errors import SpoolCorrupt, SpoolLocked, SpoolUnusable
 
 FILE_NAME = "spool.sqlite3"
 REPAIRED_NAME = "spool.repaired.sqlite3"
-"""A repair under way: until it is in place no spool may be made there, or its numbers would begin anew."""
+"""The file of a running repair. While it exists no new spool may be created, or its numbers would start anew."""
 
 ID_NAME = "spool.id"
-"""The spool's id once more, for a repair of a file that has lost it."""
+"""A copy of the spool's id, for the repair of a file that has lost it."""
 
 COMMANDS = "finpool spool check, export and repair"
-"""What an operator is told when a spool is damaged."""
+"""The advice to an operator for a damaged spool."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (spool_id TEXT NOT NULL);
@@ -35,14 +35,14 @@ _DAMAGED_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def connect(directory: Path) -> sqlite3.Connection:
-    """Open the spool under `directory`, creating it if there is none.
+    """Open the spool under `directory`, or create it.
 
-    WAL with `synchronous=FULL`: a commit has been fsynced when it returns. Raises `SpoolCorrupt` for a file that is
-    damaged or not a spool, `SpoolUnusable` if it cannot be opened; the file is left as it is.
+    WAL with `synchronous=FULL`: a commit is fsynced when it returns. Raises `SpoolCorrupt` for a file that is damaged
+    or no spool, and `SpoolUnusable` if it cannot be opened; the file stays unchanged.
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Inference and worker start together, and SQLite lets nobody wait while another changes the journal's mode.
+        # Inference and worker start together, and SQLite fails at once while another process changes the journal mode.
         with (directory / "spool.opening").open("ab") as opening:
             fcntl.flock(opening, fcntl.LOCK_EX)
             verify(directory)
@@ -52,15 +52,15 @@ def connect(directory: Path) -> sqlite3.Connection:
 
 
 def verify(directory: Path) -> None:
-    """Raise `SpoolCorrupt` or `SpoolUnusable` if the spool is damaged; nothing is written, and no spool is fine.
+    """Raise `SpoolCorrupt` or `SpoolUnusable` if the spool is damaged; write nothing, and accept a missing spool.
 
-    A connection that may write would, when it closes, carry its log over into the damaged file.
+    A read-only connection is used: a writable one would merge its log into the damaged file when it closes.
     """
     if (directory / REPAIRED_NAME).exists():
         raise SpoolCorrupt(f"the repair of the spool in {directory} was broken off: run `finpool spool repair` again")
     path, log = directory / FILE_NAME, directory / f"{FILE_NAME}-wal"
     if not path.exists() and log.exists() and log.stat().st_size > 0:
-        # A new file would be begun with the log of another, and what only the log holds would be gone.
+        # A new file would start with the log of the lost one, and the data in that log would be lost.
         raise SpoolCorrupt(
             f"the spool {path} is gone and its log is left: put it back, or move {log.name} away as well"
         )
@@ -75,13 +75,13 @@ def verify(directory: Path) -> None:
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
-    """Open a spool's file without the right to change it; raises sqlite3.Error."""
+    """Open a spool's file read-only; raise sqlite3.Error."""
     return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10, isolation_level=None)
 
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors about a file into ours."""
+    """Turn SQLite errors on a file into `SpoolCorrupt` or `SpoolUnusable`."""
     try:
         yield
     except sqlite3.Error as error:
@@ -91,12 +91,12 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def is_damage(error: Exception) -> bool:
-    """Tell whether SQLite says that the file itself is damaged, rather than out of reach or full."""
+    """Tell whether SQLite reports damage of the file itself, rather than an unreachable or full one."""
     return isinstance(error, sqlite3.DatabaseError) and (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _DAMAGED_CODES
 
 
 def _missing_tables(connection: sqlite3.Connection) -> str:
-    """Name what a spool has and this file has not; a file without any table is a spool that was not begun yet."""
+    """Name the missing tables of a spool; a file without any table is a new spool."""
     found = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     missing = {"meta", "intent", "record"} - found
     return f"it has no table {', '.join(sorted(missing))}" if found and missing else ""
@@ -116,7 +116,7 @@ def _open(directory: Path) -> sqlite3.Connection:
 
 
 def prepare(connection: sqlite3.Connection, known_id: str | None = None) -> None:
-    """Make a file a spool, with an id of its own or a known one; a spool stays as it is."""
+    """Create the tables and the id of a spool, a new id or a known one; an existing spool stays unchanged."""
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.executescript(SCHEMA)
@@ -127,18 +127,18 @@ def prepare(connection: sqlite3.Connection, known_id: str | None = None) -> None
 
 
 def spool_id(connection: sqlite3.Connection) -> str:
-    """Return the id the spool was given when it was made; a new file is a new spool."""
+    """Return the spool's id, which it got when it was created; a new file is a new spool."""
     return str(connection.execute("SELECT spool_id FROM meta").fetchone()[0])
 
 
 def last_seq(connection: sqlite3.Connection) -> int:
-    """Return the highest number this spool ever gave to a record."""
+    """Return the highest number that this spool ever gave to a record."""
     row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'record'").fetchone()
     return int(row[0]) if row is not None else 0
 
 
 def identity(directory: Path) -> tuple[int, int] | None:
-    """Tell which file is the spool now, by device and inode; None if there is none."""
+    """Return device and inode of the spool's file, or None without a file."""
     try:
         found = (directory / FILE_NAME).stat()
     except FileNotFoundError:
@@ -157,14 +157,14 @@ def _keep_id(directory: Path, known_id: str) -> None:
 
 
 def lock(directory: Path) -> IO[bytes]:
-    """Hold the spool for this process until the returned file closes; raises `SpoolLocked` if another holds it."""
+    """Lock the spool for this process until the returned file closes; raise `SpoolLocked` if another holds it."""
     return _flock(directory / "spool.lock", fcntl.LOCK_EX, f"another process serves with the spool in {directory}")
 
 
 def lock_reading(directory: Path, *, alone: bool = False) -> IO[bytes]:
-    """Take part in reading the spool until the returned file closes; `alone` keeps every other reader out.
+    """Lock the spool for reading until the returned file closes; `alone` excludes every other reader.
 
-    Raises `SpoolLocked` while somebody reads and nobody else may, or the other way round.
+    Raises `SpoolLocked` while another process holds a conflicting lock.
     """
     how = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
     message = f"a worker records the spool in {directory}" if alone else f"the spool in {directory} is being repaired"

@@ -1,4 +1,4 @@
-"""How far the recorder is behind a spool, read without touching it."""
+"""The recorder's lag behind a spool, read without a change to the spool."""
 
 import contextlib
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from finpool.metering.spool.schemas import RecordKind
 
 @dataclass(frozen=True, slots=True)
 class SpoolLag:
-    """Records that wait in a spool; `oldest_age_seconds` is the oldest settlement's age, None if none waits."""
+    """The waiting records of a spool; `oldest_age_seconds` is the oldest settlement's age, None without one."""
 
     records: int
     oldest_age_seconds: float | None
 
 
 def read_lag(directory: Path) -> SpoolLag | None:
-    """Return the lag of the spool under `directory`, None if there is no spool.
+    """Return the lag of the spool under `directory`, or None without a spool.
 
     Raises `SpoolCorrupt` if it cannot be read, `SpoolUnusable` if it cannot be opened.
     """

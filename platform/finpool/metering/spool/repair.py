@@ -1,4 +1,4 @@
-"""Makes a new spool out of what is readable of a damaged one, or sets one record aside; nothing is deleted."""
+"""The repair of a damaged spool: build a new one of its readable parts, or set one record aside. Nothing is deleted."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from finpool.metering.spool import file as spool_file
 from finpool.metering.spool.salvage import Findings, Salvage
 
 SEQ_STEP = 1_000_000_000
-"""What numbers go on by where the last one given cannot be read: one that is given twice would count as recorded."""
+"""The gap in the numbers if the last one is unreadable: a number used twice would count as recorded."""
 
 _ID_CANNOT_BE_READ = (
     "the spool's id cannot be read: give it with --spool-id; the database has it,"
@@ -26,9 +26,9 @@ _INSERT_ASIDE = "INSERT INTO aside (seq, kind, body) VALUES (?, ?, ?)"
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What a repair made: what it found, where the damaged file is now, and the number to go on at.
+    """The result of a repair: its findings, the path of the damaged file, and the last used number.
 
-    `last_seq_known` is false if the numbers went on with a step, because the last one given could not be read.
+    `last_seq_known` is false if the last number was unreadable, so that the numbers continue after a gap.
     """
 
     found: Findings
@@ -39,7 +39,7 @@ class Repair:
 
 
 def existing(directory: Path) -> Path:
-    """Return the spool's file; raise `SpoolNotFound` if there is none."""
+    """Return the spool's file; raise `SpoolNotFound` without one."""
     path = directory / spool_file.FILE_NAME
     if not path.is_file():
         raise SpoolNotFound(f"there is no spool at {path}")
@@ -47,9 +47,9 @@ def existing(directory: Path) -> Path:
 
 
 def set_aside(directory: Path, seq: int) -> None:
-    """Take a record that cannot be recorded out of the way of those behind it, while inference and worker go on.
+    """Move a record that blocks the records behind it into the table `aside`, while inference and worker run.
 
-    It stays in the file, in a table that nobody records. Raises `SpoolNotFound` if no record has that number.
+    The record stays in the file but is never recorded. Raises `SpoolNotFound` if no record has that number.
     """
     existing(directory)
     with contextlib.closing(spool_file.connect(directory)) as connection:
@@ -63,11 +63,11 @@ def set_aside(directory: Path, seq: int) -> None:
 
 
 def repair(directory: Path, *, spool_id: str | None = None, last_seq: int | None = None) -> Repair | None:
-    """Rebuild the spool under `directory` from every intent and record that can be read and decoded.
+    """Rebuild the spool under `directory` from every readable intent and record.
 
-    The id and the numbers go on, so that nothing is recorded twice or skipped. Returns None if an earlier repair had
-    been broken off between its two moves and only had to be finished. Raises `SpoolLocked` while a process works with
-    it, `SpoolUnusable` if it must be told the id or the new file does not hold what was read.
+    Id and numbers continue, so that no record is recorded twice or skipped. Returns None if an earlier repair was
+    interrupted between its two moves and is finished now. Raises `SpoolLocked` while a process uses the spool. Raises
+    `SpoolUnusable` if the id is unknown, or the new file differs from the read rows.
     """
     if not directory.is_dir():
         raise SpoolNotFound(f"there is no spool at {directory / spool_file.FILE_NAME}")
@@ -88,7 +88,7 @@ def repair(directory: Path, *, spool_id: str | None = None, last_seq: int | None
 
 
 def _copy(salvage: Salvage, new: Path, known_id: str, last_seq: int | None) -> tuple[tuple[int, int, int], int, bool]:
-    """Write the new file; return its counts of each table, its last number and whether that was known."""
+    """Write the new file; return its counts of each table, its last number, and whether that was known."""
     _remove(new)
     intents = aside = records = highest = 0
     with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as connection:
@@ -119,16 +119,16 @@ def _copy(salvage: Salvage, new: Path, known_id: str, last_seq: int | None) -> t
 
 
 def _require_same(new: Path, copied: tuple[int, int, int]) -> None:
-    """Read the new file again from the disk before it takes the other's place."""
+    """Read the new file from disk and compare its counts; raise `SpoolUnusable` on a difference."""
     with contextlib.closing(spool_file.connect_to_read(new)) as connection:
         again = Salvage(connection)
         counted = sum(1 for _ in again.intents()), sum(1 for _ in again.aside()), sum(1 for _ in again.records())
     if not again.findings.intact or counted != copied:
-        raise SpoolUnusable(f"the new file {new} does not hold what was written: nothing was changed")
+        raise SpoolUnusable(f"the new file {new} differs from the written rows: nothing was changed")
 
 
 def _put_in_place(directory: Path, new: Path) -> Path:
-    """Move the damaged file and its log aside, under one name, and the new one to its place."""
+    """Move the damaged file and its log aside under one name, then move the new file into place."""
     aside = directory / f"spool.damaged-{now():%Y%m%dT%H%M%S%f}.sqlite3"
     os.rename(directory / spool_file.FILE_NAME, aside)
     _move_log(directory, aside)
@@ -139,7 +139,7 @@ def _put_in_place(directory: Path, new: Path) -> Path:
 
 
 def _finish_broken_off(directory: Path) -> bool:
-    """Finish a repair that was broken off between the two moves: by then the new file was complete."""
+    """Finish a repair that was interrupted between the two moves: the new file is complete then."""
     new = directory / spool_file.REPAIRED_NAME
     if (directory / spool_file.FILE_NAME).exists() or not new.exists():
         return False
@@ -160,7 +160,7 @@ def _move_log(directory: Path, aside: Path) -> None:
 
 
 def _remove(new: Path) -> None:
-    """Remove what a repair that was broken off early left: the damaged spool is still in its place."""
+    """Remove the rest of a repair that was interrupted early; the damaged spool is still in place."""
     new.unlink(missing_ok=True)
     _remove_log(new)
 

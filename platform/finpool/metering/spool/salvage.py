@@ -1,4 +1,4 @@
-"""What can still be read of a spool, damaged or not. Nothing here writes to it."""
+"""Reading the parts of a damaged spool that are still readable. Nothing here writes to it."""
 
 import base64
 import hashlib
@@ -13,7 +13,7 @@ from finpool.metering.spool.file import is_damage
 from finpool.metering.spool.schemas import RecordKind, decode_intent, decode_lease_return, decode_settlement
 
 LOOKUPS_MAX = 1_000_000
-"""Records that are looked for one by one where a page of the file cannot be read."""
+"""The most records to look up one by one around an unreadable page."""
 
 _INTENT = "SELECT request_id, body, input_tokens, cached_input_tokens, output_tokens FROM intent"
 _RECORD = "SELECT seq, kind, body FROM record"
@@ -23,7 +23,7 @@ _SHOWN_RANGES_MAX = 100
 
 @dataclass(frozen=True, slots=True)
 class SavedIntent:
-    """An intent as the file holds it; `fault` says why it cannot be decoded, None if it can."""
+    """An intent of the file; `fault` describes why it cannot be decoded, or is None."""
 
     request_id: str
     body: bytes
@@ -35,7 +35,7 @@ class SavedIntent:
 
 @dataclass(frozen=True, slots=True)
 class SavedRecord:
-    """A record as the file holds it; `fault` says why it cannot be decoded, None if it can."""
+    """A record of the file; `fault` describes why it cannot be decoded, or is None."""
 
     seq: int
     kind: str
@@ -45,10 +45,10 @@ class SavedRecord:
 
 @dataclass(slots=True)
 class Findings:
-    """What was found while a spool was read.
+    """The findings of one reading of a spool.
 
-    `missing` are numbers between the first readable record and the last one given that no readable record has, those
-    apart that an operator has set `aside`; `digest` is SHA-256 over all that is readable and can be decoded.
+    `missing` are unreadable numbers between the first readable record and the last used number, without those in
+    `aside`. `digest` is SHA-256 over all decodable content.
     """
 
     spool_id: str | None = None
@@ -65,12 +65,12 @@ class Findings:
 
     @property
     def intact(self) -> bool:
-        """Tell whether everything in the file can be read and decoded."""
+        """Whether everything in the file can be read and decoded."""
         return not (self.faults or self.damaged_intents or self.damaged_records)
 
 
 class Salvage:
-    """One reading of a spool; `findings` is complete once `intents`, `aside` and `records` were read to their ends."""
+    """One reading of a spool; `findings` is complete after `intents`, `aside` and `records` are read to their ends."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -87,7 +87,7 @@ class Salvage:
             self.findings.last_seq = int(row[0])
 
     def intents(self) -> Iterator[SavedIntent]:
-        """Yield every intent that can be read, those that cannot be decoded included."""
+        """Yield every readable intent, undecodable ones included."""
         for row in self._both_ways(_INTENT, "request_id", ""):
             request_id, body, input_tokens, cached_input_tokens, output_tokens = row
             fault = _fault_of_intent(body)
@@ -111,7 +111,7 @@ class Salvage:
             yield SavedRecord(seq, str(kind), _bytes(body), _fault_of_record(kind, body))
 
     def records(self) -> Iterator[SavedRecord]:
-        """Yield every record that can be read in its order, those that cannot be decoded included."""
+        """Yield every readable record in order, undecodable ones included."""
         for seq, kind, body in self._both_ways(_RECORD, "seq", 0):
             fault = _fault_of_record(kind, body)
             if fault is None:
@@ -143,9 +143,9 @@ class Salvage:
             self.findings.missing.append(str(first) if first == last else f"{first}-{last}")
 
     def _both_ways(self, select: str, key: str, lowest: Any) -> Iterator[tuple[Any, ...]]:
-        """Read from the lowest key upwards and, where that ends at a page that cannot be read, from the highest down.
+        """Read from the lowest key upwards; after an unreadable page read from the highest key downwards.
 
-        What lies between is looked for record by record, if keys are numbers.
+        Integer keys between both ends are looked up one by one.
         """
         last = lowest
         self._broke_off = False
@@ -169,7 +169,7 @@ class Salvage:
                     raise
 
     def _try(self, query: str, *parameters: Any) -> Iterator[tuple[Any, ...]]:
-        """Yield rows until the file cannot be read any further, and note why."""
+        """Yield rows until the file becomes unreadable, and note the error."""
         try:
             yield from self._connection.execute(query, parameters)
         except sqlite3.Error as error:
@@ -181,7 +181,7 @@ class Salvage:
 
 
 def exported(saved: SavedIntent | SavedRecord, table: str = "record") -> dict[str, Any]:
-    """Return what a line of an export holds; a body that cannot be decoded is given as base64, with what is wrong."""
+    """Return one line of an export; an undecodable body is given as base64, with its fault."""
     line: dict[str, Any]
     if isinstance(saved, SavedIntent):
         marks = {name: getattr(saved, name) for name in ("input_tokens", "cached_input_tokens", "output_tokens")}

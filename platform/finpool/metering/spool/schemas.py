@@ -1,4 +1,4 @@
-"""What the spool holds: intents of requests under way, and records on their way to Postgres."""
+"""The contents of a spool: intents of running requests, and records for Postgres."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +8,7 @@ import orjson
 
 
 class Outcome(StrEnum):
-    """How a request ended. Only `failed` costs nothing: the engine broke, not the caller."""
+    """The outcome of a request. Only `failed` costs nothing: the engine broke, not the caller."""
 
     COMPLETED = "completed"
     ABORTED = "aborted"
@@ -17,7 +17,7 @@ class Outcome(StrEnum):
 
 
 class RecordKind(StrEnum):
-    """What the recorder does with a record."""
+    """The kind of a record, which selects the recorder's action."""
 
     SETTLEMENT = "settlement"
     LEASE_RETURN = "lease_return"
@@ -25,7 +25,7 @@ class RecordKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A request about to be dispatched: who pays, out of which leases, and at which pinned price (picos per token)."""
+    """A request before its dispatch: its payer, its leases, and its pinned price in picos per token."""
 
     request_id: str
     tenant_id: str
@@ -45,7 +45,7 @@ class Intent:
     tier: str = "standard"
 
     def cost_picos(self, input_tokens: int, cached_input_tokens: int, output_tokens: int) -> int:
-        """Return the exact cost at the pinned price; cached tokens are a part of the input."""
+        """Return the exact cost in picos at the pinned price; cached tokens are a part of the input."""
         fresh = input_tokens - cached_input_tokens
         return (
             fresh * self.input_picos + cached_input_tokens * self.cached_input_picos + output_tokens * self.output_picos
@@ -54,9 +54,9 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """How a request ended and what it used, as the engine reported it.
+    """The outcome and usage of a request, as the engine reported it.
 
-    `queue_ms` is how long it waited for its turn; None where nobody knows, as after a crash.
+    `queue_ms` is its time in the fair queue, None if unknown, as after a crash.
     """
 
     intent: Intent
@@ -70,7 +70,7 @@ class Settlement:
 
     @property
     def cost_picos(self) -> int:
-        """What the request costs: nothing if the engine failed."""
+        """The cost of the request in picos; 0 if the engine failed."""
         if self.outcome is Outcome.FAILED:
             return 0
         return self.intent.cost_picos(self.input_tokens, self.cached_input_tokens, self.output_tokens)
@@ -78,24 +78,24 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class LeaseReturn:
-    """A lease that holds no reservation any more; every settlement paid out of it is ahead of this record."""
+    """A lease without reservations; every settlement that it paid for precedes this record."""
 
     tenant_id: str
     lease_id: str
 
 
 def encode(item: Intent | Settlement | LeaseReturn) -> bytes:
-    """Return the record's bytes."""
+    """Return the record as JSON bytes."""
     return orjson.dumps(item)
 
 
 def decode_intent(body: bytes) -> Intent:
-    """Read an intent."""
+    """Decode an intent; raise ValueError, LookupError or TypeError for an invalid one."""
     return _intent(orjson.loads(body))
 
 
 def decode_settlement(body: bytes) -> Settlement:
-    """Read a settlement."""
+    """Decode a settlement; raise as `decode_intent` does."""
     fields: dict[str, Any] = orjson.loads(body)
     return Settlement(
         **{**fields, "intent": _intent(fields["intent"]), "outcome": Outcome(fields["outcome"])},
@@ -103,11 +103,11 @@ def decode_settlement(body: bytes) -> Settlement:
 
 
 def decode_lease_return(body: bytes) -> LeaseReturn:
-    """Read the return of a lease."""
+    """Decode a lease return; raise as `decode_intent` does."""
     return LeaseReturn(**orjson.loads(body))
 
 
 def _intent(fields: dict[str, Any]) -> Intent:
-    if "lease_id" in fields:  # Written before a request could be paid out of several leases.
+    if "lease_id" in fields:  # Older intents name a single lease.
         fields["lease_ids"] = [fields.pop("lease_id")]
     return Intent(**{**fields, "lease_ids": tuple(fields["lease_ids"])})

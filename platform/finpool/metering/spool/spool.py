@@ -1,4 +1,4 @@
-"""This replica's durable local record. Nothing is served that is not in it; a settlement in it is never lost."""
+"""The spool: this replica's durable local record. Every served request is in it, and no settlement is lost."""
 
 import sqlite3
 from collections.abc import Mapping
@@ -31,10 +31,10 @@ class Spool:
     """Intents, marks and settlements of one inference replica."""
 
     def __init__(self, directory: Path, bytes_max: int, *, recorded: Mapping[str, int] = NOTHING_RECORDED) -> None:
-        """Open the spool and settle what an earlier run left open; `recorded` are the last numbers by spool.
+        """Open the spool and settle the open requests of an earlier run; `recorded` maps spools to their positions.
 
-        Raises `SpoolUnusable`, or `SpoolCorrupt`, for a file that cannot be served with, `SpoolLocked` if another
-        process serves with it, and `ConfigurationError` for an old copy, which it leaves as it is.
+        Raises `SpoolUnusable` or `SpoolCorrupt` for an unusable file, `SpoolLocked` if another process serves with it,
+        and `ConfigurationError` for an old copy, which stays unchanged.
         """
         self._connection = spool_file.connect(directory)
         lock: IO[bytes] | None = None
@@ -53,23 +53,23 @@ class Spool:
         self._writer = SpoolWriter(self._connection, directory, bytes_max)
 
     async def close(self) -> None:
-        """Write what waits, then stop; whatever comes later is refused."""
+        """Write the waiting rows, then stop; later writes raise `SpoolUnavailable`."""
         await self._writer.close()
         self._connection.close()
         self._lock.close()
 
     async def require_open(self) -> None:
-        """Raise `SpoolUnavailable` if no new work may be taken: the spool is full, damaged or cannot be written."""
+        """Raise `SpoolUnavailable` if no new request may be accepted: the spool is full, damaged or not writable."""
         await self._writer.require_open()
 
     async def intend(self, intent: Intent) -> None:
-        """Put a request on record before it is dispatched; raises `SpoolUnavailable` if that is not possible."""
+        """Record a request before its dispatch; raise `SpoolUnavailable` if that fails."""
         if self._writer.suspect:
             await self._writer.require_open()
         await self._writer.write(Rows(intents=((intent.request_id, encode(intent)),)))
 
     def mark(self, request_id: str, input_tokens: int, cached_input_tokens: int, output_tokens: int) -> None:
-        """Note what a request has used so far, soon; a crash settles at the last mark."""
+        """Note the usage of a request with the next commit; a crash settles at the last mark."""
 
         def write(connection: sqlite3.Connection) -> None:
             connection.execute(
@@ -85,18 +85,18 @@ class Spool:
         await self._writer.write(Rows(forgotten=((settlement.intent.request_id,),), records=(record,)))
 
     async def discard(self, request_id: str) -> None:
-        """Forget the intent of a request that was never dispatched."""
+        """Delete the intent of a request that was never dispatched."""
         await self._writer.write(Rows(forgotten=((request_id,),)))
 
     async def return_lease(self, tenant_id: str, lease_id: str) -> None:
-        """Put the return of a lease behind every settlement that is already here."""
+        """Record the return of a lease after every settlement that is already here."""
         body = encode(LeaseReturn(tenant_id, lease_id))
         await self._writer.write(Rows(records=((RecordKind.LEASE_RETURN, body),)))
 
     def _require_current(self, recorded: int) -> None:
-        """Refuse an old copy that was put back, before anything is settled in it.
+        """Raise `ConfigurationError` for an old copy of the spool, before anything is settled in it.
 
-        Its next records would take numbers that count as recorded, and be lost.
+        Its next records would get numbers that already count as recorded, and would be lost.
         """
         held = spool_file.last_seq(self._connection)
         if recorded > held:
@@ -106,7 +106,7 @@ class Spool:
             )
 
     def _recover(self) -> None:
-        """Settle what an earlier run left open at its last mark, flagged as estimated: it crashed in between."""
+        """Settle the open requests of a crashed run at their last marks, flagged as estimated."""
         query = "SELECT request_id, body, input_tokens, cached_input_tokens, output_tokens FROM intent"
         left_open = self._connection.execute(f"{query} ORDER BY request_id").fetchall()
         if not left_open:

@@ -1,4 +1,4 @@
-"""The one thread that writes a spool: group commit, and what becomes of those who wait when the file fails."""
+"""The one thread that writes a spool, with group commit, and the errors for its callers if the file fails."""
 
 import asyncio
 import contextlib
@@ -21,14 +21,14 @@ _REPLACED = "This replica's spool was taken away from it; it takes no new reques
 _FULL = "This replica's spool is full; it takes no new requests until it is recorded."
 
 _ROWS_MAX = 100
-"""Rows of one statement: SQLite of every age takes so many parameters."""
+"""Rows of one statement; even old SQLite versions accept this many parameters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What a request writes. All of a group's rows go in by a few statements, however many requests it is of.
+    """The rows of one request. A few statements insert the rows of a whole group.
 
-    `intents` are ids and bodies, `forgotten` are ids of intents that are over, `records` are kinds and bodies.
+    `intents` are ids and bodies, `forgotten` are ids of ended intents, `records` are kinds and bodies.
     """
 
     intents: tuple[tuple[str, bytes], ...] = ()
@@ -41,11 +41,11 @@ _Waiting = tuple[Write | Rows, "asyncio.Future[None] | None"]
 
 
 class SpoolReplaced(Exception):
-    """The file that is open is not the spool any more: what is written to it would be lost with this process."""
+    """The open file is no longer the spool; rows written to it would be lost with this process."""
 
 
 class SpoolWriter:
-    """Whatever waits when the thread comes round goes into one commit, so many requests share one fsync."""
+    """The writer thread: it puts all waiting rows into one commit, so that many requests share one fsync."""
 
     def __init__(self, connection: sqlite3.Connection, directory: Path, bytes_max: int) -> None:
         self._connection = connection
@@ -62,18 +62,18 @@ class SpoolWriter:
         self._thread.start()
 
     async def close(self) -> None:
-        """Write what waits, then stop; whatever comes later is refused."""
+        """Write the waiting rows, then stop; later writes raise `SpoolUnavailable`."""
         self._closed = True
         self._waiting.put(None)
         await asyncio.to_thread(self._thread.join)
 
     @property
     def suspect(self) -> bool:
-        """Tell whether new work should ask `require_open` first."""
+        """Whether a new request should call `require_open` first."""
         return self._full or self._lost is not None
 
     async def require_open(self) -> None:
-        """Raise `SpoolUnavailable` if no new work may be taken; a spool that failed or was full is tried again."""
+        """Raise `SpoolUnavailable` if no new request may be accepted; try a failed or full spool again first."""
         if self._lost is not None:
             raise SpoolUnavailable(self._lost)
         if self._full or self._failing:
@@ -82,7 +82,7 @@ class SpoolWriter:
             raise SpoolUnavailable(_FULL)
 
     async def write(self, write: Write | Rows) -> None:
-        """Write within a commit; durable when this returns. Raises `SpoolUnavailable` if it is not."""
+        """Write within a commit; durable when this returns. Raises `SpoolUnavailable` on a failure."""
         if self._closed:
             raise SpoolUnavailable("This replica is stopping and takes nothing more on record.")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -90,7 +90,7 @@ class SpoolWriter:
         await done
 
     def write_soon(self, write: Write) -> None:
-        """Run `write` within the next commit, and wait for nothing."""
+        """Run `write` within the next commit, without waiting for it."""
         self._waiting.put((write, None))
 
     def _write_until_closed(self) -> None:
@@ -104,13 +104,13 @@ class SpoolWriter:
             self._commit([item for item in group if item is not None])
 
     def _commit(self, group: list[_Waiting]) -> None:
-        """Write a group and tell those who wait; raises nothing, because nobody could write after this thread."""
+        """Write a group and answer its callers; raise nothing, because the thread must survive."""
         error: Exception | None = None
         try:
             self._write_group([write for write, _ in group])
-        except (sqlite3.OperationalError, SpoolReplaced) as failure:  # The file: each of the group would fail alike.
+        except (sqlite3.OperationalError, SpoolReplaced) as failure:  # The file failed: each write would fail alike.
             error = failure
-        except Exception as failure:  # One of the group: the others shall not fail with it.
+        except Exception as failure:  # One write of the group failed; the others get commits of their own.
             if len(group) > 1 and not spool_file.is_damage(failure):
                 for each in group:
                     self._commit([each])
@@ -118,7 +118,7 @@ class SpoolWriter:
             error = failure
         if error is not None:
             self._note(error)
-        # Answered before it is logged: the log may be on the disk that is full.
+        # Answer before logging, because the log may be on the same full disk.
         self._answer([done for _, done in group if done is not None], failed=error is not None)
         if error is not None:
             with contextlib.suppress(Exception):
@@ -130,15 +130,15 @@ class SpoolWriter:
             _write_all(self._connection, writes)
             if spool_file.identity(self._directory) != self._identity:
                 raise SpoolReplaced(
-                    f"the spool in {self._directory} was deleted or replaced; while this process lives, what it held"
-                    " can be copied from its open files, then start it again"
+                    f"the spool in {self._directory} was deleted or replaced; copy its data from the open files of"
+                    " this process while it lives, then restart it"
                 )
             self._connection.execute("COMMIT")
         except Exception:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
-        # Apart from the commit: what is on disk must not be reported as failed, or it would be written twice.
+        # Separate from the commit: a durable write must not be reported as failed, or it would be written twice.
         try:
             self._full, self._failing = self._bytes_used() >= self._bytes_max, False
         except sqlite3.Error:
@@ -158,7 +158,7 @@ class SpoolWriter:
         error = SpoolUnavailable(
             self._lost or "This replica cannot write its spool; nothing is served that is not on record."
         )
-        with contextlib.suppress(RuntimeError):  # The loop is closed, and nobody waits any more.
+        with contextlib.suppress(RuntimeError):  # The event loop is closed, so no caller waits.
             futures[0].get_loop().call_soon_threadsafe(_resolve, futures, error if failed else None)
 
     def _bytes_used(self) -> int:
@@ -169,9 +169,9 @@ class SpoolWriter:
 
 
 def _write_all(connection: sqlite3.Connection, writes: list[Write | Rows]) -> None:
-    """Write intents, then marks and whatever else, then what is over and its records in the order they came.
+    """Write intents, then marks and other writes, then deletions and records in their order.
 
-    Each statement lets go of Python's lock and has to get it back from a busy event loop, so there are few of them.
+    Each statement releases the GIL and must regain it from a busy event loop, so there are few of them.
     """
     rows = [each for each in writes if isinstance(each, Rows)]
     _insert(connection, "INSERT INTO intent (request_id, body) VALUES ", "(?, ?)", [each.intents for each in rows])
@@ -198,11 +198,11 @@ def _parts(values: Iterable[Iterable[tuple[str | bytes, ...]]]) -> Iterator[list
 
 
 def _nothing(_: sqlite3.Connection) -> None:
-    """Only come round: how full the spool is, is looked up behind each commit."""
+    """Write nothing; the space in use is measured after each commit anyway."""
 
 
 def _touch(connection: sqlite3.Connection) -> None:
-    """Change what nobody reads: only a write tells whether the disk takes one, and one without a change is none."""
+    """Change an unused value: only a real write shows whether the disk accepts one."""
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     connection.execute(f"PRAGMA user_version = {1 - version}")
 

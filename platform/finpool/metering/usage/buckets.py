@@ -1,4 +1,4 @@
-"""Cuts a range of time into the buckets of one page."""
+"""Time buckets: they divide the time range of one page."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -10,8 +10,9 @@ from finpool.metering.usage.schemas import Bucket, BucketPage, BucketQuery, Usag
 def page_of_buckets(query: BucketQuery, *, seconds: int, buckets_max: int, at: datetime) -> BucketPage[UsageTotals]:
     """Return the page's buckets, still empty. `at` is the current time.
 
-    Buckets begin at whole minutes, hours or days of UTC; the first and the last are cut to the range asked for, so
-    the times shown are those of the usage counted. Without an end the bucket that contains `at` is the last.
+    Buckets begin at whole minutes, hours or days of UTC. The first and the last are cut to the queried range, so each
+    shown time range matches its usage. Without an end the bucket that contains `at` is the last. Raises
+    `InvalidRequest`.
     """
     end = query.end_time if query.end_time is not None else (int(at.timestamp()) // seconds + 1) * seconds
     begin = query.start_time if query.page is None else int(query.page.removeprefix("page_"))
@@ -27,7 +28,7 @@ def page_of_buckets(query: BucketQuery, *, seconds: int, buckets_max: int, at: d
 
 
 def span(page: BucketPage[UsageTotals]) -> tuple[datetime, datetime] | None:
-    """Return the time that a page's buckets cover, or None if it has none."""
+    """Return the time range of a page's buckets, or None without buckets."""
     if not page.data:
         return None
     return (
@@ -37,7 +38,7 @@ def span(page: BucketPage[UsageTotals]) -> tuple[datetime, datetime] | None:
 
 
 def fill(page: BucketPage[UsageTotals], totals: Iterable[UsageTotals], *, seconds: int) -> None:
-    """Put each of the totals into its bucket, keeping their order."""
+    """Put each of the totals into its bucket, in order."""
     by_begin = {bucket.start_time // seconds * seconds: bucket for bucket in page.data}
     for each in totals:
         if each.bucket is not None:

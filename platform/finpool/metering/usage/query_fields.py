@@ -1,4 +1,4 @@
-"""Fields of usage queries that people and programs write in more than one way."""
+"""Fields of usage queries that accept several notations."""
 
 import re
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 MOMENT_FORMS = "an ISO date (2026-01-31), an ISO time with its zone (write + as %2B), or Unix seconds"
 UNIX_SECONDS_MAX = 253_402_214_400
-"""The last day that a date can name begins then."""
+"""The first second of the last day that a date can name."""
 
 _DATE = re.compile(r"^\d{4}-\d{2}-\d{2}$")
 _UNIX_SECONDS = re.compile(r"^\d{1,12}$")
@@ -32,7 +32,7 @@ def _moment(value: object) -> object:
 
 
 def _names(value: object) -> object:
-    """Split at commas, drop blanks and repetitions; the order stays."""
+    """Return the names split at commas, in order, without blanks and repetitions."""
     if not isinstance(value, list):
         return value
     return list(dict.fromkeys(name for part in value for name in str(part).split(",") if name))
@@ -42,4 +42,4 @@ Moment = Annotated[datetime, BeforeValidator(_moment)]
 """An aware time in UTC."""
 
 SplitAtCommas = BeforeValidator(_names)
-"""For lists that may be written `a,b` or repeated."""
+"""For lists written as `a,b` or as repeated fields."""

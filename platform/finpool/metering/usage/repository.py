@@ -1,4 +1,4 @@
-"""The one query over usage: sums, always split by currency, because money of two currencies is never added."""
+"""The one query over usage: sums, always split by currency, because amounts of two currencies are never added."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -36,9 +36,10 @@ async def totals(
     only: UsageFilter,
     bucket_seconds: int | None = None,
 ) -> list[UsageTotals]:
-    """Sum what was settled or adjusted in [start, end), split by columns and, if given, by buckets of UTC time.
+    """Return the sums of usage in [start, end), split by columns and, if given, by time buckets in UTC.
 
-    The order is fixed: by bucket, by the columns in their declared order, by currency.
+    Records count at their settlement, adjustments at their recording. The order is by bucket, then by columns in their
+    declared order, then by currency.
     """
     counted = _counted(start, end)
     split: list[SQLColumnExpression[Any]] = [counted.c[name] for name in UsageColumn if name in columns]
@@ -75,7 +76,7 @@ async def totals(
 
 
 def _counted(start: datetime, end: datetime) -> Subquery:
-    """Return what was settled in [start, end), and what was adjusted then: usage adds up to what the ledger says."""
+    """Return the records settled and the adjustments recorded in [start, end); their sum equals the ledger's."""
     record, adjustment = UsageRecord, UsageAdjustment
     records = select(
         col(record.tenant_id),
@@ -118,8 +119,8 @@ def _counted(start: datetime, end: datetime) -> Subquery:
 
 
 def _bucket(counted_at: ColumnElement[datetime], seconds: int) -> ColumnElement[int]:
-    # The width is written into the query: as a parameter it would be two, in SELECT and in GROUP BY, and Postgres
-    # could not know that both are the same expression.
+    # The width is literal: as a parameter it would be two parameters, in SELECT and in GROUP BY, and Postgres would see
+    # two different expressions.
     width: ColumnElement[int] = literal_column(str(int(seconds)))
     return (cast(func.floor(extract("epoch", counted_at) / width), BigInteger) * width).label("bucket")
 

@@ -1,4 +1,4 @@
-"""Usage over all tenants, for operators, and the correction of what was estimated."""
+"""The operators' routes of usage: sums over all tenants, estimated usage and its correction."""
 
 from typing import Annotated
 
@@ -29,7 +29,7 @@ RequestPath = Annotated[str, Path(pattern=REQUEST_ID_PATTERN)]
 
 @router.get("/v1/usage", dependencies=[Depends(requires("usage:read"))])
 async def list_usage(session: SectorSession, query: Annotated[UsageQuery, Query()]) -> UsageList:
-    """Return usage settled between `from` and `to`, grouped, always by currency too."""
+    """Return usage settled between `from` and `to`, grouped as asked and always by currency."""
     groups = await service.usage(
         session, start=query.start, end=query.end, group_by=query.group_by, tenant_id=query.tenant_id
     )
@@ -44,7 +44,7 @@ async def list_usage(session: SectorSession, query: Annotated[UsageQuery, Query(
 async def list_estimated_usage(
     tenant_id: TenantPath, session: SectorSession, page: Page
 ) -> ListPage[EstimatedUsageView]:
-    """List the requests of a tenant that were settled at their last mark, because a replica crashed."""
+    """List a tenant's requests that were settled at their last mark after a replica crashed."""
     await tenancy.get_tenant(session, tenant_id)
     return await correction_service.estimated(session, tenant_id, page)
 
@@ -60,5 +60,5 @@ async def correct_usage(
     session: SectorSession,
     body: NewCorrection,
 ) -> CorrectedUsageView:
-    """Make a request that was estimated count for what it truly used; the difference is charged or given back."""
+    """Set the true usage of an estimated request; the difference is charged or given back."""
     return await correction_service.correct(session, actor, tenant_id, request_id, body)

@@ -1,4 +1,4 @@
-"""Usage as it is asked for and shown: to operators and regulators in groups, to tenants in OpenAI's time buckets."""
+"""Usage queries and answers: groups for operators and regulators, OpenAI's time buckets for tenants."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from finpool.metering.usage.query_fields import Moment as Moment
 Result = TypeVar("Result")
 UnixSeconds = Annotated[int, Field(ge=0, le=UNIX_SECONDS_MAX)]
 Ids = Annotated[list[Annotated[str, Field(pattern=r"^[!-~]{1,256}$")]], Field(max_length=100)]
-"""Ids to look for. None that exists holds other characters, some of which no database query can carry."""
+"""Ids to filter by. No existing id holds other characters, and some of those no database query can carry."""
 
 
 class UsageDimension(StrEnum):
-    """What operators and regulators may group usage by."""
+    """A dimension that operators and regulators may group usage by."""
 
     TENANT = "tenant"
     PROJECT = "project"
@@ -32,7 +32,7 @@ class UsageDimension(StrEnum):
 
 
 class UsageColumn(StrEnum):
-    """Columns of the usage records that totals can be split by, besides time and currency."""
+    """A column of usage records that totals can be split by, besides time and currency."""
 
     TENANT = "tenant_id"
     PROJECT = "project_id"
@@ -43,7 +43,7 @@ class UsageColumn(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UsageFilter:
-    """Which records count; None and an empty sequence do not restrict."""
+    """A filter of usage records; None and an empty sequence do not restrict."""
 
     tenant_id: TenantId | None = None
     project_ids: Sequence[str] = ()
@@ -54,9 +54,9 @@ class UsageFilter:
 
 @dataclass(frozen=True, slots=True)
 class UsageTotals:
-    """Sums over records of one currency. Columns that the totals are not split by are None.
+    """Sums over usage of one currency. Columns that the totals are not split by are None.
 
-    `bucket` is the Unix second at which the time bucket begins, by the clock's own hours and days in UTC.
+    `bucket` is the Unix second at which the time bucket begins, at a whole minute, hour or day of UTC.
     """
 
     currency: str
@@ -75,10 +75,10 @@ class UsageTotals:
 
 
 class UsageGroup(BaseModel):
-    """Usage of one group; ids are None where the usage is not grouped by them.
+    """Usage of one group; ids are None if the usage is not grouped by them.
 
-    `cost_micros` is the exact sum in `currency`, rounded up once. `estimated_requests` counts those whose tokens were
-    estimated after a crash; they are among `requests`.
+    `cost_micros` is the exact sum in `currency`, rounded up once. `estimated_requests` counts the requests with
+    estimated tokens after a crash; `requests` includes them.
     """
 
     tenant_id: str | None
@@ -96,7 +96,7 @@ class UsageGroup(BaseModel):
 
 
 class UsageQuery(BaseModel):
-    """Which usage: settled at `from` or later and before `to`, grouped by `group_by` (empty: the total)."""
+    """The queried usage: settled at `from` or later and before `to`, grouped by `group_by` (empty: the total)."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -122,7 +122,7 @@ class UsageQuery(BaseModel):
 
 
 class UsageList(BaseModel):
-    """What was asked for, and the groups in a fixed order."""
+    """The queried time range and dimensions, and the groups in a fixed order."""
 
     object: Literal["list"] = "list"
     start: datetime = Field(serialization_alias="from")
@@ -132,9 +132,9 @@ class UsageList(BaseModel):
 
 
 class BucketQuery(BaseModel):
-    """What OpenAI's usage and costs queries have in common. Lists come as `name[]=a&name[]=b`, or without brackets.
+    """The common fields of OpenAI's usage and costs queries. Lists are `name[]=a&name[]=b`, or without brackets.
 
-    What cannot be answered truly (users, batches, service tiers) is refused rather than ignored.
+    Filters that the platform cannot answer (users, batches, service tiers) are refused rather than ignored.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -166,7 +166,7 @@ class BucketQuery(BaseModel):
 
 
 class Bucket(BaseModel, Generic[Result]):
-    """A span of time in Unix seconds, its end exclusive, and what fell into it."""
+    """A time range in Unix seconds, its end exclusive, and its results."""
 
     object: Literal["bucket"] = "bucket"
     start_time: int
@@ -175,7 +175,7 @@ class Bucket(BaseModel, Generic[Result]):
 
 
 class BucketPage(BaseModel, Generic[Result]):
-    """Consecutive buckets, the empty ones too, and where to go on."""
+    """Consecutive buckets, empty ones included, and the token of the next page."""
 
     object: Literal["page"] = "page"
     data: list[Bucket[Result]]
@@ -207,12 +207,12 @@ class CompletionsQuery(BucketQuery):
 
     @property
     def buckets_max(self) -> int:
-        """How many buckets a page holds."""
+        """The number of buckets on a page."""
         return self.limit or _LIMITS[self.bucket_width][0]
 
 
 class CompletionsResult(BaseModel):
-    """Tokens and requests of one group in one bucket. Cached tokens are among the input tokens."""
+    """Tokens and requests of one group in one bucket. Cached tokens are part of the input tokens."""
 
     object: Literal["organization.usage.completions.result"] = "organization.usage.completions.result"
     input_tokens: int

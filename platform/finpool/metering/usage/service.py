@@ -1,4 +1,4 @@
-"""What was used. Reading only: the recorder writes."""
+"""Reads of recorded usage; only the recorder and adjustments write it."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -47,7 +47,7 @@ async def usage(
     group_by: Sequence[UsageDimension],
     tenant_id: TenantId | None,
 ) -> list[UsageGroup]:
-    """Return usage settled in [start, end) of one tenant, or of all for None; one group per currency at least."""
+    """Return usage settled in [start, end) of one tenant, or of all for None; at least one group per currency."""
     totals = await repository.totals(
         session,
         start=start,
@@ -70,7 +70,7 @@ async def totals_in_buckets(
 ) -> BucketPage[UsageTotals]:
     """Return one page of buckets of `seconds`, each with its totals by columns and currency.
 
-    Raises `InvalidRequest` for a page that does not belong to the query.
+    Raises `InvalidRequest` for a page of another query.
     """
     page = page_of_buckets(query, seconds=seconds, buckets_max=buckets_max, at=now())
     covered = span(page)
@@ -109,7 +109,7 @@ async def completions(
 
 
 def _completions_results(totals: Sequence[UsageTotals]) -> list[CompletionsResult]:
-    """Tokens have no currency, so the totals of several are one result."""
+    """Return one result per group, summed over currencies, because tokens have no currency."""
     merged: dict[tuple[str | None, str | None, str | None], UsageTotals] = {}
     for each in totals:
         group = (each.project_id, each.key_id, each.model_id)
