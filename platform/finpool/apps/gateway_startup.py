@@ -5,7 +5,6 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from starlette.datastructures import State
 
@@ -22,22 +21,14 @@ Parts = Callable[[], AbstractAsyncContextManager[tuple[Gateway, Spool]]]
 """Opens the gateway and the spool; raises `SpoolUnusable` if the spool's file cannot be used."""
 
 
-class ClosedGateway:
-    """A placeholder for the gateway; every attribute access raises `SpoolUnavailable`."""
-
-    def __getattr__(self, name: str) -> Any:
-        """Raise `SpoolUnavailable` in place of any method."""
-        raise SpoolUnavailable("This replica's spool cannot be used; an operator has to repair it or free its volume.")
-
-
 @asynccontextmanager
 async def opened_when_usable(parts: Parts, spool_directory: Path, state: State) -> AsyncIterator[None]:
     """Put the gateway and its spool into the app's state, at once or as soon as the spool is usable.
 
-    If the process ended instead, it would restart in a loop and answer no request. Now clients get a 503 with the
-    reason, banks still see their usage, and a repaired spool is used at once.
+    Until then `state.gateway` is None: requests for inference get a 503 with the reason; banks still see their usage.
+    If the process ended instead, it would restart in a loop and answer no request. A repaired spool is used at once.
     """
-    state.gateway, state.spool = ClosedGateway(), None
+    state.gateway = state.spool = None
     async with AsyncExitStack() as stack:
         opening: asyncio.Task[None] | None = None
         try:

@@ -1,5 +1,6 @@
 """The OpenAI-compatible routes."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
@@ -30,7 +31,7 @@ from finpool.gateway.errors import (
 from finpool.gateway.request.chat import ChatRequest
 from finpool.gateway.request.intake import parse_chat_request, parse_request, require_json
 from finpool.gateway.request.vectors import EmbeddingRequest, RerankRequest
-from finpool.gateway.routes_answers import StreamedAnswer, WholeAnswer
+from finpool.gateway.routes_answers import ModelAnswer, StreamWriter, WholeWriter
 from finpool.gateway.routes_direct import DirectRoute
 from finpool.gateway.service import Gateway
 from finpool.kernel.actor import Actor
@@ -80,7 +81,7 @@ CHAT_ANSWERS = {
 @router.get("/models", responses=refusals(SpoolUnavailable))
 async def list_models(request: Request, actor: Reader) -> UsableModelList:
     """List the models the key's tenant may use."""
-    gateway: Gateway = request.app.state.gateway
+    gateway = _gateway(request)
     models = [
         UsableModelView.of(each, gateway.price(actor, each), gateway.started_at) for each in gateway.models(actor)
     ]
@@ -90,7 +91,7 @@ async def list_models(request: Request, actor: Reader) -> UsableModelList:
 @router.get("/models/{model_id}", responses=refusals(ModelNotFound, SpoolUnavailable))
 async def get_model(model_id: str, request: Request, actor: Reader) -> UsableModelView:
     """Return one model."""
-    gateway: Gateway = request.app.state.gateway
+    gateway = _gateway(request)
     model = gateway.model(actor, model_id)
     return UsableModelView.of(model, gateway.price(actor, model), gateway.started_at)
 
@@ -100,7 +101,7 @@ async def get_model(model_id: str, request: Request, actor: Reader) -> UsableMod
 )
 async def create_chat_completion(request: Request, actor: Caller) -> Response:
     """Complete a chat, whole or streamed."""
-    gateway: Gateway = request.app.state.gateway
+    gateway = _gateway(request)
     body = await _json_body(request)
     chat = parse_chat_request(body)
     admitted = gateway.admit(actor, chat, len(body), RequestId(request.state.request_id))
@@ -108,10 +109,8 @@ async def create_chat_completion(request: Request, actor: Caller) -> Response:
     created = int(now().timestamp())
     tier = admitted.quote.tier
     renderer = Renderer(admitted.request_id, admitted.model, created, tier, include_usage=include_usage)
-    call, headers = gateway.call(admitted), _answer_headers(actor)
-    if admitted.streamed:
-        return StreamedAnswer(call, renderer, headers)
-    return WholeAnswer(call, Completion(renderer), headers)
+    writer = partial(StreamWriter, renderer) if admitted.streamed else partial(WholeWriter, Completion(renderer))
+    return ModelAnswer(gateway.call(admitted), writer, _answer_headers(actor))
 
 
 @direct_router.post(
@@ -119,10 +118,11 @@ async def create_chat_completion(request: Request, actor: Caller) -> Response:
 )
 async def create_embeddings(request: Request, actor: Caller) -> Response:
     """Embed one text or several."""
-    gateway: Gateway = request.app.state.gateway
+    gateway = _gateway(request)
     asked = parse_request(await _json_body(request), EmbeddingRequest)
     admitted = gateway.admit_vectors(actor, asked, RequestId(request.state.request_id))
-    return WholeAnswer(gateway.call(admitted), EmbeddingList(asked, admitted.model), _answer_headers(actor))
+    writer = partial(WholeWriter, EmbeddingList(asked, admitted.model))
+    return ModelAnswer(gateway.call(admitted), writer, _answer_headers(actor))
 
 
 @direct_router.post(
@@ -130,11 +130,19 @@ async def create_embeddings(request: Request, actor: Caller) -> Response:
 )
 async def create_ranking(request: Request, actor: Caller) -> Response:
     """Order documents by their relevance to a query."""
-    gateway: Gateway = request.app.state.gateway
+    gateway = _gateway(request)
     asked = parse_request(await _json_body(request), RerankRequest)
     admitted = gateway.admit_vectors(actor, asked, RequestId(request.state.request_id))
-    ranking = Ranking(asked, admitted.model, admitted.request_id)
-    return WholeAnswer(gateway.call(admitted), ranking, _answer_headers(actor))
+    writer = partial(WholeWriter, Ranking(asked, admitted.model, admitted.request_id))
+    return ModelAnswer(gateway.call(admitted), writer, _answer_headers(actor))
+
+
+def _gateway(request: Request) -> Gateway:
+    """Return the gateway; raises `SpoolUnavailable` as long as the spool keeps it from starting."""
+    gateway: Gateway | None = request.app.state.gateway
+    if gateway is None:
+        raise SpoolUnavailable("This replica's spool cannot be used; an operator has to repair it or free its volume.")
+    return gateway
 
 
 async def _json_body(request: Request) -> bytes:

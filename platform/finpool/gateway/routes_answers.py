@@ -1,34 +1,138 @@
-"""The two ways an answer leaves: whole, or as a stream. Either is given up the moment its client goes away."""
+"""Write answers to clients: whole, or as a stream. A client that disconnects cancels its call at once."""
 
 import asyncio
-from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from finpool.catalogue.model.schemas import TokenUsage
 from finpool.gateway.answer.render import DONE, Renderer, error_event
 from finpool.gateway.answer.vectors import WholeBody
 from finpool.gateway.call.call import Call
+from finpool.gateway.call.lifecycle import AnswerWriter, serve
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.errors import DomainError
-from finpool.quota.schemas import rate_headers
+from finpool.quota.schemas import RateStatus, rate_headers
 
 CLIENT_READ_SECONDS_MAX = 60.0
 
 
-class Answer(Response, ABC):
-    """Runs a call and sends what it gives. Errors before the first byte are raised, for the app to render."""
+class Head:
+    """The start of an answer: its status and headers, sent once."""
 
-    def __init__(self, call: Call, headers: dict[str, str]) -> None:
+    def __init__(self, send: Send, headers: dict[str, str], began_at: float) -> None:
+        self._send = send
+        self._headers = headers
+        self._began_at = began_at
+
+    async def start(self, rates: Mapping[str, RateStatus], content_type: str, content_bytes: int | None = None) -> None:
+        """Send the headers; without a length the answer is a stream."""
+        headers = {
+            **self._headers,
+            "content-type": content_type,
+            "openai-processing-ms": str(int((monotonic_seconds() - self._began_at) * 1000)),
+        }
+        headers |= rate_headers(rates)
+        if content_bytes is None:
+            headers["cache-control"] = "no-cache"
+        else:
+            headers["content-length"] = str(content_bytes)
+        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        await self._send({"type": "http.response.start", "status": 200, "headers": raw})
+
+
+class WholeWriter:
+    """Writes a plain completion, embeddings or a ranking: one body, once all of it is there."""
+
+    def __init__(self, parts: WholeBody, send: Send, head: Head) -> None:
+        self._parts = parts
+        self._send = send
+        self._head = head
+        self._body = b""
+
+    async def begin(self, rates: Mapping[str, RateStatus]) -> None:
+        """Send nothing yet: an error may still take the answer's place."""
+
+    async def stream(self, call: Call) -> None:
+        """Collect the engine's chunks."""
+        async for chunks in call.chunks():
+            for choices in chunks:
+                self._parts.add(choices)
+
+    def complete(self, usage: TokenUsage) -> None:
+        """Build the body; raises `EngineFailed` if a part is missing, so the call is settled as failed."""
+        self._body = self._parts.body(usage)
+
+    def break_off(self, error: DomainError) -> None:
+        """Raise the error, for the app to render."""
+        raise error
+
+    async def end(self, rates: Mapping[str, RateStatus]) -> None:
+        """Send headers and body."""
+        await self._head.start(rates, "application/json", len(self._body))
+        await self._send({"type": "http.response.body", "body": self._body})
+
+
+class StreamWriter:
+    """Writes a completion as server-sent events."""
+
+    def __init__(self, renderer: Renderer, send: Send, head: Head) -> None:
+        self._renderer = renderer
+        self._send = send
+        self._head = head
+        self._unsent = bytearray()
+        self._end = b""
+
+    async def begin(self, rates: Mapping[str, RateStatus]) -> None:
+        """Send the headers."""
+        await self._head.start(rates, "text/event-stream; charset=utf-8")
+
+    async def stream(self, call: Call) -> None:
+        """Send chunks as they come; chunks that arrive while other tasks run are sent together, once."""
+        unsent, sent_together = self._unsent, False
+        async for chunks in call.chunks():
+            for choices in chunks:
+                unsent += self._renderer.chunk(choices)
+            if not (sent_together or call.more_is_here):
+                await asyncio.sleep(0)  # Other tasks run; a chunk that arrives meanwhile is sent with this one.
+            sent_together = call.more_is_here
+            if unsent and not sent_together:
+                await self._send({"type": "http.response.body", "body": bytes(unsent), "more_body": True})
+                unsent.clear()
+
+    def complete(self, usage: TokenUsage) -> None:
+        """End the stream with the usage, if the client asked for it, and the end marker."""
+        self._end = self._renderer.usage_chunk(usage) + DONE
+
+    def break_off(self, error: DomainError) -> None:
+        """End the stream with an error event: its headers are sent already."""
+        self._end = error_event(error)
+
+    async def end(self, rates: Mapping[str, RateStatus]) -> None:
+        """Send the last bytes."""
+        await self._send({"type": "http.response.body", "body": bytes(self._unsent) + self._end})
+
+
+Writer = Callable[[Send, Head], AnswerWriter]
+"""Makes the writer of one answer, for the connection to its client."""
+
+
+class ModelAnswer(Response):
+    """Serves a call on its client's connection. Errors before the first byte are raised, for the app to render."""
+
+    def __init__(self, call: Call, writer: Writer, headers: dict[str, str]) -> None:
         self.background = None
         self._call = call
+        self._writer = writer
         self._answer_headers = headers
         self._began_at = monotonic_seconds()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve until the answer is sent or the client is gone; a client that goes cancels the call."""
         reader = Reader(send)
-        serving = reader.watched = asyncio.ensure_future(self._serve(reader.send))
+        writer = self._writer(reader.send, Head(reader.send, self._answer_headers, self._began_at))
+        serving = reader.watched = asyncio.ensure_future(serve(self._call, writer))
         leaving = asyncio.ensure_future(_disconnected(receive))
         try:
             await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -43,77 +147,11 @@ class Answer(Response, ABC):
             if not serving.cancelled():
                 raise
 
-    @abstractmethod
-    async def _serve(self, send: Send) -> None:
-        """Run the call and send the answer."""
-
-    async def _start(self, send: Send, content_type: str, content_bytes: int | None = None) -> None:
-        headers = {
-            **self._answer_headers,
-            "content-type": content_type,
-            "openai-processing-ms": str(int((monotonic_seconds() - self._began_at) * 1000)),
-        }
-        headers |= rate_headers(self._call.rates())
-        if content_bytes is None:
-            headers["cache-control"] = "no-cache"
-        else:
-            headers["content-length"] = str(content_bytes)
-        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": 200, "headers": raw})
-
-
-class WholeAnswer(Answer):
-    """A plain completion, embeddings or a ranking."""
-
-    def __init__(self, call: Call, whole: WholeBody, headers: dict[str, str]) -> None:
-        super().__init__(call, headers)
-        self._whole = whole
-
-    async def _serve(self, send: Send) -> None:
-        async with self._call as call:
-            async for chunks in call.chunks():
-                for choices in chunks:
-                    self._whole.add(choices)
-            # An answer that turns out not to be whole is settled as failed, not as complete.
-            body = self._whole.body(call.usage)
-            await call.complete()
-            await self._start(send, "application/json", len(body))
-            await send({"type": "http.response.body", "body": body})
-
-
-class StreamedAnswer(Answer):
-    """A completion as server-sent events."""
-
-    def __init__(self, call: Call, renderer: Renderer, headers: dict[str, str]) -> None:
-        super().__init__(call, headers)
-        self._renderer = renderer
-
-    async def _serve(self, send: Send) -> None:
-        async with self._call as call:
-            await self._start(send, "text/event-stream; charset=utf-8")
-            unsent, goes_along = bytearray(), False
-            try:
-                async for chunks in call.chunks():
-                    for choices in chunks:
-                        unsent += self._renderer.chunk(choices)
-                    if not (goes_along or call.more_is_here):
-                        await asyncio.sleep(0)  # The others get their turn; what arrives meanwhile goes along, once.
-                    goes_along = call.more_is_here
-                    if unsent and not goes_along:
-                        await _send_part(send, bytes(unsent))
-                        unsent.clear()
-                await call.complete()
-                unsent += self._renderer.usage_chunk(call.usage) + DONE
-            except DomainError as error:
-                unsent += error_event(error)
-                await call.fail()
-            await send({"type": "http.response.body", "body": bytes(unsent)})
-
 
 class Reader:
-    """A client, given up when it does not read: it counts as gone, and holds no slot of the engine any longer.
+    """A client's connection. A client that stops reading for 60 s counts as disconnected and frees its engine slot.
 
-    One timer watches the whole answer: one for each part would cost more than sending it.
+    One timer watches the whole answer: a timer for each part would cost more than sending it.
     """
 
     def __init__(self, send: Send) -> None:
@@ -124,13 +162,13 @@ class Reader:
         self.watched: asyncio.Future[None] | None = None
 
     async def send(self, message: Message) -> None:
-        """Send a part; it waits for as long as the client reads more slowly than it is sent to."""
+        """Send a part; wait while the client reads more slowly than the engine writes."""
         self._waits_since = self._loop.time()
         await self._send(message)
         self._waits_since = None
 
     def leave(self) -> None:
-        """Watch no longer."""
+        """Stop the timer."""
         self._timer.cancel()
 
     def _look(self) -> None:
@@ -140,10 +178,6 @@ class Reader:
             self.watched.cancel("the client stopped reading")
         else:
             self._timer = self._loop.call_later(max(waits_seconds, 0.01), self._look)
-
-
-async def _send_part(send: Send, part: bytes) -> None:
-    await send({"type": "http.response.body", "body": part, "more_body": True})
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -12,6 +12,7 @@ from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.catalogue.price.schemas import Tier
 from finpool.gateway.call.admission import Admitted
 from finpool.gateway.call.call import Call
+from finpool.gateway.call.lifecycle import serve
 from finpool.gateway.call.open_calls import OpenCalls
 from finpool.gateway.call.prompt_counter import PromptCounter
 from finpool.gateway.errors import QueueRefusal
@@ -129,13 +130,32 @@ async def known_bank(path, sector, database):
     return key_id
 
 
-async def serve(path, key_id, completed):
-    call = path.call(key_id)
-    async with call:
+class Listener:
+    """A client that reads the whole answer, and notes what it used once the gateway has told it to the end."""
+
+    def __init__(self, completed):
+        self.completed = completed
+        self.usage = None
+
+    async def begin(self, rates):
+        return None
+
+    async def stream(self, call):
         async for _ in call.chunks():
             pass
-        await call.complete()
-        completed.append(call.usage)
+
+    def complete(self, usage):
+        self.usage = usage
+
+    def break_off(self, error):
+        raise error
+
+    async def end(self, rates):
+        self.completed.append(self.usage)
+
+
+async def serve_one(path, key_id, completed):
+    await serve(path.call(key_id), Listener(completed))
 
 
 async def require_nothing_held(path, sector):
@@ -157,7 +177,7 @@ async def test_calls_cancelled_at_random_moments_leave_nothing_held(path, sector
     key_id = await known_bank(path, sector, database)
     completed, tasks = [], []
     for _ in range(RUNS):
-        task = asyncio.create_task(serve(path, key_id, completed))
+        task = asyncio.create_task(serve_one(path, key_id, completed))
         tasks.append(task)
         for _ in range(chance.randint(0, 2)):
             asyncio.get_running_loop().call_later(chance.uniform(0, 0.04), task.cancel)
@@ -179,21 +199,17 @@ async def test_calls_cancelled_at_random_moments_leave_nothing_held(path, sector
 async def test_a_spool_that_fails_for_a_while_keeps_no_reservation(path, sector, database, engine, monkeypatch):
     monkeypatch.setattr("finpool.gateway.call.call.RETRY_SECONDS", 0.05)
     key_id = await known_bank(path, sector, database)
-    call = path.call(key_id)
     write_group = path.spool._writer._write_group
 
     def disk_full(writes):
         raise sqlite3.OperationalError("database or disk is full")
 
-    async def serve_until_the_disk_is_full():
-        async with call:
-            async for _ in call.chunks():
-                pass
+    class ListenerOnAFullDisk(Listener):
+        def complete(self, usage):
             monkeypatch.setattr(path.spool._writer, "_write_group", disk_full)
-            await call.complete()
 
     with pytest.raises(SpoolUnavailable):
-        await serve_until_the_disk_is_full()
+        await serve(path.call(key_id), ListenerOnAFullDisk([]))
     assert path.intents()
     assert path.under_way() == 1
     monkeypatch.setattr(path.spool._writer, "_write_group", write_group)
@@ -207,7 +223,7 @@ async def test_a_spool_that_fails_for_a_while_keeps_no_reservation(path, sector,
 async def test_the_end_of_the_process_waits_for_calls_that_are_just_being_cancelled(path, sector, database, engine):
     engine.pause_seconds = 1.0
     key_id = await known_bank(path, sector, database)
-    task = asyncio.create_task(serve(path, key_id, []))
+    task = asyncio.create_task(serve_one(path, key_id, []))
     for _ in range(500):
         if engine.under_way:
             break

@@ -35,10 +35,10 @@ _log = logger("gateway.call")
 
 
 class Call:
-    """Use as `async with`: entering reserves, records the intent, waits for a turn and dispatches; leaving settles.
+    """Use it through `lifecycle.serve`: its methods are the steps, in their order; leaving the block resolves it.
 
-    Entering raises what refused the request, and then nothing is held. Leaving without `complete` means that the
-    caller went away (a cancellation) or that something broke (any other exception).
+    A step raises the reason of a refusal. Leaving without `settle` means that the client went away (a cancellation) or
+    that a step failed (any other exception).
     """
 
     def __init__(
@@ -66,21 +66,13 @@ class Call:
         self._turn: Turn | None = None
         self._resolved = False
         self._resolving: asyncio.Future[None] | None = None
-        self._marked_at = monotonic_seconds()
-        self._marked_tokens = 0
+        self._marked_at, self._marked_tokens = monotonic_seconds(), 0
         self._span = telemetry.start_call_span(admitted.operation, admitted.model.id, admitted.actor.tenant)
         self._estimated = self._counts_as_request = False
         self.usage = _NOTHING
 
     async def __aenter__(self) -> Self:
         self._open_calls.add(self)
-        try:
-            self._permit = self._backends.breaker(self._admitted.model).enter()
-            self._reservation = await self._reserve()
-            await self._dispatch(self._reservation, self._permit)
-        except BaseException as error:
-            await self._resolve(error)
-            raise
         return self
 
     async def __aexit__(
@@ -88,9 +80,49 @@ class Call:
     ) -> None:
         await self._resolve(error)
 
+    def pass_breaker(self) -> None:
+        """Ask the engine's circuit breaker to let the request through; raises `EngineUnavailable` while it is open."""
+        self._permit = self._backends.breaker(self._admitted.model).enter()
+
+    async def reserve(self) -> None:
+        """Reserve the most the request may use; its prompt is tokenized exactly only if that bound does not fit."""
+        try:
+            self._reservation = await self._reserve_bound()
+        except (InsufficientQuota, RateLimitExceeded, RequestAboveLimit) as refusal:
+            counted = await self._counter.counted(self._admitted, refusal)
+            if counted is None:
+                raise
+            self._admitted = counted
+            with self._counter.pause_if_refused(counted.actor.tenant):
+                self._reservation = await self._reserve_bound()
+
+    async def record_intent(self) -> None:
+        """Put on disk who pays for the request, and at which price; raises `SpoolUnavailable`."""
+        assert self._reservation is not None  # noqa: S101 - `reserve` comes before.
+        self._intent = self._admitted.intent(self._reservation.lease_ids)
+        try:
+            await self._metering.begin(self._intent)
+        except SpoolUnavailable:
+            self._intent = None  # The spool did not take it, so there is nothing to discard.
+            raise
+
+    async def wait_for_turn(self) -> None:
+        """Wait in the model's fair queue; raises `QueueRefusal`."""
+        admitted = self._admitted
+        self._turn = await self._queue.enter(admitted.actor.tenant, admitted.length_bound, batch=admitted.batch)
+
+    async def dispatch(self) -> None:
+        """Send the request to its engine and wait for the first chunk; raises as `Backends.ask`."""
+        assert self._permit is not None  # noqa: S101 - `pass_breaker` and `wait_for_turn` come before.
+        assert self._turn is not None  # noqa: S101
+        with self._permit:
+            self._stream = await self._admitted.ask_engine(self._backends, self._turn.expected_cost)
+            await self._stream.begun()
+        self._permit.worked()
+
     async def chunks(self) -> AsyncIterator[list[list[dict[str, Any]]]]:
         """Yield the choices of the chunks that one read brings, maybe of none, keeping count on the way."""
-        assert self._stream is not None  # noqa: S101 - entering has asked for it.
+        assert self._stream is not None  # noqa: S101 - `dispatch` comes before.
         assert self._permit is not None  # noqa: S101
         with self._permit:
             async for chunks in self._stream:
@@ -103,49 +135,19 @@ class Call:
         """Tell whether the next part, or the end, has arrived already, so that both may be sent at once."""
         return self._stream is not None and self._stream.more_is_here
 
-    async def complete(self) -> None:
-        """Settle an answer that is whole; durable when this returns, so call it before the last byte is sent."""
-        await self._finish(Outcome.COMPLETED)
-
-    async def fail(self) -> None:
-        """Settle an answer that the engine broke off; what it had computed is on record and costs nothing."""
-        await self._finish(Outcome.FAILED)
+    async def settle(self, outcome: Outcome) -> None:
+        """Settle the request; durable when this returns. Only the first call counts."""
+        await self._finish(outcome)
 
     def rates(self) -> dict[str, RateStatus]:
         """Tell what is left of the tenant's rates."""
         return self._quota.status(self._admitted.subject)
-
-    async def _reserve(self) -> Reservation:
-        """Reserve the most the request may use; only if that does not fit, its prompt's tokens are counted exactly."""
-        try:
-            return await self._reserve_bound()
-        except (InsufficientQuota, RateLimitExceeded, RequestAboveLimit) as refusal:
-            counted = await self._counter.counted(self._admitted, refusal)
-            if counted is None:
-                raise
-            self._admitted = counted
-        with self._counter.pause_if_refused(counted.actor.tenant):
-            return await self._reserve_bound()
 
     async def _reserve_bound(self) -> Reservation:
         admitted = self._admitted
         return await self._quota.reserve(
             admitted.subject, admitted.request_id, amount_picos=admitted.amount_picos, tokens=admitted.tokens
         )
-
-    async def _dispatch(self, reservation: Reservation, permit: BreakerPermit) -> None:
-        self._intent = self._admitted.intent(reservation.lease_ids)
-        try:
-            await self._metering.begin(self._intent)
-        except SpoolUnavailable:
-            self._intent = None  # The spool did not take it, so there is nothing to take out of it again.
-            raise
-        admitted = self._admitted
-        self._turn = await self._queue.enter(admitted.actor.tenant, admitted.length_bound, batch=admitted.batch)
-        with permit:
-            self._stream = await admitted.ask_engine(self._backends, self._turn.expected_cost)
-            await self._stream.begun()
-        permit.worked()
 
     def _count(self, usage: TokenUsage) -> None:
         if self._turn is not None:

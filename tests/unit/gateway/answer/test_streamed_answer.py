@@ -1,12 +1,13 @@
 """A streamed answer goes out as it comes: together what came together, and never held back for what may come."""
 
 import asyncio
+from functools import partial
 
 from finpool.catalogue.model.schemas import TokenUsage
 from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.catalogue.price.schemas import Tier
 from finpool.gateway.answer.render import Renderer
-from finpool.gateway.routes_answers import StreamedAnswer
+from finpool.gateway.routes_answers import ModelAnswer, StreamWriter
 
 MODEL = Catalogue.load(default_directory()).all()[0]
 PART = [{"index": 0, "delta": {"content": "word "}, "finish_reason": None}]
@@ -40,7 +41,15 @@ class ScriptedCall:
                 asyncio.get_running_loop().call_soon(self.arrived.set)
             yield read
 
-    async def complete(self):
+    def pass_breaker(self):
+        return None
+
+    async def reserve(self):
+        return None
+
+    record_intent = wait_for_turn = dispatch = reserve
+
+    async def settle(self, outcome):
         return None
 
     def rates(self):
@@ -58,7 +67,7 @@ async def sent_by(call):
         await asyncio.sleep(60)
 
     renderer = Renderer("req_1", MODEL, 1, Tier.STANDARD, include_usage=False)
-    await StreamedAnswer(call, renderer, {})({}, receive, send)
+    await ModelAnswer(call, partial(StreamWriter, renderer), {})({}, receive, send)
     return sent[1:]
 
 
