@@ -48,6 +48,7 @@ class ScriptedEngine:
     expected_service: list[int] = field(default_factory=list)
     under_way: int = 0
     under_way_max: int = 0
+    sent_tokens: int = 0
     aborted: int = 0
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
@@ -112,6 +113,7 @@ class ScriptedEngine:
         }
         chunk = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": MODEL, "choices": choices}
         await response.write(b"data: " + orjson.dumps({**chunk, "usage": usage}) + b"\n\n")
+        self.sent_tokens = max(output_tokens, self.sent_tokens)
 
 
 @pytest.fixture

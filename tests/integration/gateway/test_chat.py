@@ -6,6 +6,7 @@ import aiohttp
 import openai
 import orjson
 import pytest
+from waiting import until
 
 from finpool.serving.schemas import WEIGHTS_HEADER
 
@@ -81,9 +82,12 @@ async def test_a_client_that_leaves_pays_what_was_generated_and_holds_nothing(ba
 async def test_a_plain_request_whose_client_leaves_is_aborted_in_the_engine(bank):
     bank.engine.output_tokens, bank.engine.pause_seconds = 500, 0.02
     key = await bank.add_tenant("bank-a")
-    async with bank.client(key, timeout=0.3) as client:
-        with pytest.raises(openai.APITimeoutError):
-            await client.chat.completions.create(model=MODEL, messages=HELLO)
+    async with bank.client(key) as client:
+        asking = asyncio.create_task(client.chat.completions.create(model=MODEL, messages=HELLO))
+        await until(lambda: bank.engine.sent_tokens, "the engine generates")
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
     await bank.settled("bank-a")
     (record,) = await bank.usage("bank-a")
     assert record["outcome"] == "aborted"
@@ -95,9 +99,12 @@ async def test_a_plain_request_whose_client_leaves_is_aborted_in_the_engine(bank
 async def test_a_client_that_leaves_before_the_first_token_pays_its_prompt(bank, stream):
     bank.engine.output_tokens, bank.engine.pause_seconds, bank.engine.prompt_seconds = 200, 0.02, 2.0
     key = await bank.add_tenant("bank-a")
-    async with bank.client(key, timeout=1.0) as client:
-        with pytest.raises(openai.APITimeoutError):
-            await client.chat.completions.create(model=MODEL, messages=HELLO, stream=stream)
+    async with bank.client(key) as client:
+        asking = asyncio.create_task(client.chat.completions.create(model=MODEL, messages=HELLO, stream=stream))
+        await until(lambda: bank.engine.under_way, "the engine computes the prompt")
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
     account = await bank.settled("bank-a")
     (record,) = await bank.usage("bank-a")
     assert (record["outcome"], record["estimated"]) == ("aborted", False)
