@@ -31,6 +31,16 @@ class Applicable:
     stopped: BudgetKey | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """The most that one request may cost (picos) and use (tokens), and the limits it counts against."""
+
+    tenant_id: TenantId
+    applicable: Applicable
+    amount_picos: int
+    tokens: int
+
+
 class TenantLimits:
     """The limits of one tenant."""
 

@@ -199,5 +199,5 @@ def replica(replica_of: Callable[..., Replica]) -> Replica:
 def at_once(monkeypatch: pytest.MonkeyPatch, account: FakeAccount) -> None:
     """Let nothing wait for a lease on its way back, and remember no refusal."""
     account.tells_of_returns = False
-    monkeypatch.setattr("finpool.quota.reservation.allotments.REFUSAL_SECONDS", 0.0)
+    monkeypatch.setattr("finpool.quota.reservation.refusals.REFUSAL_SECONDS", 0.0)
     monkeypatch.setattr("finpool.quota.reservation.allotments.AHEAD_SECONDS", 0.0)

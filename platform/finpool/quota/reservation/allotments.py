@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from typing import Any
 
 from asyncpg import PostgresError
@@ -11,6 +12,7 @@ from sqlmodel import col
 
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.database import Database
+from finpool.kernel.errors import DomainError
 from finpool.kernel.ids import LeaseId, TenantId
 from finpool.kernel.logs import logger
 from finpool.quota.errors import QuotaUnavailable
@@ -18,11 +20,11 @@ from finpool.quota.grant import grants
 from finpool.quota.grant.heartbeat import Heartbeat
 from finpool.quota.grant.schemas import BudgetNeed, Grants, RateNeed
 from finpool.quota.grant.share_table import Holder, cool_shares
-from finpool.quota.limits import Applicable
+from finpool.quota.limits import Applicable, Demand
 from finpool.quota.models import Lease
 from finpool.quota.periods import SHARE_SECONDS
+from finpool.quota.reservation import refusals
 from finpool.quota.reservation.leases import HeldLease, Leases, ReturnLease
-from finpool.quota.reservation.needs import REFUSAL_SECONDS, Shortfall, budget_needs, known_shortfall, rate_needs
 from finpool.quota.reservation.rate_allotments import RateAllotments
 from finpool.quota.reservation.rates import RateAllotment
 from finpool.quota.schemas import BudgetKey, RateKey
@@ -46,17 +48,17 @@ class Allotments:
         self._idle_seconds = idle_seconds
         self._asking: dict[TenantId, asyncio.Lock] = {}
         self._ahead: dict[tuple[TenantId, BudgetKey | RateKey], float] = {}
-        self._refused: dict[tuple[TenantId, BudgetKey], tuple[float, Shortfall]] = {}
+        self._refusals = refusals.RecentRefusals()
         self._changes: dict[TenantId, int] = {}
         self._tasks: set[asyncio.Future[Any]] = set()
         self.leases = Leases()
         self.heartbeat = Heartbeat(database, holder)
-        self.shares = RateAllotments(database, holder, idle_seconds)
+        self.shares = RateAllotments(database, holder, share_of_rest=share_of_rest, idle_seconds=idle_seconds)
 
     def relimit(self, tenant_id: TenantId, limits: dict[RateKey, int]) -> None:
         """Put changed limits in force at once, and forget what was refused under the old ones."""
         self.shares.relimit(tenant_id, limits)
-        self._refused = {each: known for each, known in self._refused.items() if each[0] != tenant_id}
+        self._refusals.forget(tenant_id)
         self._ahead = {each: time for each, time in self._ahead.items() if each[0] != tenant_id}
 
     def drain(self, tenant_id: TenantId, keys: Sequence[BudgetKey]) -> None:
@@ -64,44 +66,39 @@ class Allotments:
         self._changes[tenant_id] = self._changes.get(tenant_id, 0) + 1
         self.leases.drain(tenant_id, keys)
 
-    async def ask(
-        self, tenant_id: TenantId, applicable: Applicable, amount_picos: int, tokens: int
-    ) -> Shortfall | None:
-        """Ask the account for a request's missing parts; return the shortfall. Raises `QuotaUnavailable`."""
-        asking = self._asked_once(tenant_id, applicable, amount_picos, tokens, ahead=False)
+    async def ask(self, demand: Demand) -> None:
+        """Ask the account for a request's missing parts; return when the request may try again.
+
+        Raises the refusal, `LeasesReturning` if it may pass, and `QuotaUnavailable` if the account gave no answer.
+        """
+        asking = self._asked_once(demand, ahead=False)
         try:
             # Shielded: a caller that leaves must not tear the account's part of a lease from this replica's.
             async with asyncio.timeout(ACCOUNT_SECONDS_MAX):
-                return await asyncio.shield(self._start(asking))
+                await asyncio.shield(self._start(asking))
         except _DATABASE_ERRORS as error:
             _log.warning("the account could not be asked for a lease", error=type(error).__name__)
             raise QuotaUnavailable from error
 
-    def renew_ahead(
-        self,
-        tenant_id: TenantId,
-        leases: Sequence[HeldLease],
-        shares: Sequence[RateAllotment],
-        amount_picos: int,
-        tokens: int,
-    ) -> None:
+    def renew_ahead(self, demand: Demand, leases: Sequence[HeldLease], shares: Sequence[RateAllotment]) -> None:
         """Ask for more in the background when the next requests would have to wait for it."""
         now = monotonic_seconds()
         due: list[BudgetKey | RateKey] = [
-            lease.key for lease in leases if self.leases.runs_low(lease, amount_picos, now)
+            lease.key for lease in leases if self.leases.runs_low(lease, demand.amount_picos, now)
         ]
         due += [
             share.key
             for share in shares
-            if share.amount < min(share.room, share.limit) and not share.fits(2 * share.counted(tokens), now)
+            if share.amount < min(share.room, share.limit) and not share.fits(2 * share.counted(demand.tokens), now)
         ]
+        tenant_id = demand.tenant_id
         if any(now >= self._ahead.get((tenant_id, key), 0.0) for key in due):
             for key in due:
                 self._ahead[(tenant_id, key)] = now + AHEAD_SECONDS
             applicable = Applicable(
                 tuple(lease.key for lease in leases), tuple((share.key, share.limit) for share in shares), funded=True
             )
-            self._start(self._quietly(self._asked_once(tenant_id, applicable, amount_picos, tokens, ahead=True)))
+            self._start(self._asked_once(replace(demand, applicable=applicable), ahead=True))
 
     async def return_unused(self) -> None:
         """Give back every lease without a reservation that is draining or idle, and shares that are not in use."""
@@ -151,41 +148,34 @@ class Allotments:
                     lease_id=lease.lease_id,
                 )
 
-    async def _asked_once(
-        self, tenant_id: TenantId, applicable: Applicable, amount_picos: int, tokens: int, *, ahead: bool
-    ) -> Shortfall | None:
-        # The wait for those ahead counts too: whoever asked long ago is refused and must not ask any more.
-        async with asyncio.timeout(ACCOUNT_SECONDS_MAX), self._lock(tenant_id):
+    async def _asked_once(self, demand: Demand, *, ahead: bool) -> None:
+        # The wait for earlier callers counts too: a caller that gave up is refused, and must not ask any more.
+        async with asyncio.timeout(ACCOUNT_SECONDS_MAX), self._lock(demand.tenant_id):
             now = monotonic_seconds()
-            leases, budgets = budget_needs(self.leases, tenant_id, applicable, amount_picos, now, ahead=ahead)
-            shares, rates = rate_needs(
-                self.shares, tenant_id, applicable, tokens, now, ahead=ahead, share_of_rest=self._share_of_rest
-            )
-            known = known_shortfall(self._refused, tenant_id, budgets, shares, rates, amount_picos, now)
-            if known is not None or not (budgets or rates):
-                return known
-            limits = [share.limit for share in shares]
-            granted = await self._grow(tenant_id, leases, budgets, rates, now)
+            leases = self.leases.needs(demand, now, ahead=ahead)
+            rates = self.shares.needs(demand, now, ahead=ahead)
+            refusals.require_room(rates, demand.tokens, now)
+            self._refusals.require_none(demand, [need for _, need in leases], now)
+            if not (leases or rates):
+                return
+            limits = [share.limit for share, _ in rates]
+            granted = await self._grow(demand.tenant_id, leases, [need for _, need in rates], now)
             if granted.lifted:
-                await asyncio.sleep(REFUSAL_SECONDS)  # The change is on its way to this replica.
-                return None
+                await asyncio.sleep(refusals.REFUSAL_SECONDS)  # The change is on its way to this replica.
+                return
             if granted.outlived:
-                return None  # Their places are free for new leases: the request tries again at once.
-            for share, rest, limit in zip(shares, granted.rates, limits, strict=True):
+                return  # Their places are free for new leases: the request tries again at once.
+            for (share, _), rest, limit in zip(rates, granted.rates, limits, strict=True):
                 share.room, share.asked_at = rest.room, now
                 if granted.whole:
                     share.amount = 0 if share.limit < limit else rest.amount  # 0: it was lowered meanwhile.
                     share.written, share.valid_until = rest.amount, now + SHARE_SECONDS
-            return self._shortfall(tenant_id, granted, shares, amount_picos, now)
+            self._require_whole(demand, granted, [share for share, _ in rates], now)
 
     async def _grow(
-        self,
-        tenant_id: TenantId,
-        leases: Sequence[HeldLease],
-        budgets: Sequence[BudgetNeed],
-        rates: Sequence[RateNeed],
-        now: float,
+        self, tenant_id: TenantId, needs: Sequence[tuple[HeldLease, BudgetNeed]], rates: Sequence[RateNeed], now: float
     ) -> Grants:
+        leases, budgets = [lease for lease, _ in needs], [need for _, need in needs]
         # A lease whose return overtook its growth would be closed when the growth arrives, and hold it for ever.
         for lease in leases:
             lease.growing += 1
@@ -212,37 +202,30 @@ class Allotments:
                     self.leases.withdraw(lease)  # It may have been granted under the budget as it was before.
         return granted
 
-    def _shortfall(
-        self, tenant_id: TenantId, granted: Grants, shares: Sequence[RateAllotment], amount_picos: int, now: float
-    ) -> Shortfall | None:
-        short = granted.short_budget
-        if short is not None:
-            shortfall = Shortfall(short, amount_picos, granted.returning, now)
-            self._refused[(tenant_id, short.need.key)] = (now + REFUSAL_SECONDS, shortfall)
-            return shortfall
-        rate = granted.short_rate
+    def _require_whole(self, demand: Demand, granted: Grants, shares: Sequence[RateAllotment], now: float) -> None:
+        """Raise the refusal of the budget or rate that did not cover the demand."""
+        budget, rate = granted.short_budget, granted.short_rate
+        if budget is not None:
+            self._refusals.add(demand.tenant_id, budget, now, returning=granted.returning)
+            raise refusals.of_budget(budget, demand.amount_picos, returning=granted.returning)
         if rate is not None:
             share = next(each for each in shares if each.key == rate.need.key)
-            return Shortfall(share, amount_picos, may_change=False, at=now)
-        return None
+            raise refusals.of_rate(share, demand.tokens, now)
 
     def _lock(self, tenant_id: TenantId) -> asyncio.Lock:
         """Return what lets this replica ask a tenant's account one thing at a time."""
         return self._asking.setdefault(tenant_id, asyncio.Lock())
 
-    def _start(self, work: Coroutine[Any, Any, Shortfall | None]) -> "asyncio.Future[Shortfall | None]":
+    def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Future[None]":
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._answered)
         return task
 
-    def _answered(self, task: "asyncio.Future[Shortfall | None]") -> None:
+    def _answered(self, task: "asyncio.Future[None]") -> None:
+        """Drop an answered question; an error that its caller no longer waits for, or asked ahead, is not an event."""
         self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # Whoever asked may have left; nobody else has to hear of it.
-
-    async def _quietly(self, asking: Coroutine[Any, Any, Shortfall | None]) -> None:
-        try:
-            await asking
-        except _DATABASE_ERRORS:
-            return
+        error = None if task.cancelled() else task.exception()
+        expected = (DomainError, refusals.LeasesReturning, *_DATABASE_ERRORS)
+        if error is not None and not isinstance(error, expected):
+            _log.error("the account's answer could not be used", error=type(error).__name__)

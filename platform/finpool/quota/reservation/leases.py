@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.ids import LeaseId, TenantId, new_id
 from finpool.quota.grant.schemas import BudgetNeed, BudgetRest
+from finpool.quota.limits import Demand
 from finpool.quota.reservation.spend import SpendMeter
 from finpool.quota.schemas import BudgetKey
 
@@ -69,10 +70,19 @@ class Leases:
             lease = None
         return lease if lease is not None else HeldLease(tenant_id, LeaseId(new_id("lease")), key)
 
-    def need(self, lease: HeldLease, amount_picos: int, now: float) -> BudgetNeed:
-        """Return what a lease has to grow by for a request, and by how much it would: as spending was of late."""
-        wanted = max(REQUESTS_AHEAD * amount_picos, self._recent_picos(lease, now))
-        return BudgetNeed(lease.key, lease.lease_id, max(0, amount_picos - lease.free), wanted)
+    def needs(self, demand: Demand, now: float, *, ahead: bool) -> list[tuple[HeldLease, BudgetNeed]]:
+        """Return the leases that have to grow for a request, or ahead of the next requests, and by how much.
+
+        A lease grows by the spending of the last seconds, or by 16 such requests if that is more.
+        """
+        found = []
+        for key in demand.applicable.budgets:
+            lease = self.current(demand.tenant_id, key, now)
+            needed = 0 if ahead else max(0, demand.amount_picos - lease.free)
+            if needed or (ahead and self.runs_low(lease, demand.amount_picos, now)):
+                wanted = max(REQUESTS_AHEAD * demand.amount_picos, self._recent_picos(lease, now))
+                found.append((lease, BudgetNeed(key, lease.lease_id, needed, wanted)))
+        return found
 
     def runs_low(self, lease: HeldLease, amount_picos: int, now: float) -> bool:
         """Tell whether a lease should be renewed ahead: two requests more, or a few seconds of spending, use it up."""

@@ -5,7 +5,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.database import Database
 from finpool.kernel.ids import TenantId
+from finpool.quota.grant.schemas import RateNeed
 from finpool.quota.grant.share_table import Holder, cool_shares, delete_share, write_share
+from finpool.quota.limits import Demand
 from finpool.quota.periods import SHARE_SECONDS
 from finpool.quota.reservation.rates import RateAllotment
 from finpool.quota.schemas import RateKey
@@ -16,9 +18,10 @@ _RENEWED_BEFORE_SECONDS = SHARE_SECONDS * 3 / 4
 class RateAllotments:
     """Every rate share of one replica, by tenant."""
 
-    def __init__(self, database: Database, holder: Holder, idle_seconds: float) -> None:
+    def __init__(self, database: Database, holder: Holder, *, share_of_rest: float, idle_seconds: float) -> None:
         self._database = database
         self._holder = holder
+        self._share_of_rest = share_of_rest
         self._idle_seconds = idle_seconds
         self._shares: dict[TenantId, dict[RateKey, RateAllotment]] = {}
 
@@ -33,6 +36,19 @@ class RateAllotments:
         if share is None:
             share = shares[key] = RateAllotment(key, limit)
         return share
+
+    def needs(self, demand: Demand, now: float, *, ahead: bool) -> list[tuple[RateAllotment, RateNeed]]:
+        """Return the shares that have to grow for a request, or ahead of the next requests, and to how much."""
+        found = []
+        for key, limit in demand.applicable.rates:
+            share = self.share(demand.tenant_id, key, limit)
+            counted = share.counted(demand.tokens)
+            if not share.fits(2 * counted if ahead else counted, now):
+                used = share.used(now)
+                wanted = max(2 * (used + counted), int(limit * self._share_of_rest))
+                # The account must know of what is used, even above a lowered limit: other replicas would use it again.
+                found.append((share, RateNeed(key, share.amount, used if ahead else used + counted, wanted)))
+        return found
 
     def relimit(self, tenant_id: TenantId, limits: dict[RateKey, int]) -> None:
         """Put changed limits in force at once; a rate without a limit is counted no more."""

@@ -1,15 +1,20 @@
-"""How a request that is over a limit is told: which limit, what is left and when it resets."""
+"""The errors of a request over a limit: which limit, what is left of it, and when it resets."""
 
-from finpool.kernel.errors import DomainError
-from finpool.kernel.ids import LeaseId
+from collections.abc import Iterable
+from dataclasses import replace
+
+from finpool.kernel.ids import LeaseId, TenantId
 from finpool.kernel.money import PICOS_PER_MICRO, to_micros_ceiling
 from finpool.quota.errors import InsufficientQuota, RateLimitExceeded, RequestAboveLimit
-from finpool.quota.grant.schemas import BudgetNeed, BudgetRest
-from finpool.quota.reservation.needs import Shortfall
+from finpool.quota.grant.schemas import BudgetNeed, BudgetRest, RateNeed
+from finpool.quota.limits import Demand
 from finpool.quota.reservation.rates import RateAllotment
 from finpool.quota.schemas import BudgetKey, Period, Rate, duration
 
 NO_BUDGET = "You exceeded your current quota: no budget was set for the tenant, so nothing may be spent."
+
+REFUSAL_SECONDS = 0.02
+"""How long the account's last answer counts before it is asked again."""
 
 _WORDS = {
     Period.DAY: "today's",
@@ -19,11 +24,49 @@ _WORDS = {
 }
 
 
-def of(shortfall: Shortfall, tokens: int) -> DomainError:
-    """Return the error for what was missing."""
-    if isinstance(shortfall.of, BudgetRest):
-        return _budget(shortfall.of, shortfall.amount_picos)
-    return _rate(shortfall.of, tokens, shortfall.at)
+class LeasesReturning(Exception):
+    """A budget does not cover a request yet: this replica's other leases of it are being returned to it."""
+
+    def __init__(self, refusal: InsufficientQuota) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
+
+
+class RecentRefusals:
+    """The budgets that did not cover a request within the last 20 ms: the account is not asked again so soon."""
+
+    def __init__(self) -> None:
+        self._until: dict[tuple[TenantId, BudgetKey], tuple[float, BudgetRest, bool]] = {}
+
+    def add(self, tenant_id: TenantId, rest: BudgetRest, now: float, *, returning: bool) -> None:
+        """Remember what the account had left of a budget."""
+        self._until[(tenant_id, rest.need.key)] = (now + REFUSAL_SECONDS, rest, returning)
+
+    def forget(self, tenant_id: TenantId) -> None:
+        """Forget a tenant's refusals: its limits changed."""
+        self._until = {each: known for each, known in self._until.items() if each[0] != tenant_id}
+
+    def require_none(self, demand: Demand, needs: Iterable[BudgetNeed], now: float) -> None:
+        """Raise the refusal of a budget that is known not to cover a request."""
+        for need in needs:
+            until, rest, returning = self._until.get((demand.tenant_id, need.key), (0.0, None, False))
+            if rest is not None and now < until and need.needed_picos > rest.rest_picos:
+                raise of_budget(replace(rest, need=need), demand.amount_picos, returning=returning)
+
+
+def of_budget(rest: BudgetRest, amount_picos: int, *, returning: bool) -> InsufficientQuota | LeasesReturning:
+    """Return the error for a budget that does not cover a request."""
+    refusal = _budget(rest, amount_picos)
+    return LeasesReturning(refusal) if returning else refusal
+
+
+def require_room(needs: Iterable[tuple[RateAllotment, RateNeed]], tokens: int, now: float) -> None:
+    """Raise the refusal of a rate without asking: above the limit itself, or short of room a moment ago."""
+    for share, need in needs:
+        full = share.held(now) >= share.limit
+        short = need.needed > share.room and now - share.asked_at < REFUSAL_SECONDS
+        if need.needed > share.limit or (need.needed and full) or short:
+            raise of_rate(share, tokens, now)
 
 
 def stopped(key: BudgetKey, amount_picos: int) -> InsufficientQuota:
@@ -50,7 +93,8 @@ def _budget(rest: BudgetRest, amount_picos: int) -> InsufficientQuota:
     return InsufficientQuota(message, headers, left_picos)
 
 
-def _rate(share: RateAllotment, tokens: int, now: float) -> DomainError:
+def of_rate(share: RateAllotment, tokens: int, now: float) -> RequestAboveLimit | RateLimitExceeded:
+    """Return the error for a rate that leaves no room for a request."""
     limit = share.key.limit
     about = f"{limit.scope} {limit.scope_id}"
     if share.key.rate is Rate.CONCURRENCY:

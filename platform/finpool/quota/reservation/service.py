@@ -13,11 +13,10 @@ from finpool.kernel.ids import LeaseId, RequestId, TenantId
 from finpool.kernel.logs import logger
 from finpool.quota.errors import InsufficientQuota, QuotaUnavailable, RateLimitExceeded, RequestAboveLimit
 from finpool.quota.limit.directory import LimitDirectory
-from finpool.quota.limits import Applicable, TenantLimits
+from finpool.quota.limits import Demand, TenantLimits
 from finpool.quota.reservation import refusals
 from finpool.quota.reservation.allotments import ACCOUNT_SECONDS_MAX, Allotments
 from finpool.quota.reservation.leases import HeldLease
-from finpool.quota.reservation.needs import Shortfall
 from finpool.quota.reservation.rates import RateAllotment
 from finpool.quota.schemas import Rate, RateStatus, Subject, rate_headers
 
@@ -73,10 +72,11 @@ class Quota:
                     raise InsufficientQuota(refusals.NO_BUDGET)
                 if applicable.stopped is not None:
                     raise refusals.stopped(applicable.stopped, amount_picos)
-                reserved = self._reserve_now(subject.tenant_id, applicable, request_id, amount_picos, tokens)
+                demand = Demand(subject.tenant_id, applicable, amount_picos, tokens)
+                reserved = self._reserve_now(request_id, demand)
                 if reserved is not None:
                     return reserved
-                await self._make_room(subject.tenant_id, applicable, amount_picos, tokens, deadline)
+                await self._make_room(demand, deadline)
         except (RateLimitExceeded, RequestAboveLimit) as error:
             error.headers |= rate_headers(self.status(subject))
             raise
@@ -101,20 +101,18 @@ class Quota:
                     found[key.rate.value] = status
         return found
 
-    def _reserve_now(
-        self, tenant_id: TenantId, applicable: Applicable, request_id: RequestId, amount_picos: int, tokens: int
-    ) -> Reservation | None:
+    def _reserve_now(self, request_id: RequestId, demand: Demand) -> Reservation | None:
         """Take everything out of what this replica holds, or nothing; there is no wait in here."""
-        now = monotonic_seconds()
+        now, tenant_id, amount_picos, tokens = monotonic_seconds(), demand.tenant_id, demand.amount_picos, demand.tokens
         allotments = self._allotments
         shares: list[RateAllotment] = []
-        for key, limit in applicable.rates:
+        for key, limit in demand.applicable.rates:
             share = allotments.shares.share(tenant_id, key, limit)
             if not share.fits(share.counted(tokens), now):
                 return None
             shares.append(share)
         leases: list[HeldLease] = []
-        for budget in applicable.budgets:
+        for budget in demand.applicable.budgets:
             lease = allotments.leases.current(tenant_id, budget, now)
             if lease.free < amount_picos:
                 return None
@@ -124,22 +122,21 @@ class Quota:
             share.take(request_id, share.counted(tokens), now)
         for lease in leases:
             lease.reserve(amount_picos, now)
-        allotments.renew_ahead(tenant_id, leases, shares, amount_picos, tokens)
+        allotments.renew_ahead(demand, leases, shares)
         lease_ids = tuple(lease.lease_id for lease in leases)
         return Reservation(tenant_id, request_id, amount_picos, tokens, lease_ids, tuple(shares))
 
-    async def _make_room(
-        self, tenant_id: TenantId, applicable: Applicable, amount_picos: int, tokens: int, deadline: float
-    ) -> None:
-        """Ask the account for what is missing; raises what refuses the request, returns when it is worth trying."""
-        shortfall = await self._allotments.ask(tenant_id, applicable, amount_picos, tokens)
-        late_by = monotonic_seconds() - deadline
-        if isinstance(shortfall, Shortfall):
-            if not shortfall.may_change or late_by > 0:
-                raise refusals.of(shortfall, tokens)
+    async def _make_room(self, demand: Demand, deadline: float) -> None:
+        """Ask the account for the missing parts; raise the refusal, or return when it is worth trying again."""
+        try:
+            await self._allotments.ask(demand)
+        except refusals.LeasesReturning as returning:
+            if monotonic_seconds() > deadline:
+                raise returning.refusal from None
             await asyncio.sleep(RETURN_POLL_SECONDS)
-        elif late_by > ACCOUNT_SECONDS_MAX:  # The account has changed, and this replica never hears of it.
-            raise QuotaUnavailable
+        else:
+            if monotonic_seconds() > deadline + ACCOUNT_SECONDS_MAX:
+                raise QuotaUnavailable  # The account grants, but this replica's limits are out of date.
 
     def _end(self, reservation: Reservation, *, requests: int, tokens: int) -> None:
         now = monotonic_seconds()
