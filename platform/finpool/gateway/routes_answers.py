@@ -18,7 +18,7 @@ from finpool.quota.schemas import RateStatus, rate_headers
 CLIENT_READ_SECONDS_MAX = 60.0
 
 
-class Head:
+class AnswerHead:
     """The start of an answer: its status and headers, sent once."""
 
     def __init__(self, send: Send, headers: dict[str, str], began_at: float) -> None:
@@ -45,7 +45,7 @@ class Head:
 class WholeWriter:
     """Writes a plain completion, embeddings or a ranking: one body, once all of it is there."""
 
-    def __init__(self, parts: WholeBody, send: Send, head: Head) -> None:
+    def __init__(self, parts: WholeBody, send: Send, head: AnswerHead) -> None:
         self._parts = parts
         self._send = send
         self._head = head
@@ -77,7 +77,7 @@ class WholeWriter:
 class StreamWriter:
     """Writes a completion as server-sent events."""
 
-    def __init__(self, renderer: Renderer, send: Send, head: Head) -> None:
+    def __init__(self, renderer: Renderer, send: Send, head: AnswerHead) -> None:
         self._renderer = renderer
         self._send = send
         self._head = head
@@ -114,7 +114,7 @@ class StreamWriter:
         await self._send({"type": "http.response.body", "body": bytes(self._unsent) + self._end})
 
 
-Writer = Callable[[Send, Head], AnswerWriter]
+Writer = Callable[[Send, AnswerHead], AnswerWriter]
 """Makes the writer of one answer, for the connection to its client."""
 
 
@@ -131,7 +131,7 @@ class ModelAnswer(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve until the answer is sent or the client is gone; a client that goes cancels the call."""
         reader = Reader(send)
-        writer = self._writer(reader.send, Head(reader.send, self._answer_headers, self._began_at))
+        writer = self._writer(reader.send, AnswerHead(reader.send, self._answer_headers, self._began_at))
         serving = reader.watched = asyncio.ensure_future(serve(self._call, writer))
         leaving = asyncio.ensure_future(_disconnected(receive))
         try:

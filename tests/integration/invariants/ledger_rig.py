@@ -10,13 +10,12 @@ from typing import Any
 from ledger_model import PRICES, Tokens
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from finpool.catalogue.model.schemas import TokenUsage
 from finpool.kernel.clock import now
 from finpool.kernel.database import Database
 from finpool.kernel.ids import ReplicaId, RequestId, TenantId, new_id
 from finpool.metering.meter.service import Metering
 from finpool.metering.recorder.recorder import Recorder
-from finpool.metering.spool.schemas import Intent, Outcome
+from finpool.metering.spool.schemas import Intent, Outcome, Settlement
 from finpool.metering.spool.spool import Spool
 from finpool.quota.errors import InsufficientQuota
 from finpool.quota.grant.share_table import Holder
@@ -109,12 +108,13 @@ class LedgerReplica:
 
     def mark(self, request_id: str, tokens: Tokens) -> None:
         """Note how far a request has come."""
-        self._metering.mark(self._open[request_id][1], TokenUsage(*tokens))
+        self._spool.mark(request_id, *tokens)
 
     async def settle(self, request_id: str, outcome: str, tokens: Tokens) -> None:
         """End a request that an engine served."""
         reservation, intent = self._open.pop(request_id)
-        cost = await self._metering.settle(intent, Outcome(outcome), TokenUsage(*tokens), estimated=False)
+        settlement = Settlement(intent, Outcome(outcome), *tokens, estimated=False, settled_at=now().isoformat())
+        cost = await self._metering.settle(settlement)
         self._quota.settle(reservation, cost_picos=cost, tokens=1)
 
     async def release(self, request_id: str) -> None:

@@ -12,8 +12,7 @@ from finpool.kernel.clock import now
 from finpool.kernel.ids import LeaseId, RequestId
 from finpool.metering.spool.schemas import Intent
 from finpool.quota.schemas import Subject
-from finpool.serving.backend.service import Backends
-from finpool.serving.schemas import EngineStream, Operation
+from finpool.serving.schemas import Operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +68,6 @@ class Admitted:
     def subject(self) -> Subject:
         """What the request is counted against."""
         return Subject(self.actor.tenant, self.actor.project, self.actor.key_id, self.model.id)
-
-    async def ask_engine(self, backends: Backends, expected_service: int) -> EngineStream:
-        """Send the request to its engine, with what it is expected to take; raises and returns as `Backends.ask`."""
-        return await backends.ask(
-            self.operation,
-            self.model,
-            self.engine_body,
-            self.request_id,
-            expected_service=expected_service,
-            load_ms=self.load_ms,
-        )
 
     def intent(self, lease_ids: tuple[LeaseId, ...]) -> Intent:
         """Return the intent: who pays, out of which leases, at the price of its admission."""

@@ -3,32 +3,31 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Self
 
 from finpool.catalogue.model.schemas import TokenUsage
 from finpool.gateway.call.admission import Admitted
+from finpool.gateway.call.first_usage import first_usage
 from finpool.gateway.call.open_calls import OpenCalls
 from finpool.gateway.call.prompt_counter import PromptCounter
 from finpool.gateway.queue.fair_scheduler import Turn
 from finpool.gateway.queue.queue import FairQueue
 from finpool.kernel import telemetry
-from finpool.kernel.clock import monotonic_seconds
+from finpool.kernel.clock import now
 from finpool.kernel.logs import logger
 from finpool.metering.errors import SpoolUnavailable
-from finpool.metering.meter.service import Metering
-from finpool.metering.spool.schemas import Intent, Outcome
+from finpool.metering.meter.service import Marks, Metering
+from finpool.metering.spool.schemas import Intent, Outcome, Settlement
 from finpool.quota.errors import InsufficientQuota, RateLimitExceeded, RequestAboveLimit
 from finpool.quota.reservation.service import Quota, Reservation
 from finpool.quota.schemas import RateStatus
 from finpool.serving.backend.breaker import BreakerPermit
 from finpool.serving.backend.service import Backends
-from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
+from finpool.serving.errors import EngineRefused, EngineUnavailable
 from finpool.serving.schemas import EngineStream
 
-MARK_TOKENS = 64
-MARK_SECONDS = 0.25
-FIRST_USAGE_SECONDS_MAX = 30.0
 RETRY_SECONDS = 1.0
 _NOTHING = TokenUsage(input_tokens=0, cached_input_tokens=0, output_tokens=0)
 _log = logger("gateway.call")
@@ -66,7 +65,7 @@ class Call:
         self._turn: Turn | None = None
         self._resolved = False
         self._resolving: asyncio.Future[None] | None = None
-        self._marked_at, self._marked_tokens = monotonic_seconds(), 0
+        self._marks: Marks | None = None
         self._span = telemetry.start_call_span(admitted.operation, admitted.model.id, admitted.actor.tenant)
         self._estimated = self._counts_as_request = False
         self.usage = _NOTHING
@@ -101,7 +100,7 @@ class Call:
         assert self._reservation is not None  # noqa: S101 - `reserve` comes before.
         self._intent = self._admitted.intent(self._reservation.lease_ids)
         try:
-            await self._metering.begin(self._intent)
+            self._marks = await self._metering.begin(self._intent)
         except SpoolUnavailable:
             self._intent = None  # The spool did not take it, so there is nothing to discard.
             raise
@@ -115,8 +114,16 @@ class Call:
         """Send the request to its engine and wait for the first chunk; raises as `Backends.ask`."""
         assert self._permit is not None  # noqa: S101 - `pass_breaker` and `wait_for_turn` come before.
         assert self._turn is not None  # noqa: S101
+        admitted = self._admitted
         with self._permit:
-            self._stream = await self._admitted.ask_engine(self._backends, self._turn.expected_cost)
+            self._stream = await self._backends.ask(
+                admitted.operation,
+                admitted.model,
+                admitted.engine_body,
+                admitted.request_id,
+                expected_service=self._turn.expected_cost,
+                load_ms=admitted.load_ms,
+            )
             await self._stream.begun()
         self._permit.worked()
 
@@ -153,10 +160,8 @@ class Call:
         if self._turn is not None:
             self._queue.use(self._turn, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
         self.usage = usage
-        tokens, at = usage.input_tokens + usage.output_tokens, monotonic_seconds()
-        if self._intent and (tokens - self._marked_tokens >= MARK_TOKENS or at - self._marked_at >= MARK_SECONDS):
-            self._metering.mark(self._intent, usage)
-            self._marked_tokens, self._marked_at = tokens, at
+        if self._marks is not None:
+            self._marks.note(usage)
 
     async def _resolve(self, error: BaseException | None) -> None:
         """Resolve after leaving: what the engine computed is settled, what it never saw is forgotten."""
@@ -178,8 +183,8 @@ class Call:
         await asyncio.shield(self._resolving)
 
     async def _put_on_record(self, outcome: Outcome | None) -> None:
-        if outcome is Outcome.ABORTED and self.usage is _NOTHING:
-            outcome = await self._hear_first_usage()
+        if outcome is Outcome.ABORTED and self.usage is _NOTHING and self._stream and self._permit:
+            outcome, self._estimated = await first_usage(self._stream, self._permit, self._count)
         if self._stream is not None:
             self._estimated = self._estimated or self._stream.estimates
             self._stream.close()
@@ -199,30 +204,6 @@ class Call:
             raise
         self._open_calls.discard(self)
 
-    async def _hear_first_usage(self) -> Outcome | None:
-        """Wait for the engine's first count: the prompt of a client that left early was computed all the same.
-
-        Returns how the request ended: not at all if the engine never took it. Without a word in time what was used
-        stays zero, flagged as estimated: nothing is charged that no engine reported.
-        """
-        assert self._stream is not None  # noqa: S101 - only a dispatched request is aborted.
-        assert self._permit is not None  # noqa: S101
-        try:
-            async with asyncio.timeout(FIRST_USAGE_SECONDS_MAX):
-                await self._stream.begun()
-                async for chunks in self._stream:
-                    if chunks.usage is not None:
-                        self._count(chunks.usage)
-                        return Outcome.ABORTED
-        except EngineRefused:
-            return None
-        except (EngineUnavailable, EngineFailed) as failure:
-            self._permit.note(failure)
-            return None if isinstance(failure, EngineUnavailable) else Outcome.FAILED
-        except TimeoutError:
-            self._estimated = True  # Prompts may take longer than we wait: it says nothing against the engine.
-        return Outcome.ABORTED
-
     async def _record_later(self, outcome: Outcome | None) -> None:
         """Try until the spool takes it: until then the reservation stays held. A restart settles the intent on disk."""
         while True:
@@ -241,8 +222,15 @@ class Call:
                 await self._metering.discard(intent)
             self._quota.release(reservation, requests=int(self._counts_as_request))
             return
-        queue_ms = None if self._turn is None else self._turn.queue_ms
-        cost_picos = await self._metering.settle(intent, outcome, usage, estimated=self._estimated, queue_ms=queue_ms)
+        settlement = Settlement(
+            intent=intent,
+            outcome=outcome,
+            **asdict(usage),
+            estimated=self._estimated,
+            settled_at=now().isoformat(),
+            queue_ms=None if self._turn is None else self._turn.queue_ms,
+        )
+        cost_picos = await self._metering.settle(settlement)
         if cost_picos > reservation.amount_picos:
             _log.error("a request cost more than was reserved", request_id=intent.request_id, cost_picos=cost_picos)
         # What no engine counted may have been used all the same: it stays in the rate until its minute is over.

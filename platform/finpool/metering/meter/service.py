@@ -6,12 +6,15 @@ from sqlalchemy import select
 from sqlmodel import col
 
 from finpool.catalogue.model.schemas import TokenUsage
-from finpool.kernel.clock import now
+from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.database import Database
 from finpool.kernel.ids import ReplicaId
 from finpool.metering.models import SpoolPosition
-from finpool.metering.spool.schemas import Intent, Outcome, Settlement
+from finpool.metering.spool.schemas import Intent, Settlement
 from finpool.metering.spool.spool import Spool
+
+MARK_TOKENS = 64
+MARK_SECONDS = 0.25
 
 
 async def open_spool(directory: Path, bytes_max: int, database: Database, replica_id: ReplicaId) -> Spool:
@@ -27,34 +30,36 @@ async def open_spool(directory: Path, bytes_max: int, database: Database, replic
     return Spool(directory, bytes_max, recorded=recorded)
 
 
+class Marks:
+    """The marks of one running request: after a crash it is settled at its last mark."""
+
+    def __init__(self, spool: Spool, request_id: str) -> None:
+        self._spool = spool
+        self._request_id = request_id
+        self._tokens = 0
+        self._marked_at = monotonic_seconds()
+
+    def note(self, usage: TokenUsage) -> None:
+        """Mark the usage if it grew by 64 tokens, or if the last mark is 250 ms old."""
+        tokens, at = usage.input_tokens + usage.output_tokens, monotonic_seconds()
+        if tokens - self._tokens >= MARK_TOKENS or at - self._marked_at >= MARK_SECONDS:
+            self._spool.mark(self._request_id, usage.input_tokens, usage.cached_input_tokens, usage.output_tokens)
+            self._tokens, self._marked_at = tokens, at
+
+
 class Metering:
     """The meter of one inference replica: it records intents, marks and settlements."""
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
 
-    async def begin(self, intent: Intent) -> None:
-        """Record a request; dispatch it only after this returns. Raises `SpoolUnavailable`."""
+    async def begin(self, intent: Intent) -> Marks:
+        """Record a request and return its marks; dispatch it only after this returns. Raises `SpoolUnavailable`."""
         await self._spool.intend(intent)
+        return Marks(self._spool, intent.request_id)
 
-    def mark(self, intent: Intent, usage: TokenUsage) -> None:
-        """Note the usage of a running request; after a crash it is settled at this mark."""
-        self._spool.mark(intent.request_id, usage.input_tokens, usage.cached_input_tokens, usage.output_tokens)
-
-    async def settle(
-        self, intent: Intent, outcome: Outcome, usage: TokenUsage, *, estimated: bool, queue_ms: int | None = None
-    ) -> int:
+    async def settle(self, settlement: Settlement) -> int:
         """Record the outcome and the engine's usage of a request; return its cost in picos."""
-        settlement = Settlement(
-            intent=intent,
-            outcome=outcome,
-            input_tokens=usage.input_tokens,
-            cached_input_tokens=usage.cached_input_tokens,
-            output_tokens=usage.output_tokens,
-            estimated=estimated,
-            settled_at=now().isoformat(),
-            queue_ms=queue_ms,
-        )
         await self._spool.settle(settlement)
         return settlement.cost_picos
 

@@ -1,53 +1,20 @@
 """Settlements in Postgres: usage rows, their audit events and their prices."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
+from operator import attrgetter
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import ARRAY, ColumnElement, text
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from finpool.audit.schemas import Event
 from finpool.catalogue.price.schemas import TokenPrice
 from finpool.kernel.ids import ReplicaId, TenantId
-from finpool.metering.spool.schemas import Settlement
-
-_COLUMN_TYPES = {
-    "tenant_id": "text",
-    "request_id": "text",
-    "project_id": "text",
-    "key_id": "text",
-    "model_id": "text",
-    "weights_sha256": "text",
-    "price_version": "text",
-    "currency": "text",
-    "input_tokens": "bigint",
-    "cached_input_tokens": "bigint",
-    "output_tokens": "bigint",
-    "cost_picos": "numeric",
-    "outcome": "text",
-    "estimated": "boolean",
-    "streamed": "boolean",
-    "policy_version": "integer",
-    "tier": "text",
-    "queue_ms": "bigint",
-    "spool_seq": "bigint",
-    "started_at": "timestamptz",
-    "settled_at": "timestamptz",
-    "usage_seq": "bigint",
-    "lease_ids": "text",
-}
-_SEPARATOR = ","
-
-# One statement with a column per array: a statement per row costs several times as much. An array of arrays would lose
-# its inner ends, so the leases of a row are one text.
-_INSERT = text(f"""
-    INSERT INTO usage_record ({", ".join(_COLUMN_TYPES)}, replica_id, recorded_at)
-    SELECT {", ".join(name for name in _COLUMN_TYPES if name != "lease_ids")},
-        string_to_array(lease_ids, '{_SEPARATOR}'), CAST(:replica_id AS text), CAST(:recorded_at AS timestamptz)
-    FROM unnest({", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in _COLUMN_TYPES.items())})
-        AS usage ({", ".join(_COLUMN_TYPES)})
-""")  # noqa: S608 - the names are the constants above.
+from finpool.metering.models import UsageRecord
+from finpool.metering.spool.schemas import Intent, Settlement
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +26,52 @@ class Numbered:
     settlement: Settlement
 
 
+def _column_type(column: ColumnElement[Any]) -> str:
+    """Return the SQL type under which a column's values are sent; a row's leases travel as one text."""
+    return "text" if isinstance(column.type, ARRAY) else column.type.compile(postgresql.dialect())  # type: ignore[no-untyped-call]
+
+
+def _path_to(column: str) -> str:
+    """Return where a numbered settlement holds a column's value: it has the column's name."""
+    for holder, path in (
+        (Numbered, column),
+        (Settlement, f"settlement.{column}"),
+        (Intent, f"settlement.intent.{column}"),
+    ):
+        if column in {each.name for each in fields(holder)} or isinstance(getattr(holder, column, None), property):
+            return path
+    raise TypeError(f"no settlement says what usage_record.{column} is")
+
+
+_SEPARATOR = ","
+_CONVERSIONS: dict[str, Callable[[Any], Any]] = {
+    "started_at": datetime.fromisoformat,
+    "settled_at": datetime.fromisoformat,
+    "lease_ids": _SEPARATOR.join,
+}
+_OF_RECORDING = ("replica_id", "recorded_at")
+_COLUMNS = [each for each in UsageRecord.metadata.tables["usage_record"].columns if each.name not in _OF_RECORDING]
+_TYPES = {each.name: _column_type(each) for each in _COLUMNS}
+_READERS = {each.name: attrgetter(_path_to(each.name)) for each in _COLUMNS}
+
+# Columns as arrays, in one statement: a statement for each row costs several times as much. Arrays of arrays would
+# lose where one ends, so a row's leases travel as one text.
+_INSERT = text(f"""
+    INSERT INTO usage_record ({", ".join(_TYPES)}, replica_id, recorded_at)
+    SELECT {", ".join(f"string_to_array({each}, '{_SEPARATOR}')" if each == "lease_ids" else each for each in _TYPES)},
+        CAST(:replica_id AS text), CAST(:recorded_at AS timestamptz)
+    FROM unnest({", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in _TYPES.items())})
+        AS usage ({", ".join(_TYPES)})
+""")  # noqa: S608 - the names are those of the table's columns.
+
+
 async def insert_usage(
     session: AsyncSession, replica_id: ReplicaId, usage: Sequence[Numbered], recorded_at: datetime
 ) -> None:
-    """Insert usage records in one round trip."""
-    rows = [_row(each) for each in usage]
-    columns = {name: list(column) for name, column in zip(_COLUMN_TYPES, zip(*rows, strict=True), strict=True)}
+    """Write usage records in one round trip."""
+    columns = {name: list(map(read, usage)) for name, read in _READERS.items()}
+    for name, convert in _CONVERSIONS.items():
+        columns[name] = list(map(convert, columns[name]))
     await session.execute(_INSERT, {**columns, "replica_id": replica_id, "recorded_at": recorded_at})
 
 
@@ -103,34 +110,3 @@ def event_of(settlement: Settlement) -> Event:
         "settled_at": settlement.settled_at,
     }
     return Event(kind="usage.recorded", tenant_id=TenantId(intent.tenant_id), actor=None, body=body)
-
-
-def _row(usage: Numbered) -> tuple[object, ...]:
-    """Return the values of one row, in the order of the columns."""
-    settlement = usage.settlement
-    intent = settlement.intent
-    return (
-        intent.tenant_id,
-        intent.request_id,
-        intent.project_id,
-        intent.key_id,
-        intent.model_id,
-        intent.weights_sha256,
-        intent.price_version,
-        intent.currency,
-        settlement.input_tokens,
-        settlement.cached_input_tokens,
-        settlement.output_tokens,
-        settlement.cost_picos,
-        settlement.outcome.value,
-        settlement.estimated,
-        intent.streamed,
-        intent.policy_version,
-        intent.tier,
-        settlement.queue_ms,
-        usage.spool_seq,
-        datetime.fromisoformat(intent.started_at),
-        datetime.fromisoformat(settlement.settled_at),
-        usage.usage_seq,
-        _SEPARATOR.join(intent.lease_ids),
-    )
