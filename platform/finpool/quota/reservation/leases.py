@@ -13,7 +13,6 @@ from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.ids import LeaseId, TenantId, new_id
 from finpool.quota.grant.schemas import BudgetNeed, BudgetRest
 from finpool.quota.limits import Demand
-from finpool.quota.reservation.spend import SpendMeter
 from finpool.quota.schemas import BudgetKey
 
 ReturnLease = Callable[[TenantId, LeaseId], Awaitable[None]]
@@ -21,6 +20,9 @@ ReturnLease = Callable[[TenantId, LeaseId], Awaitable[None]]
 
 REQUESTS_AHEAD = 16
 """A lease covers so many requests like the one it grows for, as long as the share of the rest allows it."""
+
+
+_SPAN_SECONDS = 10.0
 
 
 @dataclass(slots=True, eq=False)
@@ -52,6 +54,32 @@ class HeldLease:
         self.reserved += amount_picos
         self.reservations += 1
         self.used_at = now
+
+
+class SpendMeter:
+    """What was spent in the last ten to twenty seconds, in picos."""
+
+    def __init__(self, now: float) -> None:
+        self._since = now
+        self._current = 0
+        self._previous = 0
+
+    def add(self, amount_picos: int, now: float) -> None:
+        """Count what a request cost."""
+        self._turn(now)
+        self._current += amount_picos
+
+    def recent_picos(self, now: float) -> int:
+        """Return what was spent of late."""
+        self._turn(now)
+        return self._current + self._previous
+
+    def _turn(self, now: float) -> None:
+        passed = now - self._since
+        if passed >= _SPAN_SECONDS:
+            self._previous = self._current if passed < 2 * _SPAN_SECONDS else 0
+            self._current = 0
+            self._since = now
 
 
 class Leases:

@@ -1,0 +1,62 @@
+"""The walks that docs/architecture.md shows to a reader are the code's: short, connected, and no file comes twice."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "platform" / "finpool"
+FILES_MAX = {
+    "The walk from a route to the engine's connection": 12,
+    "The walk from an operator's budget to its refusal": 10,
+}
+STEPS = ("pass_breaker", "reserve", "record_intent", "wait_for_turn", "dispatch", "stream", "settle")
+
+
+def walk(heading: str) -> list[str]:
+    """Return the files of one walk, in order."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    section = text.split(f"### {heading}\n")[1].split("\n### ")[0]
+    return re.findall(r"^\d+\. `([^`]+)`", section, flags=re.MULTILINE)
+
+
+def imported(file: str) -> set[str]:
+    """Return the files of the package that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse((PACKAGE / file).read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("finpool."):
+            path = node.module.removeprefix("finpool.").replace(".", "/")
+            found |= {f"{path}.py", *(f"{path}/{each.name}.py" for each in node.names)}
+    return found
+
+
+def strangers(files: list[str]) -> list[str]:
+    """Return the files that neither import nor are imported by a file before them."""
+    return [
+        file
+        for number, file in enumerate(files[1:], 1)
+        if not any(file in imported(each) or each in imported(file) for each in files[:number])
+    ]
+
+
+@pytest.mark.parametrize("heading", FILES_MAX)
+def test_a_walk_is_short_connected_and_enters_no_file_twice(heading: str) -> None:
+    files = walk(heading)
+    assert [each for each in files if not (PACKAGE / each).is_file()] == []
+    assert 0 < len(files) <= FILES_MAX[heading]
+    assert len(set(files)) == len(files)
+    assert strangers(files) == []
+
+
+def test_a_file_that_is_not_on_the_way_is_found() -> None:
+    assert strangers(["gateway/routes.py", "gateway/service.py", "billing/focus/csv.py"]) == ["billing/focus/csv.py"]
+
+
+def test_one_function_has_the_steps_of_a_request_in_their_order() -> None:
+    module = ast.parse((PACKAGE / "gateway" / "call" / "lifecycle.py").read_text())
+    (serve,) = [each for each in module.body if isinstance(each, ast.AsyncFunctionDef)]
+    calls = [each for each in ast.walk(serve) if isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute)]
+    in_order = [each.func.attr for each in sorted(calls, key=lambda call: call.lineno) if each.func.attr in STEPS]
+    assert in_order == [*STEPS, "settle"]  # An answer that breaks off is settled as failed.
