@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from finpool.kernel.ids import TenantId
+from finpool.kernel.tenant_rows import rows_of
 from finpool.quota.limits import Applicable, TenantLimits, key_of, limits_of_row
 from finpool.quota.models import Account, QuotaLimit
 from finpool.quota.schemas import (
@@ -33,10 +34,10 @@ class LimitDirectory:
 
     async def load(self, session: AsyncSession, tenant_id: TenantId | None) -> None:
         """Read one tenant's limits, or all."""
-        limits, accounts = select(QuotaLimit), select(col(Account.tenant_id), col(Account.payment))
+        limits, accounts = select(QuotaLimit), select(Account)
         if tenant_id is not None:
-            limits = limits.where(col(QuotaLimit.tenant_id) == tenant_id)
-            accounts = accounts.where(col(Account.tenant_id) == tenant_id)
+            limits, accounts = rows_of(tenant_id, QuotaLimit), rows_of(tenant_id, Account)
+        payments = accounts.with_only_columns(col(Account.tenant_id), col(Account.payment))
         found: dict[TenantId, dict[LimitKey, Limits]] = {}
         for row in (await session.execute(limits)).scalars():
             found.setdefault(TenantId(row.tenant_id), {})[key_of(row)] = limits_of_row(row)
@@ -46,7 +47,7 @@ class LimitDirectory:
                 found.get(TenantId(row.tenant_id), {}),
                 prepaid=row.payment == PaymentTerms.PREPAID,
             )
-            for row in (await session.execute(accounts)).all()
+            for row in (await session.execute(payments)).all()
         }
         before = self._tenants
         self._tenants = loaded if tenant_id is None else {**before, **loaded}

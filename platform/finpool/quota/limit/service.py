@@ -1,6 +1,6 @@
 """Limits as operators and tenants' owners set them; both hold, the tightest wins."""
 
-from sqlalchemy import func, select
+from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -10,6 +10,7 @@ from finpool.identity import service as identity
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
 from finpool.kernel.ids import KeyId, ProjectId, TenantId
+from finpool.kernel.tenant_rows import rows_of
 from finpool.quota.account import postings
 from finpool.quota.errors import LimitSubjectNotFound, TooManyLimits
 from finpool.quota.limits import key_of, limits_of_row
@@ -28,7 +29,7 @@ async def limits_of(session: AsyncSession, tenant_id: TenantId, key: LimitKey) -
 
 async def list_limits(session: AsyncSession, tenant_id: TenantId) -> list[LimitView]:
     """Return every limit of a tenant, in a fixed order."""
-    query = select(QuotaLimit).filter_by(tenant_id=tenant_id)
+    query = rows_of(tenant_id, QuotaLimit)
     order = (col(QuotaLimit.set_by), col(QuotaLimit.scope), col(QuotaLimit.scope_id))
     rows = (await session.execute(query.order_by(*order))).scalars()
     return [
@@ -66,15 +67,15 @@ async def write_limits(session: AsyncSession, tenant_id: TenantId, key: LimitKey
 
 
 async def _set_limits(session: AsyncSession, tenant_id: TenantId, key: LimitKey) -> Limits | None:
-    query = select(QuotaLimit).filter_by(tenant_id=tenant_id, **key.columns())
+    query = rows_of(tenant_id, QuotaLimit).filter_by(**key.columns())
     row = (await session.execute(query)).scalar_one_or_none()
     return None if row is None else limits_of_row(row)
 
 
 async def _require_place(session: AsyncSession, tenant_id: TenantId, key: LimitKey) -> None:
     """Every replica holds every limit in memory, so neither party may set them without bound."""
-    query = select(func.count()).select_from(QuotaLimit).filter_by(tenant_id=tenant_id, set_by=key.set_by.value)
-    if int((await session.execute(query)).scalar_one()) >= LIMITS_MAX:
+    query = rows_of(tenant_id, QuotaLimit).where(col(QuotaLimit.set_by) == key.set_by.value)
+    if int((await session.execute(query.with_only_columns(func.count()))).scalar_one()) >= LIMITS_MAX:
         raise TooManyLimits(LIMITS_MAX)
 
 
