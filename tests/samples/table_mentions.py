@@ -107,7 +107,7 @@ def mentions(source: str, known: Schema) -> set[Mention]:
     """Return what a file names of the schema's tables."""
     tree = ast.parse(source)
     found = set(_in_texts(tree, known))
-    names = _imported(tree)
+    names = imported(tree)
     for part in _parts(tree):
         found |= set(_in_classes(part, names, known))
     return found
@@ -145,11 +145,11 @@ def _parts(tree: ast.Module) -> Iterator[list[ast.stmt]]:
 
 def _in_classes(part: Collection[ast.stmt], names: Mapping[str, str], known: Schema) -> Iterator[Mention]:
     nodes = [node for each in part for node in ast.walk(each)]
-    used = {node: table for node in nodes if (table := known.classes.get(_dotted(node, names))) is not None}
+    used = {node: table for node in nodes if (table := known.classes.get(dotted(node, names))) is not None}
     locks = any(isinstance(node, ast.Attribute) and node.attr in _LOCKS_OR_ADDS for node in nodes)
     changed = set()
     for node in nodes:
-        if isinstance(node, ast.Call) and _dotted(node.func, names).rpartition(".")[2] in _CHANGES and node.args:
+        if isinstance(node, ast.Call) and dotted(node.func, names).rpartition(".")[2] in _CHANGES and node.args:
             changed.add(node.args[0])
         elif isinstance(node, ast.Call):
             changed.add(node.func)
@@ -159,7 +159,7 @@ def _in_classes(part: Collection[ast.stmt], names: Mapping[str, str], known: Sch
         yield Mention(table, getattr(node, "lineno", 0), written=locks or node in changed)
 
 
-def _imported(tree: ast.Module) -> dict[str, str]:
+def imported(tree: ast.Module) -> dict[str, str]:
     """Return what each imported name stands for, dotted."""
     names: dict[str, str] = {}
     for node in ast.walk(tree):
@@ -170,9 +170,9 @@ def _imported(tree: ast.Module) -> dict[str, str]:
     return names
 
 
-def _dotted(node: ast.AST, names: Mapping[str, str]) -> str:
+def dotted(node: ast.AST, names: Mapping[str, str]) -> str:
     if isinstance(node, ast.Attribute):
-        return f"{_dotted(node.value, names)}.{node.attr}"
+        return f"{dotted(node.value, names)}.{node.attr}"
     return (names.get(node.id) or node.id) if isinstance(node, ast.Name) else ""
 
 
