@@ -1,10 +1,10 @@
-"""Why something cannot be billed, paid, credited or disputed."""
+"""Errors of invoices, payments, credit notes and disputes."""
 
 from finpool.kernel.errors import DomainError, InvalidRequest, NotFound
 
 
 class InvoiceNotFound(NotFound):
-    """No such invoice of this tenant; a draft is unknown to the tenant."""
+    """The tenant has no such invoice; a tenant does not see drafts."""
 
     code = "invoice_not_found"
 
@@ -22,7 +22,7 @@ class LineNotFound(NotFound):
 
 
 class RequestNotFound(NotFound):
-    """No usage of the tenant was recorded under this id."""
+    """The tenant has no usage record of this request."""
 
     code = "request_not_found"
 
@@ -31,7 +31,7 @@ class RequestNotFound(NotFound):
 
 
 class DisputeNotFound(NotFound):
-    """No such dispute of this tenant."""
+    """The tenant has no such dispute."""
 
     code = "dispute_not_found"
 
@@ -40,25 +40,25 @@ class DisputeNotFound(NotFound):
 
 
 class PeriodNotInvoiceable(InvalidRequest):
-    """The period lies ahead, or was invoiced already."""
+    """The period has not begun, or is already invoiced."""
 
     code = "period_not_invoiceable"
 
 
 class InvoiceNotReady(InvalidRequest):
-    """The draft cannot be issued as it is."""
+    """The draft cannot be issued in its present state."""
 
     code = "invoice_not_ready"
 
 
 class WrongInvoiceStatus(InvalidRequest):
-    """What was asked for is not possible with an invoice of this kind or status."""
+    """The invoice's kind or status does not allow this action."""
 
     code = "wrong_invoice_status"
 
 
 class UsageDoesNotAddUp(DomainError):
-    """Recorded usage and its prices disagree: no invoice is made until someone has found out why."""
+    """Recorded usage and its prices disagree; no invoice is drafted until an operator has found the cause."""
 
     status = 500
     code = "usage_does_not_add_up"
@@ -68,7 +68,7 @@ class UsageDoesNotAddUp(DomainError):
 
 
 class NotAWholeAmount(InvalidRequest):
-    """The amount cannot be paid in the currency's smallest unit."""
+    """The amount is not a multiple of the currency's smallest unit."""
 
     code = "not_a_whole_amount"
 
@@ -80,7 +80,7 @@ class NotAWholeAmount(InvalidRequest):
 
 
 class AboveWhatIsLeft(InvalidRequest):
-    """More was to be paid or credited than is open."""
+    """The payment or credit exceeds the open amount."""
 
     code = "above_what_is_left"
 
@@ -89,7 +89,7 @@ class AboveWhatIsLeft(InvalidRequest):
 
 
 class ReferenceUsed(InvalidRequest):
-    """The reference stands for another payment or credit already."""
+    """The reference already stands for another payment or credit."""
 
     code = "reference_used"
 
@@ -98,7 +98,7 @@ class ReferenceUsed(InvalidRequest):
 
 
 class AlreadyDisputed(InvalidRequest):
-    """A dispute about the same is open already."""
+    """A dispute on the same subject is already open."""
 
     code = "already_disputed"
 
@@ -107,7 +107,7 @@ class AlreadyDisputed(InvalidRequest):
 
 
 class AlreadyAnswered(InvalidRequest):
-    """The dispute has another answer already."""
+    """The dispute already has another answer."""
 
     code = "already_answered"
 

@@ -9,7 +9,7 @@ from finpool.kernel.money import PicosColumn
 
 
 class InvoiceSeries(SQLModel, table=True):
-    """The last number of one series; its row is locked until the number's transaction ends, so none is left out."""
+    """The last number of one series; the row stays locked until the transaction ends, so no number is skipped."""
 
     __tablename__ = "invoice_series"
 
@@ -20,9 +20,9 @@ class InvoiceSeries(SQLModel, table=True):
 class Invoice(SQLModel, table=True):
     """An invoice or a credit note; the database keeps it as it was issued.
 
-    An invoice holds what was settled before `period_end` and numbered up to `cut_seq`, and is in no invoice before:
-    those before held what was settled before `previous_end` (None: there was none) and numbered up to
-    `previous_cut_seq`. A credit note refers to an invoice and has no cut.
+    An invoice covers usage settled before `period_end` and numbered up to `cut_seq`, unless an earlier invoice covers
+    it. Earlier ones cover usage settled before `previous_end` (None without one) and numbered up to `previous_cut_seq`.
+    A credit note refers to an invoice and has no `cut_seq`.
     """
 
     __table_args__ = (ForeignKeyConstraint(["tenant_id", "refers_to"], ["invoice.tenant_id", "invoice.invoice_id"]),)
@@ -55,7 +55,7 @@ class Invoice(SQLModel, table=True):
 
 
 class InvoiceLine(SQLModel, table=True):
-    """One line: its exact amount in picos, and the same rounded once to the currency's minor unit, with its tax."""
+    """One line: its exact amount in picos, the same rounded once to the currency's minor unit, and its tax."""
 
     __tablename__ = "invoice_line"
     __table_args__ = (ForeignKeyConstraint(["tenant_id", "invoice_id"], ["invoice.tenant_id", "invoice.invoice_id"]),)
@@ -83,7 +83,7 @@ class InvoiceLine(SQLModel, table=True):
 
 
 class Payment(SQLModel, table=True):
-    """Money that came in: for an invoice, or in advance for a prepaid account."""
+    """A payment of an invoice, or in advance for a prepaid account."""
 
     __table_args__ = (ForeignKeyConstraint(["tenant_id", "invoice_id"], ["invoice.tenant_id", "invoice.invoice_id"]),)
 
@@ -97,7 +97,7 @@ class Payment(SQLModel, table=True):
 
 
 class Dispute(SQLModel, table=True):
-    """What a tenant holds to be wrong, about a line or a request of its own; answered once by an operator."""
+    """A tenant's objection to a line or a request of its own; an operator answers it once."""
 
     __table_args__ = (
         ForeignKeyConstraint(

@@ -1,10 +1,10 @@
-"""Months in UTC: what is invoiced, and what a commitment and a membership fee are for."""
+"""Months in UTC: the periods of invoices, commitments and membership fees."""
 
 from datetime import UTC, datetime, timedelta
 
 
 def month_of(moment: datetime) -> datetime:
-    """Return the start of the month (UTC) around a moment."""
+    """Return the start of the moment's month (UTC)."""
     return moment.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
@@ -23,5 +23,5 @@ def months_between(start: datetime, end: datetime) -> list[datetime]:
 
 
 def month_named(name: str) -> datetime:
-    """Return the start of a month such as `2026-10`; raises ValueError for what is none."""
+    """Return the start of a month such as `2026-10`; raise ValueError for an invalid one."""
     return datetime.strptime(name, "%Y-%m").replace(tzinfo=UTC)

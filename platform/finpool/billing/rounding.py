@@ -1,4 +1,4 @@
-"""Round money once, to the currency's minor unit, with a half away from zero."""
+"""Rounding of money: once, to the currency's minor unit, with halves away from zero."""
 
 BASIS_POINTS = 10_000
 
@@ -14,7 +14,7 @@ _DIGITS_AFTER_POINT = {
     **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
     **dict.fromkeys(("CLF", "UYW"), 4),
 }
-"""ISO 4217's currencies whose minor unit is not a hundredth."""
+"""ISO 4217 currencies whose minor unit is not a hundredth."""
 
 
 def minor_unit_micros(currency: str) -> int:
@@ -23,7 +23,7 @@ def minor_unit_micros(currency: str) -> int:
 
 
 def rounded(amount: int, unit: int) -> int:
-    """Return the multiple of `unit` that is nearest to `amount`; a half goes away from zero, so signs do not matter."""
+    """Return the multiple of `unit` nearest to `amount`; halves go away from zero, so both signs round alike."""
     nearest = (2 * abs(amount) + unit) // (2 * unit) * unit
     return nearest if amount >= 0 else -nearest
 

@@ -1,4 +1,4 @@
-"""Why a contract or the pool's cost cannot be set or read."""
+"""Errors of contracts and of the pool's cost."""
 
 from datetime import date
 
@@ -6,7 +6,7 @@ from finpool.kernel.errors import InvalidRequest, NotFound
 
 
 class PaymentChangesAtOnce(InvalidRequest):
-    """How a tenant pays changes with the contract that begins now: money that is held cannot wait for a clock."""
+    """A contract that changes the payment terms must begin now, because held money cannot follow a later date."""
 
     code = "payment_changes_at_once"
 
@@ -15,7 +15,7 @@ class PaymentChangesAtOnce(InvalidRequest):
 
 
 class PoolCostNotSet(NotFound):
-    """Nobody has set what the pool costs in this month."""
+    """The pool's cost of this month is not set."""
 
     code = "pool_cost_not_set"
 
@@ -24,7 +24,7 @@ class PoolCostNotSet(NotFound):
 
 
 class SharesOvercommitted(InvalidRequest):
-    """The shares that are guaranteed to tenants would be more than there is."""
+    """The guaranteed shares of all tenants together would exceed 10,000 basis points."""
 
     code = "shares_overcommitted"
 

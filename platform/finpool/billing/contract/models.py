@@ -1,4 +1,4 @@
-"""Tables of tenants' contracts and of what the pool costs a month."""
+"""Tables of tenants' contracts and of the pool's cost per month."""
 
 from datetime import date, datetime
 
@@ -7,12 +7,12 @@ from sqlmodel import Field, SQLModel
 
 
 class Contract(SQLModel, table=True):
-    """What was agreed with a tenant from a moment on.
+    """The terms of a tenant from `valid_from` on.
 
-    Of several rows that have begun the one with the latest `valid_from` holds, and of those the one with the highest
-    version. `payment` is the change that the contract brought, None if it left the tenant's payment as it was: how a
-    tenant pays now is in its account. `pool_weight` above 0 makes the tenant a member that shares the pool's cost.
-    While an engine is busy the tenant is served by its `service_weight`, and never less than its guaranteed share.
+    Of all rows that have begun, the one with the latest `valid_from` holds; among equal ones, the highest version.
+    `payment` is the change of payment terms, None without one; the current terms are in the account. A `pool_weight`
+    above 0 makes the tenant a member of the pool. While an engine is busy the tenant is served by its `service_weight`,
+    and gets at least its guaranteed share.
     """
 
     tenant_id: str = Field(primary_key=True, sa_type=Text, foreign_key="tenant.tenant_id")
@@ -29,7 +29,7 @@ class Contract(SQLModel, table=True):
 
 
 class PoolCost(SQLModel, table=True):
-    """What the pool costs its members in one month; of several versions the highest holds."""
+    """The pool's cost in one month, paid by its members; the highest version holds."""
 
     __tablename__ = "pool_cost"
 

@@ -1,4 +1,4 @@
-"""What each tenant pays for a token, in memory: list prices by tier and time, less the discount of its contract."""
+"""Each tenant's token prices, in memory: list prices by tier and time, less the discount of its contract."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ from finpool.kernel.ids import TenantId
 
 @dataclass(frozen=True, slots=True)
 class QuoteHeld:
-    """A quote and the time for which it surely is the one; a quote of None: the model has no such tier."""
+    """A quote and the time for which it certainly holds; the quote is None if the model has no such tier."""
 
     quote: Quote | None
     since: datetime
@@ -27,7 +27,7 @@ class QuoteHeld:
 
 
 class PriceDirectory:
-    """Every tenant's prices; a snapshot that follows the database, so that a quote costs no round trip."""
+    """Every tenant's prices; a snapshot that follows the database, so that a quote needs no round trip."""
 
     def __init__(self) -> None:
         self._book = PriceBook(())
@@ -35,7 +35,7 @@ class PriceDirectory:
         self._quotes: dict[tuple[TenantId, str, Tier], QuoteHeld] = {}
 
     async def load(self, session: AsyncSession, tenant_id: TenantId | None) -> None:
-        """Read one tenant's contracts again, or every price and contract for None."""
+        """Read one tenant's contracts again, or all prices and contracts for None."""
         if tenant_id is not None:
             self._contracts[tenant_id] = list(await repository.contracts(session, tenant_id))
         else:
@@ -44,7 +44,7 @@ class PriceDirectory:
         self._quotes.clear()
 
     def quote(self, tenant_id: TenantId, model: Model, tier: Tier, at: datetime) -> Quote:
-        """Return the price of a request admitted at `at` that asks for standard or batch service.
+        """Return the price of a request admitted at `at` for standard or batch service.
 
         Standard requests get the off-peak price in its hours. Raises `TierNotOffered` without a batch price.
         """
@@ -56,11 +56,11 @@ class PriceDirectory:
         return held.quote
 
     def terms(self, tenant_id: TenantId, at: datetime) -> Terms:
-        """Return the terms that hold for a tenant at a moment."""
+        """Return the terms of a tenant at a moment."""
         return terms_at(self._contracts.get(tenant_id, ()), at)
 
     def held(self, tenant_id: TenantId, model: Model, tier: Tier, at: datetime) -> QuoteHeld:
-        """Return the quote with the time until which nothing known changes it."""
+        """Return the quote with the next time at which a known price or contract changes it."""
         contracts = self._contracts.get(tenant_id, [])
         until = min((each.valid_from for each in contracts if each.valid_from > at), default=FOR_EVER)
         listed = self._book.held(model, tier, at)
@@ -80,7 +80,7 @@ class PriceDirectory:
 
 
 def terms_at(contracts: Iterable[Contract], at: datetime) -> Terms:
-    """Return the terms that hold at a moment, out of one tenant's contracts in the order in which they begin."""
+    """Return the terms at a moment; `contracts` are one tenant's, ordered by `valid_from`."""
     terms = NO_CONTRACT
     for each in contracts:
         if each.valid_from <= at:

@@ -1,4 +1,4 @@
-"""Contracts and the pool's cost in Postgres."""
+"""Queries on contracts and the pool's cost."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -25,13 +25,13 @@ _GUARANTEES = text("""
 
 
 async def contracts(session: AsyncSession, tenant_id: TenantId) -> Sequence[Contract]:
-    """Return a tenant's contracts in the order in which they begin."""
+    """Return a tenant's contracts, ordered by `valid_from`."""
     query = rows_of(tenant_id, Contract)
     return (await session.execute(query.order_by(col(Contract.valid_from), col(Contract.version)))).scalars().all()
 
 
 async def contracts_across_tenants(session: AsyncSession) -> Sequence[Contract]:
-    """Return every contract that the session's database role may see, each tenant's in the order they begin."""
+    """Return every contract that the database role may see, ordered by `valid_from`."""
     return (
         (await session.execute(select(Contract).order_by(col(Contract.valid_from), col(Contract.version))))
         .scalars()
@@ -40,29 +40,29 @@ async def contracts_across_tenants(session: AsyncSession) -> Sequence[Contract]:
 
 
 async def contract_at(session: AsyncSession, tenant_id: TenantId, at: datetime) -> Contract | None:
-    """Return the contract that holds at a moment."""
+    """Return the tenant's contract in force at a moment, or None."""
     query = rows_of(tenant_id, Contract).where(col(Contract.valid_from) <= at)
     newest = query.order_by(col(Contract.valid_from).desc(), col(Contract.version).desc()).limit(1)
     return (await session.execute(newest)).scalar_one_or_none()
 
 
 async def last_version(session: AsyncSession, tenant_id: TenantId) -> int:
-    """Return the version of the contract that was written last; 0 without any."""
+    """Return the version of the tenant's latest contract, 0 without one."""
     query = rows_of(tenant_id, Contract).with_only_columns(func.max(col(Contract.version)))
     return (await session.execute(query)).scalar_one() or 0
 
 
 async def pool_cost(session: AsyncSession, month: date) -> PoolCost | None:
-    """Return what the pool costs in a month, as it was set last."""
+    """Return the latest version of the pool's cost in a month, or None."""
     query = select(PoolCost).where(col(PoolCost.month) == month).order_by(col(PoolCost.version).desc()).limit(1)
     return (await session.execute(query)).scalar_one_or_none()
 
 
 async def lock_guarantees(session: AsyncSession) -> None:
-    """Let nobody else add to the guaranteed shares until this transaction ends."""
+    """Lock the guaranteed shares until this transaction ends, so that concurrent guarantees cannot exceed the whole."""
     await session.execute(_LOCK_GUARANTEES)
 
 
 async def guarantees_of_others(session: AsyncSession, tenant_id: TenantId, at: datetime) -> int:
-    """Return the sum of the shares guaranteed to other tenants: of each the largest that holds at `at` or later."""
+    """Return the sum of other tenants' guaranteed shares; each counts with its largest share from `at` on."""
     return int((await session.execute(_GUARANTEES, {"tenant_id": tenant_id, "at": at})).scalar_one())

@@ -48,14 +48,14 @@ async def list_contracts(tenant_id: TenantPath, _: ContractReader, session: Sect
 async def set_pool_cost(
     month: MonthPath, body: NewPoolCost, request: Request, actor: ContractWriter, session: SectorSession
 ) -> PoolMonthView:
-    """Set what the pool costs its members in a month, and return their fees."""
+    """Set the pool's cost of a month, and return the members' fees."""
     catalogue: Catalogue = request.app.state.catalogue
     return await service.set_pool_cost(session, actor, _month(month), catalogue.currency, body)
 
 
 @router.get("/pool-costs/{month}", responses=refusals(PoolCostNotSet))
 async def get_pool_cost(month: MonthPath, _: ContractReader, session: SectorSession) -> PoolMonthView:
-    """Return what the pool costs in a month and each member's fee."""
+    """Return the pool's cost of a month and each member's fee."""
     return await service.pool_month(session, _month(month))
 
 

@@ -1,4 +1,4 @@
-"""A tenant's own contract, and what it pays for each model now."""
+"""A tenant's own contract, and its current price for each model."""
 
 from typing import Annotated
 
@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/organization", tags=["contracts"], route_class=Do
 async def own_contract(
     actor: Annotated[Actor, Depends(requires("contract:read"))], session: TenantSession
 ) -> OwnContractView:
-    """Return the contract in force and what was agreed for later."""
+    """Return the contract in force and the contracts that begin later."""
     return await service.own_contract(session, actor.tenant)
 
 
@@ -25,6 +25,6 @@ async def own_contract(
 async def own_prices(
     request: Request, actor: Annotated[Actor, Depends(requires("price:read"))], session: TenantSession
 ) -> OwnPriceList:
-    """Return what the tenant pays now for each model of its contract, its discount taken off."""
+    """Return the tenant's current price for each model of its contract, with its discount taken off."""
     catalogue: Catalogue = request.app.state.catalogue
     return await service.own_prices(session, actor.tenant, catalogue.all())

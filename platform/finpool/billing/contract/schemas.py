@@ -1,4 +1,4 @@
-"""Contracts, quotes and the pool's cost: what is held in memory, and what operators and tenants send and read."""
+"""Contracts, quotes and the pool's cost: values in memory, request bodies and answers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ from finpool.quota.schemas import PaymentTerms
 
 SERVICE_WEIGHT_MAX = 1000
 AMOUNT_MAX = 9_000_000_000_000_000
-"""Largest amount or weight that may be set: every JSON client reads it exactly."""
+"""The largest amount or weight, which every JSON client reads exactly."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quote(TokenPrice):
-    """The price of one tenant's request in picos per token, its discount taken off, and the tier it is the price of."""
+    """The price of one tenant's request in picos per token after its discount, and the tier of that price."""
 
     tier: Tier
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a contract says that requests, invoices and the pool's shares depend on."""
+    """The terms of a contract that affect requests, invoices and the pool's fees."""
 
     discount_basis_points: int = 0
     commitment_micros: int = 0
@@ -36,12 +36,12 @@ class Terms:
 
 
 NO_CONTRACT = Terms()
-"""What holds for a tenant without a contract: list prices, no commitment, no share of the pool's cost, weight 1."""
+"""The terms of a tenant without a contract: list prices, no commitment, no pool fee, weight 1."""
 
 
 class NewContract(BaseModel):
-    """Body that sets a tenant's contract from a moment on; every term about money is given, so that none is kept by
-    accident. Without terms of service it is served as tenants without a contract are.
+    """Body that sets a tenant's contract from a moment on. Every term about money is required, so that none is kept by
+    accident. The terms of service default to those of a tenant without a contract.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -74,7 +74,7 @@ class NewContract(BaseModel):
 
 
 class ContractView(BaseModel):
-    """A contract in a response. `payment` is what it changed, null if nothing."""
+    """A contract in a response. `payment` is its change of the payment terms, null without one."""
 
     object: Literal["contract"] = "contract"
     version: int
@@ -102,7 +102,7 @@ class ContractList(BaseModel):
 
 
 class OwnContractView(BaseModel):
-    """What holds for a tenant now, and what was agreed to hold later, the nearest first."""
+    """The current terms of a tenant, and the terms that begin later, the nearest first."""
 
     object: Literal["organization.contract"] = "organization.contract"
     payment: PaymentTerms
@@ -149,7 +149,7 @@ class OwnPriceList(BaseModel):
 
 
 class NewPoolCost(BaseModel):
-    """Body that sets what the pool costs in a month."""
+    """Body that sets the pool's cost of a month."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -160,7 +160,7 @@ class NewPoolCost(BaseModel):
 
 
 class Fee(BaseModel):
-    """One member's share of a month's cost."""
+    """One member's fee of a month."""
 
     tenant_id: str
     pool_weight: int
@@ -168,7 +168,7 @@ class Fee(BaseModel):
 
 
 class PoolMonthView(BaseModel):
-    """A month's cost and how it is shared. The fees sum to the amount unless there is no member at all."""
+    """The pool's cost of a month and its members' fees. The fees sum to the amount if there is any member."""
 
     object: Literal["pool_month"] = "pool_month"
     month: date
@@ -180,11 +180,11 @@ class PoolMonthView(BaseModel):
 
 
 def shares(amount: int, equal_share_basis_points: int, weights: Mapping[TenantId, int]) -> dict[TenantId, int]:
-    """Share a whole `amount` among members by their positive weights, so that the parts sum to it exactly.
+    """Divide a whole `amount` among members by their positive weights, by the largest-remainder method.
 
-    A part of it is shared equally, the rest in proportion. Each gets the whole units of its exact share; what is left
-    goes, one unit each, to the largest remainders, then to the larger weight, then by id. Without members nothing is
-    shared. Raises ValueError for a weight that is not positive.
+    One part is divided equally, the rest in proportion to the weights. Each member gets the whole units of its exact
+    part. The left units go one each to the largest remainders, then to the larger weight, then by id. So the parts sum
+    to the amount. Without members the result is empty. Raises ValueError for a weight that is not positive.
     """
     if not weights:
         return {}

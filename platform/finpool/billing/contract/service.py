@@ -1,4 +1,4 @@
-"""Contracts of tenants and the shares of the pool's cost: set by operators, read by tenants, billed by invoices."""
+"""Contracts of tenants and fees of the pool: operators set them, tenants read them, invoices charge them."""
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
@@ -40,10 +40,9 @@ _INSTANT = timedelta(microseconds=1)
 
 
 async def set_contract(session: AsyncSession, actor: Actor, tenant_id: TenantId, body: NewContract) -> ContractView:
-    """Set a tenant's contract from a moment on; what holds then already is no change and is returned.
+    """Set a tenant's contract from a moment on; equal terms change nothing, and the contract in force is returned.
 
-    Raises `TenantNotFound`, `BeginsInThePast`, `BeginsTooLate`, `PaymentChangesAtOnce` or
-    `SharesOvercommitted`.
+    Raises `TenantNotFound`, `BeginsInThePast`, `BeginsTooLate`, `PaymentChangesAtOnce` or `SharesOvercommitted`.
     """
     await tenancy.get_tenant(session, tenant_id)
     paid = await payments.lock_payment(session, tenant_id)
@@ -87,7 +86,7 @@ async def contracts_of(session: AsyncSession, tenant_id: TenantId) -> ContractLi
 
 
 async def own_contract(session: AsyncSession, tenant_id: TenantId) -> OwnContractView:
-    """Return what holds for a tenant now and what begins later."""
+    """Return the tenant's current terms and the terms that begin later."""
     at = now()
     rows = await repository.contracts(session, tenant_id)
     upcoming = {row.valid_from: row for row in rows if row.valid_from > at}
@@ -105,13 +104,13 @@ async def own_contract(session: AsyncSession, tenant_id: TenantId) -> OwnContrac
 
 
 async def usable_models(session: AsyncSession, tenant_id: TenantId, models: Iterable[Model]) -> list[Model]:
-    """Return those of some models that a tenant may use: they are open to it, and granted to it."""
+    """Return the models that a tenant may use: open to it, and granted by its contract."""
     granted = (await tenancy.get_tenant(session, tenant_id)).models
     return [each for each in models if each.open_to(tenant_id) and (ALL_MODELS in granted or each.id in granted)]
 
 
 async def own_prices(session: AsyncSession, tenant_id: TenantId, models: Iterable[Model]) -> OwnPriceList:
-    """Return what a tenant pays now for each model that it may use, as the inference path would quote it."""
+    """Return the tenant's current price for each model that it may use, as the inference path quotes it."""
     at = now()
     directory = PriceDirectory()
     await directory.load(session, None)
@@ -125,15 +124,17 @@ async def own_prices(session: AsyncSession, tenant_id: TenantId, models: Iterabl
 
 
 async def commitment_micros(session: AsyncSession, tenant_id: TenantId, month: date) -> int:
-    """Return the least amount of a month: by the contract that held as it began, so that no part of a month counts."""
+    """Return the commitment of a month in micros, by the contract in force at its start, so that no part of a month
+    counts.
+    """
     contract = await repository.contract_at(session, tenant_id, month_start(month))
     return contract.commitment_micros if contract is not None else 0
 
 
 async def membership_fee_micros(session: AsyncSession, tenant_id: TenantId, month: date) -> int:
-    """Return a tenant's share of a month's cost; 0 if it is no member or nothing was set.
+    """Return a tenant's fee of a month in micros; 0 for a tenant that is no member, or without a pool cost.
 
-    The session must see the whole sector: the share depends on what the other members weigh.
+    The session must see the whole sector, because the fee depends on the other members' weights.
     """
     try:
         fees = (await pool_month(session, month)).fees
@@ -145,7 +146,7 @@ async def membership_fee_micros(session: AsyncSession, tenant_id: TenantId, mont
 async def set_pool_cost(
     session: AsyncSession, actor: Actor, month: date, currency: str, body: NewPoolCost
 ) -> PoolMonthView:
-    """Set what the pool costs in a month; what is set already is no change. Raises `NotAWholeAmount`."""
+    """Set the pool's cost of a month; an equal cost changes nothing. Raises `NotAWholeAmount`."""
     unit = minor_unit_micros(currency)
     if body.amount_micros % unit:
         raise NotAWholeAmount(unit)
@@ -168,11 +169,11 @@ async def set_pool_cost(
 
 
 async def pool_month(session: AsyncSession, month: date) -> PoolMonthView:
-    """Return a month's cost and its members' fees; raises `PoolCostNotSet`.
+    """Return a month's cost and its members' fees; raise `PoolCostNotSet`.
 
-    Members are the tenants with a weight in the contract that holds as the month ends. Contracts do not begin in the
-    past, so the fees of a month that is over do not change unless its cost is set again. Fees are whole minor units of
-    the currency, so that invoices need not round them and together bill the cost to the last cent.
+    Members are the tenants with a weight in the contract in force at the month's end. Contracts never begin in the
+    past, so the fees of a past month change only with its cost. Fees are whole minor units of the currency. So invoices
+    need not round them, and together they bill the exact cost.
     """
     month = month_start(month).date()
     cost = await repository.pool_cost(session, month)
@@ -191,17 +192,17 @@ async def pool_month(session: AsyncSession, month: date) -> PoolMonthView:
 
 
 def month_start(month: date) -> datetime:
-    """Return the first moment of the month that a date is in, in UTC."""
+    """Return the first moment of a date's month, in UTC."""
     return datetime(month.year, month.month, 1, tzinfo=UTC)
 
 
 def month_end(month: date) -> datetime:
-    """Return the first moment of the month after, in UTC."""
+    """Return the first moment of the following month, in UTC."""
     return month_start(month_start(month).date() + timedelta(days=31))
 
 
 async def _require_shares_left(session: AsyncSession, tenant_id: TenantId, share_basis_points: int) -> None:
-    """Refuse a guarantee that could not be kept beside all others, those of contracts to come included."""
+    """Raise `SharesOvercommitted` if this guarantee and all others, future contracts included, exceed the whole."""
     if share_basis_points == 0:
         return
     await repository.lock_guarantees(session)

@@ -21,13 +21,13 @@ async def costs(
     session: TenantSession,
     query: Annotated[CostsQuery, Query()],
 ) -> Response:
-    """Return what usage cost by day; `group_by` takes project_id, api_key_id and line_item."""
+    """Return the cost of usage by day; `group_by` takes project_id, api_key_id and line_item."""
     page = await service.costs(session, query, actor.tenant)
     return Response(orjson.dumps(page.model_dump(), default=_number), media_type="application/json")
 
 
 def _number(value: object) -> orjson.Fragment:
-    """Write a decimal as the JSON number it is: through a float, large amounts would lose their last digits."""
+    """Return a decimal as an exact JSON number: a float would lose the last digits of large amounts."""
     if not isinstance(value, Decimal):
         raise TypeError(f"{type(value).__name__} is no amount")
     return orjson.Fragment(format(value, "f"))

@@ -25,7 +25,7 @@ class Amount(BaseModel):
 
 
 class CostsResult(BaseModel):
-    """What one group cost in one day, in one currency."""
+    """The cost of one group in one day, in one currency."""
 
     object: Literal["organization.costs.result"] = "organization.costs.result"
     amount: Amount

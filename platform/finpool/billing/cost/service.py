@@ -1,4 +1,4 @@
-"""What usage costs."""
+"""The cost of recorded usage."""
 
 from decimal import Decimal
 
@@ -18,7 +18,7 @@ _COLUMN_OF_FIELD = {
 
 
 async def costs(session: AsyncSession, query: CostsQuery, tenant_id: TenantId) -> BucketPage[CostsResult]:
-    """Return one tenant's costs by day (UTC); each result is an exact sum, rounded up to a millionth once."""
+    """Return one tenant's costs by day (UTC); each result is an exact sum, rounded up once to a millionth."""
     page = await metering.totals_in_buckets(
         session,
         query,

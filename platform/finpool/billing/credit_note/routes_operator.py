@@ -55,5 +55,5 @@ Terms = Annotated[BillingTerms, Depends(_terms)]
 async def credit_invoice(
     tenant_id: TenantPath, invoice_id: InvoicePath, body: NewCreditNote, actor: InvoiceWriter, session: SectorSession
 ) -> InvoiceView:
-    """Issue a credit note over lines of an issued invoice, or over all that is left of it."""
+    """Issue a credit note over lines of an issued invoice, or over its whole rest."""
     return await credit_service.credit_invoice(session, actor, tenant_id, invoice_id, body)

@@ -1,4 +1,4 @@
-"""Credit notes: an issued invoice is never changed, what it charged too much is taken back by another document."""
+"""Credit notes: an issued invoice never changes, so another document takes an excess charge back."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,10 +26,10 @@ from finpool.tenancy import service as tenancy
 async def credit_invoice(
     session: AsyncSession, actor: Actor, tenant_id: TenantId, invoice_id: str, body: NewCreditNote
 ) -> InvoiceView:
-    """Issue a credit note over lines of an issued invoice, or over all that is left of it.
+    """Issue a credit note over lines of an issued invoice, or over its whole rest.
 
-    The same reference again returns the same credit note. Raises `InvoiceNotFound`, `WrongInvoiceStatus`,
-    `LineNotFound`, `NotAWholeAmount`, `AboveWhatIsLeft` and `ReferenceUsed`.
+    A repeated reference returns the same credit note. Raises `InvoiceNotFound`, `WrongInvoiceStatus`, `LineNotFound`,
+    `NotAWholeAmount`, `AboveWhatIsLeft` and `ReferenceUsed`.
     """
     await tenancy.get_tenant(session, tenant_id)
     await repository.lock_invoices(session, tenant_id)
@@ -61,7 +61,7 @@ async def credit_invoice(
 
 
 async def _same(session: AsyncSession, tenant_id: TenantId, issued: Invoice, body: NewCreditNote) -> InvoiceView:
-    """Return the credit note that has the reference already, if it could be what is asked for now."""
+    """Return the credit note with this reference; raise `ReferenceUsed` if it differs from the body."""
     noted = await repository.lines(session, tenant_id, issued.invoice_id)
     found = {line.refers_to_line: -line.amount_micros for line in noted}
     asked = {each.line_no: each.amount_micros for each in body.lines or ()}
@@ -74,7 +74,7 @@ async def _same(session: AsyncSession, tenant_id: TenantId, issued: Invoice, bod
 def _credits(
     lines: Sequence[InvoiceLine], so_far: Mapping[int, Credited], body: NewCreditNote, minor_unit: int
 ) -> dict[int, Credited]:
-    """Return what to credit of each line by its number; lines of which nothing is credited are left out."""
+    """Return the credit of each line by its number, without lines that get none."""
     known = {line.line_no: line for line in lines}
     asked: dict[int, int | None] = {}
     for each in body.lines or ():
@@ -138,7 +138,7 @@ def _note(row: Invoice, actor: Actor, body: NewCreditNote, note_id: str, noted: 
 async def _book(
     session: AsyncSession, note: Invoice, number: str, noted: Sequence[InvoiceLine], kinds: Mapping[int, LineKind]
 ) -> None:
-    """Take back what is owed, and what was earned; a prepaid tenant can spend it again."""
+    """Reverse receivable, tax, fees and revenue in the ledger; a prepaid tenant can spend the amount again."""
     tenant_id = TenantId(note.tenant_id)
     total, tax = from_micros(note.total_micros), from_micros(note.tax_micros)
     fees = sum(line.amount_picos for line in noted if kinds[line.refers_to_line or 0] in FEES)

@@ -35,7 +35,7 @@ DisputeAnswerer = Annotated[Actor, Depends(requires("dispute:answer"))]
 async def list_disputes(
     _: DisputeReader, session: SectorSession, query: Annotated[DisputeQuery, Query()]
 ) -> ListPage[DisputeView]:
-    """List the disputes of all tenants, by id: all of them, or those of one status."""
+    """List the disputes of all tenants, of one status or of all, ordered by id."""
     return await service.list_disputes_across_tenants(session, query, query.status)
 
 
@@ -62,5 +62,5 @@ async def answer_dispute(
     actor: DisputeAnswerer,
     session: SectorSession,
 ) -> DisputeView:
-    """Answer a dispute, once; accepting it credits what it is about."""
+    """Answer a dispute once; accepting it credits the disputed amount."""
     return await service.answer_dispute(session, actor, tenant_id, dispute_id, body)

@@ -1,4 +1,4 @@
-"""A tenant's disputes of what is in its invoices."""
+"""A tenant's disputes of its invoice lines and requests."""
 
 from typing import Annotated
 
@@ -36,17 +36,17 @@ DisputeWriter = Annotated[Actor, Depends(requires("dispute:write"))]
     ),
 )
 async def open_dispute(body: NewDispute, actor: DisputeWriter, session: TenantSession) -> DisputeView:
-    """Dispute a line of an issued invoice, or a request, and say why."""
+    """Dispute a line of an issued invoice, or a request, with a reason."""
     return await dispute_service.open_dispute(session, actor, body)
 
 
 @router.get("/disputes")
 async def list_disputes(actor: DisputeReader, session: TenantSession, query: Page) -> ListPage[DisputeView]:
-    """List the tenant's disputes, by id."""
+    """List the tenant's disputes, ordered by id."""
     return await dispute_service.list_disputes(session, actor.tenant, query)
 
 
 @router.get("/disputes/{dispute_id}", responses=refusals(DisputeNotFound))
 async def get_dispute(dispute_id: IdPath, actor: DisputeReader, session: TenantSession) -> DisputeView:
-    """Return a dispute and, once there is one, its answer."""
+    """Return a dispute with its answer, if it has one."""
     return await dispute_service.get_dispute(session, actor.tenant, dispute_id)

@@ -1,4 +1,4 @@
-"""Disputes: what a tenant sends, what an operator answers, and what both see."""
+"""Bodies and answers of disputes."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -29,7 +29,7 @@ Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 
 
 class DisputeStatus(StrEnum):
-    """A dispute is open until it is answered, once."""
+    """The status of a dispute; it is open until it is answered once."""
 
     OPEN = "open"
     REJECTED = "rejected"
@@ -37,7 +37,7 @@ class DisputeStatus(StrEnum):
 
 
 class DisputeQuery(PageQuery):
-    """Which disputes to list: a page of all, or of those of one status."""
+    """A page of all disputes, or of those with one status."""
 
     status: DisputeStatus | None = None
 
@@ -62,7 +62,7 @@ class NewDispute(BaseModel):
 
 
 class DisputeAnswerBody(BaseModel):
-    """Body that answers a dispute. Accepting credits `credit_micros` before tax, or all that is left."""
+    """Body that answers a dispute. Accepting it credits `credit_micros` before tax, or the whole rest."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -78,7 +78,7 @@ class DisputeAnswerBody(BaseModel):
 
 
 class DisputeView(Listed):
-    """A dispute. One that was accepted names the credit note, or the adjustment that the next invoice holds."""
+    """A dispute. An accepted one names its credit note, or the usage adjustment for the next invoice."""
 
     object: Literal["dispute"] = "dispute"
     id: str

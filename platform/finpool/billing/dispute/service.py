@@ -1,4 +1,4 @@
-"""Disputes: a tenant says what it holds to be wrong, an operator answers once, and both stay on record."""
+"""Disputes: a tenant disputes a charge, an operator answers once, and the audit log keeps both."""
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -31,10 +31,10 @@ from finpool.tenancy import service as tenancy
 
 
 async def open_dispute(session: AsyncSession, actor: Actor, body: NewDispute) -> DisputeView:
-    """Dispute a line of one's own issued invoices, or one's own request.
+    """Open a dispute on a line of the tenant's issued invoices, or on one of its requests.
 
-    Raises `InvoiceNotFound`, `WrongInvoiceStatus`, `LineNotFound`, `RequestNotFound`, and `AlreadyDisputed` while a
-    dispute about the same is open.
+    Raises `InvoiceNotFound`, `WrongInvoiceStatus`, `LineNotFound` or `RequestNotFound`, and `AlreadyDisputed` while a
+    dispute on the same subject is open.
     """
     tenant_id = actor.tenant
     if body.request_id is not None:
@@ -60,9 +60,9 @@ async def open_dispute(session: AsyncSession, actor: Actor, body: NewDispute) ->
 async def answer_dispute(
     session: AsyncSession, actor: Actor, tenant_id: TenantId, dispute_id: str, body: DisputeAnswerBody
 ) -> DisputeView:
-    """Answer a dispute. Accepting one about a line issues a credit note; about a request, the next invoice credits it.
+    """Answer a dispute. Accepting one on a line issues a credit note; one on a request is credited by the next invoice.
 
-    The same answer again changes nothing. Raises `DisputeNotFound`, `AlreadyAnswered`, `AboveWhatIsLeft` and
+    An equal answer changes nothing. Raises `DisputeNotFound`, `AlreadyAnswered`, `AboveWhatIsLeft` and
     `NotAWholeAmount`.
     """
     await tenancy.get_tenant(session, tenant_id)
@@ -99,7 +99,7 @@ async def answer_dispute(
 
 
 async def get_dispute(session: AsyncSession, tenant_id: TenantId, dispute_id: str) -> DisputeView:
-    """Return one dispute; raises `DisputeNotFound`."""
+    """Return one dispute; raise `DisputeNotFound`."""
     row = await repository.dispute(session, tenant_id, dispute_id)
     if row is None:
         raise DisputeNotFound(dispute_id)
@@ -107,7 +107,7 @@ async def get_dispute(session: AsyncSession, tenant_id: TenantId, dispute_id: st
 
 
 async def list_disputes(session: AsyncSession, tenant_id: TenantId, query: PageQuery) -> ListPage[DisputeView]:
-    """Return a page of a tenant's disputes, by id."""
+    """Return a page of a tenant's disputes, ordered by id."""
     rows = await repository.disputes_of(session, tenant_id, after=query.after, limit=query.limit + 1)
     return page_of(rows, query, DisputeView.of)
 
@@ -115,7 +115,7 @@ async def list_disputes(session: AsyncSession, tenant_id: TenantId, query: PageQ
 async def list_disputes_across_tenants(
     session: AsyncSession, query: PageQuery, status: DisputeStatus | None
 ) -> ListPage[DisputeView]:
-    """Return a page of the disputes of all tenants, by id: all of them, or those of one status."""
+    """Return a page of all tenants' disputes, of one status or of all for None, ordered by id."""
     rows = await repository.disputes_across_tenants(session, status=status, after=query.after, limit=query.limit + 1)
     return page_of(rows, query, DisputeView.of)
 
@@ -131,7 +131,7 @@ async def _require_line(session: AsyncSession, tenant_id: TenantId, invoice_id: 
 
 
 async def _credit_line(session: AsyncSession, actor: Actor, row: Dispute, body: DisputeAnswerBody) -> str:
-    """Issue the credit note that the answer promises, and return its id."""
+    """Issue the credit note of an accepted dispute, and return its id."""
     line = LineCredit(line_no=row.line_no or 0, amount_micros=body.credit_micros)
     credit = NewCreditNote(reference=row.dispute_id, reason=f"dispute {row.dispute_id}", lines=(line,))
     return (await credit_invoice(session, actor, TenantId(row.tenant_id), row.invoice_id or "", credit)).id
@@ -140,7 +140,7 @@ async def _credit_line(session: AsyncSession, actor: Actor, row: Dispute, body: 
 async def _credit_request(
     session: AsyncSession, actor: Actor, row: Dispute, request_id: str, body: DisputeAnswerBody
 ) -> str:
-    """Adjust what was recorded of the request, also in the budgets that paid for it; return the adjustment's id."""
+    """Credit the disputed request by a usage adjustment, also in its budgets; return the adjustment's id."""
     tenant_id = TenantId(row.tenant_id)
     request = await request_credits.recorded_request(session, tenant_id, request_id)
     if request is None:

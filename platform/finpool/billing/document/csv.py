@@ -1,4 +1,4 @@
-"""An invoice as CSV: one record a line, amounts as exact decimals."""
+"""An invoice as CSV: one record per line, amounts as exact decimals."""
 
 import csv
 import io
@@ -34,7 +34,7 @@ COLUMNS = (
 
 
 def invoice_csv(invoice: InvoiceView) -> bytes:
-    """Return an invoice's lines as CSV (UTF-8) with a header; empty fields have no value."""
+    """Return an invoice's lines as CSV (UTF-8) with a header; a missing value is an empty field."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)

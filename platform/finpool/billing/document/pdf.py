@@ -1,7 +1,7 @@
-"""An invoice as PDF. The same invoice gives the same bytes, and its text can be read out again.
+"""An invoice as PDF. An equal invoice gives equal bytes, and its text can be extracted.
 
-The font covers Chinese, Japanese and Korean; of its faces the one is taken whose shapes the names call for. What a page
-uses of it is embedded, so that every reader shows the same.
+The font covers Chinese, Japanese and Korean. The names in the invoice select the Japanese or the Chinese face. The used
+glyphs are embedded, so every reader shows the same page.
 """
 
 import re
@@ -39,7 +39,7 @@ _GREY, _BLACK, _PALE = 110, 0, 235
 
 
 def invoice_pdf(invoice: InvoiceView) -> bytes:
-    """Return an invoice or a credit note as PDF (A4); a draft says on every page that it is one."""
+    """Return an invoice or a credit note as PDF (A4); each page of a draft is marked as a draft."""
     pages = _Pages(invoice)
     pages.add_page()
     _parties(pages, invoice)
@@ -49,7 +49,7 @@ def invoice_pdf(invoice: InvoiceView) -> bytes:
 
 
 class _Pages(FPDF):
-    """A4 pages with the document's name on top and their number below."""
+    """A4 pages with the document's name at the top and page numbers at the bottom."""
 
     def __init__(self, invoice: InvoiceView) -> None:
         super().__init__(format="A4")
@@ -60,7 +60,7 @@ class _Pages(FPDF):
         self.add_font(_FAMILY, fname=str(FONT_PATH), collection_font_number=face)
         self.set_margins(_MARGIN_MM, _MARGIN_MM)
         self.set_auto_page_break(True, margin=_FOOTER_MM + 5)
-        # A document that is made again must be the same to the byte.
+        # An equal document must give equal bytes, so the creation date is the invoice's.
         self.set_creation_date(invoice.issued_at or invoice.created_at)
         self.set_title(self._name)
         self.set_author(invoice.seller_name)
@@ -68,24 +68,24 @@ class _Pages(FPDF):
         self.set_lang("en")
 
     def header(self) -> None:
-        """Write the document's name and, where lines go on, the headings of their columns."""
+        """Write the document's name and, inside the lines' table, its column headings."""
         self.write_text(self._name, size=14, height_mm=9)
         self.ln(2)
         if self.in_table:
             self.headings()
 
     def footer(self) -> None:
-        """Write the page's number and how many there are."""
+        """Write the page's number and the number of pages."""
         self.set_y(-_FOOTER_MM)
         self.write_text(f"{self._name} · page {self.page_no()} of {{nb}}", size=8, height_mm=5, grey=True)
 
     def headings(self) -> None:
-        """Write the headings of the lines' columns."""
+        """Write the column headings of the lines' table."""
         self.set_fill_color(_PALE)
         self.row(_HEADINGS, fill=True)
 
     def row(self, cells: tuple[str, ...], *, fill: bool = False) -> None:
-        """Write one row; the first two columns are words, the others are amounts."""
+        """Write one row; the first two columns are text, the others are amounts."""
         self.set_font(_FAMILY, size=9)
         self.set_text_color(_BLACK)
         for number, (width, cell) in enumerate(zip(_WIDTHS_MM, cells, strict=True)):
@@ -93,7 +93,7 @@ class _Pages(FPDF):
         self.ln(_ROW_MM)
 
     def write_text(self, text: str, *, size: float, height_mm: float, grey: bool = False, indent_mm: float = 0) -> None:
-        """Write text on lines of its own, folded at the page's width."""
+        """Write text on separate lines, wrapped at the page's width."""
         self.set_font(_FAMILY, size=size)
         self.set_text_color(_GREY if grey else _BLACK)
         self.set_x(_MARGIN_MM + indent_mm)
@@ -120,7 +120,7 @@ def _lines(pages: _Pages, invoice: InvoiceView) -> None:
     pages.headings()
     pages.in_table = True
     for line in invoice.lines:
-        # A line stays on one page.
+        # Keep a line on one page.
         if pages.will_page_break(_ROW_MM + _DETAILS_LINES_MAX * _DETAILS_MM):
             pages.add_page()
         pages.row(_cells(invoice, line))

@@ -1,7 +1,7 @@
-"""Render invoices in a process of its own: `python -m finpool.billing.document.process` reads standard input.
+"""The renderer of invoices, a process of its own: `python -m finpool.billing.document.process` reads standard input.
 
-A PDF takes a second of computing and libraries of a hundred megabytes. In the process that serves banks' requests, the
-requests of everybody would wait for it.
+A PDF takes a second of CPU time and libraries of a hundred megabytes; inside a serving process it would delay every
+tenant's requests.
 """
 
 import asyncio
@@ -13,13 +13,13 @@ from finpool.billing.document.schemas import DocumentFormat, FocusFormat, Render
 RENDER_SECONDS_MAX = 60.0
 PROCESSES_MAX = 2
 KEPT_OF_ENVIRONMENT = ("PATH", "PYTHONPATH", "LANG")
-"""What a renderer is told: no address and no password of a database."""
+"""The environment of a renderer, without addresses and passwords of databases."""
 
 _running = asyncio.Semaphore(PROCESSES_MAX)
 
 
 async def render(rendering: Rendering) -> bytes:
-    """Return the file; at most `PROCESSES_MAX` are made at a time. Raises `TimeoutError`, or `RuntimeError`."""
+    """Return the file; at most `PROCESSES_MAX` renderers run at a time. Raises `TimeoutError` or `RuntimeError`."""
     async with _running, asyncio.timeout(RENDER_SECONDS_MAX):
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -41,7 +41,7 @@ async def render(rendering: Rendering) -> bytes:
 
 
 def rendered(rendering: Rendering) -> bytes:
-    """Return the file, made in this process; each kind loads only the libraries that it needs."""
+    """Return the file, rendered in this process; each format imports only its own libraries."""
     if rendering.focus:
         from finpool.billing.focus.rows import focus_rows
 

@@ -1,4 +1,4 @@
-"""The operators' routes of tenants' bills as files."""
+"""The operators' routes of tenants' invoices as files."""
 
 from typing import Annotated
 
@@ -40,6 +40,6 @@ async def invoice_file(
 async def focus_file(
     request: Request, tenant_id: TenantPath, session: SectorSession, query: Annotated[FocusQuery, Query()]
 ) -> Response:
-    """Return what was invoiced for some months in FOCUS 1.3, as CSV or Parquet."""
+    """Return a tenant's invoiced charges of some months in FOCUS 1.3, as CSV or Parquet."""
     catalogue: Catalogue = request.app.state.catalogue
     return sent(await render_service.focus_file(session, tenant_id, query, catalogue.all()))

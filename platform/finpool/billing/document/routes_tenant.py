@@ -1,4 +1,4 @@
-"""A tenant's own bills as files."""
+"""A tenant's own invoices as files."""
 
 from collections.abc import Iterable
 from typing import Annotated
@@ -49,12 +49,12 @@ async def invoice_file(
 async def focus_file(
     request: Request, actor: InvoiceReader, session: TenantSession, query: Annotated[FocusQuery, Query()]
 ) -> Response:
-    """Return what was invoiced for some months in FOCUS 1.3, as CSV or Parquet."""
+    """Return the tenant's invoiced charges of some months in FOCUS 1.3, as CSV or Parquet."""
     catalogue: Catalogue = request.app.state.catalogue
     return sent(await render_service.focus_file(session, actor.tenant, query, catalogue.all()))
 
 
 def sent(file: RenderedFile) -> Response:
-    """Return a file as an answer that browsers save."""
+    """Return a file as a response that browsers save."""
     headers = {"content-disposition": f'attachment; filename="{file.name}"'}
     return Response(file.content, media_type=file.media_type, headers=headers)

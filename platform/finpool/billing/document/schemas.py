@@ -1,4 +1,4 @@
-"""What invoices are rendered as, and what a rendering is made from."""
+"""File formats of invoices, and the input of the renderer."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -11,14 +11,14 @@ Month = Annotated[str, Field(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
 
 
 class DocumentFormat(StrEnum):
-    """Of one invoice: for people, or its lines for a spreadsheet."""
+    """The format of one invoice: PDF for people, CSV of its lines for spreadsheets."""
 
     PDF = "pdf"
     CSV = "csv"
 
 
 class FocusFormat(StrEnum):
-    """Of any number of invoices: FOCUS 1.3, Cost and Usage."""
+    """The format of a FOCUS 1.3 Cost and Usage file over any number of invoices."""
 
     CSV = "csv"
     PARQUET = "parquet"
@@ -32,7 +32,7 @@ MEDIA_TYPES = {
 
 
 class Rendering(BaseModel):
-    """Invoices with all that a file of them needs. `focus` tells a FOCUS file from a document."""
+    """The renderer's input: invoices with all data of their file. `focus` selects a FOCUS file over a document."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,7 +44,7 @@ class Rendering(BaseModel):
 
 
 class RenderedFile(BaseModel):
-    """A file, as it is sent and saved."""
+    """A rendered file with its name and media type."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -62,7 +62,7 @@ class DocumentQuery(BaseModel):
 
 
 class FocusQuery(BaseModel):
-    """Query of a FOCUS file: what was issued for periods that end in the months from `from` to `to`."""
+    """Query of a FOCUS file: documents whose periods end in the months from `from` to `to`."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -30,7 +30,7 @@ from finpool.tenancy import service as tenancy
 async def document(
     session: AsyncSession, tenant_id: TenantId, invoice_id: str, wanted: DocumentFormat, *, drafts: bool
 ) -> RenderedFile:
-    """Return one invoice or credit note as a file; raises `InvoiceNotFound`, also for a draft without `drafts`."""
+    """Return one invoice or credit note as a file; raise `InvoiceNotFound`, also for a draft without `drafts`."""
     invoice = await get_invoice(session, tenant_id, invoice_id, drafts=drafts)
     content = await render(Rendering(format=wanted, focus=False, invoices=(invoice,)))
     name = f"{invoice.number or invoice.id}.{wanted}"
@@ -40,7 +40,7 @@ async def document(
 async def focus_file(
     session: AsyncSession, tenant_id: TenantId, query: FocusQuery, models: Iterable[Model]
 ) -> RenderedFile:
-    """Return what was issued to a tenant for periods that end in the months asked for, as one FOCUS file."""
+    """Return one FOCUS file over the tenant's documents whose periods end in the queried months."""
     invoices = await _issued(session, tenant_id, query)
     billed = {line.model_id for invoice in invoices for line in invoice.lines if line.model_id is not None}
     declared = [TokenPrice.of(model.id, model.price) for model in models if model.id in billed]
@@ -58,7 +58,7 @@ async def focus_file(
 async def _list_picos(
     session: AsyncSession, tenant_id: TenantId, model_ids: Iterable[str], declared: Iterable[TokenPrice]
 ) -> dict[str, dict[TokenKind, int]]:
-    """Return the list prices behind each price version that the tenant's contracts made, as far as they are known."""
+    """Return the known list prices behind each discounted price version of the tenant's contracts."""
     book = await prices.book(session)
     scheduled = [row.price for model_id in model_ids for row in book.rows(model_id) if row.price is not None]
     known = {price.price_version: price for price in (*declared, *scheduled)}

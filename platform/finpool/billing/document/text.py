@@ -1,4 +1,4 @@
-"""How invoices write amounts, periods and kinds of lines."""
+"""The texts of invoices: amounts, periods and kinds of lines."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -35,7 +35,7 @@ def money(amount_micros: int, currency: str) -> str:
 
 
 def price_per_million(unit_picos: int) -> str:
-    """Return what a million tokens cost, without trailing zeros. Picos a token are micros for a million."""
+    """Return the price of a million tokens without trailing zeros; picos per token are micros per million."""
     shown = f"{decimal_of_micros(unit_picos):,f}"
     return shown.rstrip("0").rstrip(".") if "." in shown else shown
 
@@ -51,12 +51,12 @@ def day(moment: datetime) -> str:
 
 
 def last_day(end: datetime) -> str:
-    """Return the last day of a period that ends at `end`, which is not in it."""
+    """Return the last day of a period with the exclusive end `end`."""
     return day(end - timedelta(microseconds=1))
 
 
 def title(invoice: InvoiceSummary) -> str:
-    """Return what the document is, such as `Invoice INV-2026-000001`."""
+    """Return the document's title, such as `Invoice INV-2026-000001`."""
     kind = "Credit note" if invoice.kind is InvoiceKind.CREDIT_NOTE else "Invoice"
     return (
         f"{kind} {invoice.number}"
@@ -66,12 +66,12 @@ def title(invoice: InvoiceSummary) -> str:
 
 
 def line_title(line: InvoiceLineView) -> str:
-    """Return what a line charges."""
+    """Return the title of a line's charge."""
     return _TOKENS[line.token_kind] if line.token_kind is not None else _KINDS[line.kind]
 
 
 def line_details(line: InvoiceLineView) -> str:
-    """Return what identifies a line: its project, model, price version and month, and what it corrects."""
+    """Return a line's project, model, price version, period and corrected line."""
     parts = [
         f"project {line.project_id}" if line.project_id else "",
         f"price {line.price_version}" if line.price_version else f"model {line.model_id}" if line.model_id else "",

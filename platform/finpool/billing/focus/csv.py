@@ -10,7 +10,7 @@ from finpool.billing.focus.rows import COLUMNS, FocusRow, FocusValue
 
 
 def focus_csv(rows: Iterable[FocusRow]) -> bytes:
-    """Return rows as CSV (UTF-8) with a header; null is an empty field, a moment is ISO 8601 in UTC."""
+    """Return rows as CSV (UTF-8) with a header; null is an empty field, a time is ISO 8601 in UTC."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)

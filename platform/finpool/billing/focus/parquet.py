@@ -8,7 +8,7 @@ from pyarrow import parquet
 from finpool.billing.focus.rows import AMOUNT_COLUMNS, COLUMNS, TIME_COLUMNS, FocusRow
 
 ROWS_PER_GROUP = 10_000
-"""Rows of a Parquet file that are in memory at a time."""
+"""Rows of a Parquet file held in memory at a time."""
 
 _SCHEMA = pa.schema(
     [
@@ -27,7 +27,7 @@ _SCHEMA = pa.schema(
 
 
 def focus_parquet(rows: Iterable[FocusRow]) -> bytes:
-    """Return rows as Parquet: amounts are DECIMAL(38, 12), moments are UTC."""
+    """Return rows as Parquet: amounts are DECIMAL(38, 12), times are UTC."""
     sink = pa.BufferOutputStream()
     with parquet.ParquetWriter(sink, _SCHEMA) as writer:
         group: list[FocusRow] = []

@@ -1,9 +1,9 @@
 """An invoice as rows of FOCUS 1.3, the FinOps open cost and usage specification: the dataset Cost and Usage.
 
-Each line is a row, and so is the tax on it: the billed costs of an invoice's rows sum to its total exactly. Amounts
-are decimals of the invoice's currency, which is also that of prices. What the specification knows and this platform
-has not (regions, resources, capacity reservations, commitment discounts) has no column, but for one that the meaning
-of ConsumedQuantity depends on.
+Each line is a row, and so is its tax, so the billed costs of an invoice's rows sum to its total exactly. Amounts are
+decimals of the invoice's currency, which is also the pricing currency. FOCUS columns without data on this platform
+(regions, resources, capacity reservations, commitment discounts) are left out. CommitmentDiscountStatus stays, because
+ConsumedQuantity depends on it.
 """
 
 import json
@@ -18,7 +18,7 @@ FocusValue = str | Decimal | datetime | None
 FocusRow = dict[str, FocusValue]
 
 ListPicos = Mapping[str, Mapping[TokenKind, int]]
-"""List prices in picos a token, by the price version that was charged, which has a discount taken off."""
+"""List prices in picos per token, by the charged price version, which has a discount taken off."""
 
 AMOUNT_COLUMNS = (
     "BilledCost",
@@ -80,7 +80,7 @@ _METERS = {
 
 @dataclass(frozen=True, slots=True)
 class _Charge:
-    """What a kind of line is in the words of the specification."""
+    """The FOCUS terms of a kind of line."""
 
     category: str
     frequency: str
@@ -100,9 +100,9 @@ _CHARGES = {
 def focus_rows(
     invoice: InvoiceView, project_names: Mapping[str, str], list_picos: ListPicos | None = None
 ) -> Iterator[FocusRow]:
-    """Yield an invoice's rows in the order of its lines: each line, then the tax on it. A draft has no InvoiceId.
+    """Yield an invoice's rows in the order of its lines: each line, then its tax. A draft has no InvoiceId.
 
-    A price version that `list_picos` does not name is taken for a list price itself.
+    A price version that `list_picos` lacks counts as a list price itself.
     """
     for line in invoice.lines:
         shared = _of_invoice(invoice) | _of_line(invoice, line, project_names)
@@ -169,7 +169,7 @@ def _of_line(invoice: InvoiceView, line: InvoiceLineView, project_names: Mapping
 
 
 def describe(line: InvoiceLineView) -> str:
-    """Return one sentence's worth of words about a line."""
+    """Return the description of a line as one short sentence."""
     words = [_CHARGES[line.kind].service]
     if line.token_kind is not None:
         words.append(f"{_METERS[line.token_kind].lower()} of {line.model_id}, {line.tier} tier")
@@ -188,10 +188,10 @@ def _costs(line: InvoiceLineView, list_picos: ListPicos) -> FocusRow:
     unit = _CHARGES[line.kind].unit
     if line.token_kind is not None and line.quantity_tokens is not None and line.unit_picos is not None:
         exact = decimal_of_picos(line.amount_picos)
-        # With a digit after the point, so that readers of CSV that guess types take the column for decimals.
+        # Write one decimal digit, so that CSV readers which guess types see decimals.
         tokens = Decimal(line.quantity_tokens * 10).scaleb(-1)
         listed = list_picos.get(line.price_version or "", {}).get(line.token_kind, line.unit_picos)
-        # Picos a token are micros for a million tokens.
+        # Picos per token are micros per million tokens.
         row |= {
             "ListCost": decimal_of_picos(line.quantity_tokens * listed),
             "ContractedCost": exact,

@@ -1,4 +1,4 @@
-"""Everything that one invoice charges: usage, corrections, minimum commitments and the shares of the pool's cost."""
+"""The charges of one invoice: usage, corrections, minimum commitments and membership fees."""
 
 from collections import defaultdict
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ from finpool.billing.months import months_between
 from finpool.kernel.money import from_micros
 
 _COMMITTED = (LineKind.USAGE, LineKind.LEASE_CHARGE)
-"""What counts towards a minimum commitment: a credit does not, or the commitment would take it back at once."""
+"""The charges that count towards a minimum commitment. A credit does not, or the commitment would cancel it."""
 
 
 async def charges_of(
@@ -30,7 +30,7 @@ async def charges_of(
 ) -> list[Charge]:
     """Return the charges of an invoice over [start, cutoff.end), in the order of its lines.
 
-    Raises `UsageDoesNotAddUp` where recorded costs and prices disagree. The session must see the whole sector.
+    Raises `UsageDoesNotAddUp` if recorded costs and prices disagree. The session must see the whole sector.
     """
     sums = await usage.usage_sums(session, cutoff, terms.currency)
     prices = await usage.unit_prices(session, {each.price_version for each in sums})
@@ -69,7 +69,7 @@ async def _memberships(
     previous: Invoice | None,
     charged: dict[datetime, Charged],
 ) -> list[Charge]:
-    """Charge the fees of the period's months, and what changed of earlier ones since the last invoice was made."""
+    """Return the fees of the period's months, and changes of earlier fees since the last invoice was drafted."""
     again: list[datetime] = []
     if previous is not None:
         set_since = await repository.pool_costs_set_since(session, previous.created_at, months[0].date())

@@ -1,6 +1,6 @@
-"""From charges to lines: exact amounts, rounded once a line, and what is still open of a line to be credited.
+"""Lines of an invoice, computed from charges: exact amounts, rounded once per line, and the credit left on a line.
 
-Everything here is arithmetic on whole numbers; nothing reads a table.
+All functions compute on integers and read no table.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ from finpool.kernel.money import PICOS_PER_MICRO
 
 @dataclass(frozen=True, slots=True)
 class BillingTerms:
-    """What holds for every invoice of this installation."""
+    """The invoice settings of this installation."""
 
     currency: str
     seller_name: str
@@ -26,13 +26,13 @@ class BillingTerms:
 
     @property
     def minor_unit_micros(self) -> int:
-        """The smallest amount that can be paid, in micros."""
+        """The currency's smallest amount, in micros."""
         return minor_unit_micros(self.currency)
 
 
 @dataclass(frozen=True, slots=True)
 class UnitPrices:
-    """What a token costs in one price version, in picos."""
+    """The token prices of one price version, in picos."""
 
     input_picos: int
     cached_input_picos: int
@@ -41,7 +41,7 @@ class UnitPrices:
 
 @dataclass(frozen=True, slots=True)
 class UsageSum:
-    """Usage of one month that has everything in common that a line names. Sums of corrections may be negative."""
+    """The usage of one month with equal line fields. Sums of corrections may be negative."""
 
     month: datetime
     correction: bool
@@ -57,7 +57,7 @@ class UsageSum:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """A line before it is rounded. `month` is the start of the month that it is for."""
+    """A line before its rounding. `month` is the start of the charged month."""
 
     kind: LineKind
     month: datetime
@@ -74,7 +74,7 @@ class Charge:
 
 
 def usage_charges(sums: Iterable[UsageSum], prices: Mapping[str, UnitPrices]) -> list[Charge]:
-    """Split each sum by token kind at its version's prices; raises `UsageDoesNotAddUp` unless that is its cost."""
+    """Split each sum by token kind at its version's prices; raise `UsageDoesNotAddUp` unless they sum to its cost."""
     charges: list[Charge] = []
     for each in sums:
         price = prices.get(each.price_version)
@@ -112,7 +112,7 @@ def _usage_charge(each: UsageSum, token_kind: TokenKind, quantity: int, unit_pic
 
 
 def invoice_line(charge: Charge, *, tenant_id: str, invoice_id: str, line_no: int, terms: BillingTerms) -> InvoiceLine:
-    """Return the line of a charge: its amount is rounded once, then its tax is."""
+    """Return the line of a charge; its amount is rounded once, then its tax."""
     unit = terms.minor_unit_micros
     amount_micros = rounded(charge.amount_picos, unit * PICOS_PER_MICRO) // PICOS_PER_MICRO
     return InvoiceLine(
@@ -140,7 +140,7 @@ def invoice_line(charge: Charge, *, tenant_id: str, invoice_id: str, line_no: in
 
 @dataclass(frozen=True, slots=True)
 class Charged:
-    """What issued invoices charged for one month, in picos."""
+    """The charges of issued invoices for one month, in picos."""
 
     usage_picos: int = 0
     commitment_picos: int = 0
@@ -150,10 +150,10 @@ class Charged:
 def commitment_charge(
     month: datetime, commitment_picos: int, before: Charged, usage_picos: int, *, correction: bool
 ) -> Charge | None:
-    """Charge what a month's usage is below its minimum, less what was charged of that before; None for nothing.
+    """Return the charge for usage below a month's minimum, less earlier such charges, or None for zero.
 
-    `usage_picos` is the usage of the month that is billed now. Late usage takes back what it makes up for. A month
-    whose corrections outweigh its usage is charged the commitment and no more, or it would take the corrections back.
+    `usage_picos` is the month's usage on this invoice. Late usage reduces the earlier charge. If corrections exceed the
+    month's usage, only the commitment is charged; otherwise it would cancel the corrections.
     """
     used = max(0, before.usage_picos + usage_picos)
     below = max(0, commitment_picos - used)
@@ -162,24 +162,24 @@ def commitment_charge(
 
 
 def membership_charge(month: datetime, fee_picos: int, before: Charged, *, correction: bool) -> Charge | None:
-    """Charge a month's share of the pool's cost, less what was charged of it before; None for nothing."""
+    """Return the charge of a month's membership fee, less its earlier charges, or None for zero."""
     amount = fee_picos - before.membership_picos
     return Charge(LineKind.MEMBERSHIP, month, amount, correction=correction) if amount else None
 
 
 @dataclass(frozen=True, slots=True)
 class Credited:
-    """What was credited of a line so far, with the line's own sign."""
+    """The credit of a line so far, with the line's own sign."""
 
     net_micros: int = 0
     tax_micros: int = 0
 
 
 def credit_of(line: InvoiceLine, so_far: Credited, asked_micros: int | None, minor_unit: int) -> Credited:
-    """Return what to credit of a line now: `asked_micros` of its net amount, or for None all that is left.
+    """Return the next credit of a line: `asked_micros` of its net amount, or its whole rest for None.
 
-    The tax follows in proportion, rounded once; the last credit takes what is left of it, so that a line that is
-    credited in full leaves nothing. Raises `NotAWholeAmount` and `AboveWhatIsLeft`.
+    The tax follows in proportion, rounded once. The last credit takes the whole rest of the tax, so that a fully
+    credited line has no rest. Raises `NotAWholeAmount` and `AboveWhatIsLeft`.
     """
     left = Credited(line.amount_micros - so_far.net_micros, line.tax_micros - so_far.tax_micros)
     if asked_micros is None or asked_micros == left.net_micros:

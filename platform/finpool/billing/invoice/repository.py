@@ -1,4 +1,4 @@
-"""Invoices, their lines and payments in Postgres; each query names the tenant it is about."""
+"""Queries on invoices, their lines and payments; each filters by tenant."""
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
@@ -19,16 +19,15 @@ _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('invoices of ' || :t
 
 
 async def lock_invoices(session: AsyncSession, tenant_id: TenantId) -> None:
-    """Let nobody else change the tenant's invoices until the transaction ends; do so before its account is locked.
+    """Lock the tenant's invoices until the transaction ends; take this lock before that of its account.
 
-    It is a lock of its own, because a large draft takes seconds, and an account that is locked so long would hold up
-    the recorder, and requests that need more of a budget.
+    It is a lock of its own: a large draft takes seconds, and a locked account would block the recorder and new leases.
     """
     await session.execute(_LOCK, {"tenant_id": tenant_id})
 
 
 async def paid_in_micros(session: AsyncSession, tenant_id: TenantId) -> int:
-    """Return what is left of what the tenant paid in advance, after its invoices and credit notes."""
+    """Return the rest of the tenant's payments in advance after its invoices and credit notes, in micros."""
     paid = rows_of(tenant_id, Payment).where(col(Payment.invoice_id).is_(None))
     billed = rows_of(tenant_id, Invoice).where(col(Invoice.prepaid), col(Invoice.status) != InvoiceStatus.DRAFT)
     paid_sum = paid.with_only_columns(func.coalesce(func.sum(col(Payment.amount_micros)), 0)).scalar_subquery()
@@ -37,7 +36,7 @@ async def paid_in_micros(session: AsyncSession, tenant_id: TenantId) -> int:
 
 
 async def next_number(session: AsyncSession, series: str) -> int:
-    """Take the next number of a series: nobody else gets one until this transaction ends, so none is left out."""
+    """Take the next number of a series; it stays locked until this transaction ends, so no number is skipped."""
     first = upsert(InvoiceSeries).values(series=series, last_number=1)
     grown = {"last_number": InvoiceSeries.last_number + 1}
     statement = first.on_conflict_do_update(index_elements=["series"], set_=grown)
@@ -45,13 +44,13 @@ async def next_number(session: AsyncSession, series: str) -> int:
 
 
 async def invoice(session: AsyncSession, tenant_id: TenantId, invoice_id: str) -> Invoice | None:
-    """Return one invoice or credit note."""
+    """Return one invoice or credit note, or None."""
     query = rows_of(tenant_id, Invoice).where(col(Invoice.invoice_id) == invoice_id)
     return (await session.execute(query.execution_options(populate_existing=True))).scalar_one_or_none()
 
 
 async def lines(session: AsyncSession, tenant_id: TenantId, invoice_id: str) -> Sequence[InvoiceLine]:
-    """Return an invoice's lines, by number."""
+    """Return an invoice's lines, ordered by number."""
     query = rows_of(tenant_id, InvoiceLine).where(col(InvoiceLine.invoice_id) == invoice_id)
     return (await session.execute(query.order_by(col(InvoiceLine.line_no)))).scalars().all()
 
@@ -59,7 +58,7 @@ async def lines(session: AsyncSession, tenant_id: TenantId, invoice_id: str) -> 
 async def invoices(
     session: AsyncSession, tenant_id: TenantId, *, after: str | None, limit: int, drafts: bool
 ) -> Sequence[Invoice]:
-    """Return a tenant's invoices and credit notes, the newest first, after the one whose id is `after`."""
+    """Return a tenant's invoices and credit notes after the one with id `after`, the newest first."""
     query = rows_of(tenant_id, Invoice)
     if not drafts:
         query = query.where(col(Invoice.status) != InvoiceStatus.DRAFT)
@@ -73,13 +72,13 @@ async def invoices(
 
 
 async def last_issued(session: AsyncSession, tenant_id: TenantId) -> Invoice | None:
-    """Return the issued invoice whose period ends last."""
+    """Return the issued invoice with the latest period end, or None."""
     query = _issued(tenant_id)
     return (await session.execute(query.order_by(col(Invoice.period_end).desc()).limit(1))).scalar_one_or_none()
 
 
 async def draft(session: AsyncSession, tenant_id: TenantId) -> Invoice | None:
-    """Return the tenant's draft, if there is one."""
+    """Return the tenant's draft, or None."""
     query = rows_of(tenant_id, Invoice).where(
         col(Invoice.kind) == InvoiceKind.INVOICE, col(Invoice.status) == InvoiceStatus.DRAFT
     )
@@ -87,7 +86,7 @@ async def draft(session: AsyncSession, tenant_id: TenantId) -> Invoice | None:
 
 
 async def put_invoice(session: AsyncSession, row: Invoice) -> None:
-    """Write a draft; one with the same id is replaced, and its lines are removed."""
+    """Insert a draft; replace one with the same id and delete its lines."""
     values = row.model_dump()
     key = {"tenant_id": row.tenant_id, "invoice_id": row.invoice_id}
     lines_before = delete_of(TenantId(row.tenant_id), InvoiceLine).where(col(InvoiceLine.invoice_id) == row.invoice_id)
@@ -98,19 +97,19 @@ async def put_invoice(session: AsyncSession, row: Invoice) -> None:
 
 
 async def add_lines(session: AsyncSession, rows: Iterable[InvoiceLine]) -> None:
-    """Write lines of a draft."""
+    """Insert lines of a draft."""
     if values := [row.model_dump() for row in rows]:
         await session.execute(insert(InvoiceLine), values)
 
 
 async def change(session: AsyncSession, row: Invoice, **values: object) -> None:
-    """Change an invoice's status, and what goes with it."""
+    """Update an invoice's status and the fields that belong to it."""
     mine = update_of(TenantId(row.tenant_id), Invoice).where(col(Invoice.invoice_id) == row.invoice_id)
     await session.execute(mine.values(**values).execution_options(synchronize_session=False))
 
 
 async def charged(session: AsyncSession, tenant_id: TenantId) -> dict[datetime, Charged]:
-    """Sum what the issued invoices charged for each month."""
+    """Return the charges of the issued invoices, summed by month."""
     month = col(InvoiceLine.charge_start)
     usage = _sum_of(LineKind.USAGE, LineKind.LEASE_CHARGE)
     commitment, membership = _sum_of(LineKind.COMMITMENT), _sum_of(LineKind.MEMBERSHIP)
@@ -120,13 +119,13 @@ async def charged(session: AsyncSession, tenant_id: TenantId) -> dict[datetime, 
 
 
 async def pool_costs_set_since(session: AsyncSession, moment: datetime, before: date) -> Sequence[date]:
-    """Return the months before a date whose cost was set since a moment."""
+    """Return the months before `before` whose pool cost was set since `moment`."""
     query = select(col(PoolCost.month)).where(col(PoolCost.created_at) >= moment, col(PoolCost.month) < before)
     return (await session.execute(query.distinct().order_by(col(PoolCost.month)))).scalars().all()
 
 
 async def credited(session: AsyncSession, tenant_id: TenantId, invoice_id: str) -> dict[int, Credited]:
-    """Sum what was credited of each of an invoice's lines."""
+    """Return the credits of an invoice, summed by line."""
     line_no = col(InvoiceLine.refers_to_line)
     net, tax = func.sum(col(InvoiceLine.amount_micros)), func.sum(col(InvoiceLine.tax_micros))
     notes = rows_of(tenant_id, Invoice).where(col(Invoice.refers_to) == invoice_id)
@@ -135,26 +134,26 @@ async def credited(session: AsyncSession, tenant_id: TenantId, invoice_id: str) 
 
 
 async def credit_note(session: AsyncSession, tenant_id: TenantId, invoice_id: str, reference: str) -> Invoice | None:
-    """Return the credit note of an invoice that has this reference."""
+    """Return the credit note of an invoice with this reference, or None."""
     query = rows_of(tenant_id, Invoice).filter_by(refers_to=invoice_id, reference=reference)
     return (await session.execute(query)).scalar_one_or_none()
 
 
 async def payment(session: AsyncSession, tenant_id: TenantId, invoice_id: str | None, reference: str) -> Payment | None:
-    """Return the payment of an invoice (None: in advance) that has this reference."""
+    """Return the payment of an invoice (None: in advance) with this reference, or None."""
     query = rows_of(tenant_id, Payment).filter_by(invoice_id=invoice_id, reference=reference)
     return (await session.execute(query)).scalar_one_or_none()
 
 
 async def paid_micros(session: AsyncSession, tenant_id: TenantId, invoice_id: str) -> int:
-    """Sum the payments of an invoice."""
+    """Return the sum of an invoice's payments, in micros."""
     query = rows_of(tenant_id, Payment).where(col(Payment.invoice_id) == invoice_id)
     total = query.with_only_columns(func.coalesce(func.sum(col(Payment.amount_micros)), 0))
     return int((await session.execute(total)).scalar_one())
 
 
 async def add_payment(session: AsyncSession, row: Payment) -> None:
-    """Write a payment."""
+    """Insert a payment."""
     await session.execute(insert(Payment).values(row.model_dump()))
 
 
@@ -171,6 +170,6 @@ def _lines_of(tenant_id: TenantId, documents: Select[Invoice]) -> Select[Invoice
 
 
 def _sum_of(*kinds: LineKind) -> ColumnElement[int]:
-    """Return the sum of lines of some kinds, in picos."""
+    """Return the sum of lines of these kinds, in picos."""
     amounts = func.sum(col(InvoiceLine.amount_picos)).filter(col(InvoiceLine.kind).in_(kinds))
     return func.coalesce(amounts, 0)

@@ -1,4 +1,4 @@
-"""The operators' routes of invoices, credit notes and payments."""
+"""The operators' routes of invoices."""
 
 from typing import Annotated
 
@@ -40,7 +40,7 @@ Terms = Annotated[BillingTerms, Depends(_terms)]
 async def draft_invoice(
     tenant_id: TenantPath, body: NewInvoice, actor: InvoiceWriter, session: SectorSession, terms: Terms
 ) -> InvoiceView:
-    """Draft, or draft again, the invoice of everything since the last one up to the end of a month."""
+    """Draft, or draft again, the invoice from the end of the last one to the end of a month."""
     return await invoice_service.draft_invoice(session, actor, tenant_id, body.month, terms)
 
 
@@ -48,7 +48,7 @@ async def draft_invoice(
 async def list_invoices(
     tenant_id: TenantPath, _: InvoiceReader, session: SectorSession, query: Page
 ) -> ListPage[InvoiceSummary]:
-    """List a tenant's invoices and credit notes, the newest first; a draft is among them."""
+    """List a tenant's invoices and credit notes, drafts included, the newest first."""
     return await invoice_service.list_invoices(session, tenant_id, query, drafts=True)
 
 
@@ -67,5 +67,5 @@ async def get_invoice(
 async def issue_invoice(
     tenant_id: TenantPath, invoice_id: InvoicePath, actor: InvoiceWriter, session: SectorSession
 ) -> InvoiceView:
-    """Number a draft and book it; from then on it never changes."""
+    """Number a draft and book it; an issued invoice never changes."""
     return await invoice_service.issue_invoice(session, actor, tenant_id, invoice_id)

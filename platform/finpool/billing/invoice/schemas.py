@@ -1,4 +1,4 @@
-"""Invoices as they are shown: what every rendering and export is made from."""
+"""Invoices as answers; every document and export is rendered from them."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -9,21 +9,21 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 from finpool.kernel.paging import Listed
 
 AMOUNT_MAX_MICROS = 9_000_000_000_000_000
-"""Largest amount that may be given: every JSON client reads it exactly."""
+"""The largest amount, which every JSON client reads exactly."""
 
 ExactPicos = Annotated[int, PlainSerializer(str, return_type=str, when_used="json")]
-"""Picos; a string in JSON, because they pass the whole numbers that JSON clients read exactly."""
+"""Picos as a JSON string, because they exceed the integers that JSON clients read exactly."""
 
 
 class InvoiceKind(StrEnum):
-    """A credit note takes back what an issued invoice charged too much."""
+    """The kind of a document. A credit note takes back an excess charge of an issued invoice."""
 
     INVOICE = "invoice"
     CREDIT_NOTE = "credit_note"
 
 
 class InvoiceStatus(StrEnum):
-    """A draft may be made again; what is issued has a number and never changes; paid means that nothing is open."""
+    """The status of an invoice. A draft may be replaced, an issued one never changes, a paid one has no open amount."""
 
     DRAFT = "draft"
     ISSUED = "issued"
@@ -31,7 +31,7 @@ class InvoiceStatus(StrEnum):
 
 
 class LineKind(StrEnum):
-    """What a line charges, or gives back."""
+    """The kind of a line's charge or credit."""
 
     USAGE = "usage"
     COMMITMENT = "commitment"
@@ -41,7 +41,7 @@ class LineKind(StrEnum):
 
 
 class TokenKind(StrEnum):
-    """Tokens that have a price of their own; cached input is not counted among input."""
+    """Tokens with a price of their own; input excludes cached input."""
 
     INPUT = "input"
     CACHED_INPUT = "cached_input"
@@ -49,10 +49,10 @@ class TokenKind(StrEnum):
 
 
 class InvoiceLineView(BaseModel):
-    """One line. `amount_micros` is `amount_picos` rounded once to the currency's minor unit; so is the tax of it.
+    """One line. `amount_micros` is `amount_picos` rounded once to the currency's minor unit, and so is its tax.
 
-    `correction` marks what belongs to a period that was invoiced before, or changes what was recorded. Charges are for
-    [charge_start, charge_end). `reference` is the adjustment that a line comes from, if it comes from one alone.
+    `correction` marks a change of recorded usage, or a charge for an earlier invoiced period. A charge covers
+    [charge_start, charge_end). `reference` is the usage adjustment of a line that comes from a single one.
     """
 
     model_config = ConfigDict(frozen=True, from_attributes=True)
@@ -80,7 +80,7 @@ class InvoiceLineView(BaseModel):
 class InvoiceSummary(Listed):
     """An invoice or a credit note without its lines. Amounts are micros of `currency`; times are UTC.
 
-    `period_end` is not included in the period. `cut_seq` is the number of the last usage record that could be in it.
+    `period_end` is exclusive. `cut_seq` is the number of the last usage record that the invoice may cover.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -113,13 +113,13 @@ class InvoiceSummary(Listed):
 
 
 class InvoiceView(InvoiceSummary):
-    """An invoice or a credit note with its lines, by number."""
+    """An invoice or a credit note with its lines, ordered by number."""
 
     lines: tuple[InvoiceLineView, ...]
 
 
 class NewInvoice(BaseModel):
-    """Body that drafts an invoice: everything since the last one, up to the end of `month` (UTC)."""
+    """Body that drafts an invoice from the end of the last one to the end of `month` (UTC)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

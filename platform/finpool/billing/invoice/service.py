@@ -1,4 +1,4 @@
-"""Invoices: drafted as often as one likes, issued once, with a number, and then never changed."""
+"""Invoices: drafted any number of times, issued once with a number, and then constant."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -34,16 +34,15 @@ from finpool.quota.schemas import PaymentTerms
 from finpool.tenancy import service as tenancy
 
 FEES = (LineKind.COMMITMENT, LineKind.MEMBERSHIP)
-"""Lines that are no usage: they were in nobody's books before the invoice."""
+"""Lines other than usage; the ledger has no entry of them before the invoice."""
 
 
 async def draft_invoice(
     session: AsyncSession, actor: Actor, tenant_id: TenantId, month: str, terms: BillingTerms
 ) -> InvoiceView:
-    """Draft, or draft again, the invoice of everything since the last one up to the end of `month` (`2026-10`).
+    """Draft, or draft again, the invoice from the end of the last one to the end of `month` (`2026-10`).
 
-    What is recorded from now on is not in it: it belongs to the next one. Raises `TenantNotFound`,
-    `PeriodNotInvoiceable` or `UsageDoesNotAddUp`.
+    Later records belong to the next invoice. Raises `TenantNotFound`, `PeriodNotInvoiceable` or `UsageDoesNotAddUp`.
     """
     tenant = await tenancy.get_tenant(session, tenant_id)
     await repository.lock_invoices(session, tenant_id)
@@ -95,10 +94,10 @@ async def draft_invoice(
 
 
 async def issue_invoice(session: AsyncSession, actor: Actor, tenant_id: TenantId, invoice_id: str) -> InvoiceView:
-    """Number a draft and book it; one that is issued is returned as it is.
+    """Number a draft and book it; an issued invoice is returned unchanged.
 
-    A prepaid tenant has paid for it already, and so has one that owes nothing. Raises `InvoiceNotFound`, and
-    `InvoiceNotReady` for a draft of a period that was not over when it was made, or of more than was paid in.
+    An invoice of a prepaid tenant, or without a positive total, is paid at once. Raises `InvoiceNotFound`, and
+    `InvoiceNotReady` for a draft made before its period ended, or larger than the prepaid rest.
     """
     await tenancy.get_tenant(session, tenant_id)
     await repository.lock_invoices(session, tenant_id)
@@ -125,7 +124,7 @@ async def issue_invoice(session: AsyncSession, actor: Actor, tenant_id: TenantId
 
 
 async def get_invoice(session: AsyncSession, tenant_id: TenantId, invoice_id: str, *, drafts: bool) -> InvoiceView:
-    """Return one invoice or credit note with its lines; raises `InvoiceNotFound`, also for a draft without `drafts`."""
+    """Return one invoice or credit note with its lines; raise `InvoiceNotFound`, also for a draft without `drafts`."""
     row = await find(session, tenant_id, invoice_id)
     if row.status == InvoiceStatus.DRAFT and not drafts:
         raise InvoiceNotFound(invoice_id)
@@ -141,7 +140,7 @@ async def list_invoices(
 
 
 async def find(session: AsyncSession, tenant_id: TenantId, invoice_id: str) -> Invoice:
-    """Return an invoice's row; raises `InvoiceNotFound`."""
+    """Return an invoice's row; raise `InvoiceNotFound`."""
     row = await repository.invoice(session, tenant_id, invoice_id)
     if row is None:
         raise InvoiceNotFound(invoice_id)
@@ -149,7 +148,7 @@ async def find(session: AsyncSession, tenant_id: TenantId, invoice_id: str) -> I
 
 
 async def find_issued(session: AsyncSession, tenant_id: TenantId, invoice_id: str) -> Invoice:
-    """Return an issued or paid invoice's row; raises `InvoiceNotFound`, and `WrongInvoiceStatus` for others."""
+    """Return an issued or paid invoice's row; raise `InvoiceNotFound`, or `WrongInvoiceStatus` for others."""
     row = await find(session, tenant_id, invoice_id)
     if row.kind != InvoiceKind.INVOICE or row.status == InvoiceStatus.DRAFT:
         raise WrongInvoiceStatus(f"{row.number or row.invoice_id} is no issued invoice.", param="invoice_id")
@@ -157,13 +156,13 @@ async def find_issued(session: AsyncSession, tenant_id: TenantId, invoice_id: st
 
 
 async def next_number(session: AsyncSession, prefix: str, at: datetime) -> str:
-    """Take the next number of this year's series, such as INV-2026-000001; there are no gaps."""
+    """Return the next number of this year's series, such as INV-2026-000001; there are no gaps."""
     series = f"{prefix}-{at:%Y}"
     return f"{series}-{await repository.next_number(session, series):06d}"
 
 
 async def record(session: AsyncSession, actor: Actor, kind: str, row: Invoice) -> None:
-    """Put on the tenant's record what became of an invoice or a credit note."""
+    """Append an audit event of an invoice or a credit note."""
     body = {
         "invoice_id": row.invoice_id,
         "number": row.number,
@@ -192,7 +191,7 @@ def view(row: Invoice, lines: Sequence[InvoiceLine]) -> InvoiceView:
 
 
 async def _first_month(session: AsyncSession, tenant_id: TenantId, created_at: datetime) -> datetime:
-    """Return the month in which a tenant was created, or that of its first usage if that is earlier."""
+    """Return the month of a tenant's creation, or of its first usage if that is earlier."""
     oldest = await usage.oldest_usage(session, tenant_id)
     return month_of(min(created_at, oldest or created_at))
 
@@ -221,9 +220,9 @@ async def _require_ready(session: AsyncSession, row: Invoice, payment: PaymentTe
 
 
 async def _book(session: AsyncSession, row: Invoice, lines: Sequence[InvoiceLine], number: str) -> None:
-    """Turn what was used into what is owed, and for a prepaid tenant take that from what it paid in.
+    """Move used amounts to receivable in the ledger; for a prepaid tenant also take the total from its prepayment.
 
-    Its usage was taken from what it may spend when it was recorded: only fees, tax and rounding still are to be.
+    The recorder has taken the usage from the prepaid budget already, so only fees, tax and rounding are taken now.
     """
     tenant_id = TenantId(row.tenant_id)
     fees = sum(line.amount_picos for line in lines if LineKind(line.kind) in FEES)

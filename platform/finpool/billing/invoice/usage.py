@@ -1,8 +1,8 @@
-"""What an invoice is made from: sums over recorded usage and its adjustments, in SQL, however many rows there are.
+"""The usage of an invoice: sums over usage records and adjustments, computed in SQL for any number of rows.
 
-A record belongs to the first invoice whose period ends after it was settled and whose cut is not below its number.
-So an invoice holds what was settled since the end of the last one, and what came late: settled before that end, but
-numbered above the last one's cutoff. Each half is a range of an index.
+A record belongs to the first invoice whose period ends after its settlement and whose cutoff is not below its number.
+So an invoice covers usage settled since the end of the last one. It also covers late usage: settled before that end,
+but numbered above the last cutoff. Each half is one index range.
 """
 
 from collections.abc import Collection
@@ -73,7 +73,7 @@ _OLDEST = text(f"""
 
 @dataclass(frozen=True, slots=True)
 class BillingCutoff:
-    """What one invoice covers: settled before `end` and numbered up to `seq`, less what the last one covered."""
+    """The coverage of one invoice: usage settled before `end` and numbered up to `seq`, less the last coverage."""
 
     tenant_id: TenantId
     end: datetime
@@ -87,13 +87,13 @@ class BillingCutoff:
 
 
 async def oldest_usage(session: AsyncSession, tenant_id: TenantId) -> datetime | None:
-    """Return when a tenant's first usage was settled or adjusted; None while there is none."""
+    """Return the time of a tenant's first settlement or adjustment, or None."""
     oldest: datetime | None = (await session.execute(_OLDEST, {"tenant_id": tenant_id})).scalar_one()
     return oldest
 
 
 async def usage_sums(session: AsyncSession, cutoff: BillingCutoff, currency: str) -> list[UsageSum]:
-    """Sum what is billed of usage, then of corrections of it; raises `UsageDoesNotAddUp` for another currency."""
+    """Return the billed sums of usage, then of corrections; raise `UsageDoesNotAddUp` for another currency."""
     usage = (await session.execute(_USAGE, cutoff.parameters())).all()
     corrections = (await session.execute(_CORRECTIONS, cutoff.parameters())).all()
     _require_one_currency([*usage, *corrections], currency)
@@ -103,7 +103,7 @@ async def usage_sums(session: AsyncSession, cutoff: BillingCutoff, currency: str
 
 
 async def other_adjustments(session: AsyncSession, cutoff: BillingCutoff, currency: str) -> list[Charge]:
-    """Return a charge for each adjustment that is an amount and no tokens: a lost lease, an answered dispute."""
+    """Return a charge for each adjustment of an amount without tokens: a lost spool's lease, an accepted dispute."""
     rows = (await session.execute(_OTHERS, cutoff.parameters())).all()
     _require_one_currency(rows, currency)
     return [
@@ -121,7 +121,7 @@ async def other_adjustments(session: AsyncSession, cutoff: BillingCutoff, curren
 
 
 async def unit_prices(session: AsyncSession, price_versions: Collection[str]) -> dict[str, UnitPrices]:
-    """Return what the tokens of the price versions cost, as far as they are known."""
+    """Return the known token prices of the price versions."""
     known = await prices.price_versions(session, price_versions)
     return {
         name: UnitPrices(price.input_picos, price.cached_input_picos, price.output_picos)

@@ -53,7 +53,7 @@ Terms = Annotated[BillingTerms, Depends(_terms)]
 async def pay_invoice(
     tenant_id: TenantPath, invoice_id: InvoicePath, body: NewPayment, actor: PaymentWriter, session: SectorSession
 ) -> PaymentView:
-    """Book a payment of an issued invoice; the same reference again is the same payment."""
+    """Book a payment of an issued invoice; a repeated reference is the same payment."""
     return await payment_service.pay_invoice(session, actor, tenant_id, invoice_id, body)
 
 
@@ -65,5 +65,5 @@ async def pay_invoice(
 async def top_up(
     tenant_id: TenantPath, body: NewPayment, actor: PaymentWriter, session: SectorSession, terms: Terms
 ) -> PaymentView:
-    """Book what a prepaid tenant paid in; the same reference again is the same payment."""
+    """Book a prepaid tenant's payment in advance; a repeated reference is the same payment."""
     return await payment_service.top_up(session, actor, tenant_id, body, terms.currency)

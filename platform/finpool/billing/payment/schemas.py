@@ -1,4 +1,4 @@
-"""Money that comes in, and money that is given back: what operators send and what they get."""
+"""Bodies and answers of payments and credits."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -13,7 +13,7 @@ Reference = Annotated[
     StringConstraints(strip_whitespace=True, min_length=1, max_length=NAME_LENGTH_MAX),
     AfterValidator(plain_name),
 ]
-"""What names a payment or a credit where it was decided: the same one again is the same one, and is booked once."""
+"""The name of a payment or a credit in the operator's books; a repeated reference is booked once."""
 
 AmountMicros = Annotated[int, Field(gt=0, le=AMOUNT_MAX_MICROS, strict=True)]
 LineNumber = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)]
@@ -29,7 +29,7 @@ class NewPayment(BaseModel):
 
 
 class PaymentView(BaseModel):
-    """A booked payment. `open_micros` is what is left to pay of the invoice, None for a payment in advance."""
+    """A booked payment. `open_micros` is the open amount of the invoice, None for a payment in advance."""
 
     object: Literal["payment"] = "payment"
     id: str
@@ -42,7 +42,7 @@ class PaymentView(BaseModel):
 
 
 class LineCredit(BaseModel):
-    """What to take back of one line: a net amount, or all that is left of it."""
+    """The credit of one line: a net amount, or its whole rest."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -51,7 +51,7 @@ class LineCredit(BaseModel):
 
 
 class NewCreditNote(BaseModel):
-    """Body that credits an issued invoice: the given lines, or all that is left of it."""
+    """Body that credits an issued invoice: the given lines, or its whole rest."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,4 +1,4 @@
-"""Payments of invoices, and of prepaid tenants in advance. One that was booked is never booked again."""
+"""Payments of invoices, and of prepaid tenants in advance. Each is booked once."""
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -30,10 +30,10 @@ from finpool.tenancy import service as tenancy
 async def pay_invoice(
     session: AsyncSession, actor: Actor, tenant_id: TenantId, invoice_id: str, body: NewPayment
 ) -> PaymentView:
-    """Book a payment of an issued invoice, which is paid once nothing is open.
+    """Book a payment of an issued invoice; the invoice is paid once no amount is open.
 
-    Raises `InvoiceNotFound`, `WrongInvoiceStatus`, `NotAWholeAmount`, `AboveWhatIsLeft`, and `ReferenceUsed` for a
-    reference that stands for another amount.
+    Raises `InvoiceNotFound`, `WrongInvoiceStatus`, `NotAWholeAmount` or `AboveWhatIsLeft`, and `ReferenceUsed` for a
+    reference with another amount.
     """
     await tenancy.get_tenant(session, tenant_id)
     await repository.lock_invoices(session, tenant_id)
@@ -60,7 +60,7 @@ async def pay_invoice(
 async def top_up(
     session: AsyncSession, actor: Actor, tenant_id: TenantId, body: NewPayment, currency: str
 ) -> PaymentView:
-    """Book what a prepaid tenant paid in; it can be spent from the next request on.
+    """Book a prepaid tenant's payment in advance; its next request can spend it.
 
     Raises `TenantNotFound`, `NotPrepaid`, `NotAWholeAmount` or `ReferenceUsed`.
     """
@@ -83,7 +83,7 @@ async def top_up(
 
 
 async def open_micros(session: AsyncSession, row: Invoice) -> int:
-    """Return what is left to pay of an issued invoice: its total less what was paid and credited."""
+    """Return the open amount of an issued invoice: its total less payments and credits, in micros."""
     if row.prepaid:
         return 0
     tenant_id = TenantId(row.tenant_id)
@@ -93,7 +93,7 @@ async def open_micros(session: AsyncSession, row: Invoice) -> int:
 
 
 async def close_if_settled(session: AsyncSession, actor: Actor, row: Invoice) -> None:
-    """Mark an issued invoice as paid once nothing is open of it."""
+    """Mark an issued invoice as paid once no amount of it is open."""
     if row.status == InvoiceStatus.ISSUED and await open_micros(session, row) <= 0:
         await repository.change(session, row, status=InvoiceStatus.PAID.value, paid_at=now())
         await record(

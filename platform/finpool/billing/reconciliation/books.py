@@ -1,12 +1,12 @@
-"""The comparisons of documents, payments and single records with the ledger; like those of `reconcile_queries`.
+"""The comparisons of documents, payments and single records with the ledger, as SQL.
 
-Documents are in micros, the ledger is in picos, a million of which are a micro.
+Documents are in micros, the ledger is in picos; a micro is a million picos.
 """
 
 from finpool.billing.reconciliation.queries import Comparison
 from finpool.billing.reconciliation.schemas import Stage
 
-# A batch's transfer names the spool and the numbers of the records in it, those of other tenants among them.
+# The transfer of a batch names the spool and its record numbers, including records of other tenants.
 _BATCHES = """
     WITH begun AS (
         SELECT tenant_id, max(occurred_at) FILTER (WHERE kind = 'opening') AS moment

@@ -1,6 +1,6 @@
-"""Comparisons of invoices with the usage they are made of, with their own lines, and with their export.
+"""Comparisons of invoices with their usage, with their own lines, and with their export.
 
-Everything here is arithmetic on what was read; nothing reads a table.
+All functions compute on values and read no table.
 """
 
 import csv
@@ -24,7 +24,7 @@ _Key = tuple[object, ...]
 
 
 def usage_and_lines(invoice: InvoiceView, charges: Iterable[Charge]) -> list[Difference]:
-    """Compare what usage says that an invoice should charge with the lines that charge it; fees are left out."""
+    """Compare the charges computed from usage with the invoice's lines; fees are left out."""
     wanted, tokens_wanted = _sums((_charge_key(each), each.amount_picos, each.quantity_tokens) for each in charges)
     lines = [line for line in invoice.lines if line.kind not in FEES]
     found, tokens_found = _sums((_line_key(each), each.amount_picos, each.quantity_tokens) for each in lines)
@@ -51,7 +51,7 @@ def lines_and_total(invoice: InvoiceView) -> list[Difference]:
         exact = (line.quantity_tokens or 0) * (line.unit_picos or 0)
         if amount != line.amount_micros:
             found.append((f"line {line.line_no}: amount in micros", amount, line.amount_micros))
-        # The tax of a credit is what was left of the tax that it takes back.
+        # The tax of a credit may be the rest of the line's tax, so it is not checked.
         if line.kind is not LineKind.CREDIT and tax_of(amount, line.tax_basis_points, unit) != line.tax_micros:
             wanted = tax_of(amount, line.tax_basis_points, unit)
             found.append((f"line {line.line_no}: tax in micros", wanted, line.tax_micros))
@@ -70,7 +70,7 @@ def lines_and_total(invoice: InvoiceView) -> list[Difference]:
 
 
 def invoice_and_export(invoice: InvoiceView, exported: bytes) -> list[Difference]:
-    """Compare an invoice with its rows in a FOCUS file (CSV), read as anybody would read it."""
+    """Compare an invoice with its rows in a FOCUS file (CSV), read as a customer would read it."""
     rows = [row for row in csv.DictReader(io.StringIO(exported.decode())) if row["InvoiceId"] == invoice.number]
     billed = sum((Decimal(row["BilledCost"]) for row in rows), Decimal())
     tokens = sum((Decimal(row["ConsumedQuantity"]) for row in rows if row["ConsumedQuantity"]), Decimal())
@@ -98,7 +98,7 @@ def exported_micros(invoice: InvoiceView, exported: bytes) -> int:
 
 
 def export_of(invoice: InvoiceView, project_names: Mapping[str, str]) -> bytes:
-    """Return an invoice's FOCUS file as tenants get it."""
+    """Return an invoice's FOCUS file, as tenants get it."""
     return focus_csv(focus_rows(invoice, project_names))
 
 

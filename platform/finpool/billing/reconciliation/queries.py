@@ -1,7 +1,7 @@
-"""The comparisons that Postgres makes: each query returns only what differs, by tenant and subject.
+"""The comparisons of tables in SQL: each query returns only differences, by tenant and subject.
 
-`:tenant_id` is one tenant or null for all of them; `:start` and `:end` bound the period that requests were settled in.
-Balances have no period: they are compared as of the moment that the snapshot shows.
+`:tenant_id` is one tenant, or null for all. `:start` and `:end` bound the settlement times of requests. Balances have
+no period; they are compared as of the read snapshot.
 """
 
 from dataclasses import dataclass
@@ -23,18 +23,18 @@ class Comparison:
 
     @classmethod
     def of(cls, left: Stage, right: Stage, query: str) -> Self:
-        """Return the comparison that a query makes, parts that several of them share put in for `$name`."""
+        """Return the comparison of a query after its `$name` parts are filled in."""
         return cls(left, right, text(with_parts(query)))
 
 
 def with_parts(query: str) -> str:
-    """Return a query with the shared parts that it names put in; parts may name parts."""
+    """Return a query with its `$name` parts filled in; parts may contain parts."""
     while "$" in query:
         query = Template(query).substitute(_PARTS)
     return query
 
 
-# What happened is on its way to the log while it is in the outbox.
+# An event in the outbox is on its way to the log, so both count as logged.
 _LOGGED = """
     SELECT tenant_id, body ->> 'request_id' AS request_id, body ->> 'model_id' AS model_id,
         (body ->> 'input_tokens')::bigint AS input_tokens,

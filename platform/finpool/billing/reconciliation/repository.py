@@ -1,4 +1,4 @@
-"""Reads what a reconciliation compares, all of it as of one moment."""
+"""The reads of a reconciliation, all from one snapshot of the database."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -54,7 +54,7 @@ _BY_MODEL = text("""
 
 @asynccontextmanager
 async def one_moment(database: Database) -> AsyncIterator[AsyncSession]:
-    """Open a transaction over all tenants that only reads, and sees everything as it was when it began."""
+    """Open a read-only transaction over all tenants with one snapshot (REPEATABLE READ)."""
     async with database.engine.connect() as connection:
         snapshot = await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         async with AsyncSession(snapshot, expire_on_commit=False) as session, session.begin():
@@ -65,7 +65,7 @@ async def one_moment(database: Database) -> AsyncIterator[AsyncSession]:
 async def differences(
     session: AsyncSession, start: datetime, end: datetime, tenant_id: TenantId | None
 ) -> list[Difference]:
-    """Return what the database's own comparisons find."""
+    """Return the differences that the SQL comparisons find."""
     found: list[Difference] = []
     for comparison in (*reconcile_queries.COMPARISONS, *reconcile_books.COMPARISONS):
         bounds = {"tenant_id": tenant_id, "start": start, "end": end}
@@ -78,7 +78,7 @@ async def differences(
 async def totals(
     session: AsyncSession, start: datetime, end: datetime, tenant_id: TenantId | None
 ) -> list[dict[str, object]]:
-    """Return what each tenant's stages sum to, by tenant."""
+    """Return the sums of each tenant's stages, ordered by tenant."""
     rows = await session.execute(_TOTALS, {"tenant_id": tenant_id, "start": start, "end": end})
     return [
         {name: value if name == "tenant_id" else int(value) for name, value in row.items()} for row in rows.mappings()
@@ -97,7 +97,7 @@ async def counts_by_model(session: AsyncSession, start: datetime, end: datetime)
 async def documents(
     session: AsyncSession, start: datetime, end: datetime, tenant_id: TenantId | None
 ) -> AsyncIterator[InvoiceView]:
-    """Yield what was issued for periods that [start, end) touches, one document with its lines at a time."""
+    """Yield the issued documents whose periods overlap [start, end), with their lines, one at a time."""
     every = select(Invoice) if tenant_id is None else rows_of(tenant_id, Invoice)
     query = every.where(
         col(Invoice.status) != InvoiceStatus.DRAFT.value,

@@ -14,6 +14,6 @@ router = APIRouter(tags=["invoices"], route_class=DoorRoute)
 
 @router.get("/v1/reconciliation", dependencies=[Depends(requires("ledger:read"))])
 async def reconciliation(request: Request, query: Annotated[ReconciliationQuery, Query()]) -> ReconciliationView:
-    """Compare log, usage, accounts, ledger, invoices and exports as of one moment, and return every difference."""
+    """Compare log, usage, accounts, ledger, invoices and exports in one snapshot, and return every difference."""
     database: Database = request.app.state.database
     return await reconcile(database, query.start, query.end, query.tenant_id)

@@ -1,4 +1,4 @@
-"""What a reconciliation asks, and what it found."""
+"""Query and answer of a reconciliation."""
 
 import re
 from datetime import datetime
@@ -13,7 +13,7 @@ from finpool.kernel.ids import SLUG_PATTERN, TenantId
 
 
 class Stage(StrEnum):
-    """Where the same tokens and the same money are kept, in the order in which they get there."""
+    """A place that keeps the same tokens and money, in the order of their flow."""
 
     ENGINE = "engine"
     LOG = "log"
@@ -29,7 +29,7 @@ class Stage(StrEnum):
 
 
 class Difference(BaseModel):
-    """Two stages that should say the same of `subject` and do not. Amounts in the values are picos unless named."""
+    """A difference between two stages about `subject`. Amounts in the values are picos unless another unit is named."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,7 +42,7 @@ class Difference(BaseModel):
 
 
 class EngineCounts(BaseModel):
-    """Tokens that engines counted by themselves for one model."""
+    """The engine counts of one model."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,9 +51,9 @@ class EngineCounts(BaseModel):
 
 
 class TenantTotals(BaseModel):
-    """What one tenant's stages sum to. `logged`, `used` and tokens are of the period; balances are as of now.
+    """The sums of one tenant's stages. `logged`, `used` and tokens cover the period; balances are current.
 
-    Every amount is in picos of the installation's currency but for those of invoices and exports, which are micros.
+    Amounts are in picos of the installation's currency; those of invoices and exports are in micros.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -74,7 +74,7 @@ class TenantTotals(BaseModel):
 
 
 class ReconciliationView(BaseModel):
-    """The result: totals by tenant, and every difference. `engines` says where the engines' counts came from."""
+    """The result: totals by tenant, and every difference. `engines` names the source of the engines' counts."""
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
 
@@ -98,7 +98,7 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_whole_day)]
 
 
 class ReconciliationQuery(BaseModel):
-    """Query of `GET /v1/reconciliation`: what was settled in [from, to), and its invoices. By default this month."""
+    """Query of `GET /v1/reconciliation`: settlements in [from, to) and their invoices; by default this month."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,4 +1,4 @@
-"""Reconciliation: proves that engines, log, usage, accounts, ledger, invoices and exports say the same."""
+"""Reconciliation: it compares engines, log, usage, accounts, ledger, invoices and exports."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -25,11 +25,11 @@ async def reconcile(
     tenant_id: TenantId | None = None,
     engines: Mapping[str, EngineCounts] | None = None,
 ) -> ReconciliationView:
-    """Compare every stage of one tenant or of all, as of one moment; `database` is the operators'.
+    """Compare every stage of one tenant or of all in one snapshot; `database` is the operators'.
 
-    What is settled in [start, end) is compared request by request with the log, which holds what the engines reported
-    when it was recorded; counters and balances are compared as they stand now; documents are those of periods that
-    [start, end) touches. `engines` are what engines counted by themselves in the period for all tenants, by model.
+    Settlements in [start, end) are compared one by one with the log, which holds the engines' reports. Counters and
+    balances are compared with their current values. Documents are those whose periods overlap [start, end). `engines`
+    are the engine counts of the period over all tenants, by model.
     """
     async with repository.one_moment(database) as session:
         found = await repository.differences(session, start, end, tenant_id)
@@ -52,7 +52,7 @@ async def reconcile(
 
 
 async def _usage_and_invoice(session: AsyncSession, invoice: InvoiceView) -> list[Difference]:
-    """Make the charges of an issued invoice again from what is recorded, and compare them with its lines."""
+    """Compute the charges of an issued invoice again from recorded usage, and compare them with its lines."""
     if invoice.kind is not InvoiceKind.INVOICE or invoice.cut_seq is None:
         return []
     cutoff = BillingCutoff(

@@ -1,4 +1,4 @@
-"""What a tenant may claim of a busy engine, and what that comes to beside the others' claims."""
+"""The entitled share of a tenant at a busy engine, computed from all tenants' weights and guarantees."""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -13,20 +13,21 @@ Claimant = TypeVar("Claimant", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Entitlement:
-    """A tenant's claim: its weight among those that wait, and the share that it gets whatever the others weigh."""
+    """A tenant's claim: its weight among waiting tenants, and its guaranteed share beside any weights."""
 
     weight: int = 1
     share_min_basis_points: int = 0
 
 
 EQUAL = Entitlement()
-"""What holds for a tenant without a contract."""
+"""The claim of a tenant without a contract."""
 
 
 def weight_parts(entitled: Mapping[Claimant, Entitlement]) -> dict[Claimant, int]:
-    """Return the weights of those who compete, in thousandths, raised where a guaranteed share asks for more.
+    """Return the competitors' weights in thousandths, raised to meet guaranteed shares.
 
-    Whoever its weight gives less than its guarantee gets the guarantee; the others share the rest by weight.
+    A tenant whose weight yields less than its guarantee gets the guarantee; the others divide the rest by weight. A
+    raised tenant leaves less to the others, so the loop repeats until no guarantee is short.
     """
     weights = {each: entitlement.weight * WEIGHT_PARTS for each, entitlement in entitled.items()}
     guaranteed = {

@@ -1,4 +1,4 @@
-"""The arithmetic of fair shares: what a tenant of a window got, what was due to it, and what went to others instead."""
+"""The figures of service shares: a tenant's share of a window, its entitled share, and the part that others took."""
 
 from collections.abc import Sequence
 
@@ -11,24 +11,24 @@ _EPSILON = 1e-9
 
 
 def claim(weight: int | None, share_min_basis_points: int | None) -> Entitlement:
-    """Return the claims of the contract that held as a window began; None: there was none."""
+    """Return the claim of the contract in force at a window's start; None values mean no contract."""
     if weight is None or share_min_basis_points is None:
         return EQUAL
     return Entitlement(weight, share_min_basis_points)
 
 
 def entitled_shares(claims: Sequence[Entitlement]) -> list[float]:
-    """Return what part of the whole is due to each of those who were served in a window."""
+    """Return the entitled share of each tenant that was served in a window; the shares sum to 1."""
     weights = weight_parts(dict(enumerate(claims)))
     whole = sum(weights.values())
     return [weights[place] / whole for place in range(len(claims))]
 
 
 def share_figures(row: RowMapping, service_of_all: int, entitled: float) -> ShareFigures:
-    """Return the figures of the tenant whose requests, service and waits are in a row.
+    """Return the figures of a row's tenant from its requests, service and waits.
 
-    All shares sum to one, and so does all that is due: what one tenant lacks has gone to others beyond what was due to
-    them, so the index of a tenant that waited is what it lacks. Where nothing was served, nobody took anything.
+    All shares sum to one, and so do all entitled shares. So one tenant's missing service went to tenants above their
+    entitled shares. The index of a tenant that waited is its missing share; without service in a window it is 0.
     """
     share = row["service"] / max(1, service_of_all)
     short = entitled - share if service_of_all else 0.0

@@ -1,4 +1,4 @@
-"""Who was served how much by a busy engine, for operators."""
+"""The operators' route of service shares at a busy engine."""
 
 from typing import Annotated
 
@@ -21,5 +21,5 @@ router = APIRouter(tags=["usage"], route_class=DoorRoute)
 async def list_service_shares(
     model_id: str, request: Request, session: SectorSession, query: Annotated[ServiceShareQuery, Query()]
 ) -> ServiceShareList:
-    """Return what the engine of a model gave to each tenant in windows of time, beside what was due."""
+    """Return the service of a model's engine to each tenant per time window, beside its entitled share."""
     return await service.service_shares_across_tenants(session, request.app.state.catalogue, model_id, query)

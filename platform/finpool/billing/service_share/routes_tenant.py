@@ -1,4 +1,4 @@
-"""A tenant's own part of what a busy engine gave."""
+"""A tenant's route of its own service share at a busy engine."""
 
 from typing import Annotated
 
@@ -22,5 +22,5 @@ async def list_own_service_shares(
     session: TenantSession,
     query: Annotated[OwnServiceShareQuery, Query()],
 ) -> OwnServiceShareList:
-    """Return the tenant's own share in windows of time, beside what was due; nothing of any other tenant."""
+    """Return the tenant's own service share per time window, beside its entitled share; no other tenant's."""
     return await service.own_service_shares(session, request.app.state.catalogue, actor.tenant, model_id, query)

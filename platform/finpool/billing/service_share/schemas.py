@@ -1,4 +1,4 @@
-"""Who was served how much by a busy engine, beside what was due: what is asked for and what is shown."""
+"""Queries and answers of service shares."""
 
 from datetime import datetime, timedelta
 from typing import Literal, Self
@@ -12,13 +12,13 @@ from finpool.metering.usage.schemas import Moment
 WINDOWS_MAX = 1440
 
 OWN_WINDOW_SECONDS_MIN = 900
-"""A bank that knows its share of a whole knows the whole: this is the least time that it can be about (ADR 0026)."""
+"""A bank that knows its share of a total knows the total; this is the shortest window for that (ADR 0026)."""
 
 OWN_DAYS_MAX = 31
 
 
 class ServiceShareQuery(BaseModel):
-    """Which time, in windows of how many seconds; by default the last hour by the minute."""
+    """A time range in windows of `window_seconds`; by default the last hour by the minute."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -39,7 +39,7 @@ class ServiceShareQuery(BaseModel):
 
 
 class OwnServiceShareQuery(ServiceShareQuery):
-    """Which time, in windows of how many seconds; by default the last day by the hour."""
+    """A time range in windows of `window_seconds`; by default the last day by the hour."""
 
     start: Moment = Field(
         default_factory=lambda: now() - timedelta(days=1), alias="from", description="By default a day ago."
@@ -62,9 +62,9 @@ class OwnServiceShareQuery(ServiceShareQuery):
 class ShareFigures(BaseModel):
     """One tenant in one window. Service is input tokens + 2 x output tokens of the requests that ended in it.
 
-    `share` is its part of all service, `entitled_share` what its contract gives it beside those who were served.
-    `noisy_neighbour_index` is 0 for a tenant that did not wait, or got what was due; else the part of the service that
-    was due to it and went to tenants beyond what was due to them. Waits are of requests with a wait on record.
+    `share` is its part of all service; `entitled_share` is its contract's share beside the other served tenants.
+    `noisy_neighbour_index` is 0 for a tenant that did not wait or got its entitled share. Else it is the missing share,
+    which went to tenants above their entitled shares. Waits cover requests with a recorded wait.
     """
 
     requests: int
@@ -84,7 +84,7 @@ class TenantShare(ShareFigures):
 
 
 class ServiceWindow(BaseModel):
-    """All tenants that an engine served in a window, by id."""
+    """All tenants that an engine served in a window, ordered by id."""
 
     start: datetime
     end: datetime
@@ -93,7 +93,7 @@ class ServiceWindow(BaseModel):
 
 
 class ServiceShareList(BaseModel):
-    """The windows in which an engine served anybody. `models` are all that it serves: a model and its adapters."""
+    """The windows with service of an engine. `models` are all models of that engine: one model and its adapters."""
 
     object: Literal["list"] = "list"
     engine: ModelId
@@ -110,9 +110,9 @@ class OwnServiceWindow(ShareFigures):
 
 
 class OwnServiceShareList(BaseModel):
-    """The windows, a minute after their end, in which a tenant was served by the engine of a model.
+    """The windows in which a model's engine served the tenant, each shown a minute after its end.
 
-    `models` are those of the engine that the tenant may use; what others may use beside them counts in the whole.
+    `models` are the engine's models that the tenant may use; other tenants' models of the engine count in the total.
     """
 
     object: Literal["list"] = "list"

@@ -1,4 +1,4 @@
-"""Evidence of fair shares, computed from usage records and contracts, so that anybody who has both can check it."""
+"""Service shares as evidence of fairness, computed from usage records and contracts, so that others can check them."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -26,16 +26,16 @@ from finpool.kernel.ids import TenantId
 _SERVED = text("SELECT * FROM service_by_window(:models, :start, :end, :seconds)")
 
 _OWN = text("SELECT * FROM own_service_by_window(:models, :first, :end, :seconds)")
-"""For the tenant of the session; without one the database refuses."""
+"""Filters by the session's tenant; without one the database refuses."""
 
 
 async def service_shares_across_tenants(
     session: AsyncSession, catalogue: Catalogue, model_id: str, query: ServiceShareQuery
 ) -> ServiceShareList:
-    """Return what the engine of a model gave to whom, window by window; raises `ModelNotFound`.
+    """Return the service of a model's engine by window and tenant; raise `ModelNotFound`.
 
-    Windows begin at whole multiples of their length since 1970, and the first and the last are cut to the time asked
-    for. A contract counts as it was when the window began.
+    Windows begin at whole multiples of their length since 1970; the first and the last are cut to the queried range. A
+    window uses the contracts in force at its start.
     """
     model = catalogue.get(model_id)
     models = [each.id for each in _beside(catalogue, model)]
@@ -52,10 +52,10 @@ async def service_shares_across_tenants(
 async def own_service_shares(
     session: AsyncSession, catalogue: Catalogue, tenant_id: TenantId, model_id: str, query: OwnServiceShareQuery
 ) -> OwnServiceShareList:
-    """Return a tenant's own part of what the engine of a model gave, in each window in which the tenant was served.
+    """Return a tenant's own part of an engine's service in each window with service to the tenant.
 
-    Only whole windows are shown, a minute after their end. Raises `ModelNotFound` for a model that is not for the
-    tenant.
+    Only whole windows are shown, a minute after their end. Raises `ModelNotFound` for a model that the tenant may not
+    use.
     """
     model = catalogue.get(model_id)
     beside = _beside(catalogue, model)
@@ -75,7 +75,7 @@ async def own_service_shares(
 
 
 def _beside(catalogue: Catalogue, model: Model) -> list[Model]:
-    """Return all models that the engine of a model serves, itself among them."""
+    """Return all models of the model's engine, itself included."""
     return [each for each in catalogue.all() if each.engine_id == model.engine_id]
 
 
