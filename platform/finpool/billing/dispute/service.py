@@ -142,11 +142,10 @@ async def _credit_request(
 ) -> str:
     """Credit the disputed request by a usage adjustment, also in its budgets; return the adjustment's id."""
     tenant_id = TenantId(row.tenant_id)
-    request = await request_credits.recorded_request(session, tenant_id, request_id)
-    if request is None:
+    left = await request_credits.left_picos(session, tenant_id, request_id)
+    if left is None:
         raise RequestNotFound(request_id)
-    left = request.left_picos
     credit = left if body.credit_micros is None else from_micros(body.credit_micros)
     if not 0 < credit <= left:
         raise AboveWhatIsLeft(f"request {request_id}", max(left, 0) // PICOS_PER_MICRO)
-    return await request_credits.credit_request(session, actor, tenant_id, request, credit, body.answer)
+    return await request_credits.credit_request(session, actor, tenant_id, request_id, credit, body.answer)

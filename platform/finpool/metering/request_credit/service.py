@@ -1,7 +1,5 @@
 """Credits on a single request: each is a usage adjustment; the record stays."""
 
-from dataclasses import dataclass
-
 from sqlalchemy import func, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -16,43 +14,38 @@ from finpool.quota.account import service as accounts
 KIND = "dispute"
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedRequest:
-    """A usage record with the rest of its cost after all adjustments."""
-
-    record: UsageRecord
-    left_picos: int
-
-
 async def is_recorded(session: AsyncSession, tenant_id: TenantId, request_id: str) -> bool:
     """Tell whether the tenant has a usage record of the request."""
     query = rows_of(tenant_id, UsageRecord).where(col(UsageRecord.request_id) == request_id)
     return (await session.execute(query.with_only_columns(col(UsageRecord.request_id)))).first() is not None
 
 
-async def recorded_request(session: AsyncSession, tenant_id: TenantId, request_id: str) -> RecordedRequest | None:
-    """Return the usage record of a request, or None; the caller holds the lock of the tenant's account."""
+async def left_picos(session: AsyncSession, tenant_id: TenantId, request_id: str) -> int | None:
+    """Return what is left of a request's cost after every adjustment of it; None if it was not recorded.
+
+    The tenant's account must be locked, or more may be credited meanwhile.
+    """
     adjustments = rows_of(tenant_id, UsageAdjustment).where(col(UsageAdjustment.request_id) == request_id)
-    total = adjustments.with_only_columns(func.coalesce(func.sum(col(UsageAdjustment.cost_picos)), 0))
+    adjusted = adjustments.with_only_columns(func.coalesce(func.sum(col(UsageAdjustment.cost_picos)), 0))
     records = rows_of(tenant_id, UsageRecord).where(col(UsageRecord.request_id) == request_id)
-    query = records.add_columns(total.scalar_subquery().label("adjusted_picos"))
-    row = (await session.execute(query)).one_or_none()
-    if row is None:
-        return None
-    return RecordedRequest(row.UsageRecord, row.UsageRecord.cost_picos + int(row.adjusted_picos))
+    left = col(UsageRecord.cost_picos) + adjusted.scalar_subquery()
+    found = (await session.execute(records.with_only_columns(left))).scalar_one_or_none()
+    return None if found is None else int(found)
 
 
 async def credit_request(
-    session: AsyncSession, actor: Actor, tenant_id: TenantId, request: RecordedRequest, credit_picos: int, reason: str
+    session: AsyncSession, actor: Actor, tenant_id: TenantId, request_id: str, credit_picos: int, reason: str
 ) -> str:
-    """Credit an amount of a request, also in the budgets that paid for it; return the adjustment's id.
+    """Take an amount off a recorded request, also in the budgets that paid for it; return the id of the adjustment.
 
-    The caller holds the lock of the tenant's account. The next invoice draft contains the credit.
+    The tenant's account must be locked. The next invoice that is drafted holds the credit.
     """
-    record = request.record
+    query = rows_of(tenant_id, UsageRecord).where(col(UsageRecord.request_id) == request_id)
+    record = (await session.execute(query)).scalar_one()
+    adjustment_id = new_id("adjustment")
     row = {
         "tenant_id": tenant_id,
-        "adjustment_id": new_id("adjustment"),
+        "adjustment_id": adjustment_id,
         "kind": KIND,
         "request_id": record.request_id,
         "project_id": record.project_id,
@@ -68,7 +61,6 @@ async def credit_request(
         "usage_seq": (await accounts.number_usage(session, {tenant_id: 1}))[tenant_id],
         "recorded_at": now(),
     }
-    adjustment_id = str(row["adjustment_id"])
     await session.execute(insert(UsageAdjustment).values(**row))
     leases = [LeaseId(each) for each in record.lease_ids]
     await accounts.adjust(session, tenant_id, leases, -credit_picos, adjustment_id)
