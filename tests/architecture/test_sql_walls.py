@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from sql_text import HOLE
-from table_mentions import PLATFORM, Mention, mentions, schema
+from table_mentions import PLATFORM, Mention, changed_results, mentions, schema
 
 DECLARED = Path(__file__).with_name("foreign_tables.csv")
 REASON_CHARACTERS_MIN = 40
@@ -37,7 +37,8 @@ def foreign_in(module: str, source: str) -> list[Mention]:
 def trespasses(module: str, source: str) -> list[str]:
     """Return each foreign table that a module writes, or reads without being declared."""
     declared = {(row["module"], row["table"]) for row in rows()}
-    return [
+    changed = [f"{module}:{line} changes what another domain returned" for line in changed_results(module, source)]
+    return changed + [
         f"{module}:{each.line} {'writes' if each.written else 'reads'} {each.table}"
         for each in foreign_in(module, source)
         if each.written or each.table == HOLE or (module, each.table) not in declared
@@ -114,6 +115,15 @@ def test_a_planted_trespass_in_sql_is_found(statement: str, trespass: str) -> No
         ("from finpool.quota.models import Lease\nselect(Lease).with_for_update()", "writes lease"),
         ("from sqlalchemy import table\nquery = select(table('lease'))", "writes lease"),
         ("query = metadata.tables['lease'].select()", "writes lease"),
+        ("from finpool.tenancy import service\nrow = await service.get_tenant(session, '')\nrow.name = ''", "returned"),
+        (
+            "from finpool.tenancy.service import get_tenant\nif row := await get_tenant(session): row.version += 1",
+            "returned",
+        ),
+        (
+            "from finpool.tenancy.service import get_tenant\nrow = await get_tenant()\nrow.sqlmodel_update({})",
+            "returned",
+        ),
     ],
 )
 def test_a_planted_trespass_through_the_class_of_a_row_is_found(lines: str, trespass: str) -> None:

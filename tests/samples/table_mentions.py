@@ -159,6 +159,34 @@ def _in_classes(part: Collection[ast.stmt], names: Mapping[str, str], known: Sch
         yield Mention(table, getattr(node, "lineno", 0), written=locks or node in changed)
 
 
+def changed_results(module: str, source: str) -> set[int]:
+    """Return the lines that change an object which another domain returned in the same function, such as its row."""
+    tree, changed = ast.parse(source), set()
+    names = imported(tree)
+    for part in _parts(tree):
+        nodes = [node for each in part for node in ast.walk(each)]
+        foreign = {name for node in nodes for name in _bound_to_result(node, module.split(".")[1], names)}
+        for node in nodes:
+            updated = isinstance(node, ast.Call) and _last_name(node.func) == "sqlmodel_update"
+            target = node.func if isinstance(node, ast.Call) and updated else node
+            if not isinstance(target, ast.Attribute) or not (updated or isinstance(target.ctx, ast.Store)):
+                continue
+            if isinstance(target.value, ast.Name) and target.value.id in foreign:
+                changed.add(target.lineno)
+    return changed
+
+
+def _bound_to_result(node: ast.AST, domain: str, names: Mapping[str, str]) -> Iterator[str]:
+    """Yield the variables that a statement gives what a call of another domain returned."""
+    if not isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr):
+        return
+    value = node.value.value if isinstance(node.value, ast.Await) else node.value
+    called = dotted(value.func, names).split(".") if isinstance(value, ast.Call) else []
+    if called[:1] == ["finpool"] and called[1] not in {domain, "kernel"}:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        yield from (each.id for each in targets if isinstance(each, ast.Name))
+
+
 def imported(tree: ast.Module) -> dict[str, str]:
     """Return what each imported name stands for, dotted."""
     names: dict[str, str] = {}
