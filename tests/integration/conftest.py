@@ -2,13 +2,14 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 import pytest
 from aiohttp import web
+from documented_answers import CheckedIngress
 from scripted_engine import EVENT_STREAM
 
 from finpool.serving.errors import ModelCold
@@ -114,6 +115,21 @@ class ScriptedEngine:
         chunk = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": MODEL, "choices": choices}
         await response.write(b"data: " + orjson.dumps({**chunk, "usage": usage}) + b"\n\n")
         self.sent_tokens = max(output_tokens, self.sent_tokens)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def doors_are_checked() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("finpool.kernel.web.Ingress", CheckedIngress)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def every_answer_is_documented(doors_are_checked: None) -> Iterator[None]:
+    """Fail a test in which a door gave an answer that its OpenAPI document does not describe."""
+    CheckedIngress.faults.clear()
+    yield
+    assert CheckedIngress.faults == []
 
 
 @pytest.fixture

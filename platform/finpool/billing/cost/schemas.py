@@ -1,9 +1,9 @@
 """Costs in OpenAI's shape."""
 
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from finpool.metering.usage.schemas import BucketQuery, Ids
 
@@ -20,7 +20,7 @@ class CostsQuery(BucketQuery):
 class Amount(BaseModel):
     """An amount in units of `currency` (ISO 4217 in lower case, as OpenAI writes it), exact to a millionth."""
 
-    value: Decimal
+    value: Annotated[Decimal, WithJsonSchema({"type": "number"})]
     currency: str
 
 

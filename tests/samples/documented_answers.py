@@ -1,0 +1,98 @@
+"""Compares every answer of a door that runs in this process with the committed OpenAPI document of that door."""
+
+import json
+from collections.abc import Iterator
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+from jsonschema import Draft202012Validator
+
+from finpool.kernel.ingress import Ingress, Message, Receive, Send
+
+FOLDER = Path(__file__).parents[2] / "docs" / "openapi"
+END_OF_STREAM = "[DONE]"
+
+
+class CheckedIngress(Ingress):
+    """Serves as the platform's own does, and notes in `faults` each answer that its door does not document."""
+
+    faults: ClassVar[list[str]] = []
+
+    def __init__(self, app: Any, door: str, body_bytes_max: int) -> None:
+        super().__init__(app, door, body_bytes_max)
+        self.door = door
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Serve one request and compare what was sent; an answer that its client did not wait for is not compared."""
+        start: Message = {}
+        body, whole = bytearray(), False
+
+        async def send_and_keep(message: Message) -> None:
+            nonlocal whole
+            if message["type"] == "http.response.start":
+                start.update(message)
+            elif message["type"] == "http.response.body":
+                body.extend(message.get("body", b""))
+                whole = not message.get("more_body", False)
+            await send(message)
+
+        await super().__call__(scope, receive, send_and_keep)
+        if whole and (path := getattr(scope.get("route"), "path", None)) is not None:
+            said = faults_of(self.door, scope["method"], path, start, bytes(body))
+            self.faults.extend(f"{self.door} door, {scope['method']} {path}: {fault}" for fault in said)
+
+
+def faults_of(door: str, method: str, path: str, start: Message, body: bytes) -> Iterator[str]:
+    """Yield what an answer has that its operation does not document."""
+    status = start["status"]
+    operation = document(door)["paths"][path].get(method.lower())
+    if operation is None:
+        if status not in (200, 405):  # HEAD of the document itself, and any other method of a path.
+            yield f"{status} for a method without an operation"
+        return
+    response = operation["responses"].get(str(status))
+    if response is None:
+        yield f"status {status} is not documented"
+        return
+    if "$ref" in response:
+        response = document(door)["components"]["responses"][response["$ref"].rpartition("/")[2]]
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in start["headers"]}
+    media_type = headers.get("content-type", "").partition(";")[0]
+    if media_type not in response["content"]:
+        yield f"status {status} comes as {media_type}"
+        return
+    for part in json_parts(media_type, body):
+        schema = {"$ref": "#/components/schemas/ErrorView"} if "error" in part and status == 200 else None
+        for error in validator(door, json.dumps(schema or response["content"][media_type]["schema"])).iter_errors(part):
+            yield f"status {status}: {error.json_path}: {error.message[:300]}"
+
+
+def json_parts(media_type: str, body: bytes) -> list[Any]:
+    """Return the JSON of an answer: one document, that of each event of a stream, or nothing for a file."""
+    if media_type == "application/json":
+        return [json.loads(body)]
+    if media_type != "text/event-stream":
+        return []
+    events = [event.removeprefix("data: ") for event in body.decode().split("\n\n") if event]
+    return [json.loads(event) for event in events if event != END_OF_STREAM]
+
+
+@cache
+def document(door: str) -> dict[str, Any]:
+    """Return a committed document whose objects hold no field but those that they name."""
+    found: dict[str, Any] = json.loads((FOLDER / f"{door}.json").read_text(encoding="utf-8"))
+    found["components"]["schemas"] = {name: closed(each) for name, each in found["components"]["schemas"].items()}
+    return found
+
+
+def closed(schema: dict[str, Any]) -> dict[str, Any]:
+    if schema.get("type") == "object" and "properties" in schema:
+        return {"additionalProperties": False, **deepcopy(schema)}
+    return schema
+
+
+@cache
+def validator(door: str, schema: str) -> Draft202012Validator:
+    return Draft202012Validator({**json.loads(schema), "components": document(door)["components"]})
