@@ -88,7 +88,9 @@ class Settings(BaseSettings):
         5, gt=0, description="How long a model that failed is not asked; then one request tries it again."
     )
     engine_drain_seconds: float = Field(
-        600, gt=0, description="Longest wait for running requests when an engine ends; what is cut off is settled."
+        600,
+        gt=0,
+        description="Longest wait for running requests when an engine ends; requests that are cut off are settled.",
     )
     pool_cpus: int | None = Field(
         None, ge=1, description="CPU cores that engines may take together; by default twice what models declare."

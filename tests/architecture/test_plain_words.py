@@ -1,0 +1,138 @@
+"""Pages, comments and docstrings are plain: short sentences, and no clause that stands for a noun ("whoever asks").
+
+Pages hold the rule. Python files that do not yet are rows of `plain_words.csv`, whose numbers may only fall: lower them
+with `python tests/architecture/test_plain_words.py`.
+"""
+
+import ast
+import csv
+import io
+import re
+import subprocess
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TABLE = Path(__file__).with_name("plain_words.csv")
+LOWER = "python tests/architecture/test_plain_words.py"
+HEADER = ("file", "sentences")
+WORDS_MAX = 25
+NOT_OURS = ("platform/finpool/portal/static/",)
+
+BEFORE = (
+    r"(?:^|[.;:,(] |\b(?:of|by|to|with|for|than|and|or|from|in|on|as|that|is|are|was|knows?|tells?|told|sees?|beside"
+    r"|about) )"
+)
+AFTER = (
+    r"(?:is|are|was|were|it|they|he|one|has|have|had|can|may|the|a|an|there|not|comes?|came|goes|runs?|holds?|asks?"
+    r"|sends?|says?|tells?|waits?|this|each|every|its|no|nobody|somebody|others?|did|does|do|will|would|must|should|reads?"
+    r"|makes?|needs?|gets?|stands?|lies|became|becomes|happens|happened|remains|follows|else|[a-z]+ed)\b"
+)
+NOUN_CLAUSE = re.compile(rf"\b(?:whoever|whatever)\b|{BEFORE}(?:what|who) {AFTER}", flags=re.IGNORECASE)
+"""Clauses such as "what is told", "who has read it", "whoever asks": a noun says the same in fewer words."""
+
+CODE_BLOCK = re.compile(r"^ *```.*?^ *```", flags=re.MULTILINE | re.DOTALL)
+LIST_ITEM = re.compile(r" *(?:[-*]|\d+\.) ")
+
+
+def tracked(*patterns: str) -> list[str]:
+    """Return the files of the project, tracked or new, by their paths."""
+    command = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", *patterns]
+    names = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    return sorted(name for name in names if (ROOT / name).is_file() and not name.startswith(NOT_OURS))
+
+
+def texts_of_page(page: str) -> Iterator[str]:
+    """Yield each paragraph, item of a list and cell of a table."""
+    paragraph: list[str] = []
+    for line in [*CODE_BLOCK.sub("", page).splitlines(), ""]:
+        if line.startswith("|"):
+            yield from (cell.strip() for cell in line.strip("|").split(" | "))
+        elif line.strip() and not line.startswith("#") and not LIST_ITEM.match(line):
+            paragraph.append(line.strip())
+        else:
+            yield " ".join(paragraph)
+            paragraph = [LIST_ITEM.sub("", line)] if LIST_ITEM.match(line) else []
+
+
+def texts_of_module(source: str) -> Iterator[str]:
+    """Yield each paragraph of the docstrings, and the comments, those of consecutive lines as one."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield from (" ".join(paragraph.split()) for paragraph in node.value.value.split("\n\n"))
+    comment: list[str] = []
+    last_line = 0
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            if token.start[0] != last_line + 1:
+                yield " ".join(comment)
+                comment = []
+            comment.append(token.string.lstrip("# "))
+            last_line = token.start[0]
+    yield " ".join(comment)
+
+
+def sentences(text: str) -> list[str]:
+    """Return the sentences of a text; code counts as one word, a link as its words."""
+    plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", re.sub(r"`[^`]*`", "CODE", text))
+    return re.split(r"(?<=[.?!;])[*_)\"']*\s+", plain)
+
+
+def is_plain(sentence: str) -> bool:
+    words = [word for word in sentence.split() if re.search(r"\w", word)]
+    return len(words) <= WORDS_MAX and NOUN_CLAUSE.search(sentence) is None
+
+
+def not_plain(name: str) -> list[str]:
+    """Return the sentences of a file that break the rule."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    texts = texts_of_page(text) if name.endswith(".md") else texts_of_module(text)
+    return [sentence for each in texts for sentence in sentences(each) if not is_plain(sentence)]
+
+
+def ceilings() -> dict[str, int]:
+    with TABLE.open(newline="") as file:
+        return {row["file"]: int(row["sentences"]) for row in csv.DictReader(file)}
+
+
+def rendered(rows: dict[str, int]) -> str:
+    """Return the table as it is committed."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([HEADER, *sorted(rows.items())])
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("name", tracked("*.md"))
+def test_a_page_is_plain(name: str) -> None:
+    assert not_plain(name) == []
+
+
+def test_comments_and_docstrings_become_no_less_plain() -> None:
+    allowed = ceilings()
+    found = {name: not_plain(name) for name in tracked("*.py")}
+    assert {name: lines for name, lines in found.items() if len(lines) > allowed.get(name, 0)} == {}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "plain"),
+    [
+        ("A clause such as what is told stands for a noun.", False),
+        ("Whoever holds a lease spends it.", False),
+        ("The holder of a lease spends it.", True),
+        ("The decision says who may do it.", True),
+        (" ".join(["word"] * 25) + ".", True),
+        (" ".join(["word"] * 26) + ".", False),
+        ("Code counts `as one word, however long it is`.", True),
+    ],
+)
+def test_a_sentence_that_is_not_plain_is_found(sentence: str, plain: bool) -> None:
+    assert all(is_plain(each) for each in sentences(sentence)) is plain
+
+
+if __name__ == "__main__":
+    before = ceilings()
+    now = {name: len(not_plain(name)) for name in before if (ROOT / name).is_file()}
+    TABLE.write_text(rendered({name: min(before[name], count) for name, count in now.items() if count}))
