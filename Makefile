@@ -160,7 +160,7 @@ $(VENV)/bootstrap.stamp: requirements/bootstrap.txt
 	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/bootstrap.txt
 	@touch $@
 
-# Packages are installed exactly as they are locked; what the lock does not name is removed.
+# Packages are installed exactly as they are locked; packages that the lock does not name are removed.
 define install
 @echo "Installing the locked packages of $(1) ..."
 @$(UV) pip sync --quiet --python $(BIN)/python --require-hashes $(1)

@@ -19,7 +19,7 @@ resource "helm_release" "finpool" {
   # Migrations and the first load of a model's weights may take their time.
   timeout = 1800
 
-  # What the caller sets for its own bank wins over what this module derives.
+  # The caller's own values win over the values that this module derives.
   values = concat([yamlencode(local.values)], var.extra_values)
 
   depends_on = [helm_release.kuberay]

@@ -1,4 +1,4 @@
-# What the chart is told, apart from who installs it: the tests render the chart with exactly this.
+# The values of the chart, apart from its installer: the tests render the chart with exactly these.
 
 locals {
   # A GPU is asked for only where there are nodes that have one, and only by vLLM: llama.cpp computes on processors.
