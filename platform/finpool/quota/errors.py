@@ -1,10 +1,10 @@
-"""Why a request is over a limit. The status and headers tell the client whether to try again."""
+"""Errors of a request over a limit. Status and headers tell the client whether a retry can succeed."""
 
 from finpool.kernel.errors import DomainError, InvalidRequest, NotFound
 
 
 class InsufficientQuota(DomainError):
-    """A budget does not cover what the request may cost; trying again does not help. `left_picos`: what it covers."""
+    """A budget does not cover the largest cost of the request; a retry fails too. `left_picos` is the budget's rest."""
 
     status = 429
     code = "insufficient_quota"
@@ -16,9 +16,9 @@ class InsufficientQuota(DomainError):
 
 
 class RateLimitExceeded(DomainError):
-    """A rate or the concurrency is exhausted; trying again after `retry-after-ms` may help.
+    """A rate or the concurrency is exhausted; a retry after `retry-after-ms` may succeed.
 
-    `left_tokens` is what is left if it is tokens that do not suffice.
+    `left_tokens` is the rest of a token rate that does not suffice, else None.
     """
 
     status = 429
@@ -32,9 +32,9 @@ class RateLimitExceeded(DomainError):
 
 
 class RequestAboveLimit(DomainError):
-    """One request alone is above a rate or the concurrency, which may be 0; trying again does not help.
+    """One request alone exceeds a rate or the concurrency, which may be 0; a retry fails too.
 
-    `left_tokens` is what is left if it is tokens that do not suffice.
+    `left_tokens` is the rest of a token rate that does not suffice, else None.
     """
 
     status = 429
@@ -47,7 +47,7 @@ class RequestAboveLimit(DomainError):
 
 
 class QuotaUnavailable(DomainError):
-    """This replica's lease is spent and the account cannot be reached: refuse, and let the client try again."""
+    """This replica's leases do not suffice and the account does not answer, so the request is refused with a retry."""
 
     status = 429
     code = "quota_unavailable"
@@ -61,7 +61,7 @@ class QuotaUnavailable(DomainError):
 
 
 class LimitSubjectNotFound(NotFound):
-    """A limit is about a project, key or model that the tenant does not have."""
+    """The limit names a project, key or model that the tenant does not have."""
 
     code = "limit_subject_not_found"
 
@@ -70,7 +70,7 @@ class LimitSubjectNotFound(NotFound):
 
 
 class TooManyLimits(InvalidRequest):
-    """A tenant has limits on as many scopes as one party may set."""
+    """The party has already set limits on `limits_max` scopes of the tenant."""
 
     code = "too_many_limits"
 

@@ -20,9 +20,9 @@ from finpool.quota.schemas import (
 
 @dataclass(frozen=True, slots=True)
 class Applicable:
-    """What a request of one subject has to fit into. `funded`: it has a budget of the whole tenant to be paid from.
+    """The limits that apply to one subject. `funded`: a budget of the whole tenant, set by the operator, pays.
 
-    `stopped` is a budget of 0, which stops also what costs nothing.
+    `stopped` is a budget of 0, which also stops requests that cost nothing.
     """
 
     budgets: tuple[BudgetKey, ...]
@@ -33,7 +33,7 @@ class Applicable:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """The most that one request may cost (picos) and use (tokens), and the limits it counts against."""
+    """The largest cost (picos) and use (tokens) of one request, and the limits that it counts against."""
 
     tenant_id: TenantId
     applicable: Applicable
@@ -50,7 +50,7 @@ class TenantLimits:
         self.prepaid = prepaid
 
     def applicable(self, subject: Subject) -> Applicable:
-        """Return what holds for a subject: the limits of its tenant, its project, its key and its model."""
+        """Return the limits that apply to a subject: those of its tenant, project, key and model."""
         ids = {
             Scope.TENANT: subject.tenant_id,
             Scope.PROJECT: subject.project_id,
@@ -70,18 +70,18 @@ class TenantLimits:
         )
 
     def budget_limits(self) -> dict[BudgetKey, int]:
-        """Return every budget that somebody set, in micros."""
+        """Return every budget with its limit in micros."""
         return {
             BudgetKey(key, period): micros for key, each in self.limits.items() for period, micros in each.budgets()
         }
 
     def rate_limits(self) -> dict[RateKey, int]:
-        """Return every rate that is limited."""
+        """Return every rate with its limit."""
         return {RateKey(key, rate): limit for key, each in self.limits.items() for rate, limit in each.rates()}
 
 
 def key_of(row: QuotaLimit) -> LimitKey:
-    """Return what a row's limits are about."""
+    """Return the scope and the author of a row's limits."""
     return LimitKey(SetBy(row.set_by), Scope(row.scope), row.scope_id)
 
 

@@ -9,7 +9,7 @@ from finpool.kernel.money import PicosColumn
 
 
 class QuotaLimit(SQLModel, table=True):
-    """What an operator or a tenant's owner allows on one scope; a limit of None is not limited."""
+    """The limits of an operator or a tenant's owner on one scope; None is unlimited."""
 
     __tablename__ = "quota_limit"
 
@@ -28,9 +28,9 @@ class QuotaLimit(SQLModel, table=True):
 
 
 class Account(SQLModel, table=True):
-    """A tenant's account: what it has spent in all and, if prepaid, what it has paid in.
+    """A tenant's account: its total spending and, if prepaid, its paid-in amount.
 
-    Its row is the tenant's lock: whoever changes budgets, leases or shares of a tenant holds it. `usage_seq` is the
+    Its row is the tenant's lock: every change of the tenant's budgets, leases or shares holds it. `usage_seq` is the
     number of the tenant's last usage record; records are numbered under the lock, so numbers commit in order.
     """
 
@@ -43,7 +43,7 @@ class Account(SQLModel, table=True):
 
 
 class Budget(SQLModel, table=True):
-    """What is spent (posted) and held by leases (pending) of one budget in one period; their sum never passes it."""
+    """The spent (posted) and leased (pending) amounts of a budget in one period; grants keep their sum within it."""
 
     tenant_id: str = Field(primary_key=True, sa_type=Text, foreign_key="account.tenant_id")
     budget_id: str = Field(primary_key=True, sa_type=Text)
@@ -58,9 +58,9 @@ class Budget(SQLModel, table=True):
 
 
 class Lease(SQLModel, table=True):
-    """A part of a budget handed to one inference replica, which spends it without asking again.
+    """A part of a budget that one inference replica spends without a further request to the account.
 
-    `spool_id` names the spool that records what is spent of it: the lease may only close once that spool is recorded.
+    `spool_id` names the spool that records its spending; the lease may close only after that spool is recorded.
     """
 
     __table_args__ = (
@@ -95,7 +95,7 @@ class RateShare(SQLModel, table=True):
 
 
 class ReplicaRun(SQLModel, table=True):
-    """One run of an inference replica, and when it was last heard of: a spool that is served with is not lost."""
+    """One run of an inference replica and its last heartbeat; a spool of a living run is not lost."""
 
     __tablename__ = "replica_run"
 

@@ -1,4 +1,4 @@
-"""Periods of budgets, in UTC, and the window of rates."""
+"""Periods of budgets in UTC, and the window of rates."""
 
 from datetime import datetime, timedelta
 
@@ -8,11 +8,11 @@ WINDOW_SECONDS = 60.0
 """A rate holds in every window of this length."""
 
 SHARE_SECONDS = 120.0
-"""A replica stops using a share that it could not renew for so long."""
+"""A replica stops using a share after this time without a renewal."""
 
 
 def period_of(period: Period, at: datetime) -> tuple[datetime | None, datetime | None]:
-    """Return the start and the end (exclusive) of the period around `at` in UTC; None for a period without end."""
+    """Return the start and the exclusive end of the period around `at` in UTC; None for a period without end."""
     day = at.replace(hour=0, minute=0, second=0, microsecond=0)
     match period:
         case Period.DAY:

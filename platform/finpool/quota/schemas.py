@@ -1,4 +1,4 @@
-"""What goes in and out of the quota domain."""
+"""Values, bodies and answers of the quota domain."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,24 +11,24 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from finpool.kernel.ids import TenantId
 
 _LARGEST = 9_000_000_000_000_000
-"""Largest limit that may be set: every JSON client reads it exactly."""
+"""The largest limit, which every JSON client reads exactly."""
 
 Amount = Annotated[int | None, Field(ge=0, le=_LARGEST)]
 
 
 SCOPE_ID_PATTERN = r"^[A-Za-z0-9._-]{1,128}$"
-"""The tenant, project, key or model that limits are about."""
+"""The id of the tenant, project, key or model of a limit."""
 
 
 class SetBy(StrEnum):
-    """Who set a limit. Neither can loosen the other's: both hold, the tightest wins."""
+    """The author of a limit. Neither can loosen the other's: both hold, and the tightest wins."""
 
     OPERATOR = "operator"
     TENANT = "tenant"
 
 
 class Scope(StrEnum):
-    """What a limit is about; the scope of a whole tenant has the tenant's id."""
+    """The kind of object that a limit covers; the scope of a whole tenant has the tenant's id."""
 
     TENANT = "tenant"
     PROJECT = "project"
@@ -37,7 +37,7 @@ class Scope(StrEnum):
 
 
 class Period(StrEnum):
-    """How long a budget lasts, in UTC. `prepaid` is what the tenant has paid in; nobody sets it as a limit."""
+    """The period of a budget, in UTC. `prepaid` is the tenant's paid-in amount; it is no settable limit."""
 
     DAY = "day"
     MONTH = "month"
@@ -46,7 +46,7 @@ class Period(StrEnum):
 
 
 class Rate(StrEnum):
-    """What is limited besides money."""
+    """A limited amount besides money."""
 
     REQUESTS = "requests"
     TOKENS = "tokens"
@@ -54,7 +54,7 @@ class Rate(StrEnum):
 
 
 class Limits(BaseModel):
-    """The limits of one scope; null is not limited. A tenant without any budget of its own may spend nothing."""
+    """The limits of one scope; null is unlimited. A tenant without a budget on its own scope may spend nothing."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -74,7 +74,7 @@ class Limits(BaseModel):
         return sorted(set(percents))
 
     def budgets(self) -> Iterator[tuple[Period, int]]:
-        """Yield each budget that is limited, in micros."""
+        """Yield each limited budget, in micros."""
         for period, micros in (
             (Period.DAY, self.budget_day_micros),
             (Period.MONTH, self.budget_month_micros),
@@ -84,7 +84,7 @@ class Limits(BaseModel):
                 yield period, micros
 
     def rates(self) -> Iterator[tuple[Rate, int]]:
-        """Yield each rate that is limited, the cheapest to check first."""
+        """Yield each limited rate, the cheapest check first."""
         for rate, limit in (
             (Rate.CONCURRENCY, self.concurrency),
             (Rate.REQUESTS, self.requests_per_minute),
@@ -95,14 +95,14 @@ class Limits(BaseModel):
 
 
 class PaymentTerms(StrEnum):
-    """A prepaid tenant can spend what it has paid in; a postpaid one gets an invoice."""
+    """The payment terms. A prepaid tenant spends its paid-in amount; a postpaid one gets an invoice."""
 
     PREPAID = "prepaid"
     POSTPAID = "postpaid"
 
 
 class LimitKey(NamedTuple):
-    """What a set of limits is about, and who set it."""
+    """The scope of a set of limits, and their author."""
 
     set_by: SetBy
     scope: Scope
@@ -119,12 +119,12 @@ class LimitKey(NamedTuple):
 
 
 def operator_limit(tenant_id: TenantId) -> LimitKey:
-    """Return the key of what the operator allows a whole tenant: its contract."""
+    """Return the key of the operator's limits on a whole tenant, which are its contract."""
     return LimitKey(SetBy.OPERATOR, Scope.TENANT, tenant_id)
 
 
 class BudgetKey(NamedTuple):
-    """One budget of a limit, in whatever period it is now."""
+    """One budget of a limit, in its current period."""
 
     limit: LimitKey
     period: Period
@@ -143,7 +143,7 @@ class RateKey(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """What a request is counted against: its tenant, project, key and model."""
+    """The subject of a request's limits: its tenant, project, key and model."""
 
     tenant_id: TenantId
     project_id: str
@@ -152,7 +152,7 @@ class Subject(NamedTuple):
 
 
 class LimitView(BaseModel):
-    """The limits of one scope, and who set them."""
+    """The limits of one scope, and their author."""
 
     set_by: SetBy
     scope: Scope
@@ -168,7 +168,7 @@ class LimitList(BaseModel):
 
 
 class BudgetView(BaseModel):
-    """One budget in its present period, in micros: `pending` is held by leases for requests to come or under way."""
+    """One budget in its present period, in micros; `pending` is held by leases for running and future requests."""
 
     set_by: SetBy
     scope: Scope
@@ -181,10 +181,10 @@ class BudgetView(BaseModel):
 
 
 class AccountView(BaseModel):
-    """A tenant's account, in micros: what it has spent in all, and its budgets.
+    """A tenant's account in micros: its total spending and its budgets.
 
-    `pending_micros` is the most that leases hold of any of the budgets, periods that are over included: zero when
-    nothing is held. `funded_micros` is what a prepaid tenant has paid in and not used for fees and taxes.
+    `pending_micros` is the largest amount that leases hold of any budget, past periods included. `funded_micros` is a
+    prepaid tenant's paid-in amount after fees and taxes.
     """
 
     tenant_id: str
@@ -197,7 +197,7 @@ class AccountView(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class RateStatus:
-    """What is left of one rate: for the `x-ratelimit-*` headers. `reset_ms`: until all of it is available again."""
+    """The rest of one rate, for the `x-ratelimit-*` headers. `reset_ms` is the time until all of it is available."""
 
     limit: int
     remaining: int
@@ -205,7 +205,7 @@ class RateStatus:
 
 
 def rate_headers(rates: Mapping[str, RateStatus]) -> dict[str, str]:
-    """Return the `x-ratelimit-*` headers for rates by their names in the headers, as OpenAI writes them."""
+    """Return the `x-ratelimit-*` headers of rates by their header names, as OpenAI writes them."""
     headers = {}
     for name, rate in rates.items():
         headers[f"x-ratelimit-limit-{name}"] = str(rate.limit)
@@ -215,7 +215,7 @@ def rate_headers(rates: Mapping[str, RateStatus]) -> dict[str, str]:
 
 
 def duration(milliseconds: int) -> str:
-    """Render as OpenAI does: `12ms`, `1s`, `1m30s`, `2h0m5s`."""
+    """Return a duration in OpenAI's format: `12ms`, `1s`, `1m30s`, `2h0m5s`."""
     if milliseconds < 1000:
         return f"{milliseconds}ms"
     minutes, seconds = divmod(-(-milliseconds // 1000), 60)
@@ -226,7 +226,7 @@ def duration(milliseconds: int) -> str:
 
 
 class LeaseOutcome(StrEnum):
-    """How a lease ended: by its replica's return, or by an operator's decision about a lost spool."""
+    """The end of a lease: a return by its replica, or an operator's decision on a lost spool."""
 
     RETURNED = "returned"
     CHARGED = "charged"

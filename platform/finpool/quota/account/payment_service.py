@@ -1,4 +1,4 @@
-"""How a tenant pays: in advance, or after the month."""
+"""The payment terms of a tenant: in advance, or after the month."""
 
 from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,26 +13,26 @@ from finpool.quota.schemas import PaymentTerms
 
 
 async def payment_of(session: AsyncSession, tenant_id: TenantId) -> PaymentTerms:
-    """Return how a tenant pays now; postpaid while it has no account."""
+    """Return the tenant's current payment terms; postpaid without an account."""
     query = rows_of(tenant_id, Account).with_only_columns(col(Account.payment))
     return PaymentTerms((await session.execute(query)).scalar_one_or_none() or PaymentTerms.POSTPAID)
 
 
 async def lock_payment(session: AsyncSession, tenant_id: TenantId) -> PaymentTerms:
-    """Lock the tenant's account, opening it if there is none, and return how the tenant pays."""
+    """Lock the tenant's account, open it first if it is missing, and return the payment terms."""
     await postings.open_account(session, tenant_id)
     query = rows_of(tenant_id, Account).with_only_columns(col(Account.payment)).with_for_update()
     return PaymentTerms((await session.execute(query)).scalar_one())
 
 
 async def set_payment(session: AsyncSession, tenant_id: TenantId, payment: PaymentTerms) -> None:
-    """Change how a tenant pays, from its next request on; the account must be locked."""
+    """Change the payment terms from the tenant's next request on; the caller holds the account's lock."""
     change = update_of(tenant_id, Account)
     await session.execute(change.values(payment=payment.value, updated_at=now()))
 
 
 async def fund(session: AsyncSession, tenant_id: TenantId, amount_picos: int) -> None:
-    """Raise (or lower) what a prepaid tenant may spend; its account must be locked."""
+    """Raise or lower a prepaid tenant's paid-in amount; the caller holds the account's lock."""
     funded = update_of(tenant_id, Account).values(
         funded_picos=Account.funded_picos + amount_picos, updated_at=func.now()
     )

@@ -1,4 +1,4 @@
-"""Posting to accounts, budgets and leases in Postgres, with the ledger's transfers in the same transaction."""
+"""Posting to accounts, budgets and leases, with the ledger's transfer in the same transaction."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ from finpool.quota.schemas import LeaseOutcome
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What one posting took out of one lease, and what its budget stands at. Amounts in picos.
+    """The result of one posting to one lease, with its budget. Amounts are in picos.
 
-    `covered` came out of what the lease held, the rest directly out of the budget.
+    `covered` came from the amount that the lease held, the rest directly from the budget.
     """
 
     tenant_id: TenantId
@@ -33,13 +33,13 @@ class Spent:
 
 
 async def open_account(session: AsyncSession, tenant_id: TenantId) -> None:
-    """Give a tenant an account if it has none."""
+    """Insert an account for the tenant unless it has one."""
     new = insert(Account).values(tenant_id=tenant_id, updated_at=now())
     await session.execute(new.on_conflict_do_nothing())
 
 
 async def lock_accounts(session: AsyncSession, tenant_ids: Collection[TenantId]) -> None:
-    """Lock accounts in the order of their ids, until the transaction ends."""
+    """Lock accounts in the order of their ids until the transaction ends."""
     mine = col(Account.tenant_id).in_(tenant_ids)
     await session.execute(select(col(Account.tenant_id)).where(mine).order_by(Account.tenant_id).with_for_update())
 
@@ -53,7 +53,10 @@ _NUMBER = text("""
 
 
 async def number_usage(session: AsyncSession, counts: Mapping[TenantId, int]) -> dict[TenantId, int]:
-    """Take the next numbers of locked accounts; returns the first of each tenant."""
+    """Take the next usage numbers of locked accounts and return the first of each tenant.
+
+    Raises `LookupError` for a tenant without an account.
+    """
     rows = await session.execute(_NUMBER, {"tenants": list(counts), "counts": list(counts.values())})
     found = {TenantId(row.tenant_id): int(row.first) for row in rows}
     if missing := counts.keys() - found.keys():
@@ -97,9 +100,9 @@ async def post(
     costs_picos: Mapping[tuple[TenantId, tuple[LeaseId, ...]], int],
     reference: str,
 ) -> set[tuple[TenantId, str]]:
-    """Post costs (picos) to tenants, and to the leases that pay each; raises `LookupError` for an unknown lease.
+    """Post costs (picos) to tenants and to the leases that pay each; raise `LookupError` for an unknown lease.
 
-    Returns the budgets that were posted to, by tenant and id.
+    Returns the budgets with a posting, by tenant and id.
     """
     totals: dict[TenantId, int] = {}
     due: dict[tuple[TenantId, LeaseId], int] = {}
@@ -165,7 +168,7 @@ _CLOSE = text("""
 async def close_leases(
     session: AsyncSession, leases: Sequence[tuple[TenantId, LeaseId]], outcome: LeaseOutcome = LeaseOutcome.RETURNED
 ) -> None:
-    """Give what leases still hold back to their budgets; closing one again does nothing."""
+    """Close leases and return their unspent amounts to the budgets; closed leases stay unchanged."""
     values: dict[str, Any] = {
         "tenants": [tenant_id for tenant_id, _ in leases],
         "leases": [lease_id for _, lease_id in leases],
@@ -181,7 +184,7 @@ async def close_leases(
 async def adjust(
     session: AsyncSession, tenant_id: TenantId, lease_ids: Sequence[LeaseId], amount_picos: int, reference: str
 ) -> None:
-    """Post a signed amount to a tenant and to the budgets that the leases were of."""
+    """Post a signed amount to a tenant and to the budgets of the leases."""
     leases = rows_of(tenant_id, Lease).where(col(Lease.lease_id).in_(lease_ids))
     of_leases = col(Budget.budget_id).in_(leases.with_only_columns(col(Lease.budget_id)))
     posted = update_of(tenant_id, Budget).where(of_leases).values(posted_picos=Budget.posted_picos + amount_picos)
@@ -199,7 +202,7 @@ async def adjust(
 async def charge(
     session: AsyncSession, tenant_id: TenantId, parts_picos: Mapping[LeaseId, int], amount_picos: int, reference: str
 ) -> None:
-    """Post an amount to a tenant once, and to each lease its part of it."""
+    """Post an amount once to a tenant, and to each lease its part."""
     parts = await _spend(session, {(tenant_id, lease_id): part for lease_id, part in parts_picos.items()})
     await session.execute(_POST, {"tenants": [tenant_id], "amounts": [amount_picos]})
     moved: dict[str, int] = {Book.UNBILLED: amount_picos, Book.REVENUE: -amount_picos}

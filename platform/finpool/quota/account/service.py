@@ -1,4 +1,4 @@
-"""Accounts: what a tenant has spent and holds, and how the recorder posts to them."""
+"""Accounts: a tenant's spent and held amounts, and the recorder's postings."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -18,9 +18,9 @@ from finpool.quota.schemas import AccountView, BudgetKey, BudgetView, PaymentTer
 
 
 async def account_view(session: AsyncSession, tenant_id: TenantId) -> AccountView:
-    """Return a tenant's account; zeros while no limits were set.
+    """Return a tenant's account; zeros before its first limits.
 
-    What is spent is rounded up to whole micros, and posted + pending never shows more than their exact sum rounded up.
+    Spent amounts are rounded up to whole micros. Posted + pending never exceeds their exact sum rounded up.
     """
     order = (col(QuotaLimit.set_by), col(QuotaLimit.scope), col(QuotaLimit.scope_id))
     limits = rows_of(tenant_id, QuotaLimit).order_by(*order)
@@ -51,12 +51,12 @@ async def account_view(session: AsyncSession, tenant_id: TenantId) -> AccountVie
 async def _account_and_budgets(
     session: AsyncSession, tenant_id: TenantId, keys: Sequence[BudgetKey], at: datetime
 ) -> tuple[Account | None, dict[str, Budget]]:
-    """Read an account and its budgets in one statement: read apart, usage posted meanwhile would be in one only.
+    """Read an account and its budgets in one statement: two statements could see a concurrent posting in one part only.
 
-    Of periods that are over only what leases still hold is told, and there are more of them every day.
+    Of past periods only budgets with open leases are read, because their number grows every day.
     """
-    told = (col(Budget.pending_picos) > 0) | col(Budget.budget_id).in_([budget_id(key, at) for key in keys])
-    of_account = (col(Budget.tenant_id) == col(Account.tenant_id)) & told
+    relevant = (col(Budget.pending_picos) > 0) | col(Budget.budget_id).in_([budget_id(key, at) for key in keys])
+    of_account = (col(Budget.tenant_id) == col(Account.tenant_id)) & relevant
     query = rows_of(tenant_id, Account).outerjoin(Budget, of_account).add_columns(Budget)
     account, budgets = None, dict[str, Budget]()
     for row in (await session.execute(query)).all():
@@ -83,24 +83,24 @@ def _budget_view(key: BudgetKey, limit_micros: int, budgets: Mapping[str, Budget
 
 
 async def lock_accounts(session: AsyncSession, tenant_ids: Collection[TenantId]) -> None:
-    """Lock the accounts that a transaction will post to or close leases of; do so before anything else in it.
+    """Lock the accounts of a transaction's postings and lease closings, before any other of its locks.
 
-    A lease that grows locks its account first and then itself. Whoever took the two the other way round, or several
-    accounts in another order, would stop it, and be stopped by it, until Postgres broke one of them off.
+    A growing lease locks its account first and then itself. Another order of locks, or of accounts, would deadlock
+    until Postgres aborts one transaction.
     """
     await postings.lock_accounts(session, tenant_ids)
 
 
 async def number_usage(session: AsyncSession, counts: Mapping[TenantId, int]) -> dict[TenantId, int]:
-    """Take the next numbers for usage of locked accounts; returns the first of each tenant."""
+    """Take the next usage numbers of locked accounts and return the first of each tenant."""
     return await postings.number_usage(session, counts)
 
 
 async def last_usage_number(session: AsyncSession, tenant_id: TenantId) -> int:
-    """Return the number of the tenant's last usage record; 0 without an account.
+    """Return the number of the tenant's last usage record, 0 without an account.
 
-    Records are numbered under the account's lock and committed with the number. So a transaction that read the number
-    reads every record up to it afterwards, without a lock.
+    Records are numbered under the account's lock and committed with the number. So a transaction that has read the
+    number can read every record up to it, without a lock.
     """
     query = rows_of(tenant_id, Account).with_only_columns(col(Account.usage_seq))
     return (await session.execute(query)).scalar_one_or_none() or 0
@@ -109,21 +109,21 @@ async def last_usage_number(session: AsyncSession, tenant_id: TenantId) -> int:
 async def post(
     session: AsyncSession, costs_picos: Mapping[tuple[TenantId, tuple[LeaseId, ...]], int], reference: str
 ) -> None:
-    """Post what settled requests cost, out of the leases that paid for them: once to the tenant, once to each budget.
+    """Post the costs of settled requests to their leases: once to the tenant, and once to each budget.
 
-    An unknown lease is a defect and raises `LookupError`. An amount above what a lease still holds is posted in full
-    all the same: money is never cut to fit. The accounts must be locked.
+    An unknown lease is a defect and raises `LookupError`. An amount above the rest of a lease is still posted in full.
+    The caller holds the accounts' locks.
     """
     await thresholds.raise_passed(session, await postings.post(session, costs_picos, reference))
 
 
 async def close_leases(session: AsyncSession, leases: Sequence[tuple[TenantId, LeaseId]]) -> None:
-    """Give what leases still hold back to their budgets; closing one again does nothing. Accounts must be locked."""
+    """Close leases and return their rests to the budgets; closed ones stay unchanged. The caller holds the locks."""
     await postings.close_leases(session, leases)
 
 
 async def adjust(
     session: AsyncSession, tenant_id: TenantId, lease_ids: Sequence[LeaseId], amount_picos: int, reference: str
 ) -> None:
-    """Post a signed amount to the budgets that the leases were of: a correction of what was posted. Lock it first."""
+    """Post a signed correction to the budgets of the leases. The caller holds the account's lock."""
     await postings.adjust(session, tenant_id, lease_ids, amount_picos, reference)

@@ -1,4 +1,4 @@
-"""Soft thresholds: an event on record when a budget's spending passes a percentage of it, once in each period."""
+"""Soft thresholds: an audit event when a budget's spending passes a percentage, once per period."""
 
 from collections.abc import Collection
 
@@ -15,7 +15,7 @@ from finpool.quota.schemas import LimitKey
 
 
 async def raise_passed(session: AsyncSession, posted: Collection[tuple[TenantId, str]]) -> None:
-    """Put on record which thresholds the budgets just posted to have passed; the accounts must be locked."""
+    """Append an event for each threshold that these budgets have passed; the caller holds the accounts' locks."""
     same = [col(getattr(QuotaLimit, name)) == col(getattr(Budget, name)) for name in ("tenant_id", *LimitKey._fields)]
     watched = (
         select(QuotaLimit, Budget)

@@ -1,7 +1,7 @@
-"""What a replica gets from a tenant's account in one transaction: parts of budgets (leases) and of rates (shares).
+"""The grant of leases and rate shares: a replica gets parts of budgets and rates in one transaction.
 
-Everything happens under the lock of the account's row, so the parts of all replicas never pass a limit. Periods are
-those of the database's clock: a replica whose own clock is wrong spends from the same day as all others.
+The lock of the account's row makes all replicas' grants serial, so their sum never exceeds a limit. Periods follow the
+database's clock, so a replica with a wrong clock still spends from the same day as the others.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -26,7 +26,7 @@ from finpool.quota.periods import budget_id, period_of
 from finpool.quota.schemas import BudgetKey, LimitKey, PaymentTerms, Period, RateKey, operator_limit
 
 DATABASE_TIME = text("SELECT clock_timestamp()")
-"""Reads the clock that decides which day and month it is."""
+"""Reads the clock that decides the current day and month."""
 
 
 async def ask(
@@ -37,7 +37,7 @@ async def ask(
     rates: Sequence[RateNeed],
     share_of_rest: float,
 ) -> Grants:
-    """Grant all that is needed or, if one need cannot be met, nothing; the account stays locked until the end."""
+    """Grant all needs, or nothing if one of them does not fit; the account stays locked until the transaction ends."""
     account = (await session.execute(rows_of(tenant_id, Account).with_for_update())).scalar_one()
     at: datetime = (await session.execute(DATABASE_TIME)).scalar_one()
     if outlived := await _outlived(session, tenant_id, budgets, at):
@@ -64,9 +64,9 @@ async def ask(
 async def _in_force(
     session: AsyncSession, account: Account, limits: Collection[LimitKey]
 ) -> tuple[dict[BudgetKey, int], dict[RateKey, int]]:
-    """Return the budgets (picos) and the rates that are in force of some limits, read once for all that is needed.
+    """Return the budgets (picos) and rates in force for these limits, read once for all needs.
 
-    What is asked for and not among them was lifted, and its replica will hear of that in a moment.
+    A missing limit was lifted; the change feed will soon reach its replica.
     """
     columns = tuple_(col(QuotaLimit.set_by), col(QuotaLimit.scope), col(QuotaLimit.scope_id))
     wanted = [tuple(key.columns().values()) for key in limits]
@@ -84,7 +84,7 @@ async def _in_force(
 async def _outlived(
     session: AsyncSession, tenant_id: TenantId, needs: Sequence[BudgetNeed], at: datetime
 ) -> frozenset[LeaseId]:
-    """Return which leases would take from today's budget what they give back to yesterday's."""
+    """Return the leases of a past period or closed ones: growing them would mix two budgets."""
     of_needs = rows_of(tenant_id, Lease).where(col(Lease.lease_id).in_([need.lease_id for need in needs]))
     query = of_needs.with_only_columns(col(Lease.lease_id), col(Lease.budget_id), col(Lease.closed_at))
     budgets = {need.lease_id: budget_id(need.key, at) for need in needs}
@@ -102,7 +102,7 @@ async def budget_rest(
     limits_picos: Mapping[BudgetKey, int],
     share_of_rest: float,
 ) -> BudgetRest:
-    """Return what is left of a budget in its current period, and how much of that a need is granted."""
+    """Return the rest of a budget in its current period, and the amount that it grants to a need."""
     key = need.key
     start, end = period_of(key.period, at)
     names = {"tenant_id": account.tenant_id, "budget_id": budget_id(key, at)}
@@ -126,7 +126,7 @@ async def rate_room(
     limits: Mapping[RateKey, int],
     share_of_rest: float,
 ) -> RateRest:
-    """Return how much of a rate no other run holds, and how much of that a need is granted."""
+    """Return the part of a rate that no other run holds, and the amount that it grants to a need."""
     of_others = rows_of(tenant_id, RateShare).where(
         col(RateShare.limit_id) == need.key.limit.limit_id,
         col(RateShare.rate) == need.key.rate.value,
@@ -135,8 +135,8 @@ async def rate_room(
     )
     others = of_others.with_only_columns(func.coalesce(func.sum(col(RateShare.amount)), 0))
     room = max(0, limits[need.key] - int((await session.execute(others)).scalar_one()))
-    # As with budgets, what is not needed yet is a share of what is left: whoever comes first must not take it all.
-    # It never shrinks here: requests are let through up to what is held while this is decided.
+    # Beyond the need only a fraction of the rest is granted, so that the first replica does not take all of it. The
+    # grant is never below the held amount, because requests use it while this transaction runs.
     spare = int(max(0, room - need.needed) * share_of_rest)
     return RateRest(need, room, min(room, max(need.held, need.needed, min(need.wanted, need.needed + spare))))
 
@@ -144,7 +144,7 @@ async def rate_room(
 async def _returning(
     session: AsyncSession, tenant_id: TenantId, holder: Holder, needs: Sequence[BudgetNeed], at: datetime
 ) -> bool:
-    """Tell whether this replica has leases besides those that have to grow: they are on their way back."""
+    """Tell whether this replica has other open leases of these budgets, which are being returned."""
     others = rows_of(tenant_id, Lease).where(
         col(Lease.replica_id) == holder.replica_id,
         col(Lease.spool_id) == holder.spool_id,
@@ -158,9 +158,9 @@ async def _returning(
 async def _grant(
     session: AsyncSession, tenant_id: TenantId, holder: Holder, need: BudgetNeed, of_budget: str, amount_picos: int
 ) -> None:
-    """Move `amount_picos` from the budget to the lease, opening it if it is new.
+    """Move `amount_picos` from the budget to the lease; open a new lease first.
 
-    What was spent beyond a lease went out of its budget directly, so growing over it again moves that much less.
+    Spending beyond a lease was already taken from its budget, so a growth over that amount moves less.
     """
     if amount_picos == 0:
         return

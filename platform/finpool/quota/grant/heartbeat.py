@@ -1,4 +1,4 @@
-"""Which replicas are running, by the database's clock."""
+"""Heartbeats of running replicas, by the database's clock."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ ALIVE_FOR = timedelta(minutes=2)
 
 
 class Heartbeat:
-    """Shows that one run of a replica lives."""
+    """The heartbeat of one run of a replica."""
 
     def __init__(self, database: Database, holder: Holder) -> None:
         self._database = database
@@ -30,13 +30,15 @@ class Heartbeat:
         self._shown_at = monotonic_seconds()
 
     async def light(self, session: AsyncSession) -> None:
-        """Show this run, and forget the replica's earlier ones: its spool's lock says that none of them lives."""
+        """Write this run's heartbeat and delete the replica's earlier runs: the spool's lock proves that none of them
+        lives.
+        """
         mine = (col(ReplicaRun.replica_id) == self._holder.replica_id) & (col(ReplicaRun.run_id) != self._holder.run_id)
         await session.execute(delete(ReplicaRun).where(mine))
         await self._write(session)
 
     async def show(self) -> None:
-        """Show this run again when it is time; a failure is made up for the next time."""
+        """Write the heartbeat again every `SHOWN_EVERY_SECONDS`; on a failure the next call retries."""
         now = monotonic_seconds()
         if now < self._shown_at + SHOWN_EVERY_SECONDS:
             return
@@ -46,7 +48,7 @@ class Heartbeat:
                 await self._write(session)
 
     async def put_out(self) -> None:
-        """Show this run no more."""
+        """Delete this run's heartbeat."""
         async with self._database.across_tenants() as session:
             await session.execute(delete(ReplicaRun).where(col(ReplicaRun.run_id) == self._holder.run_id))
 
@@ -59,7 +61,7 @@ class Heartbeat:
 
 
 async def serves_with(session: AsyncSession, spool_id: str) -> bool:
-    """Tell whether a run was heard of lately that serves with a spool."""
+    """Tell whether a run with this spool wrote a heartbeat within `ALIVE_FOR`."""
     since = func.clock_timestamp() - cast(literal(ALIVE_FOR), Interval)
     query = select(col(ReplicaRun.run_id)).where(col(ReplicaRun.spool_id) == spool_id, col(ReplicaRun.seen_at) > since)
     return (await session.execute(query)).first() is not None

@@ -1,4 +1,4 @@
-"""What a replica needs of a tenant's account, and what it gets."""
+"""The needs of a replica, and the grants of an account."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from finpool.quota.schemas import BudgetKey, RateKey
 
 @dataclass(frozen=True, slots=True)
 class BudgetNeed:
-    """A lease that has to grow by `needed_picos`, and would rather by `wanted_picos`."""
+    """A lease that must grow by `needed_picos` and should grow by `wanted_picos`."""
 
     key: BudgetKey
     lease_id: LeaseId
@@ -18,7 +18,7 @@ class BudgetNeed:
 
 @dataclass(frozen=True, slots=True)
 class RateNeed:
-    """A share of `held` that has to be `needed` at least, and would rather be `wanted`."""
+    """A rate share of `held` that must be at least `needed` and should be `wanted`."""
 
     key: RateKey
     held: int
@@ -28,7 +28,7 @@ class RateNeed:
 
 @dataclass(frozen=True, slots=True)
 class BudgetRest:
-    """What was left of a budget, and the part of it that was granted. `period_seconds`: until it resets, or None."""
+    """The rest of a budget and the granted part of it. `period_seconds` is the time until its reset, or None."""
 
     need: BudgetNeed
     limit_picos: int
@@ -39,7 +39,7 @@ class BudgetRest:
 
 @dataclass(frozen=True, slots=True)
 class RateRest:
-    """What the other replicas left of a rate to this one, and the share that this one has now."""
+    """The part of a rate that other runs left, and this run's new share."""
 
     need: RateNeed
     room: int
@@ -48,10 +48,10 @@ class RateRest:
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """What was granted. `returning`: leases of this replica are on their way back and may still make room.
+    """The result of a grant. `returning`: other leases of this replica are being returned and may make room.
 
-    `outlived`: leases that cannot grow any more, because their budget's period is over or because an operator closed
-    them. `lifted`: a limit was asked for that is not in force any more. In both cases nothing was granted.
+    `outlived` are leases that cannot grow, because their period is over or an operator closed them. `lifted`: a needed
+    limit is no longer in force. In both cases nothing was granted.
     """
 
     budgets: tuple[BudgetRest, ...]
@@ -62,15 +62,15 @@ class Grants:
 
     @property
     def whole(self) -> bool:
-        """Tell whether all that was needed was granted."""
+        """Whether every need was granted."""
         return not (self.outlived or self.lifted or self.short_budget or self.short_rate)
 
     @property
     def short_budget(self) -> BudgetRest | None:
-        """The budget that does not cover what is needed, if any."""
+        """The first budget that does not cover its need, or None."""
         return next((each for each in self.budgets if each.need.needed_picos > each.rest_picos), None)
 
     @property
     def short_rate(self) -> RateRest | None:
-        """The rate that does not leave what is needed, if any."""
+        """The first rate without room for its need, or None."""
         return next((each for each in self.rates if each.need.needed > each.room), None)

@@ -1,4 +1,4 @@
-"""Rate shares in Postgres."""
+"""Queries on rate shares."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,14 +15,16 @@ from finpool.quota.periods import SHARE_SECONDS, WINDOW_SECONDS
 from finpool.quota.schemas import Rate, RateKey
 
 EXPIRY = timedelta(seconds=SHARE_SECONDS + WINDOW_SECONDS)
-"""When the account takes a share back: its replica stops using it earlier, and what it let through is a window old."""
+"""The time until an unrenewed share expires: its replica stops using it earlier, and its requests are a window old
+then.
+"""
 
 WINDOW = timedelta(seconds=WINDOW_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds leases and shares: one run of an inference replica, and the spool that records what it spends."""
+    """The holder of leases and shares: one run of an inference replica, and the spool that records its spending."""
 
     replica_id: ReplicaId
     spool_id: str
@@ -30,7 +32,7 @@ class Holder:
 
 
 async def write_share(session: AsyncSession, tenant_id: TenantId, holder: Holder, key: RateKey, amount: int) -> None:
-    """Write this run's share of a rate, and renew it."""
+    """Insert or renew this run's share of a rate."""
     expires_at = func.clock_timestamp() + cast(literal(EXPIRY), Interval)
     names = {"tenant_id": tenant_id, "limit_id": key.limit.limit_id, "rate": key.rate.value, "run_id": holder.run_id}
     new = insert(RateShare).values(**names, replica_id=holder.replica_id, amount=amount, expires_at=expires_at)
@@ -39,19 +41,19 @@ async def write_share(session: AsyncSession, tenant_id: TenantId, holder: Holder
 
 
 async def delete_share(session: AsyncSession, tenant_id: TenantId, holder: Holder, key: RateKey) -> None:
-    """Give a share up of which nothing is in use."""
+    """Delete an unused share."""
     names = {"limit_id": key.limit.limit_id, "rate": key.rate.value, "run_id": holder.run_id}
     await session.execute(delete_of(tenant_id, RateShare).filter_by(**names))
 
 
-_COOL = text("""
+_EXPIRE = text("""
     UPDATE rate_share SET expires_at = LEAST(expires_at, clock_timestamp() + CAST(:window AS interval))
     WHERE replica_id = :replica_id
 """).bindparams(bindparam("window", type_=Interval))
 
 
-async def cool_shares(session: AsyncSession, replica_id: ReplicaId) -> None:
-    """Let what earlier runs of a replica hold expire: what they let through counts for one more window."""
+async def expire_shares(session: AsyncSession, replica_id: ReplicaId) -> None:
+    """Shorten the shares of a replica's earlier runs to one more window, for the requests that they admitted."""
     done = (col(RateShare.rate) == Rate.CONCURRENCY.value) | (col(RateShare.expires_at) < func.clock_timestamp())
     await session.execute(delete(RateShare).where(col(RateShare.replica_id) == replica_id, done))
-    await session.execute(_COOL, {"window": WINDOW, "replica_id": replica_id})
+    await session.execute(_EXPIRE, {"window": WINDOW, "replica_id": replica_id})

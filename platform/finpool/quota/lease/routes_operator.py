@@ -24,5 +24,5 @@ AccountReader = Annotated[Actor, Depends(requires("account:read"))]
 async def list_leases(
     _: AccountReader, session: SectorSession, tenant_id: Annotated[TenantId | None, Query(pattern=SLUG_PATTERN)] = None
 ) -> LeaseList:
-    """List the leases that are open, the oldest first: what replicas hold of budgets, and in which spool."""
+    """List the open leases, the oldest first, with the replica and the spool of each."""
     return LeaseList(data=await lease_service.open_leases(session, tenant_id))

@@ -1,4 +1,4 @@
-"""Leases as operators see them, and what they decide about those of a lost spool."""
+"""Leases as operators see them, and the result of closing a lost spool's leases."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from finpool.kernel.ids import LeaseId, TenantId
 
 
 class LeaseView(BaseModel):
-    """A lease that is open. `held_micros` is what its replica may still spend, rounded up."""
+    """An open lease. `held_micros` is the rest that its replica may spend, rounded up."""
 
     tenant_id: TenantId
     lease_id: LeaseId
@@ -24,7 +24,7 @@ class LeaseView(BaseModel):
 
 
 class LeaseList(BaseModel):
-    """Every lease that is open."""
+    """All open leases."""
 
     object: Literal["list"] = "list"
     data: list[LeaseView]
@@ -32,7 +32,7 @@ class LeaseList(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ClosedSpool:
-    """What was closed of a spool: how many leases, and what was charged for them to each tenant, in picos."""
+    """The closed leases of a spool: their number, and each tenant's charge in picos."""
 
     leases: int
     charged_picos: Mapping[TenantId, int]

@@ -1,4 +1,4 @@
-"""Open leases, and the end of those whose spool is lost: charged in full or released, as an operator decides."""
+"""Open leases, and the closing of a lost spool's leases: charged in full or released, as an operator decides."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ from finpool.quota.schemas import LeaseOutcome, Scope
 
 
 async def open_leases(session: AsyncSession, tenant_id: TenantId | None) -> list[LeaseView]:
-    """Return the open leases of one tenant, or of all, the oldest first."""
+    """Return the open leases of one tenant, or of all for None, the oldest first."""
     every = select(Lease) if tenant_id is None else rows_of(tenant_id, Lease)
     query = every.where(col(Lease.closed_at).is_(None))
     rows = (await session.execute(query.order_by(col(Lease.opened_at), col(Lease.lease_id)))).scalars()
@@ -37,17 +37,17 @@ async def open_leases(session: AsyncSession, tenant_id: TenantId | None) -> list
 
 
 async def is_served_with(session: AsyncSession, spool_id: str) -> bool:
-    """Tell whether a replica was heard of lately that serves with a spool."""
+    """Tell whether a replica with this spool wrote a heartbeat lately."""
     return await runs.serves_with(session, spool_id)
 
 
 async def close_spool(
     session: AsyncSession, replica_id: str, spool_id: str, outcome: LeaseOutcome, reference: str
 ) -> ClosedSpool:
-    """Close every open lease of a spool; `charged` posts what they held, `released` gives it back to the budgets.
+    """Close every open lease of a spool; `charged` posts the held amounts, `released` returns them to the budgets.
 
-    A request is paid out of all leases of its tenant's budgets at once, so what was spent and never recorded is at
-    most what the smallest of these held: that much is charged, and no more of any lease than it held.
+    Each request is paid from all leases of its tenant's budgets at once. So the unrecorded spending is at most the
+    smallest held amount of these budgets. That amount is charged, and of each lease at most its held amount.
     """
     query = select(Lease).filter_by(replica_id=replica_id, spool_id=spool_id).where(col(Lease.closed_at).is_(None))
     tenants = {TenantId(each.tenant_id) for each in (await session.execute(query)).scalars()}
@@ -65,9 +65,9 @@ async def close_spool(
 
 
 async def _due(session: AsyncSession, tenant_id: TenantId, leases: Sequence[Lease]) -> tuple[int, dict[LeaseId, int]]:
-    """Return what may be unrecorded, and each lease's part of it.
+    """Return the largest unrecorded spending, and each lease's part of it.
 
-    One budget may have had several leases, one after the other: what all of them held together may be spent.
+    One budget may have had several leases in sequence; the sum of their held amounts may be spent.
     """
     ids = {lease.budget_id for lease in leases}
     query = rows_of(tenant_id, Budget).where(col(Budget.budget_id).in_(ids))

@@ -1,10 +1,10 @@
-"""The ledger's accounts and transfers. An account's balance is the sum of what was posted to it."""
+"""The ledger's accounts and transfers. An account's balance is the sum of its postings."""
 
 from enum import StrEnum
 
 
 class TransferKind(StrEnum):
-    """Why money moved."""
+    """The reason of a transfer."""
 
     OPENING = "opening"
     LEASE_GRANTED = "lease_granted"
@@ -19,7 +19,7 @@ class TransferKind(StrEnum):
 
 
 class Book(StrEnum):
-    """A tenant's accounts of money. What the tenant owes is positive, what it is owed is negative."""
+    """A tenant's books. Debts of the tenant are positive, credits of the tenant are negative."""
 
     UNBILLED = "unbilled"
     REVENUE = "revenue"
@@ -32,15 +32,15 @@ class Book(StrEnum):
 
 
 def available(budget_id: str) -> str:
-    """Return the account that leases of a budget come out of; its balance is minus what is spent and held of it."""
+    """Return the account from which a budget's leases come; its balance is minus the spent and held amounts."""
     return f"available:{budget_id}"
 
 
 def spent(budget_id: str) -> str:
-    """Return the account of what is spent of a budget."""
+    """Return the account of a budget's spending."""
     return f"spent:{budget_id}"
 
 
 def leased(lease_id: str) -> str:
-    """Return a lease's account: what the replica holds and has not spent."""
+    """Return a lease's account: the amount that the replica holds unspent."""
     return f"lease:{lease_id}"

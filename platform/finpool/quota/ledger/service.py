@@ -14,9 +14,10 @@ from finpool.quota.models import Transfer
 async def transfer(
     session: AsyncSession, tenant_id: TenantId, kind: TransferKind, reference: str, amounts_picos: Mapping[str, int]
 ) -> None:
-    """Move amounts (picos, signed) between a tenant's accounts; zeros are left out, and no amounts are no transfer.
+    """Move signed amounts (picos) between a tenant's accounts; zeros are left out, and without amounts no row is
+    written.
 
-    Raises `ValueError` unless the amounts sum to zero; the database refuses the same.
+    Raises `ValueError` unless the amounts sum to zero; the database also refuses such a transfer.
     """
     moved = {account: amount for account, amount in amounts_picos.items() if amount}
     if not moved:

@@ -21,7 +21,7 @@ _REMEMBERED_MAX = 100_000
 
 
 class LimitDirectory:
-    """Every tenant's limits; nothing may be spent while none were set."""
+    """Every tenant's limits; a tenant without limits may spend nothing."""
 
     def __init__(self) -> None:
         self._tenants: dict[TenantId, TenantLimits] = {}
@@ -29,11 +29,11 @@ class LimitDirectory:
         self._on_change: Callable[[TenantLimits, TenantLimits], None] | None = None
 
     def watch(self, on_change: Callable[[TenantLimits, TenantLimits], None]) -> None:
-        """Have `on_change(before, after)` called for each tenant whose limits may have changed."""
+        """Call `on_change(before, after)` for each tenant whose limits may have changed."""
         self._on_change = on_change
 
     async def load(self, session: AsyncSession, tenant_id: TenantId | None) -> None:
-        """Read one tenant's limits, or all."""
+        """Read one tenant's limits again, or all limits for None."""
         limits, accounts = select(QuotaLimit), select(Account)
         if tenant_id is not None:
             limits, accounts = rows_of(tenant_id, QuotaLimit), rows_of(tenant_id, Account)
@@ -61,7 +61,7 @@ class LimitDirectory:
         return self._tenants.get(tenant_id) or _none(tenant_id)
 
     def applicable(self, subject: Subject) -> Applicable:
-        """Return what holds for a subject; remembered until limits change."""
+        """Return the limits that apply to a subject; cached until limits change."""
         known = self._applicable.get(subject)
         if known is None:
             if len(self._applicable) >= _REMEMBERED_MAX:

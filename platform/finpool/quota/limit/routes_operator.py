@@ -43,9 +43,9 @@ async def set_limits(
     actor: LimitsWriter,
     session: SectorSession,
 ) -> LimitView:
-    """Set the operator's limits on a tenant, or on a project, key or model of it; what is left out is not limited.
+    """Set the operator's limits on a tenant, or on its project, key or model; an omitted limit is unlimited.
 
-    They act on the next request, on every replica, within two seconds, also on what is already leased.
+    They act on the next request, on every replica, within two seconds, also on leased amounts.
     """
     key = LimitKey(SetBy.OPERATOR, scope, scope_id)
     return await limit_service.set_limits(session, actor, tenant_id, key, body)
@@ -53,13 +53,13 @@ async def set_limits(
 
 @router.get("/limits", responses=refusals(TenantNotFound))
 async def list_limits(tenant_id: TenantPath, _: AccountReader, session: SectorSession) -> LimitList:
-    """List a tenant's limits, those that its owner set included."""
+    """List a tenant's limits, including those of its owner."""
     await tenancy.get_tenant(session, tenant_id)
     return LimitList(data=await limit_service.list_limits(session, tenant_id))
 
 
 @router.get("/account", responses=refusals(TenantNotFound))
 async def get_account(tenant_id: TenantPath, _: AccountReader, session: SectorSession) -> AccountView:
-    """Return a tenant's account and budgets: limits, what is posted and what is pending, in micros."""
+    """Return a tenant's account and budgets in micros: limits, posted and pending amounts."""
     await tenancy.get_tenant(session, tenant_id)
     return await account_service.account_view(session, tenant_id)

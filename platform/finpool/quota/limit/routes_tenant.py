@@ -1,4 +1,4 @@
-"""A tenant's own account and limits; its owners may set limits that are tighter than the operator's."""
+"""A tenant's own account and limits; its owners may tighten the operator's limits."""
 
 from typing import Annotated
 
@@ -33,7 +33,7 @@ AccountReader = Annotated[Actor, Depends(requires("account:read"))]
 async def set_limits(
     scope: Scope, scope_id: ScopeId, body: Limits, actor: LimitsWriter, session: TenantSession
 ) -> LimitView:
-    """Set the tenant's own limits on itself, or on a project, key or model; the operator's hold beside them."""
+    """Set the tenant's own limits on itself, or on a project, key or model; the operator's limits also hold."""
     key = LimitKey(SetBy.TENANT, scope, scope_id)
     return await limit_service.set_limits(session, actor, actor.tenant, key, body)
 
@@ -46,5 +46,5 @@ async def list_limits(actor: AccountReader, session: TenantSession) -> LimitList
 
 @router.get("/account")
 async def get_account(actor: AccountReader, session: TenantSession) -> AccountView:
-    """Return the tenant's account and budgets: limits, what is posted and what is pending, in micros."""
+    """Return the tenant's account and budgets in micros: limits, posted and pending amounts."""
     return await account_service.account_view(session, actor.tenant)

@@ -1,4 +1,4 @@
-"""Limits as operators and tenants' owners set them; both hold, the tightest wins."""
+"""Limits of operators and of tenants' owners; both hold, and the tightest wins."""
 
 from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import insert
@@ -19,11 +19,11 @@ from finpool.quota.schemas import LimitKey, Limits, LimitView, Scope, SetBy
 from finpool.tenancy import service as tenancy
 
 LIMITS_MAX = 1_000
-"""Scopes of one tenant on which one party may set limits."""
+"""The largest number of one tenant's scopes on which one party may set limits."""
 
 
 async def limits_of(session: AsyncSession, tenant_id: TenantId, key: LimitKey) -> Limits:
-    """Return the limits in force on one scope; nothing is limited, and no budget given, while none were set."""
+    """Return the limits in force on one scope; without any, nothing is limited and no budget is given."""
     return await _set_limits(session, tenant_id, key) or Limits()
 
 
@@ -41,9 +41,9 @@ async def list_limits(session: AsyncSession, tenant_id: TenantId) -> list[LimitV
 async def set_limits(
     session: AsyncSession, actor: Actor, tenant_id: TenantId, key: LimitKey, limits: Limits
 ) -> LimitView:
-    """Set the limits of one scope; those in force already are no change. Raises what names a scope that is not there.
+    """Set the limits of one scope; equal limits change nothing. Raises `LimitSubjectNotFound` or `TooManyLimits`.
 
-    They act on the next request, on every replica, within two seconds, also on what is already leased.
+    They act on the next request, on every replica, within two seconds, also on leased amounts.
     """
     await _require_subject(session, tenant_id, key)
     before = await _set_limits(session, tenant_id, key)
@@ -57,7 +57,7 @@ async def set_limits(
 
 
 async def write_limits(session: AsyncSession, tenant_id: TenantId, key: LimitKey, limits: Limits) -> None:
-    """Write the limits of one scope, opening the tenant's account if an operator gives the first."""
+    """Write the limits of one scope; an operator's first limits open the tenant's account."""
     if key.set_by is SetBy.OPERATOR:
         await postings.open_account(session, tenant_id)
     values = {**limits.model_dump(), "updated_at": now()}
@@ -73,7 +73,7 @@ async def _set_limits(session: AsyncSession, tenant_id: TenantId, key: LimitKey)
 
 
 async def _require_place(session: AsyncSession, tenant_id: TenantId, key: LimitKey) -> None:
-    """Every replica holds every limit in memory, so neither party may set them without bound."""
+    """Raise `TooManyLimits` at `LIMITS_MAX` scopes: every replica holds every limit in memory."""
     query = rows_of(tenant_id, QuotaLimit).where(col(QuotaLimit.set_by) == key.set_by.value)
     if int((await session.execute(query.with_only_columns(func.count()))).scalar_one()) >= LIMITS_MAX:
         raise TooManyLimits(LIMITS_MAX)

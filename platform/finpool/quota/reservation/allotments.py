@@ -1,4 +1,4 @@
-"""What this replica holds of its tenants' budgets and rates: asked for, renewed ahead, and given back."""
+"""This replica's leases and rate allotments: get them from the account, renew them ahead, and return them."""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
@@ -19,7 +19,7 @@ from finpool.quota.errors import QuotaUnavailable
 from finpool.quota.grant import grants
 from finpool.quota.grant.heartbeat import Heartbeat
 from finpool.quota.grant.schemas import BudgetNeed, Grants, RateNeed
-from finpool.quota.grant.share_table import Holder, cool_shares
+from finpool.quota.grant.share_table import Holder, expire_shares
 from finpool.quota.limits import Applicable, Demand
 from finpool.quota.models import Lease
 from finpool.quota.periods import SHARE_SECONDS
@@ -36,7 +36,7 @@ _log = logger("quota.allotments")
 
 
 class Allotments:
-    """The leases and rate shares of one replica, and its way to the accounts."""
+    """The leases and rate allotments of one replica, and its requests to the accounts."""
 
     def __init__(
         self, database: Database, holder: Holder, give_back: ReturnLease, *, share_of_rest: float, idle_seconds: float
@@ -56,24 +56,24 @@ class Allotments:
         self.shares = RateAllotments(database, holder, share_of_rest=share_of_rest, idle_seconds=idle_seconds)
 
     def relimit(self, tenant_id: TenantId, limits: dict[RateKey, int]) -> None:
-        """Put changed limits in force at once, and forget what was refused under the old ones."""
+        """Apply changed rate limits at once, and forget refusals under the old ones."""
         self.shares.relimit(tenant_id, limits)
         self._refusals.forget(tenant_id)
         self._ahead = {each: time for each, time in self._ahead.items() if each[0] != tenant_id}
 
     def drain(self, tenant_id: TenantId, keys: Sequence[BudgetKey]) -> None:
-        """Let no new reservation use the leases of changed budgets, those included that are being granted just now."""
+        """Stop new reservations on the leases of changed budgets, including leases whose grant is still running."""
         self._changes[tenant_id] = self._changes.get(tenant_id, 0) + 1
         self.leases.drain(tenant_id, keys)
 
     async def ask(self, demand: Demand) -> None:
-        """Ask the account for a request's missing parts; return when the request may try again.
+        """Request a request's missing parts from the account; return when the reservation may be tried again.
 
-        Raises the refusal, `LeasesReturning` if it may pass, and `QuotaUnavailable` if the account gave no answer.
+        Raises the refusal, `LeasesReturning` if a retry may succeed, and `QuotaUnavailable` without an answer in time.
         """
-        asking = self._asked_once(demand, ahead=False)
+        asking = self._ask_in_turn(demand, ahead=False)
         try:
-            # Shielded: a caller that leaves must not tear the account's part of a lease from this replica's.
+            # Shielded: if a caller left, the account's view of a lease would differ from this replica's.
             async with asyncio.timeout(ACCOUNT_SECONDS_MAX):
                 await asyncio.shield(self._start(asking))
         except _DATABASE_ERRORS as error:
@@ -81,7 +81,7 @@ class Allotments:
             raise QuotaUnavailable from error
 
     def renew_ahead(self, demand: Demand, leases: Sequence[HeldLease], shares: Sequence[RateAllotment]) -> None:
-        """Ask for more in the background when the next requests would have to wait for it."""
+        """Grow leases and shares in the background before the next requests would have to wait."""
         now = monotonic_seconds()
         due: list[BudgetKey | RateKey] = [
             lease.key for lease in leases if self.leases.runs_low(lease, demand.amount_picos, now)
@@ -98,13 +98,13 @@ class Allotments:
             applicable = Applicable(
                 tuple(lease.key for lease in leases), tuple((share.key, share.limit) for share in shares), funded=True
             )
-            self._start(self._asked_once(replace(demand, applicable=applicable), ahead=True))
+            self._start(self._ask_in_turn(replace(demand, applicable=applicable), ahead=True))
 
     async def return_unused(self) -> None:
-        """Give back every lease without a reservation that is draining or idle, and shares that are not in use."""
+        """Return every draining or idle lease without a reservation, and shrink unused rate shares."""
         now = monotonic_seconds()
         unused = self.leases.unused(now - self._idle_seconds, now)
-        for lease in unused:  # All before the first wait: while one is written, a request could reserve from the next.
+        for lease in unused:  # Withdraw all first: while one return is written, a request could reserve from the next.
             self.leases.withdraw(lease)
         try:
             for lease in unused:
@@ -114,7 +114,7 @@ class Allotments:
             await self._tend_shares()
 
     async def wait_for_answers(self) -> None:
-        """Wait until the account has answered what was asked: a lease that it grants now could not be given back."""
+        """Wait for the account's running answers: a lease granted later could not be returned."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=ACCOUNT_SECONDS_MAX)
 
@@ -123,16 +123,16 @@ class Allotments:
             try:
                 async with asyncio.timeout(ACCOUNT_SECONDS_MAX), self._lock(tenant_id):
                     await self.shares.tend(tenant_id)
-            except _DATABASE_ERRORS as error:  # The account knows of more than is used, which does no harm.
+            except _DATABASE_ERRORS as error:  # The account counts more than is used, which is safe.
                 _log.warning("rate shares could not be written", error=type(error).__name__)
 
     async def recover(self) -> None:
-        """Give back what an earlier run of this replica held; its spool already has every settlement.
+        """Return the open leases of this replica's earlier run; its spool already has every settlement.
 
-        Leases recorded by another spool are left alone: that spool was lost, and what was spent with it.
+        Leases of another spool stay open: that spool is lost, and its settlements are too.
         """
         async with self._database.across_tenants() as session:
-            await cool_shares(session, self._holder.replica_id)
+            await expire_shares(session, self._holder.replica_id)
             await self.heartbeat.light(session)
             query = select(Lease).where(
                 col(Lease.replica_id) == self._holder.replica_id, col(Lease.closed_at).is_(None)
@@ -148,8 +148,8 @@ class Allotments:
                     lease_id=lease.lease_id,
                 )
 
-    async def _asked_once(self, demand: Demand, *, ahead: bool) -> None:
-        # The wait for earlier callers counts too: a caller that gave up is refused, and must not ask any more.
+    async def _ask_in_turn(self, demand: Demand, *, ahead: bool) -> None:
+        # The limit includes the wait for earlier callers: after it the caller is already refused.
         async with asyncio.timeout(ACCOUNT_SECONDS_MAX), self._lock(demand.tenant_id):
             now = monotonic_seconds()
             leases = self.leases.needs(demand, now, ahead=ahead)
@@ -161,14 +161,14 @@ class Allotments:
             limits = [share.limit for share, _ in rates]
             granted = await self._grow(demand.tenant_id, leases, [need for _, need in rates], now)
             if granted.lifted:
-                await asyncio.sleep(refusals.REFUSAL_SECONDS)  # The change is on its way to this replica.
+                await asyncio.sleep(refusals.REFUSAL_SECONDS)  # The change feed will soon bring the lifted limit.
                 return
             if granted.outlived:
-                return  # Their places are free for new leases: the request tries again at once.
+                return  # The request tries again at once, with new leases in place of these.
             for (share, _), rest, limit in zip(rates, granted.rates, limits, strict=True):
                 share.room, share.asked_at = rest.room, now
                 if granted.whole:
-                    share.amount = 0 if share.limit < limit else rest.amount  # 0: it was lowered meanwhile.
+                    share.amount = 0 if share.limit < limit else rest.amount  # 0: it was lowered.
                     share.written, share.valid_until = rest.amount, now + SHARE_SECONDS
             self._require_whole(demand, granted, [share for share, _ in rates], now)
 
@@ -176,7 +176,7 @@ class Allotments:
         self, tenant_id: TenantId, needs: Sequence[tuple[HeldLease, BudgetNeed]], rates: Sequence[RateNeed], now: float
     ) -> Grants:
         leases, budgets = [lease for lease, _ in needs], [need for _, need in needs]
-        # A lease whose return overtook its growth would be closed when the growth arrives, and hold it for ever.
+        # Growing leases must not be returned: a grant that arrives after the return would stay held for ever.
         for lease in leases:
             lease.growing += 1
         granted: Grants | None = None
@@ -185,7 +185,7 @@ class Allotments:
             async with self._database.for_tenant(tenant_id) as session:
                 granted = await grants.ask(session, tenant_id, self._holder, budgets, rates, self._share_of_rest)
         except BaseException:
-            if granted is not None:  # The commit got no answer: what was granted may be real.
+            if granted is not None:  # The commit may have succeeded without an answer, so the grant may be real.
                 for lease in leases:
                     self.leases.withdraw(lease)
             raise
@@ -199,7 +199,7 @@ class Allotments:
             for lease, rest in zip(leases, granted.budgets, strict=True):
                 self.leases.grow(lease, rest, now)
                 if self._changes.get(tenant_id, 0) != changes:
-                    self.leases.withdraw(lease)  # It may have been granted under the budget as it was before.
+                    self.leases.withdraw(lease)  # The grant may follow the budget before its change.
         return granted
 
     def _require_whole(self, demand: Demand, granted: Grants, shares: Sequence[RateAllotment], now: float) -> None:
@@ -213,7 +213,7 @@ class Allotments:
             raise refusals.of_rate(share, demand.tokens, now)
 
     def _lock(self, tenant_id: TenantId) -> asyncio.Lock:
-        """Return what lets this replica ask a tenant's account one thing at a time."""
+        """Return the lock that makes this replica's requests to a tenant's account serial."""
         return self._asking.setdefault(tenant_id, asyncio.Lock())
 
     def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Future[None]":
@@ -223,7 +223,7 @@ class Allotments:
         return task
 
     def _answered(self, task: "asyncio.Future[None]") -> None:
-        """Drop an answered question; an error that its caller no longer waits for, or asked ahead, is not an event."""
+        """Forget a finished request to the account; log only unexpected errors, as its caller handles the others."""
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         expected = (DomainError, refusals.LeasesReturning, *_DATABASE_ERRORS)

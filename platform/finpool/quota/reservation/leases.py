@@ -1,8 +1,7 @@
-"""The parts of budgets that this replica holds: reservations come out of them without a database read.
+"""The leases of this replica: reservations come from them without a database read.
 
-A lease is a durable transfer from a budget to this replica, so the sum over replicas never passes the limit. It goes
-back through the spool, behind every settlement that was paid out of it: the budget can only get back what is truly
-left.
+A lease is a durable transfer from a budget to this replica, so the sum over replicas never passes the limit. It is
+returned through the spool, after every settlement that it paid, so the budget regains exactly the unspent rest.
 """
 
 import math
@@ -16,10 +15,10 @@ from finpool.quota.limits import Demand
 from finpool.quota.schemas import BudgetKey
 
 ReturnLease = Callable[[TenantId, LeaseId], Awaitable[None]]
-"""Writes the return of a lease into the spool; the recorder closes the lease when it gets there."""
+"""Writes the return of a lease into the spool; the recorder closes the lease when it reaches the record."""
 
 REQUESTS_AHEAD = 16
-"""A lease covers so many requests like the one it grows for, as long as the share of the rest allows it."""
+"""A lease covers this many requests like the one it grows for, within the granted fraction of the rest."""
 
 
 _SPAN_SECONDS = 10.0
@@ -27,9 +26,9 @@ _SPAN_SECONDS = 10.0
 
 @dataclass(slots=True, eq=False)
 class HeldLease:
-    """One lease as this replica sees it; amounts in picos. `ends_at`: when its budget's period is over, monotonic.
+    """One lease as this replica sees it; amounts in picos. `ends_at` is the monotonic end of its budget's period.
 
-    `draining`: no new reservation may use it. `growing`: how many times the account is being asked for more just now.
+    `draining`: no new reservation may use it. `growing` is the number of running requests to grow it.
     """
 
     tenant_id: TenantId
@@ -46,7 +45,7 @@ class HeldLease:
 
     @property
     def free(self) -> int:
-        """What a new reservation may take."""
+        """The amount that a new reservation may take."""
         return self.granted - self.reserved - self.spent
 
     def reserve(self, amount_picos: int, now: float) -> None:
@@ -57,7 +56,7 @@ class HeldLease:
 
 
 class SpendMeter:
-    """What was spent in the last ten to twenty seconds, in picos."""
+    """A meter of the spending in the last 10 to 20 seconds, in picos."""
 
     def __init__(self, now: float) -> None:
         self._since = now
@@ -65,12 +64,12 @@ class SpendMeter:
         self._previous = 0
 
     def add(self, amount_picos: int, now: float) -> None:
-        """Count what a request cost."""
+        """Add the cost of a request."""
         self._turn(now)
         self._current += amount_picos
 
     def recent_picos(self, now: float) -> int:
-        """Return what was spent of late."""
+        """Return the recent spending in picos."""
         self._turn(now)
         return self._current + self._previous
 
@@ -83,7 +82,7 @@ class SpendMeter:
 
 
 class Leases:
-    """Every lease this replica holds. Nothing here waits: what is decided is decided in one step."""
+    """Every lease of this replica. No method waits, so each decision is atomic in the event loop."""
 
     def __init__(self) -> None:
         self._current: dict[tuple[TenantId, BudgetKey], HeldLease] = {}
@@ -91,7 +90,7 @@ class Leases:
         self._spend: dict[tuple[TenantId, BudgetKey], SpendMeter] = {}
 
     def current(self, tenant_id: TenantId, key: BudgetKey, now: float) -> HeldLease:
-        """Return the lease that new reservations use; a new one, still empty, if there is none of this period."""
+        """Return the lease for new reservations; a new empty one without a lease in this period."""
         lease = self._current.get((tenant_id, key))
         if lease is not None and now >= lease.ends_at:
             self.withdraw(lease)
@@ -99,9 +98,9 @@ class Leases:
         return lease if lease is not None else HeldLease(tenant_id, LeaseId(new_id("lease")), key)
 
     def needs(self, demand: Demand, now: float, *, ahead: bool) -> list[tuple[HeldLease, BudgetNeed]]:
-        """Return the leases that have to grow for a request, or ahead of the next requests, and by how much.
+        """Return the leases that must grow for a request, or should grow ahead, each with its amounts.
 
-        A lease grows by the spending of the last seconds, or by 16 such requests if that is more.
+        A lease should grow by the spending of the last seconds, or by `REQUESTS_AHEAD` such requests if that is more.
         """
         found = []
         for key in demand.applicable.budgets:
@@ -113,11 +112,11 @@ class Leases:
         return found
 
     def runs_low(self, lease: HeldLease, amount_picos: int, now: float) -> bool:
-        """Tell whether a lease should be renewed ahead: two requests more, or a few seconds of spending, use it up."""
+        """Tell whether to renew a lease ahead: two more requests or a quarter of the recent spending would empty it."""
         return lease.free < max(2 * amount_picos, self._recent_picos(lease, now) // 4)
 
     def grow(self, lease: HeldLease, rest: BudgetRest, now: float) -> None:
-        """Add what was granted. A lease that began to drain meanwhile stays out: its new part goes back too."""
+        """Add a grant. A lease that began to drain in the meantime stays withdrawn, so the grant is returned too."""
         if rest.granted_picos == 0 and lease.lease_id not in self._by_id:
             return
         lease.granted += rest.granted_picos
@@ -129,7 +128,7 @@ class Leases:
             self._current[(lease.tenant_id, lease.key)] = lease
 
     def withdraw(self, lease: HeldLease) -> None:
-        """Let no new reservation use a lease: it is on its way back, or its growth got no answer and may be real."""
+        """Stop new reservations on a lease that is being returned, or whose grant got no answer and may be real."""
         if self._current.get((lease.tenant_id, lease.key)) is lease:
             del self._current[(lease.tenant_id, lease.key)]
         lease.draining = True
@@ -150,14 +149,14 @@ class Leases:
             meter.add(cost_picos, now)
 
     def drain(self, tenant_id: TenantId | None, keys: Iterable[BudgetKey] | None = None) -> None:
-        """Let no new reservation use the leases of some budgets: limits changed. For None: of all, we are leaving."""
+        """Stop new reservations on the leases of changed budgets; for None on all leases, because the replica stops."""
         wanted = None if keys is None else set(keys)
         for (of_tenant, key), lease in list(self._current.items()):
             if tenant_id in (None, of_tenant) and (wanted is None or key in wanted):
                 self.withdraw(lease)
 
     def unused(self, idle_since: float, now: float) -> list[HeldLease]:
-        """Return every lease without a reservation that is draining, idle or of a period that is over."""
+        """Return every lease without a reservation that is draining, idle, or of a past period."""
         return [
             lease
             for lease in self._by_id.values()

@@ -1,4 +1,4 @@
-"""The rate shares that this replica holds: found, relimited, written and given up."""
+"""The rate allotments of this replica: look-up, changed limits, writes to the account, and return."""
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -6,7 +6,7 @@ from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.database import Database
 from finpool.kernel.ids import TenantId
 from finpool.quota.grant.schemas import RateNeed
-from finpool.quota.grant.share_table import Holder, cool_shares, delete_share, write_share
+from finpool.quota.grant.share_table import Holder, delete_share, expire_shares, write_share
 from finpool.quota.limits import Demand
 from finpool.quota.periods import SHARE_SECONDS
 from finpool.quota.reservation.rates import RateAllotment
@@ -16,7 +16,7 @@ _RENEWED_BEFORE_SECONDS = SHARE_SECONDS * 3 / 4
 
 
 class RateAllotments:
-    """Every rate share of one replica, by tenant."""
+    """Every rate allotment of one replica, by tenant."""
 
     def __init__(self, database: Database, holder: Holder, *, share_of_rest: float, idle_seconds: float) -> None:
         self._database = database
@@ -26,11 +26,11 @@ class RateAllotments:
         self._shares: dict[TenantId, dict[RateKey, RateAllotment]] = {}
 
     def tenants(self) -> list[TenantId]:
-        """Return every tenant with a share."""
+        """Return every tenant with a rate allotment."""
         return list(self._shares)
 
     def share(self, tenant_id: TenantId, key: RateKey, limit: int) -> RateAllotment:
-        """Return this replica's share of a rate, which may be empty."""
+        """Return this replica's allotment of a rate, which may be empty."""
         shares = self._shares.setdefault(tenant_id, {})
         share = shares.get(key)
         if share is None:
@@ -38,7 +38,7 @@ class RateAllotments:
         return share
 
     def needs(self, demand: Demand, now: float, *, ahead: bool) -> list[tuple[RateAllotment, RateNeed]]:
-        """Return the shares that have to grow for a request, or ahead of the next requests, and to how much."""
+        """Return the allotments that must grow for a request, or should grow ahead, each with its amounts."""
         found = []
         for key, limit in demand.applicable.rates:
             share = self.share(demand.tenant_id, key, limit)
@@ -46,12 +46,13 @@ class RateAllotments:
             if not share.fits(2 * counted if ahead else counted, now):
                 used = share.used(now)
                 wanted = max(2 * (used + counted), int(limit * self._share_of_rest))
-                # The account must know of what is used, even above a lowered limit: other replicas would use it again.
+                # The account must count used amounts, even above a lowered limit, or other replicas would use them
+                # again.
                 found.append((share, RateNeed(key, share.amount, used if ahead else used + counted, wanted)))
         return found
 
     def relimit(self, tenant_id: TenantId, limits: dict[RateKey, int]) -> None:
-        """Put changed limits in force at once; a rate without a limit is counted no more."""
+        """Apply changed limits at once, and drop the allotments of lifted rates."""
         shares = self._shares.get(tenant_id, {})
         for key, share in list(shares.items()):
             if key not in limits:
@@ -60,7 +61,9 @@ class RateAllotments:
                 share.relimit(limits[key])
 
     async def tend(self, tenant_id: TenantId) -> None:
-        """Write what changed, and renew what is held; cut in memory first, so that the account never knows of less."""
+        """Write changed shares and renew held ones; shrink in memory first, so the account never counts less than is
+        used.
+        """
         now = monotonic_seconds()
         shares = self._shares[tenant_id]
         due: list[tuple[RateAllotment, int]] = []
@@ -82,7 +85,7 @@ class RateAllotments:
             share.written, share.valid_until = claimed, now + SHARE_SECONDS
 
     async def leave(self) -> None:
-        """Cut every share to what is in use; that counts for one more window after this replica is gone."""
+        """Shrink every share to its used amount, which counts for one more window after this replica stops."""
         now = monotonic_seconds()
         for tenant_id, shares in self._shares.items():
             for share in shares.values():
@@ -90,7 +93,7 @@ class RateAllotments:
             async with self._database.for_tenant(tenant_id) as session:
                 await self._write(session, tenant_id, [(share, share.claimed(now)) for share in shares.values()])
         async with self._database.across_tenants() as session:
-            await cool_shares(session, self._holder.replica_id)
+            await expire_shares(session, self._holder.replica_id)
 
     async def _write(self, session: AsyncSession, tenant_id: TenantId, shares: list[tuple[RateAllotment, int]]) -> None:
         for share, claimed in shares:

@@ -1,4 +1,4 @@
-"""Rates that hold in every 60 seconds, not only on average, and concurrency: one replica's part of each."""
+"""Rates that hold in every 60 seconds, and concurrency: one replica's part of each."""
 
 import math
 from collections import deque
@@ -9,7 +9,9 @@ from finpool.quota.schemas import Rate, RateKey, RateStatus
 
 
 class SlidingWindow:
-    """Amounts of the last 60 seconds, one entry a request: exact, unlike a bucket that lets a burst pass twice."""
+    """The amounts of the last 60 seconds, one entry per request; exact, unlike a token bucket, which allows double
+    bursts.
+    """
 
     def __init__(self) -> None:
         self._entries: deque[list[float | int]] = deque()  # [time in seconds, amount]
@@ -17,13 +19,13 @@ class SlidingWindow:
         self._total = 0
 
     def total(self, now: float) -> int:
-        """Return the amount within the window that ends `now`."""
+        """Return the amount within the window that ends at `now`."""
         while self._entries and self._entries[0][0] <= now - WINDOW_SECONDS:
             self._total -= int(self._entries.popleft()[1])
         return self._total
 
     def wait_ms(self, limit: int, amount: int, now: float) -> int | None:
-        """Return milliseconds until `amount` more fits under `limit`; 0 if it fits now, None if it never will."""
+        """Return the milliseconds until `amount` more fits under `limit`; 0 if it fits now, None if it never fits."""
         if amount > limit:
             return None
         excess = self.total(now) + amount - limit
@@ -32,7 +34,7 @@ class SlidingWindow:
         for time, taken in self._entries:
             excess -= int(taken)
             if excess <= 0:
-                # A millisecond more: the sum above is rounded, and a client that is told too little comes in vain.
+                # One more millisecond: the sum is rounded, and a client that retries too early is refused again.
                 return max(0, math.ceil((time + WINDOW_SECONDS - now) * 1000)) + 1
         return None
 
@@ -44,7 +46,7 @@ class SlidingWindow:
         self._total += amount
 
     def correct(self, request_id: RequestId, amount: int, now: float) -> None:
-        """Put the final amount in place of the reserved one; the time stays that of the admission."""
+        """Replace a reserved amount by the final one; the entry keeps its admission time."""
         entry = self._by_request.pop(request_id)
         self.total(now)
         if entry[0] > now - WINDOW_SECONDS:
@@ -52,15 +54,15 @@ class SlidingWindow:
         entry[1] = amount
 
     def reset_ms(self, now: float) -> int:
-        """Return milliseconds until the window is empty if nothing more comes."""
+        """Return the milliseconds until the window is empty if nothing is added."""
         return max(0, int((self._entries[-1][0] + WINDOW_SECONDS - now) * 1000)) if self._entries else 0
 
 
 class RateAllotment:
     """The part of one rate that this replica may use: the parts of all replicas together never pass the limit.
 
-    `amount` is the part. Whoever counts against it stays within it in any 60 seconds, so all together stay within
-    the limit. `room` is what the account's other replicas had left to this one when it was last asked.
+    `amount` is the part. Each replica stays within its part in any 60 seconds, so all together stay within the limit.
+    `room` is the largest possible part beside the other replicas, as of the last answer of the account.
     """
 
     def __init__(self, key: RateKey, limit: int) -> None:
@@ -76,19 +78,19 @@ class RateAllotment:
         self._under_way = 0
 
     def used(self, now: float) -> int:
-        """Return what counts against the share now."""
+        """Return the amount that counts against the part now."""
         return self._under_way if self._window is None else self._window.total(now)
 
     def held(self, now: float) -> int:
-        """Return what may be used in all, which is nothing once the share could not be renewed."""
+        """Return the usable part, which is 0 once the share was not renewed in time."""
         return min(self.amount, self.limit) if now < self.valid_until else 0
 
     def claimed(self, now: float) -> int:
-        """Return what the account has to know of: the part, or what was let through while the part was larger."""
+        """Return the amount that the account must count: the part, or the larger use of an earlier part."""
         return max(self.amount, self.used(now))
 
     def fits(self, amount: int, now: float) -> bool:
-        """Tell whether `amount` more stays within the share."""
+        """Tell whether `amount` more stays within the part."""
         return self.used(now) + amount <= self.held(now)
 
     def take(self, request_id: RequestId, amount: int, now: float) -> None:
@@ -100,39 +102,41 @@ class RateAllotment:
             self._window.add(request_id, amount, now)
 
     def give_back(self, request_id: RequestId, amount: int, now: float) -> None:
-        """End a request that was taken: `amount` is what it used in the end."""
+        """End a counted request; `amount` is its final use."""
         if self._window is None:
             self._under_way -= 1
         else:
             self._window.correct(request_id, amount, now)
 
     def wait_ms(self, amount: int, now: float) -> int | None:
-        """Return milliseconds until `amount` more may fit; None if it is above the limit itself."""
+        """Return the milliseconds until `amount` more may fit; None if it exceeds the limit itself."""
         if amount > self.limit:
             return None
         if self._window is None:
             return 500
-        # What others hold may come back at any time; a second is how often a replica gives back what it does not use.
+        # Other replicas may return shares at any time; they return unused ones about every second.
         return max(1, self._window.wait_ms(self.room, amount, now) or 1000)
 
     def status(self, now: float) -> RateStatus:
-        """Tell what is left, as far as this replica knows."""
+        """Return the rest of the rate, as far as this replica knows."""
         remaining = max(0, min(self.room, self.limit) - self.used(now))
         return RateStatus(self.limit, remaining, 0 if self._window is None else self._window.reset_ms(now))
 
     def relimit(self, limit: int) -> None:
-        """Put a new limit in force at once: under a lower one the account is asked again before anything is used."""
+        """Apply a new limit at once; below the old one the account must grant the part again before any use."""
         if limit < self.limit:
             self.amount = 0
         self.room = limit if limit > self.limit else min(self.room, limit)
         self.limit = limit
 
     def counted(self, tokens: int) -> int:
-        """Return what one request of at most `tokens` counts as."""
+        """Return the counted amount of one request of at most `tokens`."""
         return tokens if self.key.rate is Rate.TOKENS else 1
 
     def amount_worth_keeping(self, now: float, idle_seconds: float) -> int:
-        """Return what the share may be cut to: what is used if nobody asks any more, twice that if far more is held."""
+        """Return the size to shrink the part to: its use if it is idle, twice its use if it holds over four times of
+        it.
+        """
         used = self.used(now)
         if now - self.asked_at < idle_seconds:
             return self.amount

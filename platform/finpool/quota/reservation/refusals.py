@@ -1,4 +1,4 @@
-"""The errors of a request over a limit: which limit, what is left of it, and when it resets."""
+"""The refusals of a request over a limit: the limit, its rest, and its reset."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -14,7 +14,7 @@ from finpool.quota.schemas import BudgetKey, Period, Rate, duration
 NO_BUDGET = "You exceeded your current quota: no budget was set for the tenant, so nothing may be spent."
 
 REFUSAL_SECONDS = 0.02
-"""How long the account's last answer counts before it is asked again."""
+"""How long the account's last refusal counts before the next request to it."""
 
 _WORDS = {
     Period.DAY: "today's",
@@ -25,7 +25,7 @@ _WORDS = {
 
 
 class LeasesReturning(Exception):
-    """A budget does not cover a request yet: this replica's other leases of it are being returned to it."""
+    """A budget does not cover a request yet, but this replica is returning other leases of it."""
 
     def __init__(self, refusal: InsufficientQuota) -> None:
         super().__init__(str(refusal))
@@ -33,21 +33,21 @@ class LeasesReturning(Exception):
 
 
 class RecentRefusals:
-    """The budgets that did not cover a request within the last 20 ms: the account is not asked again so soon."""
+    """The budgets that did not cover a request within the last 20 ms; they are not requested again so soon."""
 
     def __init__(self) -> None:
         self._until: dict[tuple[TenantId, BudgetKey], tuple[float, BudgetRest, bool]] = {}
 
     def add(self, tenant_id: TenantId, rest: BudgetRest, now: float, *, returning: bool) -> None:
-        """Remember what the account had left of a budget."""
+        """Store the account's rest of a budget."""
         self._until[(tenant_id, rest.need.key)] = (now + REFUSAL_SECONDS, rest, returning)
 
     def forget(self, tenant_id: TenantId) -> None:
-        """Forget a tenant's refusals: its limits changed."""
+        """Drop a tenant's refusals after a change of its limits."""
         self._until = {each: known for each, known in self._until.items() if each[0] != tenant_id}
 
     def require_none(self, demand: Demand, needs: Iterable[BudgetNeed], now: float) -> None:
-        """Raise the refusal of a budget that is known not to cover a request."""
+        """Raise the stored refusal of a budget that still does not cover the request."""
         for need in needs:
             until, rest, returning = self._until.get((demand.tenant_id, need.key), (0.0, None, False))
             if rest is not None and now < until and need.needed_picos > rest.rest_picos:
@@ -61,7 +61,7 @@ def of_budget(rest: BudgetRest, amount_picos: int, *, returning: bool) -> Insuff
 
 
 def require_room(needs: Iterable[tuple[RateAllotment, RateNeed]], tokens: int, now: float) -> None:
-    """Raise the refusal of a rate without asking: above the limit itself, or short of room a moment ago."""
+    """Raise the refusal of a rate without a request to the account: above the limit, full, or just short of room."""
     for share, need in needs:
         full = share.held(now) >= share.limit
         short = need.needed > share.room and now - share.asked_at < REFUSAL_SECONDS
@@ -94,7 +94,7 @@ def _budget(rest: BudgetRest, amount_picos: int) -> InsufficientQuota:
 
 
 def of_rate(share: RateAllotment, tokens: int, now: float) -> RequestAboveLimit | RateLimitExceeded:
-    """Return the error for a rate that leaves no room for a request."""
+    """Return the error for a rate without room for a request."""
     limit = share.key.limit
     about = f"{limit.scope} {limit.scope_id}"
     if share.key.rate is Rate.CONCURRENCY:

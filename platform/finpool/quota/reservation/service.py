@@ -1,7 +1,7 @@
-"""Reservations of one inference replica: every budget and rate of a request, or none; each resolves exactly once.
+"""Reservations of one inference replica: every budget and rate of a request, or none; each ends exactly once.
 
-A reservation is decided in one step, in memory, out of the leases and shares this replica holds. Only when they do
-not suffice the account is asked; it is also asked ahead, in the background, so that a request seldom waits for it.
+A reservation is decided in memory, in one step, from the leases and rate allotments of this replica. Only if they do
+not suffice it waits for the account. They are also renewed ahead in the background, so a request rarely waits.
 """
 
 import asyncio
@@ -26,9 +26,9 @@ _log = logger("quota.service")
 
 
 class Reservation:
-    """What one request may cost at the most, held until it is settled.
+    """The largest cost of one request, held until its settlement.
 
-    `amount_picos` comes out of each of its leases; `tokens` count against each tokens per minute.
+    `amount_picos` is held in each of its leases; `tokens` count against each limit of tokens per minute.
     """
 
     __slots__ = ("amount_picos", "lease_ids", "request_id", "shares", "tenant_id", "tokens")
@@ -51,7 +51,7 @@ class Reservation:
 
 
 class Quota:
-    """What the gateway reserves from and settles with; one a process."""
+    """The reservations and settlements of one process, for the gateway."""
 
     def __init__(self, limits: LimitDirectory, allotments: Allotments) -> None:
         self._limits = limits
@@ -59,10 +59,10 @@ class Quota:
         limits.watch(self._limits_changed)
 
     async def reserve(self, subject: Subject, request_id: RequestId, *, amount_picos: int, tokens: int) -> Reservation:
-        """Hold what a request may cost at the most, in every budget and rate that it counts against.
+        """Hold the largest cost of a request in every budget and rate that applies to it.
 
-        Raises `RateLimitExceeded`, `RequestAboveLimit`, `InsufficientQuota` or `QuotaUnavailable`, and then holds
-        and counts nothing. An error tells which limit it was, what is left of it and when it resets.
+        Raises `RateLimitExceeded`, `RequestAboveLimit`, `InsufficientQuota` or `QuotaUnavailable`, and then holds and
+        counts nothing. The error names the limit, its rest and its reset.
         """
         deadline = monotonic_seconds() + RETURN_WAIT_SECONDS
         try:
@@ -82,17 +82,19 @@ class Quota:
             raise
 
     def settle(self, reservation: Reservation, *, cost_picos: int, tokens: int) -> None:
-        """End a request that was served: it cost `cost_picos` and used `tokens`; the rest is free again."""
+        """End a served request with its cost and its tokens; the difference to the reservation is free again."""
         self._allotments.leases.settle(reservation.lease_ids, reservation.amount_picos, cost_picos)
         self._end(reservation, requests=1, tokens=tokens)
 
     def release(self, reservation: Reservation, *, requests: int = 0) -> None:
-        """End a request of which nothing was computed: nothing was spent. One that an engine refused counts as one."""
+        """End a request without a cost: nothing was computed. A request that an engine refused counts with `requests`
+        1.
+        """
         self._allotments.leases.settle(reservation.lease_ids, reservation.amount_picos, 0)
         self._end(reservation, requests=requests, tokens=0)
 
     def status(self, subject: Subject) -> dict[str, RateStatus]:
-        """Tell what is left of the subject's tightest limits on requests and tokens, by their names in the headers."""
+        """Return the rests of the subject's tightest request and token limits, by their names in the headers."""
         now, found = monotonic_seconds(), dict[str, RateStatus]()
         for key, limit in self._limits.applicable(subject).rates:
             if key.rate is not Rate.CONCURRENCY:
@@ -102,7 +104,7 @@ class Quota:
         return found
 
     def _reserve_now(self, request_id: RequestId, demand: Demand) -> Reservation | None:
-        """Take everything out of what this replica holds, or nothing; there is no wait in here."""
+        """Take every part from this replica's leases and allotments, or none; no step waits."""
         now, tenant_id, amount_picos, tokens = monotonic_seconds(), demand.tenant_id, demand.amount_picos, demand.tokens
         allotments = self._allotments
         shares: list[RateAllotment] = []
@@ -116,7 +118,7 @@ class Quota:
             lease = allotments.leases.current(tenant_id, budget, now)
             if lease.free < amount_picos:
                 return None
-            if lease.granted:  # Nothing has to be leased for a request that costs nothing.
+            if lease.granted:  # A request that costs nothing needs no lease.
                 leases.append(lease)
         for share in shares:
             share.take(request_id, share.counted(tokens), now)
@@ -127,7 +129,7 @@ class Quota:
         return Reservation(tenant_id, request_id, amount_picos, tokens, lease_ids, tuple(shares))
 
     async def _make_room(self, demand: Demand, deadline: float) -> None:
-        """Ask the account for the missing parts; raise the refusal, or return when it is worth trying again."""
+        """Request the missing parts from the account; raise the refusal, or return for another try."""
         try:
             await self._allotments.ask(demand)
         except refusals.LeasesReturning as returning:
@@ -136,7 +138,7 @@ class Quota:
             await asyncio.sleep(RETURN_POLL_SECONDS)
         else:
             if monotonic_seconds() > deadline + ACCOUNT_SECONDS_MAX:
-                raise QuotaUnavailable  # The account grants, but this replica's limits are out of date.
+                raise QuotaUnavailable  # The account grants, but this replica's limits are outdated.
 
     def _end(self, reservation: Reservation, *, requests: int, tokens: int) -> None:
         now = monotonic_seconds()
@@ -144,7 +146,7 @@ class Quota:
             share.give_back(reservation.request_id, tokens if share.key.rate is Rate.TOKENS else requests, now)
 
     def _limits_changed(self, before: TenantLimits, after: TenantLimits) -> None:
-        """Let a changed limit act at once, also on what is leased already."""
+        """Apply changed limits at once, also to leased amounts."""
         old, new = before.budget_limits(), after.budget_limits()
         changed = [key for key in old.keys() | new.keys() if old.get(key) != new.get(key)]
         if changed:
@@ -152,22 +154,22 @@ class Quota:
         self._allotments.relimit(after.tenant_id, after.rate_limits())
 
     async def run(self, idle_seconds: float) -> None:
-        """Return unused leases and shares for as long as the process lives."""
+        """Renew the heartbeat and return unused leases and shares until cancelled."""
         while True:
             await asyncio.sleep(idle_seconds / 4)
             try:
                 await self._allotments.heartbeat.show()
                 await self._allotments.return_unused()
-            except DomainError as error:  # The spool refused; the lease stays held and is tried again.
+            except DomainError as error:  # The spool refused; the lease stays held, and the next round retries.
                 _log.warning("a lease could not be returned yet", error=error.code)
-            except Exception:  # Whatever it was, leases that nobody returns would keep their budget for ever.
+            except Exception:  # Go on: unreturned leases would hold their budgets for ever.
                 _log.exception("leases could not be returned; it is tried again")
 
     async def close(self) -> None:
-        """Give back everything that holds no reservation; what cannot be given back now is at the next start."""
+        """Return every lease without a reservation; the next start returns the rest."""
         await self._allotments.wait_for_answers()
         self._allotments.leases.drain(None)
         await self._allotments.return_unused()
-        with contextlib.suppress(Exception):  # Shares expire by themselves.
+        with contextlib.suppress(Exception):  # Shares expire without this.
             await self._allotments.shares.leave()
             await self._allotments.heartbeat.put_out()
