@@ -15,7 +15,7 @@ from fairness_workloads import SECONDS, Workload, in_order, steady
 
 from finpool.gateway.peers.balance import PeerBalance
 from finpool.gateway.peers.schemas import GatewayStanding
-from finpool.gateway.peers.sync import EXCHANGE_SECONDS
+from finpool.gateway.peers.sync import SYNC_SECONDS
 
 GATEWAYS = 3
 
@@ -42,7 +42,7 @@ class Gateways:
 
     def exchange_until(self, now: float) -> None:
         """Hold every exchange that is due."""
-        while self._together and EXCHANGE_SECONDS * self._next / GATEWAYS <= now:
+        while self._together and SYNC_SECONDS * self._next / GATEWAYS <= now:
             number = self._next % GATEWAYS
             exchange = self._exchanges[number]
             told = exchange.meet({run: share for run, share in self._told.items() if run != f"run{number}"})
@@ -99,7 +99,7 @@ def simulate_gateways(workload: Workload, *, together: bool, profile: Profile = 
             gateways.arrive(coming.popleft(), engine)
         gateways.exchange_until(engine.now)
         if engine.idle:
-            engine.now += EXCHANGE_SECONDS / GATEWAYS
+            engine.now += SYNC_SECONDS / GATEWAYS
         else:
             engine.step()
         gateways.note_in_flight()

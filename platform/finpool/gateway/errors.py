@@ -1,4 +1,4 @@
-"""How the inference path refuses a request before an engine sees it."""
+"""Errors of the inference path before a request reaches an engine."""
 
 from math import ceil
 
@@ -9,7 +9,7 @@ RETRY_MS_MAX = 600_000
 
 
 class UnsupportedContentType(InvalidRequest):
-    """The body is not declared as JSON."""
+    """The body's content type is not JSON."""
 
     status = 415
     code = "unsupported_content_type"
@@ -22,33 +22,33 @@ class InvalidJson(InvalidRequest):
 
 
 class UnknownParameter(InvalidRequest):
-    """A field that the platform does not know; it is refused rather than passed on or ignored."""
+    """The platform does not know this field; it refuses the request rather than ignore the field."""
 
     code = "unknown_parameter"
 
 
 class InvalidValue(InvalidRequest):
-    """A known field with a wrong type or a value out of range."""
+    """A known field has a wrong type or a value out of range."""
 
     code = "invalid_value"
 
 
 class UnsupportedParameter(InvalidRequest):
-    """The model does not have the capability the field asks for."""
+    """The model lacks the capability that the field requires."""
 
     code = "unsupported_parameter"
 
 
 class IdempotencyUnsupported(InvalidRequest):
-    """An idempotency key would not be honoured, so the request is refused rather than served twice one day."""
+    """Idempotency keys are not supported, so the request is refused rather than served twice after a retry."""
 
     code = "idempotency_unsupported"
 
 
 class QueueRefusal(DomainError):
-    """The model is busy and the tenant's queue is full, or its wait was too long; trying again may help.
+    """The tenant's queue is full, or the wait for a turn was too long; a retry may succeed.
 
-    `wait_seconds` is how long one more request of the tenant would wait, by the pace of the last turns.
+    `wait_seconds` is the expected wait of the tenant's next request, by the pace of the last turns.
     """
 
     status = 429
@@ -57,5 +57,5 @@ class QueueRefusal(DomainError):
 
     def __init__(self, message: str, wait_seconds: float) -> None:
         wait_ms = min(max(ceil(wait_seconds * 1000), RETRY_MS_MIN), RETRY_MS_MAX)
-        told = f"{message} One more would wait about {-(-wait_ms // 1000)} seconds."
-        super().__init__(told, headers={"retry-after-ms": str(wait_ms), "retry-after": str(-(-wait_ms // 1000))})
+        text = f"{message} One more would wait about {-(-wait_ms // 1000)} seconds."
+        super().__init__(text, headers={"retry-after-ms": str(wait_ms), "retry-after": str(-(-wait_ms // 1000))})

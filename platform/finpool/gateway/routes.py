@@ -69,7 +69,7 @@ CALL_ERRORS = (
     ModelCold,
     EngineUnavailable,
 )
-"""What a request to a model may be refused with, whatever it asks for."""
+"""The errors of any request to a model."""
 
 CALL_REFUSALS = refusals(*CALL_ERRORS)
 CHAT_ANSWERS = {
@@ -80,7 +80,7 @@ CHAT_ANSWERS = {
 
 @router.get("/models", responses=refusals(SpoolUnavailable))
 async def list_models(request: Request, actor: Reader) -> UsableModelList:
-    """List the models the key's tenant may use."""
+    """List the models that the key's tenant may use."""
     gateway = _gateway(request)
     models = [
         UsableModelView.of(each, gateway.price(actor, each), gateway.started_at) for each in gateway.models(actor)
@@ -138,7 +138,7 @@ async def create_ranking(request: Request, actor: Caller) -> Response:
 
 
 def _gateway(request: Request) -> Gateway:
-    """Return the gateway; raises `SpoolUnavailable` as long as the spool keeps it from starting."""
+    """Return the gateway; raise `SpoolUnavailable` while an unusable spool keeps it from starting."""
     gateway: Gateway | None = request.app.state.gateway
     if gateway is None:
         raise SpoolUnavailable("This replica's spool cannot be used; an operator has to repair it or free its volume.")
@@ -146,7 +146,7 @@ def _gateway(request: Request) -> Gateway:
 
 
 async def _json_body(request: Request) -> bytes:
-    """Return the body of a request to a model; raises what no such request may ask for."""
+    """Return the body of a request to a model; raise `IdempotencyUnsupported` or `UnsupportedContentType`."""
     if request.headers.get("idempotency-key") is not None:
         raise IdempotencyUnsupported("Idempotency-Key is not supported yet.", param="idempotency-key")
     require_json(request.headers.get("content-type"))
@@ -154,5 +154,5 @@ async def _json_body(request: Request) -> bytes:
 
 
 def _answer_headers(actor: Actor) -> dict[str, str]:
-    """Return the headers of every answer of a model."""
+    """Return the headers of every model answer."""
     return {"openai-organization": actor.tenant, "openai-version": "2020-10-01"}

@@ -1,4 +1,4 @@
-"""Write answers to clients: whole, or as a stream. A client that disconnects cancels its call at once."""
+"""The writers of answers: whole, or as a stream. A client that disconnects cancels its call at once."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -43,7 +43,7 @@ class AnswerHead:
 
 
 class WholeWriter:
-    """Writes a plain completion, embeddings or a ranking: one body, once all of it is there."""
+    """Writes a plain completion, embeddings or a ranking: one body, once it is complete."""
 
     def __init__(self, parts: WholeBody, send: Send, head: AnswerHead) -> None:
         self._parts = parts
@@ -52,7 +52,7 @@ class WholeWriter:
         self._body = b""
 
     async def begin(self, rates: Mapping[str, RateStatus]) -> None:
-        """Send nothing yet: an error may still take the answer's place."""
+        """Send nothing yet: an error may still replace the answer."""
 
     async def stream(self, call: Call) -> None:
         """Collect the engine's chunks."""
@@ -61,11 +61,11 @@ class WholeWriter:
                 self._parts.add(choices)
 
     def complete(self, usage: TokenUsage) -> None:
-        """Build the body; raises `EngineFailed` if a part is missing, so the call is settled as failed."""
+        """Build the body; raise `EngineFailed` if a part is missing, so that the call is settled as failed."""
         self._body = self._parts.body(usage)
 
     def break_off(self, error: DomainError) -> None:
-        """Raise the error, for the app to render."""
+        """Raise the error, which the app renders."""
         raise error
 
     async def end(self, rates: Mapping[str, RateStatus]) -> None:
@@ -95,7 +95,7 @@ class StreamWriter:
             for choices in chunks:
                 unsent += self._renderer.chunk(choices)
             if not (sent_together or call.more_is_here):
-                await asyncio.sleep(0)  # Other tasks run; a chunk that arrives meanwhile is sent with this one.
+                await asyncio.sleep(0)  # Let other tasks run; a chunk that arrives then is sent too.
             sent_together = call.more_is_here
             if unsent and not sent_together:
                 await self._send({"type": "http.response.body", "body": bytes(unsent), "more_body": True})
@@ -115,11 +115,11 @@ class StreamWriter:
 
 
 Writer = Callable[[Send, AnswerHead], AnswerWriter]
-"""Makes the writer of one answer, for the connection to its client."""
+"""Builds the writer of one answer for the client's connection."""
 
 
 class ModelAnswer(Response):
-    """Serves a call on its client's connection. Errors before the first byte are raised, for the app to render."""
+    """The response that serves a call. Errors before the first byte are raised, and the app renders them."""
 
     def __init__(self, call: Call, writer: Writer, headers: dict[str, str]) -> None:
         self.background = None
@@ -129,7 +129,7 @@ class ModelAnswer(Response):
         self._began_at = monotonic_seconds()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve until the answer is sent or the client is gone; a client that goes cancels the call."""
+        """Serve until the answer is sent or the client disconnects, which cancels the call."""
         reader = Reader(send)
         writer = self._writer(reader.send, AnswerHead(reader.send, self._answer_headers, self._began_at))
         serving = reader.watched = asyncio.ensure_future(serve(self._call, writer))
@@ -158,7 +158,7 @@ class Reader:
         self._send = send
         self._loop = asyncio.get_running_loop()
         self._waits_since: float | None = None
-        self._timer = self._loop.call_later(CLIENT_READ_SECONDS_MAX, self._look)
+        self._timer = self._loop.call_later(CLIENT_READ_SECONDS_MAX, self._check_reading)
         self.watched: asyncio.Future[None] | None = None
 
     async def send(self, message: Message) -> None:
@@ -171,13 +171,13 @@ class Reader:
         """Stop the timer."""
         self._timer.cancel()
 
-    def _look(self) -> None:
+    def _check_reading(self) -> None:
         since = self._loop.time() if self._waits_since is None else self._waits_since
         waits_seconds = since + CLIENT_READ_SECONDS_MAX - self._loop.time()
         if waits_seconds <= 0 and self.watched is not None:
             self.watched.cancel("the client stopped reading")
         else:
-            self._timer = self._loop.call_later(max(waits_seconds, 0.01), self._look)
+            self._timer = self._loop.call_later(max(waits_seconds, 0.01), self._check_reading)
 
 
 async def _disconnected(receive: Receive) -> None:

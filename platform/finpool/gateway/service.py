@@ -39,14 +39,14 @@ TEMPLATE_TOKENS_MAX = 256
 """Tokens that a chat template may add to a conversation: its markers and a default system message."""
 
 TOOLS_FACTOR = 2
-"""Templates may write tool schemas out with more white space than the request had."""
+"""Templates may render tool schemas with more white space than the request has."""
 
 CLOSE_SECONDS_MAX = 10.0
 _log = logger("gateway.service")
 
 
 class Gateway:
-    """Serves models to tenants; one a process."""
+    """The inference path of one process, which serves models to tenants."""
 
     def __init__(
         self,
@@ -76,31 +76,30 @@ class Gateway:
         self._open_calls = OpenCalls()
         self.started_at = int(time.time())
         for model in catalogue.with_engines():
-            self._queue(model)  # Other gateways learn of this one before the first request.
+            self._queue(model)  # Other gateways learn of this queue before the first request.
         versions.on_change(self._leave_unrouted)
 
     def models(self, actor: Actor) -> list[Model]:
-        """Return the models the actor may use."""
+        """Return the models that the actor may use."""
         allowed = (self._catalogue.get(model_id) for model_id in self._policy.models_for(actor))
         return [model for model in allowed if model.open_to(actor.tenant)]
 
     def model(self, actor: Actor, model_id: str) -> Model:
-        """Return one model; `ModelNotFound` hides those the actor may not use."""
+        """Return one model; raise `ModelNotFound` for a model that the actor may not use."""
         model = self._catalogue.get(model_id)
         if not model.open_to(actor.tenant) or not self._policy.may_use(actor, ModelId(model_id)):
             raise ModelNotFound(model_id)
         return model
 
     def price(self, actor: Actor, model: Model) -> Quote:
-        """Return what the actor's tenant pays for standard service of a model now."""
+        """Return the tenant's current price of standard service for a model."""
         return self._prices.quote(actor.tenant, model, Tier.STANDARD, now())
 
     def admit(self, actor: Actor, request: ChatRequest, body_bytes: int, request_id: RequestId) -> Admitted:
-        """Decide whether the request may be served and bound what it can use; raises the reason if not.
+        """Admit the request and bound its use; raise the reason of a refusal.
 
-        The input is bounded by the body's bytes: a byte-level tokenizer never makes more tokens than bytes, each
-        message's JSON is longer than the markers a template puts around it, and an engine refuses what is longer than
-        its context.
+        The body's bytes bound the input: a byte-level tokenizer never makes more tokens than bytes. Each message's JSON
+        is longer than its template markers, and an engine refuses an input that exceeds its context.
         """
         model = self._versions.version_for(self.model(actor, request.model), request_id)
         require_chat(model, request)
@@ -126,7 +125,7 @@ class Gateway:
         )
 
     def _queue(self, model: Model) -> FairQueue:
-        """Return the queue before the engine of `model`: each version has an engine, and so a queue, of its own."""
+        """Return the fair queue of the model's engine; each version has its own engine and queue."""
         queue = self._queues.get(model.engine_key)
         if queue is None:
             shares = FairScheduler(
@@ -143,14 +142,14 @@ class Gateway:
         return queue
 
     def _leave_unrouted(self) -> None:
-        """Forget the queues of versions that requests go to no more, and that have answered all they were asked."""
+        """Drop the idle queues of versions without a share of the requests."""
         routed = self._versions.engine_keys()
         for key in [key for key, queue in self._queues.items() if queue.idle and key not in routed]:
             del self._queues[key]
             self._exchange.leave(key)
 
     def admit_vectors(self, actor: Actor, request: VectorRequest, request_id: RequestId) -> Admitted:
-        """Decide whether a request for embeddings or a ranking may be served, and bound its input; it has no output."""
+        """Admit a request for embeddings or a ranking, and bound its input; it has no output."""
         model = self._versions.version_for(self.model(actor, request.model), request_id)
         operation = require_vectors(model, request)
         return Admitted(
@@ -171,7 +170,7 @@ class Gateway:
         return Entitlement(terms.service_weight, terms.service_share_min_basis_points)
 
     def call(self, admitted: Admitted) -> Call:
-        """Return the call, not yet entered."""
+        """Return the call before it is entered."""
         return Call(
             admitted,
             quota=self._quota,
@@ -183,12 +182,12 @@ class Gateway:
         )
 
     async def close(self) -> None:
-        """Wait until every call is on record, but not for ever on a spool that takes nothing.
+        """Wait until every call is recorded, for at most `CLOSE_SECONDS_MAX` if the spool fails.
 
-        What is not on record by then is an intent on disk, which the next start settles at its last mark.
+        An unrecorded call is an intent on disk, which the next start settles at its last mark.
         """
         try:
             async with asyncio.timeout(CLOSE_SECONDS_MAX):
                 await self._open_calls.wait_until_none()
         except TimeoutError:
-            _log.error("calls could not be put on record; the next start settles them at their last mark")
+            _log.error("calls were not recorded; the next start settles them at their last mark")

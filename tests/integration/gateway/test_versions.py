@@ -11,7 +11,7 @@ from model_life import CATALOGUE, LifeWriter, proposed
 
 from finpool.catalogue.version import service as versions
 from finpool.catalogue.version.schemas import NewVersion, VersionState
-from finpool.gateway.peers.sync import EXCHANGE_SECONDS
+from finpool.gateway.peers.sync import SYNC_SECONDS
 from finpool.kernel.actor import Actor, Audience, Role
 
 MODEL = "smollm2-135m-instruct"
@@ -179,7 +179,7 @@ async def told_of(bank, *engines):
     owner = await asyncpg.connect(bank.settings.database_url("owner"))
     told, rows = set(), await owner.fetch("SELECT engine, seen_at FROM gateway_slots")
     for _ in range(20):
-        await asyncio.sleep(2 * EXCHANGE_SECONDS)
+        await asyncio.sleep(2 * SYNC_SECONDS)
         before, rows = rows, await owner.fetch("SELECT engine, seen_at FROM gateway_slots")
         told = {row["engine"] for row in rows if row not in before}
         if told == {*engines}:

@@ -1,4 +1,4 @@
-"""Puts a stream of chunks together into the one answer that a plain request gets."""
+"""The assembly of streamed chunks into the single answer of a plain request."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from finpool.gateway.answer.render import Renderer
 
 
 class Assembler:
-    """Adds up deltas per choice: text, reasoning, refusals, tool calls by their index, log probabilities."""
+    """Sums deltas per choice: text, reasoning, refusals, tool calls by their index, log probabilities."""
 
     def __init__(self) -> None:
         self._choices: dict[int, dict[str, Any]] = {}
@@ -28,7 +28,7 @@ class Assembler:
 
 
 class Completion:
-    """A plain chat completion."""
+    """The body of a plain chat completion."""
 
     def __init__(self, renderer: Renderer) -> None:
         self._renderer = renderer

@@ -1,4 +1,4 @@
-"""What a client sees: OpenAI's objects, made of what the engine sent and nothing else of it."""
+"""OpenAI's objects for clients, rendered from the engine's chunks; no other field of the engine passes."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 class Renderer:
-    """Renders one completion; id, time, model and tier are the same in every chunk."""
+    """The renderer of one completion; id, time, model and tier are equal in every chunk."""
 
     def __init__(self, request_id: str, model: Model, created: int, tier: Tier, *, include_usage: bool) -> None:
         self._head = {
@@ -23,7 +23,7 @@ class Renderer:
             "system_fingerprint": f"fp_{model.weights_sha256[:16]}",
         }
         self._include_usage = include_usage
-        # The same in every chunk, so it is written once.
+        # These parts are equal in every chunk, so they are rendered once.
         opening = orjson.dumps({**self._head, "object": "chat.completion.chunk"})[:-1]
         self._chunk_start = b"data: " + opening + b',"choices":'
         self._chunk_end = (b',"usage":null' if include_usage else b"") + b"}\n\n"
@@ -33,7 +33,7 @@ class Renderer:
         return self._chunk_start + orjson.dumps(choices) + self._chunk_end
 
     def usage_chunk(self, usage: TokenUsage) -> bytes:
-        """Return the final event with the usage, or nothing if the client did not ask for it."""
+        """Return the final event with the usage, or nothing unless the client requested it."""
         if not self._include_usage:
             return b""
         body = {**self._head, "object": "chat.completion.chunk", "choices": [], "usage": usage_object(usage)}
@@ -51,7 +51,7 @@ def event(body: dict[str, Any]) -> bytes:
 
 
 def error_event(error: DomainError) -> bytes:
-    """Return the event of a failure in mid-stream: no `choices`, so that both official clients raise on it."""
+    """Return the error event of a stream; it has no `choices`, so that both official clients raise on it."""
     return event(dict(error.body()))
 
 

@@ -1,4 +1,4 @@
-"""The answers of the inference path. Only models are answered through these; the rest is written faster by hand."""
+"""The answers of the inference path. Only model lists use these classes; the rest is rendered by hand for speed."""
 
 from typing import Literal, Self
 
@@ -9,7 +9,7 @@ from finpool.catalogue.model.schemas import Model
 
 
 class StandardPriceView(BaseModel):
-    """The price that the tenant pays for standard service now, in micros of `currency` per million tokens."""
+    """The tenant's current price for standard service, in micros of `currency` per million tokens."""
 
     version: str
     currency: str
@@ -19,7 +19,7 @@ class StandardPriceView(BaseModel):
 
 
 class UsableModelView(BaseModel):
-    """A model that the tenant may use, in OpenAI's shape, with what a bank has to know of it."""
+    """A model that the tenant may use, in OpenAI's shape, with the platform's own facts about it."""
 
     id: str
     object: Literal["model"] = "model"
@@ -65,14 +65,14 @@ class UsableModelList(BaseModel):
 
 
 class CalledFunction(BaseModel):
-    """The function that the model asks to call; in a chunk, a piece of either."""
+    """The function that the model calls; in a chunk, a piece of its name or its arguments."""
 
     name: str | None = None
     arguments: str | None = None
 
 
 class ToolCallView(BaseModel):
-    """A call that the model asks for; in a chunk, `index` says which call the piece belongs to."""
+    """A call of the model; in a chunk, `index` names the call of the piece."""
 
     index: int | None = None
     id: str | None = None
@@ -89,7 +89,7 @@ class TokenLogprob(BaseModel):
 
 
 class TopLogprobs(TokenLogprob):
-    """A token of the answer, and the tokens that were likeliest in its place."""
+    """A token of the answer, and the most probable tokens in its place."""
 
     top_logprobs: list[TokenLogprob] = []
 
@@ -102,7 +102,7 @@ class Logprobs(BaseModel):
 
 
 class MessageView(BaseModel):
-    """The model's message; `reasoning` or `reasoning_content` only of a model that thinks aloud."""
+    """The model's message; only a reasoning model has `reasoning` or `reasoning_content`."""
 
     role: Literal["assistant"]
     content: str | None
@@ -113,7 +113,7 @@ class MessageView(BaseModel):
 
 
 class DeltaView(BaseModel):
-    """What a chunk adds to the model's message."""
+    """The part of the model's message in one chunk."""
 
     role: Literal["assistant"] | None = None
     content: str | None = None
@@ -133,7 +133,7 @@ class ChoiceView(BaseModel):
 
 
 class ChoiceDelta(BaseModel):
-    """What a chunk adds to one answer; the last one says why it ended."""
+    """The part of one answer in a chunk; the last one holds the finish reason."""
 
     index: int
     delta: DeltaView
@@ -142,19 +142,19 @@ class ChoiceDelta(BaseModel):
 
 
 class CachedTokens(BaseModel):
-    """How many of the prompt's tokens came out of a cache."""
+    """The number of prompt tokens that came from a cache."""
 
     cached_tokens: int
 
 
 class ReasoningTokens(BaseModel):
-    """Always 0: tokens of reasoning are not counted apart."""
+    """Always 0: reasoning tokens are not counted apart."""
 
     reasoning_tokens: int
 
 
 class ChatUsage(BaseModel):
-    """The tokens that the request is charged for."""
+    """The charged tokens of the request."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -164,7 +164,7 @@ class ChatUsage(BaseModel):
 
 
 class ChatCompletionHead(BaseModel):
-    """What a completion and each of its chunks begin with."""
+    """The common fields of a completion and its chunks."""
 
     id: str
     created: int
@@ -182,7 +182,7 @@ class ChatCompletionView(ChatCompletionHead):
 
 
 class ChatCompletionChunk(ChatCompletionHead):
-    """One event of a streamed completion; with `include_usage` all have `usage`, null but in the last, which has no
+    """One event of a streamed completion. With `include_usage` each has `usage`, null in all but the last, which has no
     choices.
     """
 
@@ -192,7 +192,7 @@ class ChatCompletionChunk(ChatCompletionHead):
 
 
 class VectorUsage(BaseModel):
-    """The tokens that the request is charged for."""
+    """The charged tokens of the request."""
 
     prompt_tokens: int
     total_tokens: int
@@ -222,7 +222,7 @@ class DocumentView(BaseModel):
 
 
 class RankedDocument(BaseModel):
-    """A document's place in the request and its relevance; `document` only where `return_documents` asked for it."""
+    """A document's place in the request and its relevance; `document` only with `return_documents`."""
 
     index: int
     relevance_score: float

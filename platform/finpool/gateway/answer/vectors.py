@@ -1,4 +1,4 @@
-"""What a client sees of embeddings and rankings: OpenAI's list, and the answer that Jina, Cohere and vLLM share."""
+"""Answers of embeddings and rankings: OpenAI's list, and the ranking shape of Jina, Cohere and vLLM."""
 
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -13,29 +13,29 @@ Result = TypeVar("Result", bytes, float)
 
 
 class WholeBody(Protocol):
-    """Puts the one body of a whole answer together out of what an engine sends."""
+    """Collects an engine's chunks and builds the single body of an answer."""
 
     def add(self, choices: list[dict[str, Any]]) -> None:
         """Add one chunk's choices."""
 
     def body(self, usage: TokenUsage) -> bytes:
-        """Return the answer; raises `EngineFailed` if something is missing from it."""
+        """Return the answer; raise `EngineFailed` if a part of it is missing."""
 
 
 class EmbeddingList:
-    """OpenAI's list of embeddings, each in its input's place.
+    """OpenAI's list of embeddings, in the order of the inputs.
 
-    Each is written as it comes: thousands of vectors at once would hold everybody else's answers up.
+    Each vector is rendered as it arrives: thousands of vectors at once would delay all other answers.
     """
 
     def __init__(self, request: EmbeddingRequest, model: Model) -> None:
         self._model_id = model.id
         self._written = _Results[bytes](len(request.input))
-        # Both official clients ask for base64 and decode it themselves; the API's own default are numbers.
+        # Both official clients request base64 and decode it; the API's default is numbers.
         self._as_numbers = request.encoding_format != "base64"
 
     def add(self, choices: list[dict[str, Any]]) -> None:
-        """Add one chunk's vectors; raises `EngineFailed` for what is none."""
+        """Add one chunk's vectors; raise `EngineFailed` for an invalid one."""
         for choice in choices:
             try:
                 index, vector = choice["index"], choice["embedding"]
@@ -45,13 +45,13 @@ class EmbeddingList:
             self._written.add(index, orjson.dumps({"object": "embedding", "index": index, "embedding": embedding}))
 
     def body(self, usage: TokenUsage) -> bytes:
-        """Return the list; raises `EngineFailed` if a vector is missing."""
+        """Return the list; raise `EngineFailed` if a vector is missing."""
         end = orjson.dumps({"model": self._model_id, "usage": _usage_object(usage)})
         return b'{"object":"list","data":[' + b",".join(self._written.in_order()) + b"]," + end[1:]
 
 
 class Ranking:
-    """Documents by their relevance, the most relevant first; equal ones as they were given."""
+    """Documents by their relevance, the most relevant first; equal ones keep their order."""
 
     def __init__(self, request: RerankRequest, model: Model, request_id: str) -> None:
         self._id = f"rerank-{request_id.removeprefix('req_')}"
@@ -62,7 +62,7 @@ class Ranking:
         self._scores = _Results[float](len(self._texts))
 
     def add(self, choices: list[dict[str, Any]]) -> None:
-        """Add one chunk's scores; raises `EngineFailed` for what is none."""
+        """Add one chunk's scores; raise `EngineFailed` for an invalid one."""
         for choice in choices:
             try:
                 self._scores.add(choice["index"], float(choice["relevance_score"]))
@@ -70,7 +70,7 @@ class Ranking:
                 raise EngineFailed("The model failed to answer.") from error
 
     def body(self, usage: TokenUsage) -> bytes:
-        """Return the ranking; raises `EngineFailed` if a score is missing."""
+        """Return the ranking; raise `EngineFailed` if a score is missing."""
         scores = self._scores.in_order()
         ranked = sorted(range(len(scores)), key=lambda index: -scores[index])[: self._top_n]
         results = [self._result(index, scores[index]) for index in ranked]
@@ -83,7 +83,7 @@ class Ranking:
 
 
 class _Results(Generic[Result]):
-    """What came for each input."""
+    """One result per input, with none missing or repeated."""
 
     def __init__(self, count: int) -> None:
         self._results: list[Result | None] = [None] * count

@@ -1,4 +1,4 @@
-"""A request that may be served: what it may use at the most, and what is put on record before it is dispatched."""
+"""An admitted request: the bounds of its use, and its intent."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,9 +17,9 @@ from finpool.serving.schemas import Operation
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A request that policy lets through, at a pinned price, and what it may use at the most (tokens).
+    """A request that policy allows, at a pinned price, with bounds of its tokens.
 
-    `load_ms` is how long the version takes to load, as far as that was measured.
+    `load_ms` is the measured load time of the version, or None.
     """
 
     operation: Operation
@@ -36,41 +36,41 @@ class Admitted:
 
     @property
     def bound(self) -> TokenUsage:
-        """The most the request may use."""
+        """The largest use of the request."""
         return TokenUsage(self.input_tokens_bound, 0, self.output_tokens_bound)
 
     @property
     def amount_picos(self) -> int:
-        """The most the request may cost."""
+        """The largest cost of the request in picos."""
         return self.quote.cost(self.bound)
 
     @property
     def tokens(self) -> int:
-        """The most tokens the request may use."""
+        """The largest number of tokens of the request."""
         return self.input_tokens_bound + self.output_tokens_bound
 
     def with_input_tokens(self, input_tokens: int) -> "Admitted":
-        """Return the same request with its prompt's tokens counted: each choice is computed from the whole prompt."""
+        """Return the request with its exact prompt tokens; each choice is computed from the whole prompt."""
         choices = self.engine_body.get("n") or 1
         return replace(self, input_tokens_bound=input_tokens * choices)
 
     @property
     def length_bound(self) -> LengthBound:
-        """What the fair queue knows of the request beforehand."""
+        """The bounds of the request, for the fair queue."""
         return LengthBound(self.input_tokens_bound, self.output_tokens_bound)
 
     @property
     def batch(self) -> bool:
-        """Tell whether it waits until no interactive request does."""
+        """Whether it is a batch request, which waits until no interactive one does."""
         return self.quote.tier is Tier.BATCH
 
     @property
     def subject(self) -> Subject:
-        """What the request is counted against."""
+        """The subject of the request's limits."""
         return Subject(self.actor.tenant, self.actor.project, self.actor.key_id, self.model.id)
 
     def intent(self, lease_ids: tuple[LeaseId, ...]) -> Intent:
-        """Return the intent: who pays, out of which leases, at the price of its admission."""
+        """Return the intent: payer, leases, and the price of the admission."""
         model, quote = self.model, self.quote
         return Intent(
             request_id=self.request_id,

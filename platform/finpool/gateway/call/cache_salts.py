@@ -1,7 +1,7 @@
-"""What keeps tenants apart in an engine's prefix cache: a salt that only the gateway can make.
+"""Cache salts, which keep tenants apart in an engine's prefix cache.
 
-How soon an answer begins tells whether its prompt was in the cache (CVE-2025-46570), so no tenant may ever hit what
-another one put there. Engines that have such a cache look a prompt up together with its salt.
+The time to the first token reveals whether a prompt was cached (CVE-2025-46570). So no tenant may hit another tenant's
+entry. An engine with such a cache looks up a prompt together with its salt, an HMAC that only the gateway can compute.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ _PURPOSE = b"finpool prefix cache salt"
 
 
 class CacheSalts:
-    """Salts of tenants and weights, for a process: the same in every replica, and after a restart."""
+    """The salts of a process by tenant and weights; equal in every replica, and after a restart."""
 
     def __init__(self, secret: bytes) -> None:
         self._key = hmac.digest(secret, _PURPOSE, hashlib.sha256)

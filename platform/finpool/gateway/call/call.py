@@ -1,4 +1,4 @@
-"""One admitted request, from its reservation to its settlement. Whatever happens in between, it resolves once."""
+"""One admitted request, from its reservation to its settlement. It is resolved exactly once."""
 
 import asyncio
 import contextlib
@@ -34,10 +34,10 @@ _log = logger("gateway.call")
 
 
 class Call:
-    """Use it through `lifecycle.serve`: its methods are the steps, in their order; leaving the block resolves it.
+    """A call for `lifecycle.serve`: its methods are the steps in order, and leaving the block resolves it.
 
-    A step raises the reason of a refusal. Leaving without `settle` means that the client went away (a cancellation) or
-    that a step failed (any other exception).
+    A step raises the reason of a refusal. Leaving without `settle` means that the client disconnected (a cancellation)
+    or that a step failed (any other exception).
     """
 
     def __init__(
@@ -80,11 +80,11 @@ class Call:
         await self._resolve(error)
 
     def pass_breaker(self) -> None:
-        """Ask the engine's circuit breaker to let the request through; raises `EngineUnavailable` while it is open."""
+        """Enter the engine's circuit breaker; raise `EngineUnavailable` while it is open."""
         self._permit = self._backends.breaker(self._admitted.model).enter()
 
     async def reserve(self) -> None:
-        """Reserve the most the request may use; its prompt is tokenized exactly only if that bound does not fit."""
+        """Reserve the largest use of the request; tokenize its prompt exactly only if that bound does not fit."""
         try:
             self._reservation = await self._reserve_bound()
         except (InsufficientQuota, RateLimitExceeded, RequestAboveLimit) as refusal:
@@ -96,13 +96,13 @@ class Call:
                 self._reservation = await self._reserve_bound()
 
     async def record_intent(self) -> None:
-        """Put on disk who pays for the request, and at which price; raises `SpoolUnavailable`."""
+        """Write the intent to disk, with payer and price; raise `SpoolUnavailable`."""
         assert self._reservation is not None  # noqa: S101 - `reserve` comes before.
         self._intent = self._admitted.intent(self._reservation.lease_ids)
         try:
             self._marks = await self._metering.begin(self._intent)
         except SpoolUnavailable:
-            self._intent = None  # The spool did not take it, so there is nothing to discard.
+            self._intent = None  # The spool did not store it, so there is nothing to discard.
             raise
 
     async def wait_for_turn(self) -> None:
@@ -128,7 +128,7 @@ class Call:
         self._permit.worked()
 
     async def chunks(self) -> AsyncIterator[list[list[dict[str, Any]]]]:
-        """Yield the choices of the chunks that one read brings, maybe of none, keeping count on the way."""
+        """Yield the choices of each read's chunks, maybe none, and count the usage on the way."""
         assert self._stream is not None  # noqa: S101 - `dispatch` comes before.
         assert self._permit is not None  # noqa: S101
         with self._permit:
@@ -139,15 +139,15 @@ class Call:
 
     @property
     def more_is_here(self) -> bool:
-        """Tell whether the next part, or the end, has arrived already, so that both may be sent at once."""
+        """Whether the next part or the end has already arrived, so that both may be sent together."""
         return self._stream is not None and self._stream.more_is_here
 
     async def settle(self, outcome: Outcome) -> None:
-        """Settle the request; durable when this returns. Only the first call counts."""
+        """Settle the request; durable when this returns. Later calls do nothing."""
         await self._finish(outcome)
 
     def rates(self) -> dict[str, RateStatus]:
-        """Tell what is left of the tenant's rates."""
+        """Return the rests of the tenant's rates."""
         return self._quota.status(self._admitted.subject)
 
     async def _reserve_bound(self) -> Reservation:
@@ -164,7 +164,7 @@ class Call:
             self._marks.note(usage)
 
     async def _resolve(self, error: BaseException | None) -> None:
-        """Resolve after leaving: what the engine computed is settled, what it never saw is forgotten."""
+        """Resolve after leaving the block: settle computed tokens, or discard an intent that no engine computed."""
         self._counts_as_request = isinstance(error, EngineRefused)
         nothing_computed = isinstance(error, EngineUnavailable | EngineRefused) and self.usage is _NOTHING
         if self._stream is None or nothing_computed:
@@ -175,7 +175,7 @@ class Call:
             await self._finish(Outcome.FAILED)
 
     async def _finish(self, outcome: Outcome | None) -> None:
-        """Close the engine's stream and put the end on record, even if the task around it is cancelled meanwhile."""
+        """Close the engine's stream and record the end, even if the surrounding task is cancelled in the meantime."""
         if self._resolved:
             return
         self._resolved = True
@@ -198,14 +198,16 @@ class Call:
         try:
             await self._record(outcome)
         except SpoolUnavailable:
-            # What the client is told has failed costs it nothing, also if the answer was whole.
+            # An answer that the client sees as failed costs nothing, even a complete one.
             ended = Outcome.FAILED if outcome is Outcome.COMPLETED else outcome
             self._resolving = asyncio.ensure_future(self._record_later(ended))
             raise
         self._open_calls.discard(self)
 
     async def _record_later(self, outcome: Outcome | None) -> None:
-        """Try until the spool takes it: until then the reservation stays held. A restart settles the intent on disk."""
+        """Retry until the spool takes the record; the reservation stays held. A restart would settle the intent on
+        disk.
+        """
         while True:
             await asyncio.sleep(RETRY_SECONDS)
             with contextlib.suppress(SpoolUnavailable):
@@ -233,6 +235,6 @@ class Call:
         cost_picos = await self._metering.settle(settlement)
         if cost_picos > reservation.amount_picos:
             _log.error("a request cost more than was reserved", request_id=intent.request_id, cost_picos=cost_picos)
-        # What no engine counted may have been used all the same: it stays in the rate until its minute is over.
+        # Unreported tokens may have been used, so an estimated request keeps its bound in the rate window.
         tokens = reservation.tokens if self._estimated else usage.input_tokens + usage.output_tokens
         self._quota.settle(reservation, cost_picos=cost_picos, tokens=tokens)

@@ -1,4 +1,4 @@
-"""What a client that left early owes: the engine computes its prompt all the same."""
+"""The usage of a client that left early: the engine computes its prompt anyway."""
 
 import asyncio
 from collections.abc import Callable
@@ -33,5 +33,5 @@ async def first_usage(
         permit.note(failure)
         return None if isinstance(failure, EngineUnavailable) else Outcome.FAILED, False
     except TimeoutError:
-        return Outcome.ABORTED, True  # A long prompt may take longer: that is no failure of the engine.
+        return Outcome.ABORTED, True  # A long prompt may take longer, which is no failure of the engine.
     return Outcome.ABORTED, False

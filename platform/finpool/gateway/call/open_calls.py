@@ -1,10 +1,10 @@
-"""The calls of one process that are not on record yet."""
+"""The calls of one process that are not recorded yet."""
 
 import asyncio
 
 
 class OpenCalls:
-    """The calls of one process that are not on record yet: the spool may only close when there is none."""
+    """The unrecorded calls of one process; the spool may close only after the last one."""
 
     def __init__(self) -> None:
         self._calls: set[object] = set()
@@ -12,16 +12,16 @@ class OpenCalls:
         self._none.set()
 
     def add(self, call: object) -> None:
-        """Count a call from before it holds anything."""
+        """Add a call, before it holds anything."""
         self._calls.add(call)
         self._none.clear()
 
     def discard(self, call: object) -> None:
-        """Count it no more: it is on record and holds nothing."""
+        """Remove a recorded call, which holds nothing."""
         self._calls.discard(call)
         if not self._calls:
             self._none.set()
 
     async def wait_until_none(self) -> None:
-        """Wait until every call is on record, those included whose cancellation is still on its way."""
+        """Wait until every call is recorded, also those whose cancellation is still pending."""
         await self._none.wait()

@@ -1,4 +1,4 @@
-"""Has prompts counted exactly when their bound does not fit, and not more often than that helps anybody."""
+"""Tokenize a prompt exactly only if its byte bound exceeds the quota."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -14,16 +14,16 @@ from finpool.serving.errors import EngineFailed, EngineUnavailable, ModelCold
 from finpool.serving.schemas import Operation
 
 COUNTS_MAX = 2
-"""Prompts of one tenant that are counted at a time: counting costs an engine something, and the tenant nothing."""
+"""Prompts of one tenant that are counted at a time: a count costs the engine work and the tenant nothing."""
 
 PAUSE_SECONDS = 1.0
-"""After a prompt that was counted and did not fit all the same."""
+"""The pause of a tenant's counts after a counted prompt that did not fit either."""
 
 Refusal = InsufficientQuota | RateLimitExceeded | RequestAboveLimit
 
 
 class PromptCounter:
-    """The way to the models' own tokenizers; one a process."""
+    """The counts of prompts by the models' own tokenizers; one instance per process."""
 
     def __init__(self, backends: Backends) -> None:
         self._backends = backends
@@ -31,10 +31,10 @@ class PromptCounter:
         self._pauses_until: dict[TenantId, float] = {}
 
     async def counted(self, admitted: Admitted, refusal: Refusal) -> Admitted | None:
-        """Return the request with its prompt counted, or None if that is not possible or would not help."""
+        """Return the request with its exact prompt tokens, or None if no count is possible or it would not help."""
         tenant_id = admitted.actor.tenant
         if admitted.operation is not Operation.CHAT:
-            return None  # No engine counts these beforehand without computing most of what it costs.
+            return None  # An exact count of these inputs would cost most of the computation itself.
         if _is_hopeless(admitted, refusal) or not self._may_count(tenant_id):
             return None
         self._under_way[tenant_id] += 1
@@ -43,7 +43,7 @@ class PromptCounter:
                 admitted.model, admitted.engine_body, admitted.request_id, load_ms=admitted.load_ms
             )
         except ModelCold:
-            raise  # Whether the request fits can be told as soon as the model is awake, which it is now being made.
+            raise  # The engine is being started; whether the request fits is known after that.
         except (EngineUnavailable, EngineFailed):
             return None
         finally:
@@ -53,7 +53,7 @@ class PromptCounter:
 
     @contextmanager
     def pause_if_refused(self, tenant_id: TenantId) -> Iterator[None]:
-        """Count nothing for a while if what was counted is refused within the block."""
+        """Pause the tenant's counts if the counted request is refused within the block."""
         try:
             yield
         except DomainError:
@@ -68,7 +68,7 @@ class PromptCounter:
 
 
 def _is_hopeless(admitted: Admitted, refusal: Refusal) -> bool:
-    """Tell whether even the shortest prompt would be refused."""
+    """Tell whether even a prompt of one token would be refused."""
     shortest = admitted.with_input_tokens(1)
     if isinstance(refusal, InsufficientQuota):
         return shortest.amount_picos > refusal.left_picos

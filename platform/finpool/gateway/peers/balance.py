@@ -1,6 +1,6 @@
-"""How several gateways stay fair together at one engine: what each tells, and what it makes of what the others tell.
+"""The peer balance: it keeps several gateways fair together at one engine, from the standings that they report.
 
-Without clock, event loop or database: `exchange_service` carries it through Postgres, the bench in virtual time.
+It needs no clock, event loop or database: `PeerSync` runs it over Postgres, the bench runs it in virtual time.
 """
 
 from collections.abc import Iterable, Mapping, Set
@@ -12,24 +12,26 @@ from finpool.gateway.queue.standing import Standing
 from finpool.kernel.ids import TenantId
 
 OWN = ""
-"""How this gateway calls itself in a split; the runs of others have names."""
+"""The name of this gateway in a split; other runs have ids."""
 
-CATCH_UP_EXCHANGES = 8
-"""Who is ahead by what it gets in so many exchanges has its claim to slots halved: slower than turns take to end."""
+CATCH_UP_SYNCS = 8
+"""Halve a tenant's slot claim once it leads by its average service in 8 syncs; most turns end within them."""
 
-SMOOTHED_EXCHANGES = 8
+SMOOTHED_SYNCS = 8
 STEADY_PART = 16
-"""Less than this part of the slots is not given up: what moves is idle for an exchange, the express slot first."""
+"""Keep the slots if they would shrink by less than this part: a moved slot is idle for one sync, the express slot
+first.
+"""
 
 EXPRESS_FROM_SLOTS = 3
-"""A gateway with fewer slots keeps none of them for newcomers."""
+"""A gateway with fewer slots has no express slot."""
 
 
 class PeerBalance:
-    """One gateway's part in sharing one engine.
+    """One gateway's part of one engine's slots.
 
-    The gateways together fill at most the engine's slots: a slot is taken only after another gateway has told that it
-    gave it up. While nothing is known of others the engine is this gateway's alone.
+    All gateways together fill at most the engine's slots: a gateway takes a slot only after another has reported that
+    it gave it up. Without other gateways it fills the whole engine.
     """
 
     def __init__(self, shares: FairScheduler, *, gateways: int = 1) -> None:
@@ -38,7 +40,7 @@ class PeerBalance:
         self._express_max = shares.express_max
         self._known = gateways
         self._base: dict[TenantId, int] = {}
-        self._told: Set[TenantId] = set()
+        self._reported: Set[TenantId] = set()
         self._runs: dict[str, dict[TenantId, int]] = {}
         self._pace = 0
         self._charged = 0
@@ -52,13 +54,13 @@ class PeerBalance:
         return self._in_flight_max + self._express_max
 
     def meet(self, others: Mapping[str, GatewayStanding]) -> GatewayStanding:
-        """Take in what every other live run tells; returns what they are to be told, the slots to `hold` in it.
+        """Apply the standings of all other live runs; return this run's standing, with the slots to `hold`.
 
-        Call `hold` once they can know. What runs tell at the first meeting is past, and not counted; at later ones
-        tenants that are idle and unchanged may be left out. A tenant that this run has done nothing for is not told of.
+        Call `hold` once the others can read it. At the first sync the others' charges count as past; at later ones
+        unchanged idle tenants may be left out. The result leaves out tenants that this run has never served.
         """
         known = 1 + len(others)
-        # At the first meeting after a time apart the others may not have come back yet.
+        # At the first sync after a separation the others may not have returned yet.
         self._known = known if self.met else max(known, self._known)
         growth = self._growth(others)
         self._shares.meet(growth, _sums(others))
@@ -73,21 +75,21 @@ class PeerBalance:
         return GatewayStanding(slots, self._of_this_run(own))
 
     def hold(self, slots: int) -> None:
-        """Fill so many slots from now on. One of them is for newcomers, unless that would leave hardly any other."""
+        """Fill this many slots from now on. One of them is the express slot, if there are enough."""
         self.slots = slots
         express = self._express_max if self._known == 1 or slots >= EXPRESS_FROM_SLOTS else 0
         in_flight_max = slots - express
         if (in_flight_max, express) != (self._shares.in_flight_max, self._shares.express_max):
             self._shares.limit(in_flight_max, express)
 
-    def part(self) -> None:
-        """Go on alone after too long without word: with no more than an even part, as others may live unheard.
+    def separate(self) -> None:
+        """Continue alone after too long without a sync, with at most an even part, because others may still run.
 
-        What this gateway serves from here to the next meeting counts only here; afterwards it is a new run.
+        Charges from here to the next sync count only in this gateway; afterwards it is a new run.
         """
         self._shares.meet({}, {})
         self._base = {tenant_id: each.charged for tenant_id, each in self._shares.standings().items()}
-        self._told, self._runs, self.met = set(), {}, False
+        self._reported, self._runs, self.met = set(), {}, False
         self.hold(min(self.slots, self._even_part))
 
     @property
@@ -109,23 +111,23 @@ class PeerBalance:
         return growth
 
     def _of_this_run(self, own: Mapping[TenantId, Standing]) -> dict[TenantId, Standing]:
-        told = {}
+        reported = {}
         for tenant_id, each in own.items():
             charged = each.charged - self._base.get(tenant_id, 0)
-            if charged or not each.idle or tenant_id in self._told:
-                told[tenant_id] = Standing(charged, each.waiting, each.batch_waiting, each.in_flight)
-        self._told = told.keys()
-        return told
+            if charged or not each.idle or tenant_id in self._reported:
+                reported[tenant_id] = Standing(charged, each.waiting, each.batch_waiting, each.in_flight)
+        self._reported = reported.keys()
+        return reported
 
     def _set_pace(self, own: Mapping[TenantId, Standing], growth: Mapping[TenantId, int]) -> None:
-        """Follow how much all tenants are charged together from one exchange to the next."""
+        """Update the moving average of the charges of all tenants per sync."""
         charged = sum(each.charged for each in own.values())
         grown = charged - self._charged + sum(growth.values())
         self._charged = charged
-        self._pace += (grown - self._pace) // SMOOTHED_EXCHANGES if self._pace else grown
+        self._pace += (grown - self._pace) // SMOOTHED_SYNCS if self._pace else grown
 
     def _due(self, standings: Mapping[str, Mapping[TenantId, Standing]]) -> int:
-        """Return this gateway's part of the slots, as every gateway works it out."""
+        """Return this gateway's part of the slots; every gateway computes the same split."""
         wanted: dict[TenantId, dict[str, int]] = {}
         waiting: set[TenantId] = set()
         for run_id, tenants in standings.items():
@@ -135,7 +137,7 @@ class PeerBalance:
                 if each.waiting:
                     waiting.add(tenant_id)
         leads = self._leads(wanted, waiting)
-        scale = max(1, CATCH_UP_EXCHANGES * self._pace // max(1, len(wanted)))
+        scale = max(1, CATCH_UP_SYNCS * self._pace // max(1, len(wanted)))
         claims = [
             Claim(max(1, weight * SLOT_PARTS * scale // (scale + leads[tenant_id])), wanted[tenant_id])
             for tenant_id, weight in self._shares.weight_parts(sorted(wanted)).items()
@@ -144,13 +146,13 @@ class PeerBalance:
         return split_slots(self._all_slots, sorted(standings), claims, batch)[OWN]
 
     def _leads(self, tenants: Iterable[TenantId], waiting: Iterable[TenantId]) -> dict[TenantId, int]:
-        """Return how far each is ahead of the one that was served least of those that wait."""
+        """Return each tenant's lead over the least served waiting tenant."""
         least = min((self._shares.counter(each) for each in waiting), default=0)
         return {each: max(0, self._shares.counter(each) - least) for each in tenants}
 
 
 def _sums(others: Mapping[str, GatewayStanding]) -> dict[TenantId, Standing]:
-    """Return where each tenant that has a request elsewhere stands at all other gateways together."""
+    """Return the sum of each tenant's standings at all other gateways, without idle tenants."""
     sums: dict[TenantId, Standing] = {}
     for share in others.values():
         for tenant_id, each in share.tenants.items():

@@ -1,4 +1,4 @@
-"""Tables through which gateways that share an engine tell each other where they stand: rows that live for seconds."""
+"""Tables of gateway standings at shared engines; their rows live for seconds."""
 
 from datetime import datetime
 
@@ -7,7 +7,7 @@ from sqlmodel import Field, SQLModel
 
 
 class GatewaySlots(SQLModel, table=True):
-    """The slots of an engine that one run of a replica's gateway may fill, and when the run was last heard of."""
+    """The slots that one gateway run may fill at an engine, and the time of its last sync."""
 
     __tablename__ = "gateway_slots"
 
@@ -19,9 +19,9 @@ class GatewaySlots(SQLModel, table=True):
 
 
 class GatewayStandingRow(SQLModel, table=True):
-    """Where a tenant stands at one run of a gateway: what it was charged there in all, and its requests there now.
+    """A tenant's standing at one gateway run: its total charge and its present requests.
 
-    `charged` is service over weight, in the scheduler's own units; it only means something beside other tenants'.
+    `charged` is service over weight, in the scheduler's units; it is comparable only with other tenants' charges.
     """
 
     __tablename__ = "gateway_share"

@@ -1,4 +1,4 @@
-"""What gateways tell each other, in Postgres. One exchanges at a time, so that no slot is taken twice."""
+"""Queries on gateway standings. One gateway syncs at a time, so that no slot is taken twice."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from finpool.gateway.queue.standing import Standing
 from finpool.kernel.ids import ReplicaId, TenantId
 
 STALE = timedelta(minutes=1)
-"""When anybody deletes what a run left that is not heard of any more."""
+"""The age at which any gateway deletes the rows of a silent run."""
 
 _LOCK = text("""
     SELECT set_config('idle_in_transaction_session_timeout', :milliseconds, true),
@@ -30,7 +30,7 @@ _DELETE_ENDED = text("""
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of a replica's gateway; of each replica only the latest counts."""
+    """One run of a replica's gateway; only the latest run of a replica counts."""
 
     replica_id: ReplicaId
     run_id: str
@@ -41,17 +41,17 @@ def _interval(age: timedelta) -> ColumnElement[timedelta]:
 
 
 async def lock_standings(session: AsyncSession, hold_seconds_max: float) -> None:
-    """Wait until no other gateway exchanges; the lock of one that went silent meanwhile ends after so long."""
+    """Wait for the sync lock; Postgres ends the lock of a gateway that stays silent for `hold_seconds_max`."""
     await session.execute(_LOCK, {"milliseconds": str(round(1000 * hold_seconds_max))})
 
 
 async def live_standings(
     session: AsyncSession, run: Run, live_seconds: float, *, idle_too: bool
 ) -> dict[str, dict[str, GatewayStanding]]:
-    """Return by engine what every other replica's run tells that was heard of within so many seconds.
+    """Return the standings of other replicas' runs by engine, for runs with a sync within `live_seconds`.
 
-    Tenants that have been idle for twice as long are left out, unless `idle_too`: whoever read within the time itself
-    knows their last row.
+    Tenants that were idle for twice that time are left out unless `idle_too`, because a caller that syncs in time knows
+    their last rows.
     """
     age, now = timedelta(seconds=live_seconds), func.clock_timestamp()
     slots_query = select(col(GatewaySlots.engine), col(GatewaySlots.run_id), col(GatewaySlots.slots)).where(
@@ -85,9 +85,9 @@ async def live_standings(
 
 
 async def write_standings(
-    session: AsyncSession, run: Run, told: Mapping[str, GatewayStanding], before: Mapping[str, GatewayStanding]
+    session: AsyncSession, run: Run, reported: Mapping[str, GatewayStanding], before: Mapping[str, GatewayStanding]
 ) -> None:
-    """Say what a run tells of each engine, as far as it is not what it told `before`, and that it is alive."""
+    """Write this run's slots and heartbeat, and each standing that differs from the one `before`."""
     now = func.clock_timestamp()
     slots = [
         {
@@ -97,7 +97,7 @@ async def write_standings(
             "slots": share.slots,
             "seen_at": now,
         }
-        for engine, share in told.items()
+        for engine, share in reported.items()
     ]
     if slots:
         new = insert(GatewaySlots).values(slots)
@@ -114,7 +114,7 @@ async def write_standings(
             "in_flight": each.in_flight,
             "changed_at": now,
         }
-        for engine, share in told.items()
+        for engine, share in reported.items()
         for tenant_id, each in share.tenants.items()
         if engine not in before or before[engine].tenants.get(tenant_id) != each
     ]
@@ -129,12 +129,12 @@ async def write_standings(
 
 
 async def delete_ended(session: AsyncSession, run: Run) -> None:
-    """Delete what runs left that are not heard of any more, and at once what earlier runs of this replica left."""
+    """Delete the rows of silent runs, and those of this replica's earlier runs at once."""
     await session.execute(_DELETE_ENDED, {"age": STALE, "replica_id": run.replica_id, "run_id": run.run_id})
     await session.execute(_DELETE_ORPHANS)
 
 
 async def delete_run(session: AsyncSession, run: Run) -> None:
-    """Delete what a run told that ends: its slots are free for others at once."""
+    """Delete the rows of an ending run; its slots are free for others at once."""
     await session.execute(delete(GatewaySlots).where(col(GatewaySlots.run_id) == run.run_id))
     await session.execute(delete(GatewayStandingRow).where(col(GatewayStandingRow.run_id) == run.run_id))

@@ -1,4 +1,4 @@
-"""What each gateway tells the others about an engine that they share."""
+"""The report of one gateway to the others about a shared engine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,12 +9,12 @@ from finpool.kernel.ids import TenantId
 
 @dataclass(frozen=True, slots=True)
 class GatewayStanding:
-    """One run of a gateway at one engine: the slots that it may fill, and where its tenants stand."""
+    """One gateway run at one engine: the slots that it may fill, and its tenants' standings."""
 
     slots: int
     tenants: Mapping[TenantId, Standing] = field(default_factory=dict)
 
     @property
     def taken(self) -> int:
-        """Slots that nobody else can have: those it may fill, and those that are still filled from before."""
+        """Slots that no other gateway can have: those it may fill, and those still filled from before."""
         return max(self.slots, sum(each.in_flight for each in self.tenants.values()))

@@ -1,6 +1,6 @@
-"""How an engine's slots are divided between the gateways that send to it: by what each tenant is due, and waits where.
+"""The split of an engine's slots among its gateways, by each tenant's claim and the places of its requests.
 
-The order within a gateway cannot do it alone: where only one bank waits, it gets every slot that its gateway has.
+The order within a gateway does not suffice: a bank that waits alone at one gateway would get all slots there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,24 +11,24 @@ SLOT_PARTS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A tenant's claim to slots: in proportion to `weight`, as far as it has requests; `wanted` is these by gateway."""
+    """A tenant's claim to slots in proportion to `weight`, up to its requests; `wanted` counts these by gateway."""
 
     weight: int
     wanted: Mapping[str, int]
 
     @property
     def wanted_parts(self) -> int:
-        """Slots that all its requests would take, in thousandths."""
+        """The slots of all its requests, in thousandths."""
         return SLOT_PARTS * sum(self.wanted.values())
 
 
 def split_slots(
     slots: int, gateways: Sequence[str], claims: Sequence[Claim], batch_wanted: Mapping[str, int]
 ) -> dict[str, int]:
-    """Return how many slots each gateway is due; they are `slots` together, and each gateway gets at least one.
+    """Return the slots of each gateway: `slots` in total, and at least one each.
 
-    First every tenant is given what it wants, or its part by weight; what is left goes to who has batch requests
-    waiting, and what is left then to all alike. With more gateways than slots each still gets one.
+    First every tenant gets its wanted slots, or its part by weight. The rest goes to gateways with waiting batch
+    requests, and the last rest equally to all. With more gateways than slots each still gets one.
     """
     if slots <= len(gateways):
         return dict.fromkeys(gateways, 1)
@@ -48,7 +48,7 @@ def split_slots(
 
 
 def _by_weight(parts: int, claims: Sequence[Claim]) -> list[int]:
-    """Return what each claim gets of so many parts: never more than it wants, and else in proportion to its weight."""
+    """Return each claim's part of `parts`: at most its wanted parts, otherwise in proportion to its weight."""
     due: dict[int, int] = {}
     open_claims = {number: claim for number, claim in enumerate(claims) if claim.wanted_parts}
     while open_claims:
@@ -64,7 +64,7 @@ def _by_weight(parts: int, claims: Sequence[Claim]) -> list[int]:
 
 
 def _whole(slots: int, parts: Mapping[str, int]) -> dict[str, int]:
-    """Return whole slots, one at least for each: what is above one is scaled down, and the largest rests round up."""
+    """Return whole slots, at least one each: the parts above one are scaled, and the largest remainders round up."""
     above = {gateway: max(0, each - SLOT_PARTS) for gateway, each in parts.items()}
     spare, total = slots - len(parts), sum(above.values())
     if not total:

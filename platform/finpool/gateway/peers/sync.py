@@ -1,6 +1,6 @@
-"""Keeps this gateway fair together with the others: once a second all tell each other where they stand (ADR 0023).
+"""The peer sync: once a second all gateways report and read their standings (ADR 0023).
 
-Nothing of it is on the path of a request, and requests go on as they went while the database is away.
+No request waits for it, and requests continue unchanged while the database is down.
 """
 
 import asyncio
@@ -20,17 +20,17 @@ from finpool.kernel.database import Database
 from finpool.kernel.ids import ReplicaId, new_id
 from finpool.kernel.logs import logger
 
-EXCHANGE_SECONDS = 1.0
+SYNC_SECONDS = 1.0
 ANSWER_SECONDS_MAX = 2.0
 LIVE_SECONDS = 5.0
-"""A run not heard of for this long counts as ended, and takes itself for cut off: for both it is the same time."""
+"""A run without a sync for this long counts as ended for the others, and as cut off for itself."""
 
 _DATABASE_ERRORS = (SQLAlchemyError, PostgresError, OSError, TimeoutError)
 _log = logger("gateway.exchange")
 
 
 class PeerSync:
-    """The exchange of one gateway, about every engine that it has a queue for; one a process."""
+    """The peer sync of one gateway, over every engine with a queue; one instance per process."""
 
     def __init__(
         self, database: Database, replica_id: ReplicaId, *, clock: Callable[[], float] = monotonic_seconds
@@ -39,7 +39,7 @@ class PeerSync:
         self._clock = clock
         self._run = Run(replica_id, new_id("gateway"))
         self._engines: dict[str, PeerBalance] = {}
-        self._told: dict[str, GatewayStanding] = {}
+        self._reported: dict[str, GatewayStanding] = {}
         self._gateways = 1
         self._heard_at = clock()
         self._cut_off = False
@@ -50,67 +50,68 @@ class PeerSync:
         self._engines[engine] = PeerBalance(shares, gateways=self._gateways)
 
     def leave(self, engine: str) -> None:
-        """Share an engine no more; the others take its slots when nothing is heard of this gateway at it."""
+        """Stop sharing an engine; the others take its slots after `LIVE_SECONDS`."""
         self._engines.pop(engine, None)
 
     async def start(self) -> None:
-        """Exchange once, so that no slot is taken that is another's, and then again and again."""
+        """Sync once, so that no slot of another gateway is taken, then sync periodically."""
         await self._try_exchange()
-        self._task = asyncio.create_task(self._keep_on(), name="share-exchange")
+        self._task = asyncio.create_task(self._exchange_periodically(), name="share-exchange")
 
     async def close(self) -> None:
-        """Stop, and leave the slots to the others."""
+        """Stop, and free the slots for the others."""
         if self._task is None:
             return
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
-        with contextlib.suppress(*_DATABASE_ERRORS):  # They also take them when nothing is heard of this run.
+        with contextlib.suppress(*_DATABASE_ERRORS):  # Otherwise the others take them after `LIVE_SECONDS`.
             async with asyncio.timeout(ANSWER_SECONDS_MAX), self._database.across_tenants() as session:
                 await share_repository.delete_run(session, self._run)
 
     async def exchange(self) -> None:
-        """Tell the others, hear what they tell, and hold the slots that come of it.
+        """Report this gateway's standings, read those of the others, and hold the resulting slots.
 
-        Slots are given up before the others can know and taken after: an exchange without an answer takes none twice.
+        Slots are given up before the others can read it, and taken after. So a sync without an answer takes no slot
+        twice.
         """
         started = self._clock()
         if started - self._heard_at > LIVE_SECONDS:
-            self._part()
-        told: dict[str, GatewayStanding] = {}
+            self._separate()
+        reported: dict[str, GatewayStanding] = {}
         idle_too = not all(each.met for each in self._engines.values())
         async with asyncio.timeout(ANSWER_SECONDS_MAX), self._database.across_tenants() as session:
             await share_repository.lock_standings(session, ANSWER_SECONDS_MAX)
             heard = await share_repository.live_standings(session, self._run, LIVE_SECONDS, idle_too=idle_too)
-            for engine, exchange in self._engines.items():
-                told[engine] = exchange.meet(heard.get(engine, {}))
-                exchange.hold(min(told[engine].slots, exchange.slots))
-            await share_repository.write_standings(session, self._run, told, self._told)
+            for engine, balance in self._engines.items():
+                reported[engine] = balance.meet(heard.get(engine, {}))
+                balance.hold(min(reported[engine].slots, balance.slots))
+            await share_repository.write_standings(session, self._run, reported, self._reported)
             await share_repository.delete_ended(session, self._run)
-        self._told, self._heard_at, self._cut_off = told, started, False
+        self._reported, self._heard_at, self._cut_off = reported, started, False
         self._gateways = 1 + len({run_id for shares in heard.values() for run_id in shares})
-        for engine, share in told.items():
-            if engine in self._engines:  # It may have been left meanwhile.
+        for engine, share in reported.items():
+            if engine in self._engines:  # It may have left in the meantime.
                 self._engines[engine].hold(share.slots)
 
-    async def _keep_on(self) -> None:
+    async def _exchange_periodically(self) -> None:
         while True:
-            await asyncio.sleep(EXCHANGE_SECONDS)
+            await asyncio.sleep(SYNC_SECONDS)
             await self._try_exchange()
 
     async def _try_exchange(self) -> None:
         try:
             await self.exchange()
         except _DATABASE_ERRORS as error:
-            _log.warning("gateways could not be asked for their shares", error=type(error).__name__)
+            _log.warning("peer sync failed; the database does not answer", error=type(error).__name__)
         except Exception:
-            _log.exception("the exchange of shares failed; it is tried again")
+            _log.exception("peer sync failed; the next one retries")
 
-    def _part(self) -> None:
-        """Go on alone. Others take this run for ended, so it comes back as another one."""
+    def _separate(self) -> None:
+        """Continue alone under a new run id, because the others count this run as ended."""
         if not self._cut_off:
-            _log.warning("no word of other gateways for too long; each engine gets an even part of its slots at most")
+            _log.warning("peer sync is overdue; this gateway fills at most an even part of each engine's slots")
         self._cut_off = True
-        self._run, self._told = Run(self._run.replica_id, new_id("gateway")), {}
-        for exchange in self._engines.values():
-            exchange.part()
+        self._run, self._reported = Run(self._run.replica_id, new_id("gateway")), {}
+        for balance in self._engines.values():
+            balance.separate()

@@ -1,9 +1,9 @@
-"""Who is served next: a weighted Virtual Token Counter with prediction and refund, without clock or event loop.
+"""The fair scheduler: a weighted Virtual Token Counter with prediction and refund, without clock or event loop.
 
-After "Fairness in Serving Large Language Models" (OSDI 2024). Each tenant has a counter of the service it got, divided
-by its weight; the next turn is the smallest counter's. A turn is charged with what it is expected to cost when it
-begins, with what it costs beyond that as it comes, and gets back at its end what it did not cost. A tenant that comes
-back after a pause is lifted to the others, so that it cannot save up a claim.
+After "Fairness in Serving Large Language Models" (OSDI 2024). Each tenant has a counter of its service over its weight;
+the tenant with the smallest counter gets the next turn. A turn is charged its predicted cost at its start, and any
+excess as it occurs. At its end an unused prediction is refunded. A tenant that returns after a pause is lifted to the
+others' level, so that it cannot save up a claim.
 """
 
 from collections import deque
@@ -16,13 +16,13 @@ from finpool.gateway.queue.standing import Standing
 from finpool.kernel.ids import TenantId
 
 BATCH_EVERY = 20
-"""While interactive requests wait, every so many turns one is a batch request's: it may wait long, not for ever."""
+"""Of this many turns during interactive waits one is a batch turn, so that batch requests do not starve."""
 
 _SERVICE_PARTS = 1_000_000
 
 
 class Turn:
-    """A request that an engine works on, and what its tenant was charged for it."""
+    """A running request at an engine, with the service charged to its tenant."""
 
     __slots__ = ("began_seconds", "charged", "expected_cost", "length_bound", "queue_ms", "tenant", "weight_parts")
 
@@ -36,7 +36,7 @@ class Turn:
         self.queue_ms = 0
 
     def settle_at(self, cost: int) -> None:
-        """Make the tenant's counter what it is when this turn costs `cost`; exact, however often it is called."""
+        """Set the turn's charge to `cost`; exact for any number of calls."""
         charge = cost * WEIGHT_PARTS * _SERVICE_PARTS // self.weight_parts
         growth = charge - self.charged
         self.tenant.counter += growth
@@ -45,7 +45,7 @@ class Turn:
 
 
 class Waiting:
-    """A request in the queue. `began` is called with its turn when that comes."""
+    """A queued request. `began` is called with its turn when the turn begins."""
 
     __slots__ = ("batch", "began", "length_bound")
 
@@ -73,10 +73,10 @@ class _Tenant:
 
 
 class FairScheduler:
-    """The order of one model's requests.
+    """The order of one engine's requests.
 
-    At most `in_flight_max` turns are under way, and `express_max` more that only a tenant with nothing under way may
-    take: so its first token does not wait for another tenant's last one.
+    At most `in_flight_max` turns run, and `express_max` more for tenants without a running turn. Their first token then
+    does not wait for another tenant's last one.
     """
 
     def __init__(
@@ -102,23 +102,23 @@ class FairScheduler:
         self._since_batch = 0
 
     def waiting(self, tenant_id: TenantId) -> int:
-        """Return how many requests of a tenant wait."""
+        """Return the number of a tenant's waiting requests."""
         tenant = self._tenants.get(tenant_id)
         return 0 if tenant is None else len(tenant.interactive) + len(tenant.batch)
 
     def share(self, tenant_id: TenantId) -> float:
-        """Return the part of the service that a tenant gets, or would get, among those who wait or are served now."""
+        """Return a tenant's part of the service among the tenants that wait or run now, itself included."""
         active = {each.id: each for each in self._tenants.values() if each.in_flight or each.interactive or each.batch}
         active.setdefault(tenant_id, self._tenant(tenant_id))
         weights = self.weight_parts({**active, **self._elsewhere})
         return weights[tenant_id] / sum(weights[each] for each in active)
 
     def weight_parts(self, tenants: Iterable[TenantId]) -> dict[TenantId, int]:
-        """Return the weights of those who compete, in thousandths."""
+        """Return the competitors' weights in thousandths."""
         return weight_parts({each: self._entitled(each) for each in tenants})
 
     def arrive(self, tenant_id: TenantId, waiting: Waiting) -> None:
-        """Queue a request; `dispatch` decides when its turn is."""
+        """Queue a request; `dispatch` starts its turn."""
         tenant = self._tenant(tenant_id)
         if not tenant.interactive and not tenant.batch and tenant_id not in self._elsewhere:
             self._lift(tenant, self._competing())
@@ -126,7 +126,7 @@ class FairScheduler:
         self._waiting[waiting.batch][tenant_id] = tenant
 
     def withdraw(self, tenant_id: TenantId, waiting: Waiting) -> bool:
-        """Take a request out of the queue; tells whether it was still there."""
+        """Remove a request from the queue; return False if its turn has begun."""
         queue = self._tenants[tenant_id].queue(waiting.batch)
         if waiting not in queue:
             return False
@@ -136,29 +136,29 @@ class FairScheduler:
         return True
 
     def dispatch(self) -> None:
-        """Begin every turn that can begin now."""
+        """Start every turn that can start now."""
         while (chosen := self._choose()) is not None:
             tenant, batch = chosen
             self._begin(tenant, batch)
 
     def limit(self, in_flight_max: int, express_max: int) -> None:
-        """Let so many turns be under way from now on: more begin at once, and none ends for there being fewer."""
+        """Set the numbers of running turns; turns above them run to their end."""
         self.in_flight_max = in_flight_max
         self.express_max = express_max
         self.dispatch()
 
     def standings(self) -> dict[TenantId, Standing]:
-        """Return where each tenant stands here."""
+        """Return each tenant's standing here."""
         return {
             each.id: Standing(each.charged, len(each.interactive), len(each.batch), each.in_flight)
             for each in self._tenants.values()
         }
 
     def meet(self, growth: Mapping[TenantId, int], elsewhere: Mapping[TenantId, Standing]) -> None:
-        """Take in what other gateways tell: what was charged there since the last time, and who stands there now.
+        """Apply the other gateways' reports: `growth` are new charges there, `elsewhere` the standings there.
 
-        What was charged there counts as charged here, and who waits there competes here; so a tenant is lifted when it
-        begins to wait anywhere, and only after what it was charged has been counted.
+        Charges there count as charges here, and requests waiting there compete here. A tenant that begins to wait
+        anywhere is lifted, but only after its charges are counted.
         """
         competing = self._competing()
         for tenant_id, charge in growth.items():
@@ -173,15 +173,15 @@ class FairScheduler:
         self._served_elsewhere = {tenant_id for tenant_id, each in elsewhere.items() if each.in_flight}
 
     def counter(self, tenant_id: TenantId) -> int:
-        """Return what decides whose turn is next: what a tenant was charged anywhere, and what it was lifted by."""
+        """Return the counter that orders the turns: the tenant's charges at all gateways plus its lifts."""
         return self._tenant(tenant_id).counter
 
     def use(self, turn: Turn, *, input_tokens: int, output_tokens: int) -> None:
-        """Take note of what a turn has used so far, in total."""
+        """Charge a turn for its use so far, in total, if that exceeds the prediction."""
         turn.settle_at(max(service_of(input_tokens, output_tokens), turn.expected_cost))
 
     def end(self, turn: Turn, *, input_tokens: int, output_tokens: int) -> None:
-        """End a turn: it costs what it used, and what was expected beyond that goes back."""
+        """End a turn at its real cost; an unused prediction is refunded."""
         turn.settle_at(service_of(input_tokens, output_tokens))
         turn.tenant.in_flight -= 1
         self.in_flight -= 1
@@ -203,7 +203,7 @@ class FairScheduler:
         tenant.counter = max(tenant.counter, min(others) if others else self._last_departed)
 
     def _choose(self) -> tuple[_Tenant, bool] | None:
-        """Return whose turn it is now, and of which kind, or None if nobody's can begin."""
+        """Return the tenant of the next turn and whether it is a batch turn, or None if no turn can start."""
         interactive, batch = self._waiting
         if self.in_flight < self.in_flight_max:
             batch_is_due = not interactive or self._since_batch >= BATCH_EVERY - 1
@@ -238,7 +238,7 @@ class FairScheduler:
         waiting.began(turn)
 
     def _weight_of(self, tenant: _Tenant) -> int:
-        """Return the weight that a turn beginning now is charged by."""
+        """Return the weight in thousandths that divides the charge of a turn starting now."""
         active = {tenant.id: tenant, **self._elsewhere, **self._waiting[False], **self._waiting[True]}
         if len(active) == 1:
             return self._entitled(tenant.id).weight * WEIGHT_PARTS
@@ -246,5 +246,5 @@ class FairScheduler:
 
 
 def _smallest(tenants: Iterable[_Tenant]) -> _Tenant:
-    """Return the tenant that was served least; of equals the one whose last turn is longest ago."""
+    """Return the least served tenant; of equal ones the one with the oldest last turn."""
     return min(tenants, key=lambda tenant: (tenant.counter, tenant.last_turn))

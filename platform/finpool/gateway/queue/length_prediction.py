@@ -1,4 +1,4 @@
-"""How long a request is going to be: a moving average over what its tenant asked before."""
+"""The length prediction: a moving average over a tenant's last requests."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -6,24 +6,24 @@ from dataclasses import dataclass
 from finpool.catalogue.model.schemas import INPUT_WEIGHT, service_of
 
 REMEMBERED = 64
-"""Requests of one tenant may be of very different lengths, which the last five of them do not show."""
+"""Lengths of one tenant's requests vary widely, so five requests would not suffice."""
 
 
 @dataclass(frozen=True, slots=True)
 class LengthBound:
-    """What is known of a request before it runs: the most that it can use, in tokens."""
+    """The bounds of a request before it runs, in tokens."""
 
     input_tokens_bound: int
     output_tokens_bound: int
 
     @property
     def input_cost(self) -> int:
-        """The most that its prompt can cost."""
+        """The largest cost of its prompt."""
         return INPUT_WEIGHT * self.input_tokens_bound
 
 
 class Lengths:
-    """What the last few requests used: their prompts beside their bounds, and their answers."""
+    """The use of the last requests: prompts beside their bounds, and answers."""
 
     __slots__ = ("_bounds", "_inputs", "_known", "_outputs")
 
@@ -32,7 +32,7 @@ class Lengths:
         self._bounds = self._inputs = self._outputs = 0
 
     def learn(self, bound: LengthBound, input_tokens: int, output_tokens: int) -> None:
-        """Remember what a request used."""
+        """Add the use of a request, and drop the oldest of more than `REMEMBERED`."""
         self._add(bound.input_tokens_bound, input_tokens, output_tokens)
         self._known.append((bound.input_tokens_bound, input_tokens, output_tokens))
         if len(self._known) > REMEMBERED:
@@ -40,7 +40,7 @@ class Lengths:
             self._add(-before, -read, -written)
 
     def expected_cost(self, bound: LengthBound, others: "Lengths") -> int:
-        """Return the expected cost of a request, by what `others` asked while nothing is known of this one's tenant."""
+        """Return the expected cost of a request, by `others` if its tenant has no history."""
         known = self if self._known else others
         if not known._known:
             return bound.input_cost

@@ -1,4 +1,4 @@
-"""The fair queue before each model: few requests are in flight, and whose turn is next `fair_shares` decides."""
+"""The fair queue before each engine: it limits the running requests, and `FairScheduler` orders the turns."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,13 +11,13 @@ from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.ids import TenantId
 
 _TURN_SECONDS_GUESS = 2.0
-"""How long a turn takes, as long as none has ended."""
+"""The assumed length of a turn until the first one ends."""
 
 _REMEMBERED_TURNS = 16
 
 
 class FairQueue:
-    """The queue of one model. Not for several threads."""
+    """The queue of one engine. Not thread-safe."""
 
     def __init__(
         self,
@@ -35,13 +35,13 @@ class FairQueue:
 
     @property
     def idle(self) -> bool:
-        """Tell whether nobody waits and no turn is under way."""
+        """Whether no request waits and no turn runs."""
         return all(each.idle for each in self._shares.standings().values())
 
     async def enter(self, tenant_id: TenantId, length_bound: LengthBound, *, batch: bool = False) -> Turn:
-        """Wait for a turn, to be ended by `leave`; raises `QueueRefusal` for a full queue or too long a wait.
+        """Wait for a turn, which the caller ends by `leave`; raise `QueueRefusal` for a full queue or too long a wait.
 
-        Batch requests wait until no interactive one does, of whichever tenant.
+        Batch requests wait until no interactive request of any tenant does.
         """
         if self._shares.waiting(tenant_id) >= self._waiting_max:
             raise QueueRefusal(
@@ -58,11 +58,11 @@ class FairQueue:
         return turn
 
     def use(self, turn: Turn, *, input_tokens: int, output_tokens: int) -> None:
-        """Take note of what a turn has used so far, in total, as its stream tells."""
+        """Charge a turn for its use so far, in total."""
         self._shares.use(turn, input_tokens=input_tokens, output_tokens=output_tokens)
 
     def leave(self, turn: Turn, *, input_tokens: int, output_tokens: int) -> None:
-        """End a turn that used so much in total."""
+        """End a turn with its total use."""
         self._shares.end(turn, input_tokens=input_tokens, output_tokens=output_tokens)
         seconds = self._clock() - turn.began_seconds
         known = self._turn_seconds
@@ -71,7 +71,7 @@ class FairQueue:
 
     def _begin(self, coming: "asyncio.Future[Turn]", turn: Turn) -> None:
         if coming.done():
-            # Whoever waited has been cancelled and did not get to say so yet.
+            # The waiting task was cancelled, but has not run since.
             self._shares.end(turn, input_tokens=0, output_tokens=0)
         else:
             coming.set_result(turn)
@@ -82,7 +82,7 @@ class FairQueue:
                 return await coming
         except BaseException as error:
             if coming.done() and not coming.cancelled():
-                # The turn came in the same moment in which its owner left.
+                # The turn began in the moment in which its task was cancelled.
                 self._shares.end(coming.result(), input_tokens=0, output_tokens=0)
                 self._shares.dispatch()
             else:
@@ -93,7 +93,7 @@ class FairQueue:
             raise
 
     def _wait_seconds(self, tenant_id: TenantId) -> float:
-        """Estimate the wait of one more request: its tenant's queue at the pace that the tenant's share allows."""
+        """Estimate the wait of one more request: its tenant's queue at the pace of the tenant's share."""
         turn_seconds = self._turn_seconds or _TURN_SECONDS_GUESS
         turns_at_once = max(1, self._shares.in_flight_max) * self._shares.share(tenant_id)
         return (self._shares.waiting(tenant_id) + 1) * turn_seconds / turns_at_once

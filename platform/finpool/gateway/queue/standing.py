@@ -1,11 +1,11 @@
-"""Where one tenant stands at one gateway."""
+"""A tenant's standing at one gateway."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a tenant stands at one gateway: all it was charged there, over its weight, and its requests there now."""
+    """A tenant's standing at one gateway: its total charge over its weight, and its present requests."""
 
     charged: int = 0
     waiting: int = 0
@@ -14,10 +14,10 @@ class Standing:
 
     @property
     def waits(self) -> bool:
-        """Tell whether it waits for anything."""
+        """Whether any of its requests waits."""
         return bool(self.waiting or self.batch_waiting)
 
     @property
     def idle(self) -> bool:
-        """Tell whether it has no request there."""
+        """Whether it has no request there."""
         return not self.waits and not self.in_flight

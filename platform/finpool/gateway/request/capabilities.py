@@ -1,4 +1,4 @@
-"""What a model can be asked: anything else is refused by name, never left out in silence."""
+"""The capabilities that a model needs for a request; a missing one refuses the request by the field's name."""
 
 from finpool.catalogue.model.schemas import Model
 from finpool.gateway.errors import UnsupportedParameter
@@ -15,7 +15,7 @@ _PATHS = {
 
 
 def require_chat(model: Model, request: ChatRequest) -> None:
-    """Raise `UnsupportedParameter` unless the model chats and can do what the request asks for."""
+    """Raise `UnsupportedParameter` unless the model chats and supports the requested fields."""
     if not model.chats:
         raise _not_there_for(model, "does not chat")
     wanted = {
@@ -32,7 +32,7 @@ def require_chat(model: Model, request: ChatRequest) -> None:
 
 
 def require_vectors(model: Model, request: VectorRequest) -> Operation:
-    """Return what the engine is asked for; raise `UnsupportedParameter` if the model is not there for it."""
+    """Return the engine's operation; raise `UnsupportedParameter` if the model does not support it."""
     if not isinstance(request, EmbeddingRequest):
         if model.kind != "rerank":
             raise _not_there_for(model, "does not rank documents")

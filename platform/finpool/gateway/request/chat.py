@@ -1,4 +1,4 @@
-"""What a chat completion request may say. A field that is not here is refused, never passed on."""
+"""The chat completion request. Fields that are not declared here are refused, never passed on."""
 
 from typing import Annotated, Any, Literal
 
@@ -21,10 +21,10 @@ def _bounded(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 Schema = Annotated[dict[str, Any], AfterValidator(_bounded)]
-"""A JSON schema that an engine can compile at once."""
+"""A JSON schema within the limits of `schema_bounds`, so that an engine compiles it quickly."""
 
 Stop = Annotated[str, Field(min_length=1, max_length=STOP_CHARACTERS_MAX)]
-"""An empty one would end every answer before its first character."""
+"""An empty stop would end every answer before its first character."""
 
 MetadataName = Annotated[str, Field(max_length=64)]
 MetadataValue = Annotated[str, Field(max_length=512)]
@@ -32,20 +32,20 @@ FunctionName = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class RequestModel(BaseModel):
-    """Base: strict types, no unknown fields."""
+    """Base of every part of a request: strict types, no unknown fields."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class TextPart(RequestModel):
-    """A piece of text in a message; no other kind of content is taken."""
+    """A piece of text in a message; other kinds of content are refused."""
 
     type: Literal["text"]
     text: str
 
 
 class FunctionCall(RequestModel):
-    """The function a model asked to call."""
+    """The function that a model has called."""
 
     name: FunctionName
     arguments: str
@@ -67,7 +67,7 @@ class Message(RequestModel):
     name: str | None = Field(None, max_length=64)
     tool_calls: list[ToolCall] | None = Field(None, max_length=TOOLS_MAX)
     tool_call_id: str | None = Field(None, max_length=256)
-    # Clients send an answer back as they got it, with null here; an engine would drop anything else.
+    # Clients send an answer back unchanged, with null here; an engine would drop any other value.
     refusal: None = None
     reasoning_content: None = None
 
@@ -107,7 +107,7 @@ class ResponseFormat(RequestModel):
 
 
 class Function(RequestModel):
-    """A function the model may ask to call."""
+    """A function that the model may call."""
 
     name: FunctionName
     description: str | None = Field(None, max_length=1024)
@@ -116,7 +116,7 @@ class Function(RequestModel):
 
 
 class Tool(RequestModel):
-    """A tool the model may use."""
+    """A tool that the model may use."""
 
     type: Literal["function"]
     function: Function
@@ -129,7 +129,7 @@ class NamedFunction(RequestModel):
 
 
 class NamedTool(RequestModel):
-    """Names the one tool the model must use."""
+    """Names the one tool that the model must use."""
 
     type: Literal["function"]
     function: NamedFunction
@@ -138,7 +138,7 @@ class NamedTool(RequestModel):
 class ChatRequest(RequestModel):
     """OpenAI's chat completion request, with vLLM's `top_k`, `min_p`, `repetition_penalty` and `ignore_eos`.
 
-    `user`, `safety_identifier`, `metadata` and the like are taken for compatibility and go nowhere.
+    `user`, `safety_identifier`, `metadata` and the like are accepted for compatibility and not used.
     """
 
     model: str = Field(min_length=1, max_length=256)
@@ -189,21 +189,21 @@ class ChatRequest(RequestModel):
 
     @property
     def tier(self) -> Tier:
-        """The service asked for: `flex` is OpenAI's word for what is cheaper because it may wait."""
+        """The requested tier: `flex` is OpenAI's word for cheaper service that may wait."""
         return Tier.BATCH if self.service_tier == "flex" else Tier.STANDARD
 
     @property
     def choices(self) -> int:
-        """How many answers are asked for."""
+        """The number of requested answers."""
         return self.n or 1
 
     @property
     def output_tokens_asked(self) -> int | None:
-        """The longest answer asked for, if one was."""
+        """The requested longest answer, or None."""
         return self.max_completion_tokens or self.max_tokens
 
     def engine_body(self, output_tokens: int) -> dict[str, Any]:
-        """Return what the engine is asked: the fields that steer generation, and nothing about the caller."""
+        """Return the engine's request: the fields that steer generation, and none about the caller."""
         body = self.model_dump(by_alias=True, exclude_none=True, exclude=_NOT_FOR_ENGINES)
         body["max_tokens"] = output_tokens
         return body

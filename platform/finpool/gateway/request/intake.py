@@ -1,4 +1,4 @@
-"""From bytes to a valid request, or one clear error."""
+"""The parsing of a request: bytes become a valid request or one error."""
 
 from typing import Any, TypeVar
 
@@ -20,12 +20,12 @@ def require_json(content_type: str | None) -> None:
 
 
 def parse_chat_request(body: bytes) -> ChatRequest:
-    """Parse and validate a chat completion's body; the first thing that is wrong is named by its field."""
+    """Parse and validate a chat completion's body; the error names the first wrong field."""
     return parse_request(body, ChatRequest)
 
 
 def parse_request(body: bytes, shape: type[Request]) -> Request:
-    """Parse and validate a body; the first thing that is wrong is named by its field."""
+    """Parse and validate a body; raise `InvalidJson`, `UnknownParameter` or `InvalidValue` for its first fault."""
     try:
         document: Any = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -49,7 +49,7 @@ def _explain(error: ValidationError) -> InvalidRequest:
 
 
 def _name(location: tuple[int | str, ...]) -> str | None:
-    """Render `("messages", 0, "content")` as `messages[0].content`; names of union branches are left out."""
+    """Return `("messages", 0, "content")` as `messages[0].content`; names of union branches are left out."""
     name = ""
     for part in location:
         if isinstance(part, int):

@@ -1,4 +1,4 @@
-"""Which regular expressions an engine honours, and follows without trying very many ways to match the same text."""
+"""The regular expressions that engines support and match without trying too many paths."""
 
 import re
 from dataclasses import dataclass
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 PATTERN_CHARACTERS_MAX = 128
 
 PATTERN_REPEATS_MAX = 64
-"""Characters that a pattern comes to when its repetitions, nested ones multiplied, are written out.
+"""The characters of a pattern after its repetitions are written out, nested ones multiplied.
 
-Each is a place where a text may be at the same time, and every token of the vocabulary is tried at each place.
+A text may be at each of these places at once, and the engine tries every token of the vocabulary at each place.
 """
 
 PATTERN_VARIABLE_MAX = 4
-"""Repetitions whose number is open, such as `?` and `{1,3}`: beside each other they make such places."""
+"""Repetitions with a variable number, such as `?` and `{1,3}`: side by side they multiply such places."""
 
 _OPEN_ENDED_REPEATS = 2
-"""`*` and `+` are rules that name themselves, not copies."""
+"""`*` and `+` become recursive rules, not copies."""
 
 _TOKEN = re.compile(
     r"(?P<quantifier>[*+?]|\{(?P<least>\d{1,4})(?P<comma>,(?P<most>\d{1,4})?)?\})"
@@ -25,12 +25,12 @@ _TOKEN = re.compile(
 )
 
 _BREAKS_JSON = '"\\' + "".join(map(chr, range(0x20)))
-"""Characters that end or escape a JSON string: llama.cpp puts them into the answer as they are."""
+"""Characters that end or escape a JSON string; llama.cpp writes them into the answer unescaped."""
 
 
 @dataclass(slots=True)
 class _Group:
-    """A group, or the whole pattern, while it is read; an item is a character, a class or a group that has ended."""
+    """A group, or the whole pattern, during parsing; an item is a character, a class or a closed group."""
 
     repeats: int = 0
     can_be_empty: bool = False
@@ -42,13 +42,13 @@ class _Group:
     variable: int = 0
 
     def take(self, repeats: int, variable: int = 0) -> None:
-        """Begin the next item; it matches something, whatever it is."""
+        """Begin the next item, which never matches the empty text."""
         self.close_item()
         self.item_repeats, self.item_can_be_empty, self.item_repeatable = repeats, False, True
         self.item_variable = variable
 
     def quantify(self, least: int, most: int) -> None:
-        """Repeat the item that was read last; raise `ValueError` if there is none, or it is repeated already."""
+        """Repeat the last item; raise `ValueError` without one, or if it is already repeated."""
         if not self.item_repeatable:
             raise ValueError("a pattern repeats one character, class or group at a time")
         if self.item_variable and most > 1:
@@ -59,7 +59,7 @@ class _Group:
         self.item_repeatable = False
 
     def close_item(self) -> None:
-        """Count the item that was read last."""
+        """Count the last item."""
         self.repeats += self.item_repeats
         self.variable += self.item_variable
         self.branch_can_be_empty &= self.item_can_be_empty
@@ -73,9 +73,9 @@ class _Group:
 
 
 def pattern_places(pattern: str) -> int:
-    """Return how many places of the pattern a text may be at; raise `ValueError` for a pattern that is not followed.
+    """Return the number of places of a pattern; raise `ValueError` for an unsupported one.
 
-    Repeating what can be empty is what never ends: with `^(a?b?c?d?){0,200}x$` llama.cpp does not come back.
+    A repetition of a possibly empty group may never end: llama.cpp does not return from `^(a?b?c?d?){0,200}x$`.
     """
     if len(pattern) > PATTERN_CHARACTERS_MAX:
         raise ValueError(f"a pattern may have {PATTERN_CHARACTERS_MAX} characters at most")
@@ -122,7 +122,7 @@ def _read(token: re.Match[str], groups: list[_Group]) -> None:
 
 
 def _require_plain(atom: str) -> None:
-    """Refuse a character or class that can be one of those with a meaning in a JSON string."""
+    """Raise ValueError for a character or class that matches a special character of JSON strings."""
     try:
         one = re.compile(atom)
     except re.error as error:
@@ -132,7 +132,7 @@ def _require_plain(atom: str) -> None:
 
 
 def _bounds(token: re.Match[str]) -> tuple[int, int]:
-    """Return how often the item is repeated at least, and how many copies of it that makes."""
+    """Return the least number of repetitions, and the number of copies of the item."""
     simple = {"*": (0, _OPEN_ENDED_REPEATS), "+": (1, _OPEN_ENDED_REPEATS), "?": (0, 1)}
     if token["quantifier"] in simple:
         return simple[token["quantifier"]]

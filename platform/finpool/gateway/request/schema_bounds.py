@@ -1,4 +1,4 @@
-"""How large a JSON schema may be: an engine compiles it before anybody can stop it, and a bad one takes all of it."""
+"""Bounds of JSON schemas: an engine compiles a schema without a way to stop, and a bad one occupies it wholly."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -9,32 +9,32 @@ import orjson
 from finpool.gateway.request.pattern_bounds import PATTERN_REPEATS_MAX, pattern_places
 
 SCHEMA_BYTES_MAX = 16_384
-"""What is not counted below (names, descriptions, numbers) costs as much as it is long."""
+"""Uncounted parts (names, descriptions, numbers) cost in proportion to their length."""
 
 SCHEMA_DEPTH_MAX = 16
-"""Levels of objects and lists as they are written."""
+"""Nested objects and lists as written."""
 
 SCHEMA_EXPANDED_DEPTH_MAX = 32
-"""The same with every `$ref` replaced by what it points to; types that share a definition need more."""
+"""The same with every `$ref` expanded; types that share a definition need more."""
 
 SCHEMA_PROPERTIES_MAX = 100
-"""Properties, references expanded: optional ones cost their square, 1,000 of them half a minute."""
+"""Properties with references expanded. Optional ones cost their square: 1,000 take half a minute."""
 
 SCHEMA_NODES_MAX = 2_000
-"""Objects and lists, references expanded: 30 definitions of two references each would be a thousand million."""
+"""Objects and lists with references expanded; 30 definitions of two references each would make 10^9."""
 
 SCHEMA_ENUM_MAX = 256
-"""Members of all enumerations: each is followed at the same time, 1,000 of them for seconds."""
+"""Members of all enumerations. All are matched at once: 1,000 take seconds."""
 
 SCHEMA_ALTERNATIVES_MAX = 16
-"""Alternatives (`anyOf`, `oneOf`, `allOf`) that may hold at the same place, references expanded.
+"""Alternatives (`anyOf`, `oneOf`, `allOf`) at the same place, references expanded.
 
-What one of them costs, so many cost at once: 100 ranges of integers took two and a half seconds.
+Their costs add up: 100 ranges of integers took two and a half seconds.
 """
 
 SCHEMA_ITEMS_MAX = 256
 SCHEMA_LENGTH_MAX = 1_024
-"""Each count becomes as many rules, and above 2,000 the engine refuses."""
+"""Each unit of a count becomes a rule, and above 2,000 the engine refuses."""
 
 _DEFINITIONS = ("$defs", "definitions")
 _COUNTS_MAX = {
@@ -47,7 +47,7 @@ _COUNTS_MAX = {
 
 @dataclass(frozen=True, slots=True)
 class _Size:
-    """What a part of a schema comes to once its references are expanded."""
+    """The size of a part of a schema with its references expanded."""
 
     depth: int = 0
     nodes: int = 0
@@ -59,13 +59,13 @@ class _Size:
 
 @dataclass(slots=True)
 class _Measure:
-    """Measures each part of one schema once, however often it is referred to."""
+    """The measure of one schema; each part is measured once for all its references."""
 
     root: dict[str, Any]
     known: dict[int, _Size | None] = field(default_factory=dict)
 
     def size(self, part: Any) -> _Size:
-        """Return the size of `part`; raise `ValueError` for one that is too large or refers to itself."""
+        """Return the size of `part`; raise `ValueError` if it is too large or refers to itself."""
         if not isinstance(part, dict | list):
             return _Size()
         if id(part) in self.known:
@@ -76,7 +76,7 @@ class _Measure:
         self.known[id(part)] = None
         sizes = [self.size(child) for child in self._children(part)]
         own = _own(part) if isinstance(part, dict) else _Size()
-        # The parts of a list may hold at the same time; those of an object come one after the other.
+        # The parts of a list may hold at the same place; those of an object follow one another.
         together = sum if isinstance(part, list) else _largest
         size = _Size(
             depth=1 + _largest(each.depth for each in sizes),
@@ -101,7 +101,7 @@ class _Measure:
             return
         for name, value in part.items():
             if part is self.root and name in _DEFINITIONS:
-                # They count where something refers to them; each must still be within the limits by itself.
+                # Definitions count where a reference uses them; each must also fit the limits by itself.
                 self.size(value)
             else:
                 yield value
@@ -123,12 +123,13 @@ class _Measure:
 
 
 def require_bounded_schema(schema: dict[str, Any]) -> None:
-    """Raise `ValueError` with a reason for a schema that an engine could spend too long on.
+    """Raise `ValueError` with the reason for a schema that could occupy an engine for too long.
 
-    Measured with smollm2-135m-instruct on two idle cores: whatever passed compiled in 0.1 to 0.3 seconds. The costliest
-    then, the pattern `^(c|cc){0,21}x$` of a large class c, took 3.3 seconds for 40 tokens; between two an abort works.
+    Measured with smollm2-135m-instruct on two idle cores: accepted schemas compiled in 0.1 to 0.3 seconds. The slowest
+    to match, the pattern `^(c|cc){0,21}x$` of a large class c, took 3.3 seconds for 40 tokens; an abort works between
+    two.
     """
-    # Depth first: what measures the rest descends into the schema.
+    # Depth first: the other measures recurse into the schema.
     if _is_deeper(schema, SCHEMA_DEPTH_MAX):
         raise ValueError(f"a schema may be {SCHEMA_DEPTH_MAX} levels deep at most")
     _require_at_most(len(orjson.dumps(schema)), SCHEMA_BYTES_MAX, "bytes")
@@ -140,9 +141,9 @@ def _largest(counts: Iterable[int]) -> int:
 
 
 def _own(part: dict[str, Any]) -> _Size:
-    """Check what a schema says about itself, and return the size of that."""
+    """Check a schema's own counts, and return their size."""
     for name, count_max in _COUNTS_MAX.items():
-        # A property may have this name, and then what it holds is a schema.
+        # A property may have this name; then its value is a schema.
         count = part.get(name)
         if isinstance(count, dict | None):
             continue

@@ -1,4 +1,4 @@
-"""What a request for embeddings or for a ranking may say. A field that is not here is refused, never passed on."""
+"""The requests for embeddings and rankings. Fields that are not declared here are refused, never passed on."""
 
 import unicodedata
 from typing import Annotated, Any, Literal
@@ -8,23 +8,23 @@ from pydantic import Field, field_validator
 from finpool.gateway.request.chat import RequestModel
 
 INPUTS_MAX = 2048
-"""As many as OpenAI takes."""
+"""OpenAI's limit."""
 
 DOCUMENTS_MAX = 1000
 DIMENSIONS_MAX = 65_536
 
 SPECIAL_TOKENS_MAX = 16
-"""Tokens that a model may put around one input: its beginning, its end, a prefix of one word."""
+"""Tokens that a model may add to one input: its beginning, its end, a prefix of one word."""
 
 PAIR_TOKENS_MAX = 256
-"""Tokens that a model may put around a query and a document: separators, or a template with its instruction."""
+"""Tokens that a model may add to a query and a document: separators, or a template with its instruction."""
 
 Text = Annotated[str, Field(min_length=1)]
 Texts = Annotated[list[Text], Field(min_length=1, max_length=INPUTS_MAX)]
 
 
 class EmbeddingRequest(RequestModel):
-    """OpenAI's request for embeddings. `user` is taken for compatibility and goes nowhere."""
+    """OpenAI's request for embeddings. `user` is accepted for compatibility and not used."""
 
     model: str = Field(min_length=1, max_length=256)
     input: Texts
@@ -42,12 +42,12 @@ class EmbeddingRequest(RequestModel):
         return value
 
     def engine_body(self) -> dict[str, Any]:
-        """Return what the engine is asked."""
+        """Return the engine's request."""
         dimensions = {} if self.dimensions is None else {"dimensions": self.dimensions}
         return {"input": self.input, **dimensions}
 
     def input_tokens_bound(self, context_tokens: int) -> int:
-        """Return the most tokens that the engine can read: it refuses an input that is longer than its context."""
+        """Return the largest number of input tokens; the engine refuses an input that exceeds its context."""
         return sum(min(tokens_bound(text) + SPECIAL_TOKENS_MAX, context_tokens) for text in self.input)
 
 
@@ -58,7 +58,7 @@ class Document(RequestModel):
 
 
 class RerankRequest(RequestModel):
-    """The request that Jina, Cohere and vLLM share. `user` is taken for compatibility and goes nowhere."""
+    """The ranking request of Jina, Cohere and vLLM. `user` is accepted for compatibility and not used."""
 
     model: str = Field(min_length=1, max_length=256)
     query: Text
@@ -69,15 +69,15 @@ class RerankRequest(RequestModel):
 
     @property
     def texts(self) -> list[str]:
-        """The documents' texts."""
+        """The texts of the documents."""
         return [each if isinstance(each, str) else each.text for each in self.documents]
 
     def engine_body(self) -> dict[str, Any]:
-        """Return what the engine is asked."""
+        """Return the engine's request."""
         return {"query": self.query, "documents": self.texts}
 
     def input_tokens_bound(self, context_tokens: int) -> int:
-        """Return the most tokens that the engine can read: the query stands beside each document."""
+        """Return the largest number of input tokens; the query counts with each document."""
         around = tokens_bound(self.query) + PAIR_TOKENS_MAX
         return sum(min(around + tokens_bound(text), context_tokens) for text in self.texts)
 
@@ -86,10 +86,10 @@ VectorRequest = EmbeddingRequest | RerankRequest
 
 
 def tokens_bound(text: str) -> int:
-    """Return the most tokens that a text can be.
+    """Return the largest number of tokens of a text.
 
-    A tokenizer never makes more tokens than bytes; but some normalise first, and NFKC writes one sign out as up to
-    eighteen characters.
+    A byte-level tokenizer never makes more tokens than bytes. Some normalise first, and NFKC expands one character to
+    up to eighteen.
     """
     if text.isascii():
         return len(text)

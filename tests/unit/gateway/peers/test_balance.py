@@ -143,8 +143,8 @@ def test_a_gateway_that_hears_nothing_keeps_no_more_than_an_even_part_and_comes_
     assert norths_slots > SLOTS // 2, "North has most of the requests"
 
     # The database is away for too long: North falls back to half, and South takes nothing.
-    north.exchange.part()
-    south.exchange.part()
+    north.exchange.separate()
+    south.exchange.separate()
     assert (north.slots, south.slots) == (SLOTS // 2, SLOTS - norths_slots)
 
     # It is back. North comes first, as a new run: South is still there, only nobody has heard of it yet.
@@ -205,7 +205,7 @@ def test_who_comes_back_as_a_new_run_does_not_bring_what_was_counted_already() -
     counted = south.counter(HARBOUR)
 
     # North is cut off and comes back as a new run while Harbour's request is still under way.
-    north.exchange.part()
+    north.exchange.separate()
     table.lose(north)
     north.run = "north again"
     table.all_exchange()
