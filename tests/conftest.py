@@ -9,6 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 from database_server import DatabaseServer
+from database_settings import settings_for
 from work_units import WorkUnits, place, scheduler
 
 from finpool.installation.postgres import EmbeddedPostgres
@@ -94,8 +95,7 @@ def settings(clean_postgres: EmbeddedPostgres, tmp_path: Path) -> Settings:
     secrets_dir.mkdir(mode=0o700)
     (secrets_dir / "key_pepper").write_text("p" * 64)
     (secrets_dir / "engine_token").write_text("t" * 64)
-    urls = {f"{role}_database_url": url for role, url in clean_postgres.urls.items()}
-    return Settings(home=tmp_path, **urls)
+    return settings_for(clean_postgres.urls, home=tmp_path)
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ FORMS = [path for path in sorted((GITHUB / "ISSUE_TEMPLATE").glob("*.yml")) if p
 
 
 def workflow() -> dict[str, Any]:
-    return yaml.safe_load((GITHUB / "workflows" / "ci.yml").read_text())
+    read: dict[str, Any] = yaml.safe_load((GITHUB / "workflows" / "ci.yml").read_text())
+    return read
 
 
 def steps() -> list[dict[str, Any]]:

@@ -57,6 +57,7 @@ def test_a_file_that_is_not_on_the_way_is_found() -> None:
 def test_one_function_has_the_steps_of_a_request_in_their_order() -> None:
     module = ast.parse((PACKAGE / "gateway" / "call" / "lifecycle.py").read_text())
     (serve,) = [each for each in module.body if isinstance(each, ast.AsyncFunctionDef)]
-    calls = [each for each in ast.walk(serve) if isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute)]
-    in_order = [each.func.attr for each in sorted(calls, key=lambda call: call.lineno) if each.func.attr in STEPS]
+    called = [each.func for each in ast.walk(serve) if isinstance(each, ast.Call)]
+    named = [(each.lineno, each.attr) for each in called if isinstance(each, ast.Attribute)]
+    in_order = [name for _, name in sorted(named, key=lambda call: call[0]) if name in STEPS]
     assert in_order == [*STEPS, "settle"]  # An answer that breaks off is settled as failed.

@@ -42,7 +42,8 @@ def goals(found: dict[tuple[str, str], tuple[Workload, Measures]]) -> list[tuple
     made = []
     for name in ("overload", "unknown_lengths", "poisson_short_long"):
         workload, ours = found[name, OURS]
-        ratio = ours.ratio(*workload.backlogged, workload.weights)
+        one, other = workload.backlogged
+        ratio = ours.ratio(one, other, workload.weights)
         made.append(
             (
                 f"{workload.name}: service {' / '.join(workload.backlogged)}, 1.00 +/- 0.03",

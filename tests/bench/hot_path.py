@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 import psutil
@@ -109,7 +110,8 @@ def embedded_postgres(home: Path) -> Iterator[EmbeddedPostgres]:
     """Run a Postgres under `home`, migrated."""
     server = start_postgres(home)
     try:
-        migrate(Settings(home=home, **{f"{role}_database_url": url for role, url in server.urls.items()}))
+        urls: dict[str, Any] = {f"{role}_database_url": url for role, url in server.urls.items()}
+        migrate(Settings(home=home, **urls))
         yield server
     finally:
         stop_postgres(home)
@@ -127,7 +129,7 @@ def places(home: Path) -> Iterator[tuple[dict[str, Place], str]]:
         server = stack.enter_context(embedded_postgres(home))
         for name, value in (("key_pepper", PEPPER), ("engine_token", "t" * 64)):
             (home / "secrets" / name).write_text(value)
-        urls = {f"{role}_database_url": url for role, url in server.urls.items()}
+        urls: dict[str, Any] = {f"{role}_database_url": url for role, url in server.urls.items()}
         catalogue = catalogue_with_all_slots(home)
         settings = Settings(home=home, port=ports["finpool"], catalogue_dir=catalogue, **urls)
         key = asyncio.run(create_tenant_with_key(settings))

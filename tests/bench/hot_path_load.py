@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 
@@ -86,6 +87,10 @@ def request_bytes(port: int, key: str, body: bytes) -> bytes:
     return head.encode() + body
 
 
+def _same(asker: Asker) -> Asker:
+    return asker
+
+
 async def ask(port: int, request: bytes, ending: bytes, *, connections: int, seconds: float) -> Load:
     """Keep `connections` requests under way for `seconds`; answers must have status 200 and hold `ending` at their end.
 
@@ -95,7 +100,7 @@ async def ask(port: int, request: bytes, ending: bytes, *, connections: int, sec
     ends = [loop.create_future() for _ in range(connections)]
     askers = [Asker(request, ending, load, each) for each in ends]
     for asker in askers:
-        await loop.create_connection(lambda asker=asker: asker, "127.0.0.1", port)
+        await loop.create_connection(partial(_same, asker), "127.0.0.1", port)
     await asyncio.sleep(seconds / 5)
     load.answers = len(load.latencies_ms)
     load.latencies_ms.clear()

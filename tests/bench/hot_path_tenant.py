@@ -7,7 +7,7 @@ from finpool.identity.schemas import NewKey
 from finpool.identity.service import create_key
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.database import Database
-from finpool.kernel.ids import TenantId
+from finpool.kernel.ids import ModelId, TenantId
 from finpool.kernel.settings import Settings
 from finpool.quota.limit.service import set_limits
 from finpool.quota.schemas import Limits, operator_limit
@@ -25,7 +25,7 @@ async def create_tenant_with_key(settings: Settings) -> str:
     database, tenant = Database(settings.database_url("operator"), 2), TenantId("bench")
     try:
         async with database.across_tenants() as session:
-            await create_tenant(session, _OPERATOR, NewTenant(id=tenant, name="Bench"), [MODEL])
+            await create_tenant(session, _OPERATOR, NewTenant(id=tenant, name="Bench"), [ModelId(MODEL)])
             await create_project(session, _OPERATOR, tenant, NewProject(id="main", name="Main"))
             new = NewKey(project_id="main", name="bench", role="owner")
             _, secret = await create_key(session, _OPERATOR, tenant, new, pepper=PEPPER.encode())

@@ -12,6 +12,7 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 from sqlalchemy import text
@@ -102,7 +103,8 @@ def main() -> None:
     home = Path(tempfile.mkdtemp(prefix="finpool-bench-"))
     try:
         server = start_postgres(home)
-        migrate(Settings(**{f"{role}_database_url": url for role, url in server.urls.items()}))
+        urls: dict[str, Any] = {f"{role}_database_url": url for role, url in server.urls.items()}
+        migrate(Settings(**urls))
         asyncio.run(measure(server.urls["owner"], server.urls["operator"], rows))
     finally:
         stop_postgres(home)

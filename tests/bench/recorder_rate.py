@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from spool_cycles import INTENT
 
@@ -55,12 +56,17 @@ async def add_tenants(urls: dict[str, str], tenants: int) -> None:
         await session.flush()
         for name in names:
             for budget in ("total", "prepaid"):
-                scope = {"set_by": "operator", "scope": "tenant", "scope_id": name, "period": budget}
+                scope: dict[str, Any] = {"set_by": "operator", "scope": "tenant", "scope_id": name, "period": budget}
                 session.add(Budget(tenant_id=name, budget_id=budget, pending_picos=GRANTED_PICOS, **scope))
     async with inference.across_tenants() as session:
         for name in names:
             for budget in ("total", "prepaid"):
-                held = {"replica_id": "local", "spool_id": "bench", "granted_picos": GRANTED_PICOS, "opened_at": now()}
+                held: dict[str, Any] = {
+                    "replica_id": "local",
+                    "spool_id": "bench",
+                    "granted_picos": GRANTED_PICOS,
+                    "opened_at": now(),
+                }
                 session.add(Lease(tenant_id=name, lease_id=f"lease_{budget}", budget_id=budget, **held))
     await operator.close()
     await inference.close()
@@ -115,7 +121,8 @@ def own_postgres() -> Iterator[dict[str, str]]:
     home = Path(tempfile.mkdtemp(prefix="finpool-bench-"))
     try:
         server = start_postgres(home)
-        migrate(Settings(**{f"{role}_database_url": url for role, url in server.urls.items()}))
+        urls: dict[str, Any] = {f"{role}_database_url": url for role, url in server.urls.items()}
+        migrate(Settings(**urls))
         yield dict(server.urls)
     finally:
         stop_postgres(home)

@@ -37,7 +37,7 @@ INTENT = Intent(
 
 async def requests(spool: Spool, name: str, until: float, marks: int) -> list[float]:
     """Put requests on record and settle them, one after the other; returns how long each took, in seconds."""
-    took = []
+    took: list[float] = []
     while (begun := time.perf_counter()) < until:
         intent = replace(INTENT, request_id=f"req_{name}_{len(took)}")
         await spool.intend(intent)

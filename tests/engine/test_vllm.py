@@ -204,7 +204,7 @@ def test_a_prompt_that_does_not_fit_is_refused_in_openais_words(banks: dict[str,
 
 
 def test_an_answer_follows_its_json_schema(banks: dict[str, openai.OpenAI]) -> None:
-    schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
+    schema: dict[str, object] = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
     answer = banks["A"].chat.completions.create(
         model=MODEL,
         messages=QUESTION,

@@ -8,9 +8,10 @@ from typing import Any
 
 import orjson
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
+from openai.types.chat import ChatCompletionMessageParam
 from truth_engine import MODEL
 
-MESSAGES = [{"role": "user", "content": "Hello"}]
+MESSAGES: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 CALL_SECONDS_MAX = 40.0
 PAUSE_AFTER_REFUSAL_SECONDS = 0.1
 USUAL_CALLS = {"plain": 3.0, "streamed": 5.0, "aborted": 2.0, "impatient": 1.0}

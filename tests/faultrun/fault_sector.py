@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 from fault_checks import MICROS
@@ -25,7 +26,7 @@ from finpool.identity.service import create_key
 from finpool.installation.postgres import postgres_pid, start_postgres, stop_postgres
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.database import Database
-from finpool.kernel.ids import TenantId
+from finpool.kernel.ids import ModelId, TenantId
 from finpool.kernel.settings import Settings
 from finpool.tenancy.schemas import NewProject, NewTenant
 from finpool.tenancy.service import create_project, create_tenant
@@ -71,7 +72,8 @@ def own_postgres() -> Iterator[tuple[Path, dict[str, str]]]:
     home = Path(tempfile.mkdtemp(prefix="finpool-faults-"))
     try:
         server = start_postgres(home)
-        migrate(Settings(**{f"{role}_database_url": url for role, url in server.urls.items()}))
+        urls: dict[str, Any] = {f"{role}_database_url": url for role, url in server.urls.items()}
+        migrate(Settings(**urls))
         yield home, server.urls
     finally:
         stop_postgres(home)
@@ -118,7 +120,7 @@ class Sector:
         database, tenant = Database(self.url, 1), TenantId(tenant_id)
         try:
             async with database.across_tenants() as session:
-                await create_tenant(session, OPERATOR, NewTenant(id=tenant_id, name=tenant_id), [MODEL])
+                await create_tenant(session, OPERATOR, NewTenant(id=tenant_id, name=tenant_id), [ModelId(MODEL)])
                 await create_project(session, OPERATOR, tenant, NewProject(id="main", name="Main"))
                 new = NewKey(project_id="main", name="test", role="owner")
                 key, secret = await create_key(session, OPERATOR, tenant, new, pepper=PEPPER.encode())

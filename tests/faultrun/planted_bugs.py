@@ -6,7 +6,7 @@ no longer there: a bug that cannot be planted any more would be found by nobody.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from finpool.gateway.call.call import Call
 from finpool.metering.recorder import recorder as recorder_module
@@ -193,7 +193,7 @@ def usage_of_another_tenant() -> None:
         other = {"bank-a": "bank-b", "bank-b": "bank-a"}[settlement.intent.tenant_id]
         return replace(settlement, intent=replace(settlement.intent, tenant_id=other, lease_ids=()))
 
-    decode = _put(recorder_module, "decode_settlement", lambda body: crossed(decode(body)))
+    decode: Any = _put(recorder_module, "decode_settlement", lambda body: crossed(decode(body)))
 
 
 def transfer_out_of_balance() -> None:
@@ -203,16 +203,16 @@ def transfer_out_of_balance() -> None:
         if kind is not ledger_schemas.TransferKind.USAGE:
             await transfer(session, tenant_id, kind, reference, amounts)
             return
-        kept = dict(list(amounts.items())[1:])
+        kept, product = dict(list(amounts.items())[1:]), cast(Any, ledger_service)
         await session.execute(
-            ledger_service.insert(ledger_service.Transfer).values(
+            product.insert(product.Transfer).values(
                 tenant_id=tenant_id,
-                transfer_id=ledger_service.new_id("transfer"),
+                transfer_id=product.new_id("transfer"),
                 kind=kind.value,
                 reference=reference,
                 accounts=list(kept),
                 amounts_picos=list(kept.values()),
-                occurred_at=ledger_service.now(),
+                occurred_at=product.now(),
             )
         )
 

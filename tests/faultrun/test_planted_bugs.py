@@ -4,15 +4,18 @@ import asyncio
 import random
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fault_checks import MICROS, Difference
 from fault_load import Told
+from fault_replica import Launcher
 from fault_schedule import World
 from fault_session import figures, judge, under_load
 from fault_world import PRICES, launched, world_with
 
+from finpool.installation.postgres import EmbeddedPostgres
 from finpool.installation.process.components import INFERENCE
 
 BUDGET_MICROS = 6_000
@@ -62,7 +65,7 @@ NEED_A_SPENT_BUDGET = {"lease_beyond_the_rest", "lease_of_a_remembered_rest"}
 
 
 @pytest.fixture(scope="module")
-def launcher():
+def launcher() -> Iterator[Launcher]:
     with launched() as started:
         yield started
 
@@ -115,7 +118,7 @@ async def crash_in_mid_stream(world: World) -> None:
     await asyncio.gather(*(replica.ready() for replica in world.replicas))
 
 
-async def run_with(plant: str, clean_postgres, home: Path, launcher) -> list[Difference]:
+async def run_with(plant: str, clean_postgres: EmbeddedPostgres, home: Path, launcher: Launcher) -> list[Difference]:
     names = ("replica-one", "replica-two")
     async with world_with(
         random.Random(1), home, clean_postgres.urls, launcher, names=names, limits=LIMITS, options=OPTIONS
@@ -126,11 +129,15 @@ async def run_with(plant: str, clean_postgres, home: Path, launcher) -> list[Dif
         return await short_run(world, plant)
 
 
-async def test_the_product_as_it_is_shows_no_difference(clean_postgres, tmp_path, launcher):
+async def test_the_product_as_it_is_shows_no_difference(
+    clean_postgres: EmbeddedPostgres, tmp_path: Path, launcher: Launcher
+) -> None:
     assert await run_with("", clean_postgres, tmp_path, launcher) == []
 
 
 @pytest.mark.parametrize("plant", PLANTED)
-async def test_a_planted_bug_is_named(plant, clean_postgres, tmp_path, launcher):
+async def test_a_planted_bug_is_named(
+    plant: str, clean_postgres: EmbeddedPostgres, tmp_path: Path, launcher: Launcher
+) -> None:
     found = [f"{each.kind}: {each.text}" for each in await run_with(plant, clean_postgres, tmp_path, launcher)]
     assert [each for each in found if re.search(PLANTED[plant], each)], found[:20]

@@ -7,6 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -50,7 +51,7 @@ def test_a_password_is_asked_for_before_the_server_runs_for_the_first_time(
     at_start: list[set[str]] = []
     get_server = postgres_server.get_server
 
-    def watched(*arguments: object, **named: object) -> object:
+    def watched(*arguments: Any, **named: Any) -> object:
         at_start.append(methods(home))
         return get_server(*arguments, **named)
 

@@ -1,8 +1,9 @@
 """Keys in memory follow the database, and authenticating reads no database."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pytest
 from sqlalchemy import event
@@ -29,6 +30,9 @@ MODELS = (ModelId("model-a"), ModelId("model-b"))
 BANK = TenantId("bank-a")
 ADMIN = Actor(Audience.OPERATOR, "token_admin", Role.OPERATOR_ADMIN)
 DEADLINE_SECONDS = 20.0
+
+
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -63,7 +67,7 @@ class Door:
         raise AssertionError("the key is still accepted")
 
 
-async def until(attempt, *errors: type[Exception]):  # type: ignore[no-untyped-def]
+async def until(attempt: Callable[[], Awaitable[Result]], *errors: type[Exception]) -> Result:
     """Try again until it succeeds; the last error is raised at the deadline."""
     deadline = monotonic_seconds() + DEADLINE_SECONDS
     while True:

@@ -163,7 +163,7 @@ async def test_without_row_level_security_the_services_still_read_one_tenant_onl
         assert (await tenancy.get_tenant(session, BANK_A)).tenant_id == BANK_A
         projects = await tenancy.list_projects(session, BANK_A, PageQuery())
         keys = await identity.list_keys(session, BANK_A, PageQuery())
-        owned = [*projects.data, *keys.data]
+        owned: list[Any] = [*projects.data, *keys.data]
     assert [row.tenant_id for row in owned] == [BANK_A, BANK_A]
 
 

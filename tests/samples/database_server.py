@@ -7,10 +7,10 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncpg
+from database_settings import settings_for
 
 from finpool.apps.migrate import migrate
 from finpool.installation.postgres import DATABASE_NAME, start_postgres, stop_postgres
-from finpool.kernel.settings import Settings
 
 _SERVER_SETTINGS = (
     # No test cuts this machine's power, and the commits of a killed server survive without a flush.
@@ -53,7 +53,7 @@ class DatabaseServer:
         self.postgres = start_postgres(home)
         try:
             self._superuser = self._await(self._prepared())
-            migrate(Settings(**{f"{role}_database_url": url for role, url in self.postgres.urls.items()}))
+            migrate(settings_for(self.postgres.urls))
         except BaseException:
             self._stop()
             raise

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+from database_settings import settings_for
 
 from finpool.apps.migrate import migrate
 from finpool.installation.pool.engines_file import read_engines
@@ -39,13 +40,13 @@ def running_pool(
         for name in ("key_pepper", "engine_token", "ray_token"):
             (home / "secrets" / name).write_text(secrets.token_hex(32))
         urls = start_postgres(home).urls
-        settings = Settings(
+        settings = settings_for(
+            urls,
             home=home,
             port=_free_port(),
             weights_dir=Path(weights),
             catalogue_dir=catalogue,
             log_level="INFO",
-            **{f"{role}_database_url": url for role, url in urls.items()},
         )
         try:
             migrate(settings)

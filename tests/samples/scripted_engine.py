@@ -1,15 +1,18 @@
-"""An HTTP server in place of an engine, which answers as a test says, and what such answers are made of."""
+"""HTTP servers in place of an engine, which answer as a test says, and what such answers are made of."""
 
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 from aiohttp import web
 
 from finpool.catalogue.model.schemas import TokenUsage
 from finpool.catalogue.model.service import Catalogue, default_directory
-from finpool.serving.schemas import WEIGHTS_HEADER
+from finpool.serving.errors import ModelCold
+from finpool.serving.schemas import EXPECTED_SERVICE_HEADER, WEIGHTS_HEADER
 
 USAGE = {
     "prompt_tokens": 9,
@@ -27,6 +30,8 @@ EVENT_STREAM = {
     WEIGHTS_HEADER: Catalogue.load(default_directory()).all()[0].weights_sha256,
 }
 """What an engine that serves the shipped model begins its stream with."""
+
+MODEL = "smollm2-135m-instruct"
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -76,3 +81,94 @@ def refused(status: int, body: Any, content_type: str = "application/json") -> A
         return web.Response(status=status, text=text, content_type=content_type)
 
     return answer
+
+
+@dataclass
+class ScriptedEngine:
+    """Speaks the engines' protocol: `output_tokens` words, a pause after each, and faults on demand.
+
+    `weights` are the hashes that it names for versions other than the shipped one.
+    """
+
+    input_tokens: int = 10
+    output_tokens: int = 5
+    pause_seconds: float = 0.0
+    prompt_seconds: float = 0.0
+    break_after: int | None = None
+    refuse_with: int | None = None
+    asleep: bool = False
+    stream_headers: dict[str, str] = field(default_factory=lambda: dict(EVENT_STREAM))
+    counts: bool = False
+    counted: int = 0
+    weights: dict[str, str] = field(default_factory=dict)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    versions: list[str] = field(default_factory=list)
+    expected_service: list[int] = field(default_factory=list)
+    under_way: int = 0
+    under_way_max: int = 0
+    sent_tokens: int = 0
+    aborted: int = 0
+
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        """Answer one chat completion."""
+        self.bodies.append(await request.json())
+        self.versions.append(request.match_info["version"])
+        self.expected_service.append(int(request.headers.get(EXPECTED_SERVICE_HEADER, 0)))
+        if self.asleep:
+            return web.json_response(ModelCold().body(), status=ModelCold.status)
+        if self.refuse_with is not None:
+            error = {
+                "message": "too long",
+                "type": "invalid_request_error",
+                "param": None,
+                "code": "context_length_exceeded",
+            }
+            return web.json_response({"error": error}, status=self.refuse_with)
+        self.under_way += 1
+        self.under_way_max = max(self.under_way, self.under_way_max)
+        try:
+            await asyncio.sleep(self.prompt_seconds)
+            return await self._stream(request)
+        except (ConnectionError, asyncio.CancelledError):
+            self.aborted += 1
+            raise
+        finally:
+            self.under_way -= 1
+
+    async def tokenize(self, request: web.Request) -> web.Response:
+        """Tell how many tokens a prompt is, if this engine counts at all."""
+        if not self.counts:
+            return web.Response(status=404)
+        self.counted += 1
+        return web.json_response({"count": self.input_tokens})
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        version = request.match_info["version"]
+        named = {WEIGHTS_HEADER: self.weights[version]} if version in self.weights else {}
+        response = web.StreamResponse(headers={**self.stream_headers, **named})
+        await response.prepare(request)
+        for count in range(1, self.output_tokens + 1):
+            delta: dict[str, Any] = {"content": f"w{count} "}
+            if count == 1:
+                delta["role"] = "assistant"
+            finish = "stop" if count == self.output_tokens else None
+            await self._send(response, [{"index": 0, "delta": delta, "finish_reason": finish}], count)
+            if self.break_after == count:
+                assert request.transport is not None
+                request.transport.close()
+                return response
+            await asyncio.sleep(self.pause_seconds)
+        await self._send(response, [], self.output_tokens)
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+    async def _send(self, response: web.StreamResponse, choices: list[dict[str, Any]], output_tokens: int) -> None:
+        usage = {
+            "prompt_tokens": self.input_tokens,
+            "completion_tokens": output_tokens,
+            "total_tokens": self.input_tokens + output_tokens,
+            "prompt_tokens_details": {"cached_tokens": 0},
+        }
+        chunk = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": MODEL, "choices": choices}
+        await response.write(b"data: " + orjson.dumps({**chunk, "usage": usage}) + b"\n\n")
+        self.sent_tokens = max(output_tokens, self.sent_tokens)

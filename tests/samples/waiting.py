@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 SECONDS_MAX = 60.0
 PAUSE_SECONDS = 0.01
@@ -12,21 +12,33 @@ PAUSE_SECONDS = 0.01
 Found = TypeVar("Found")
 
 
+@overload
 async def until(
-    holds: Callable[[], Found | Awaitable[Found]],
+    holds: Callable[[], Awaitable[Found]], what: str, *, seconds_max: float = ..., pause_seconds: float = ...
+) -> Found: ...
+
+
+@overload
+async def until(
+    holds: Callable[[], Found], what: str, *, seconds_max: float = ..., pause_seconds: float = ...
+) -> Found: ...
+
+
+async def until(
+    holds: Callable[[], Any],
     what: str,
     *,
     seconds_max: float = SECONDS_MAX,
     pause_seconds: float = PAUSE_SECONDS,
-) -> Found:
+) -> Any:
     """Return the first true value of `holds`, a function or a coroutine function; fail with `what` after the time."""
     deadline = time.monotonic() + seconds_max
     while True:
-        found: Any = holds()
+        found = holds()
         if inspect.isawaitable(found):
             found = await found
         if found:
-            return found  # type: ignore[no-any-return]
+            return found
         assert time.monotonic() < deadline, f"not within {seconds_max:g} seconds: {what}"
         await asyncio.sleep(pause_seconds)
 

@@ -38,7 +38,7 @@ def place(path: str) -> int:
     return len(REAL_ENGINES) + at
 
 
-class WorkUnits(LoadFileScheduling):
+class WorkUnits(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types.
     """Gives each process of the run one unit after the other: a file, or all files that start models on Ray."""
 
     def _split_scope(self, nodeid: str) -> str:
@@ -51,4 +51,4 @@ def scheduler(config: pytest.Config, log: object) -> WorkUnits | None:
     if config.getoption("dist") != "loadfile":
         return None
     config.option.loadscopereorder = False
-    return WorkUnits(config, log)  # type: ignore[arg-type]  # xdist does not publish the type of its logs.
+    return WorkUnits(config, log)

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from sqlalchemy import insert, text
@@ -220,7 +221,7 @@ async def open_bank(database: Callable[[str], Database]) -> Callable[..., Awaita
             session.add(Account(tenant_id=tenant_id, payment=payment, updated_at=now()))
             await session.flush()
             if payment == "prepaid":
-                whole = {"set_by": "operator", "scope": "tenant", "scope_id": tenant_id, "period": payment}
+                whole: Any = {"set_by": "operator", "scope": "tenant", "scope_id": tenant_id, "period": payment}
                 session.add(Budget(tenant_id=tenant_id, budget_id="prepaid", **whole))
         return Bank(TenantId(tenant_id), database)
 

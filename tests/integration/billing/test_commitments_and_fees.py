@@ -28,7 +28,7 @@ def three_units(times: int) -> tuple[int, int, int]:
 
 async def agree(bank: Any, valid_from: datetime, **terms: int) -> None:
     """Agree terms that hold from a moment in the past on, which no operator could."""
-    plain = {"discount_basis_points": 0, "commitment_micros": 0, "pool_weight": 0}
+    plain: dict[str, Any] = {"discount_basis_points": 0, "commitment_micros": 0, "pool_weight": 0}
     async with bank.operator() as session:
         session.add(
             Contract(

@@ -26,6 +26,7 @@ from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.changes import ChangeFeed
 from finpool.kernel.clock import now
 from finpool.kernel.database import Database
+from finpool.kernel.ids import TenantId
 from finpool.kernel.settings import Settings
 from finpool.policy.service import Policy
 from finpool.tenancy.models import Project
@@ -79,9 +80,11 @@ async def doors(
         await session.flush()
         for name in ("owner", "developer", "finance", "auditor"):
             body = NewKey(project_id="credit", name=name, role=name)
-            _, credentials[name] = await identity.create_key(session, OPERATOR, "bank-a", body, pepper=pepper)
+            _, credentials[name] = await identity.create_key(session, OPERATOR, TenantId("bank-a"), body, pepper=pepper)
         other = NewKey(project_id="credit", name="owner", role="owner")
-        _, credentials["foreign"] = await identity.create_key(session, OPERATOR, "bank-b", other, pepper=pepper)
+        _, credentials["foreign"] = await identity.create_key(
+            session, OPERATOR, TenantId("bank-b"), other, pepper=pepper
+        )
     tenants = TenantDirectory()
     directory, policy = KeyDirectory(pepper, tenants), Policy((), tenants)
     feed = ChangeFeed(database("inference"), [tenants, directory, policy], age_max_seconds=60)

@@ -1,140 +1,35 @@
 """Real processes that a test may kill, on real Postgres, before the scripted engine."""
 
-import asyncio
 import signal
-import subprocess
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiohttp import ClientError, ClientSession, ClientTimeout
-from openai import AsyncOpenAI
+from scripted_engine import ScriptedEngine
+from sector import ReplicaProcesses, Sector
 
-from finpool.identity.schemas import NewKey
-from finpool.identity.service import create_key
-from finpool.installation.process.components import INFERENCE, WORKER, Component, component_environment
-from finpool.kernel.actor import Actor, Audience, Role
+from finpool.installation.process.components import INFERENCE, WORKER
 from finpool.kernel.database import Database
-from finpool.kernel.ids import TenantId
 from finpool.kernel.settings import Settings
-from finpool.quota.account.service import account_view
-from finpool.quota.limit.service import write_limits
-from finpool.quota.schemas import AccountView, Limits, operator_limit
-from finpool.tenancy.schemas import NewProject, NewTenant
-from finpool.tenancy.service import create_project, create_tenant
-
-MODEL = "smollm2-135m-instruct"
-OPERATOR = Actor(Audience.OPERATOR, "token_test", Role.OPERATOR_ADMIN)
-START_SECONDS_MAX = 300
-
-
-@dataclass
-class Replica:
-    """One inference process and its worker: a spool, a port and an environment of their own."""
-
-    settings: Settings
-    options: dict[str, str]
-    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.settings.port}"
-
-    def client(self, key: str, **options: Any) -> AsyncOpenAI:
-        return AsyncOpenAI(base_url=f"{self.url}/v1", api_key=key, **{"max_retries": 0, "timeout": 30.0, **options})
-
-    def start(self, component: Component) -> None:
-        urls = {role: self.settings.database_url(role) for role in component.database_roles}
-        environment = {**component_environment(component, self.settings, urls), **self.options}
-        log = (self.settings.home / f"{component.name}.log").open("ab")
-        with log:
-            self.running[component.name] = subprocess.Popen(
-                component.command(), env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
-            )
-
-    def end(self, component: Component, number: signal.Signals) -> None:
-        """Send a signal and wait until the process is gone."""
-        process = self.running.pop(component.name, None)
-        if process is not None:
-            process.send_signal(number)
-            process.wait(60)
-
-    async def ready(self) -> None:
-        """Wait until the door answers."""
-        async with asyncio.timeout(START_SECONDS_MAX), ClientSession(timeout=ClientTimeout(total=5)) as session:
-            while True:
-                assert self.running[INFERENCE.name].poll() is None, self.log()
-                try:
-                    async with session.get(f"{self.url}/readyz") as response:
-                        if response.status == 200:
-                            return
-                except (ClientError, TimeoutError):
-                    pass
-                await asyncio.sleep(0.02)
-
-    def log(self) -> str:
-        return "\n".join(
-            path.read_text()[-4000:]
-            for path in (self.settings.home / f"{name}.log" for name in ("inference", "worker"))
-        )
-
-
-class Sector:
-    """The operators' side: tenants, their accounts and what was recorded."""
-
-    def __init__(self, settings: Settings, operator: Database) -> None:
-        self._settings = settings
-        self._operator = operator
-
-    async def add_tenant(self, tenant_id: str, budget_micros: int) -> tuple[str, str]:
-        """Create a tenant with a key; returns the key's id and its secret."""
-        tenant = TenantId(tenant_id)
-        pepper = self._settings.secret("key_pepper")
-        async with self._operator.across_tenants() as session:
-            await create_tenant(session, OPERATOR, NewTenant(id=tenant_id, name=tenant_id), [MODEL])
-            await create_project(session, OPERATOR, tenant, NewProject(id="main", name="Main"))
-            new = NewKey(project_id="main", name="test", role="owner")
-            key, secret = await create_key(session, OPERATOR, tenant, new, pepper=pepper)
-            limits = Limits(budget_total_micros=budget_micros)
-            await write_limits(session, tenant, operator_limit(tenant), limits)
-        return key.key_id, secret
-
-    async def account(self, tenant_id: str) -> AccountView:
-        async with self._operator.across_tenants() as session:
-            return await account_view(session, TenantId(tenant_id))
-
-    async def settled(self, tenant_id: str) -> AccountView:
-        """Wait until nothing is pending; fails if something stays held."""
-        for _ in range(300):
-            view = await self.account(tenant_id)
-            if view.pending_micros == 0:
-                return view
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"still pending: {view}")
-
-    async def usage(self, tenant_id: str) -> list[dict[str, Any]]:
-        async with self._operator.across_tenants() as session:
-            connection = await session.connection()
-            query = "SELECT * FROM usage_record WHERE tenant_id = $1 ORDER BY settled_at"
-            rows = await connection.exec_driver_sql(query, (tenant_id,))
-            return [dict(row) for row in rows.mappings()]
 
 
 @pytest.fixture
-def sector(settings: Settings, database: Any) -> Sector:
+def sector(settings: Settings, database: Callable[[str], Database]) -> Sector:
     return Sector(settings, database("operator"))
 
 
 @pytest.fixture
 async def add_replica(
-    settings: Settings, engine: Any, engine_port: int, tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
-) -> AsyncIterator[Callable[..., Replica]]:
+    settings: Settings,
+    engine: ScriptedEngine,
+    engine_port: int,
+    tmp_path: Path,
+    unused_tcp_port_factory: Callable[[], int],
+) -> AsyncIterator[Callable[..., ReplicaProcesses]]:
     """Start inference and worker of a new replica; whatever still runs at the end is killed."""
-    started: list[Replica] = []
+    started: list[ReplicaProcesses] = []
 
-    def add(replica_id: str, lease_idle_seconds: float = 0.2) -> Replica:
+    def add(replica_id: str, lease_idle_seconds: float = 0.2) -> ReplicaProcesses:
         home = tmp_path / replica_id
         home.mkdir()
         own = settings.model_copy(
@@ -146,7 +41,7 @@ async def add_replica(
             "FINPOOL_LEASE_IDLE_SECONDS": str(lease_idle_seconds),
             "FINPOOL_RECORDER_INTERVAL_SECONDS": "0.05",
         }
-        replica = Replica(own, options)
+        replica = ReplicaProcesses(own, options)
         started.append(replica)
         for component in (INFERENCE, WORKER):
             replica.start(component)

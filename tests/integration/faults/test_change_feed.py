@@ -2,12 +2,16 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator, Callable
 
 import asyncpg
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from finpool.installation.postgres import EmbeddedPostgres
 from finpool.kernel.changes import ChangeFeed, SnapshotTooOld
-from finpool.kernel.database import CHANGES_CHANNEL
+from finpool.kernel.database import CHANGES_CHANNEL, Database
+from finpool.kernel.ids import TenantId
 
 SHORT_AGE_SECONDS = 1.0
 LISTENERS = "SELECT pid FROM pg_stat_activity WHERE usename = 'finpool_inference' AND query LIKE 'LISTEN%'"
@@ -16,23 +20,23 @@ LISTENERS = "SELECT pid FROM pg_stat_activity WHERE usename = 'finpool_inference
 class CountingSnapshot:
     """Remembers what it was asked to load, and may take its time."""
 
-    def __init__(self):
-        self.loads = []
+    def __init__(self) -> None:
+        self.loads: list[TenantId | None] = []
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
 
-    async def load(self, session, tenant_id):
+    async def load(self, session: AsyncSession, tenant_id: TenantId | None) -> None:
         self.loads.append(tenant_id)
         await self.may_go_on.wait()
 
 
 @pytest.fixture
-async def snapshot():
+async def snapshot() -> CountingSnapshot:
     return CountingSnapshot()
 
 
 @pytest.fixture
-async def feed(database, snapshot):
+async def feed(database: Callable[[str], Database], snapshot: CountingSnapshot) -> AsyncIterator[ChangeFeed]:
     opened = ChangeFeed(database("inference"), [snapshot], 60)
     await opened.start()
     yield opened
@@ -40,13 +44,13 @@ async def feed(database, snapshot):
 
 
 @pytest.fixture
-async def connection(clean_postgres):
+async def connection(clean_postgres: EmbeddedPostgres) -> AsyncIterator[asyncpg.Connection]:
     opened = await asyncpg.connect(clean_postgres.urls["inference"])
     yield opened
     await opened.close()
 
 
-async def loads_reach(snapshot, count):
+async def loads_reach(snapshot: CountingSnapshot, count: int) -> None:
     for _ in range(1000):
         if len(snapshot.loads) >= count:
             return
@@ -55,8 +59,8 @@ async def loads_reach(snapshot, count):
 
 
 async def test_a_connection_that_ends_is_made_again_without_waiting_for_the_next_check(
-    feed, snapshot, connection, monkeypatch
-):
+    feed: ChangeFeed, snapshot: CountingSnapshot, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(feed, "_check_seconds", 3600.0)
     await connection.execute('SELECT pg_notify($1, \'{"tenant_id": "bank-a"}\')', CHANGES_CHANNEL)
     await loads_reach(snapshot, 2)
@@ -66,7 +70,9 @@ async def test_a_connection_that_ends_is_made_again_without_waiting_for_the_next
     assert snapshot.loads == [None, "bank-a", None]
 
 
-async def test_a_short_age_is_checked_as_often_as_it_needs(database, snapshot):
+async def test_a_short_age_is_checked_as_often_as_it_needs(
+    database: Callable[[str], Database], snapshot: CountingSnapshot
+) -> None:
     feed = ChangeFeed(database("inference"), [snapshot], SHORT_AGE_SECONDS)
     await feed.start()
     fresh = 0
@@ -80,7 +86,9 @@ async def test_a_short_age_is_checked_as_often_as_it_needs(database, snapshot):
     assert fresh > 40
 
 
-async def test_a_burst_of_changes_is_read_once(feed, snapshot, connection):
+async def test_a_burst_of_changes_is_read_once(
+    feed: ChangeFeed, snapshot: CountingSnapshot, connection: asyncpg.Connection
+) -> None:
     snapshot.may_go_on.clear()
     for number in range(50):
         payload = f'{{"tenant_id": "bank-a", "number": {number}}}'

@@ -2,25 +2,32 @@
 
 import asyncio
 import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
 from aiohttp import ClientConnectionError, ClientSession
+from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
+from scripted_engine import ScriptedEngine
+from sector import ReplicaProcesses, Sector
 
 from finpool.installation.process.components import INFERENCE, WORKER
 from finpool.metering.spool.file import FILE_NAME
 from finpool.metering.spool.repair import repair
 
 MODEL = "smollm2-135m-instruct"
-HELLO = [{"role": "user", "content": "Hello"}]
+HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 PAGE_BYTES = 4096
 
 
-async def chat(client):
+async def chat(client: AsyncOpenAI) -> ChatCompletion:
     return await client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=5)
 
 
-async def answer_of(replica, path, key=None):
+async def answer_of(replica: ReplicaProcesses, path: str, key: str | None = None) -> tuple[int, str]:
     """Wait until the door answers; return the status and the body."""
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
     async with asyncio.timeout(60), ClientSession(headers=headers) as session:
@@ -33,7 +40,7 @@ async def answer_of(replica, path, key=None):
                 await asyncio.sleep(0.05)
 
 
-def damage(path):
+def damage(path: Path) -> bytes:
     """Overwrite the page of the records; returns what the file is then."""
     content = bytearray(path.read_bytes())
     at = content.index(b'"outcome"') // PAGE_BYTES * PAGE_BYTES
@@ -43,8 +50,8 @@ def damage(path):
 
 
 async def test_a_replica_with_a_damaged_spool_refuses_keeps_it_and_serves_again_once_repaired(
-    sector, add_replica, engine
-):
+    sector: Sector, add_replica: Callable[..., ReplicaProcesses], engine: ScriptedEngine
+) -> None:
     _, key = await sector.add_tenant("bank-a", 10_000_000)
     replica = add_replica("one")
     await replica.ready()
@@ -82,7 +89,7 @@ async def test_a_replica_with_a_damaged_spool_refuses_keeps_it_and_serves_again_
     assert [each["usage_seq"] for each in records] == [1, 2]
 
 
-async def recorded(sector, count):
+async def recorded(sector: Sector, count: int) -> list[dict[str, Any]]:
     """Wait until as many requests are recorded."""
     for _ in range(600):
         if len(records := await sector.usage("bank-a")) >= count:

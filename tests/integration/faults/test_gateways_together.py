@@ -2,9 +2,15 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
+
+from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletionMessageParam
+from scripted_engine import ScriptedEngine
+from sector import ReplicaProcesses, Sector
 
 MODEL = "smollm2-135m-instruct"
-HELLO = [{"role": "user", "content": "Hello"}]
+HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 SLOTS = 4 + 1
 CALLERS = 8
 SETTLE_ANSWERS = 40
@@ -14,13 +20,13 @@ MEASURED_ANSWERS = 150
 ANSWERS_SECONDS_MAX = 300
 
 
-async def ask_again_and_again(client, bank, served):
+async def ask_again_and_again(client: AsyncOpenAI, bank: str, served: Counter[str]) -> None:
     while True:
         await client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=20)
         served[bank] += 1
 
 
-async def so_many(served, answers):
+async def so_many(served: Counter[str], answers: int) -> None:
     """Wait until so many answers were served."""
     for _ in range(10 * ANSWERS_SECONDS_MAX):
         if served.total() >= answers:
@@ -29,13 +35,15 @@ async def so_many(served, answers):
     raise AssertionError(f"{served.total()} answers came in {ANSWERS_SECONDS_MAX} seconds")
 
 
-async def test_two_replicas_fill_no_slot_twice_and_a_bank_at_both_is_served_as_one_at_one(sector, add_replica, engine):
+async def test_two_replicas_fill_no_slot_twice_and_a_bank_at_both_is_served_as_one_at_one(
+    sector: Sector, add_replica: Callable[..., ReplicaProcesses], engine: ScriptedEngine
+) -> None:
     engine.output_tokens, engine.pause_seconds = 20, 0.02
     keys = {bank: (await sector.add_tenant(bank, 10**9))[1] for bank in ("bank-a", "bank-b")}
     replicas = [add_replica("one"), add_replica("two")]
     for replica in replicas:
         await replica.ready()
-    served = Counter()
+    served: Counter[str] = Counter()
     async with (
         replicas[0].client(keys["bank-a"], timeout=60) as a_one,
         replicas[1].client(keys["bank-a"], timeout=60) as a_two,

@@ -3,15 +3,22 @@
 import asyncio
 import random
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from random import Random
 
 import openai
 from httpx2 import HTTPError
+from openai import AsyncOpenAI
+from openai.types import CompletionUsage
+from openai.types.chat import ChatCompletionMessageParam
+from scripted_engine import ScriptedEngine
+from sector import ReplicaProcesses, Sector
 
 from finpool.installation.process.components import INFERENCE, WORKER
 
 MODEL = "smollm2-135m-instruct"
-HELLO = [{"role": "user", "content": "Hello"}]
+HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 BUDGET_MICROS = 10_000_000
 CALLERS = 8
 GONE = (openai.APIError, HTTPError)
@@ -25,18 +32,19 @@ class Told:
     aborted: int = 0
     broken: int = 0
 
-    def answered(self, completion_id, usage):
+    def answered(self, completion_id: str, usage: CompletionUsage | None) -> None:
         request_id = "req_" + completion_id.removeprefix("chatcmpl-")
         assert request_id not in self.whole
+        assert usage is not None
         self.whole[request_id] = (usage.prompt_tokens, usage.completion_tokens)
 
 
-async def plain(client, told):
+async def plain(client: AsyncOpenAI, told: Told) -> None:
     answer = await client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=20)
     told.answered(answer.id, answer.usage)
 
 
-async def streamed(client, told):
+async def streamed(client: AsyncOpenAI, told: Told) -> None:
     stream = await client.chat.completions.create(
         model=MODEL, messages=HELLO, max_tokens=20, stream=True, stream_options={"include_usage": True}
     )
@@ -46,7 +54,7 @@ async def streamed(client, told):
     told.answered(chunk.id, usage)
 
 
-async def aborted(client, told):
+async def aborted(client: AsyncOpenAI, told: Told) -> None:
     stream = await client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=20, stream=True)
     async for _ in stream:
         break
@@ -54,7 +62,7 @@ async def aborted(client, told):
     told.aborted += 1
 
 
-async def call_until(stop, client, told, chance):
+async def call_until(stop: asyncio.Event, client: AsyncOpenAI, told: Told, chance: Random) -> None:
     while not stop.is_set():
         call = chance.choices((plain, streamed, aborted), weights=(4, 4, 2))[0]
         try:
@@ -64,7 +72,7 @@ async def call_until(stop, client, told, chance):
             await asyncio.sleep(0.05)
 
 
-async def kill_rounds(replica, engine, chance):
+async def kill_rounds(replica: ReplicaProcesses, engine: ScriptedEngine, chance: Random) -> None:
     """Kill one or both in the middle of the load, three times, and start them again."""
     for victims in ((INFERENCE,), (WORKER,), (INFERENCE, WORKER)):
         await asyncio.sleep(chance.uniform(0.3, 0.9))
@@ -77,7 +85,9 @@ async def kill_rounds(replica, engine, chance):
     await asyncio.sleep(0.3)
 
 
-async def test_what_was_acknowledged_survives_kills_exactly_once(sector, add_replica, engine, seed):
+async def test_what_was_acknowledged_survives_kills_exactly_once(
+    sector: Sector, add_replica: Callable[..., ReplicaProcesses], engine: ScriptedEngine, seed: int
+) -> None:
     chance = random.Random(seed)
     engine.pause_seconds = 0.01
     _, key = await sector.add_tenant("bank-a", BUDGET_MICROS)

@@ -17,7 +17,7 @@ from finpool.metering.recorder.recorder import Recorder
 from finpool.metering.spool.schemas import Outcome, Settlement
 from finpool.metering.spool.spool import Spool
 from finpool.quota.grant import grants
-from finpool.quota.grant.grants import BudgetNeed
+from finpool.quota.grant.schemas import BudgetNeed
 from finpool.quota.grant.share_table import Holder
 from finpool.quota.models import Account
 from finpool.quota.schemas import BudgetKey, Period, operator_limit
@@ -49,7 +49,7 @@ class Gateway:
 
     async def serve_a_request(self) -> None:
         """Settle a request that was paid out of the lease; the recorder has not seen it yet."""
-        price = {"input_picos": 1_000_000, "cached_input_picos": 1_000_000, "output_picos": 1_000_000}
+        price: dict[str, Any] = {"input_picos": 1_000_000, "cached_input_picos": 1_000_000, "output_picos": 1_000_000}
         intent = replace(INTENT, tenant_id=BANK, lease_ids=(LEASE,), **price)
         settled_at = "2026-01-01T00:00:01+00:00"
         await self.spool.settle(Settlement(intent, Outcome.COMPLETED, 10, 0, 5, estimated=False, settled_at=settled_at))

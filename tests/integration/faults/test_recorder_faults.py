@@ -2,7 +2,10 @@
 
 import contextlib
 import sqlite3
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from sample_intent import INTENT as SAMPLE
@@ -11,6 +14,7 @@ from sqlalchemy import text
 from finpool.catalogue.model.schemas import Price
 from finpool.catalogue.price.schemas import TokenPrice
 from finpool.kernel.clock import now
+from finpool.kernel.database import Database
 from finpool.kernel.ids import ReplicaId
 from finpool.metering.errors import RecordDamaged, SpoolCorrupt, SpoolLocked
 from finpool.metering.recorder.recorder import Recorder
@@ -34,7 +38,7 @@ INTENT = replace(SAMPLE, request_id="req_0", price_version=PRICE.price_version, 
 
 
 @pytest.fixture
-async def recorder(database, tmp_path):
+async def recorder(database: Callable[[str], Database], tmp_path: Path) -> AsyncIterator[Recorder]:
     """The recorder of a replica, and two banks with a lease each."""
     async with database("operator").across_tenants() as session:
         for bank in ("bank-a", "bank-b"):
@@ -42,40 +46,47 @@ async def recorder(database, tmp_path):
             await session.flush()
             session.add(Account(tenant_id=bank, updated_at=now()))
             await session.flush()
-            budget = {"set_by": "operator", "scope": "tenant", "scope_id": bank, "period": "total"}
+            budget: dict[str, Any] = {"set_by": "operator", "scope": "tenant", "scope_id": bank, "period": "total"}
             session.add(Budget(tenant_id=bank, budget_id="total", pending_picos=GRANTED_PICOS, **budget))
     async with database("inference").across_tenants() as session:
         for bank in ("bank-a", "bank-b"):
-            held = {"replica_id": "one", "spool_id": "s", "granted_picos": GRANTED_PICOS, "opened_at": now()}
+            held: dict[str, Any] = {
+                "replica_id": "one",
+                "spool_id": "s",
+                "granted_picos": GRANTED_PICOS,
+                "opened_at": now(),
+            }
             session.add(Lease(tenant_id=bank, lease_id="lease_1", budget_id="total", **held))
     opened = Recorder(database("worker"), tmp_path, ReplicaId("one"))
     yield opened
     opened.close()
 
 
-def body(number):
+def body(number: int) -> bytes:
     intent = replace(INTENT, request_id=f"req_{number}", tenant_id=("bank-a", "bank-b")[number % 2])
     return encode(Settlement(intent, Outcome.COMPLETED, 10, 4, 3, False, "2026-01-01T00:00:01+00:00"))
 
 
-def write(directory, *bodies):
+def write(directory: Path, *bodies: bytes) -> None:
     with contextlib.closing(spool_file.connect(directory)) as connection:
         for each in bodies:
             connection.execute("INSERT INTO record (kind, body) VALUES (?, ?)", (RecordKind.SETTLEMENT, each))
 
 
-async def drain(recorder):
+async def drain(recorder: Recorder) -> None:
     while await recorder.run_once():
         pass
 
 
-async def recorded(database):
+async def recorded(database: Callable[[str], Database]) -> list[tuple[Any, ...]]:
     async with database("operator").across_tenants() as session:
         query = "SELECT tenant_id, request_id, usage_seq FROM usage_record ORDER BY spool_seq, request_id"
         return [tuple(row) for row in await session.execute(text(query))]
 
 
-async def test_usage_is_numbered_for_each_tenant_in_the_order_of_the_spool(recorder, database, tmp_path):
+async def test_usage_is_numbered_for_each_tenant_in_the_order_of_the_spool(
+    recorder: Recorder, database: Callable[[str], Database], tmp_path: Path
+) -> None:
     write(tmp_path, *(body(number) for number in range(5)))
     await drain(recorder)
     write(tmp_path, body(5))
@@ -96,8 +107,8 @@ async def test_usage_is_numbered_for_each_tenant_in_the_order_of_the_spool(recor
 
 
 async def test_a_record_that_cannot_be_decoded_is_named_and_those_behind_it_wait_for_an_operator(
-    recorder, database, tmp_path, capsys
-):
+    recorder: Recorder, database: Callable[[str], Database], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(tmp_path, body(0), body(1), b"{", body(3))
     for _ in range(4):
         with contextlib.suppress(RecordDamaged):
@@ -113,7 +124,9 @@ async def test_a_record_that_cannot_be_decoded_is_named_and_those_behind_it_wait
     assert [row[1] for row in await recorded(database)] == ["req_0", "req_1", "req_3"]
 
 
-async def test_what_a_deleted_spool_held_is_recorded_before_a_new_one_is_read(recorder, database, tmp_path, capsys):
+async def test_what_a_deleted_spool_held_is_recorded_before_a_new_one_is_read(
+    recorder: Recorder, database: Callable[[str], Database], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(tmp_path, body(0))
     await drain(recorder)
     write(tmp_path, body(1), body(2))
@@ -130,8 +143,8 @@ async def test_what_a_deleted_spool_held_is_recorded_before_a_new_one_is_read(re
 
 
 async def test_a_spool_that_was_damaged_under_the_recorder_is_let_go_and_taken_up_again_once_repaired(
-    recorder, database, tmp_path
-):
+    recorder: Recorder, database: Callable[[str], Database], tmp_path: Path
+) -> None:
     write(tmp_path, body(0))
     await drain(recorder)
     write(tmp_path, *(body(number) for number in range(1, 40)))

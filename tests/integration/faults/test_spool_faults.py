@@ -4,7 +4,10 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from sample_intent import INTENT
@@ -27,7 +30,7 @@ for number in range(100):
 """
 
 
-def test_processes_that_open_new_spools_together_all_get_the_same_ones(tmp_path):
+def test_processes_that_open_new_spools_together_all_get_the_same_ones(tmp_path: Path) -> None:
     # Whoever is behind catches up, because a spool that exists opens faster: they meet at the newest one.
     command = [sys.executable, "-c", OPEN_MANY, str(tmp_path)]
     openers = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(4)]
@@ -36,21 +39,23 @@ def test_processes_that_open_new_spools_together_all_get_the_same_ones(tmp_path)
 
 
 @pytest.fixture
-async def spool(tmp_path):
+async def spool(tmp_path: Path) -> AsyncIterator[Spool]:
     opened = Spool(tmp_path, 10**9)
     yield opened
     await opened.close()
 
 
-async def test_a_count_that_no_spool_can_hold_does_not_stop_the_spool(spool):
+async def test_a_count_that_no_spool_can_hold_does_not_stop_the_spool(spool: Spool) -> None:
     await spool.intend(INTENT)
     spool.mark("req_1", LARGEST_SQLITE_INTEGER + 1, 0, 0)
     async with asyncio.timeout(10):
         await spool.intend(replace(INTENT, request_id="req_2"))
 
 
-async def test_a_log_that_cannot_be_written_does_not_stop_the_spool(spool, monkeypatch):
-    def disk_full(*_args, **_event):
+async def test_a_log_that_cannot_be_written_does_not_stop_the_spool(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def disk_full(*_args: object, **_event: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("finpool.metering.spool.writer._log.error", disk_full)
@@ -61,7 +66,7 @@ async def test_a_log_that_cannot_be_written_does_not_stop_the_spool(spool, monke
         await spool.intend(replace(INTENT, request_id="req_2"))
 
 
-async def test_a_write_after_the_end_is_refused_and_not_left_waiting(tmp_path):
+async def test_a_write_after_the_end_is_refused_and_not_left_waiting(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 10**9)
     await spool.close()
     async with asyncio.timeout(10):
@@ -69,15 +74,15 @@ async def test_a_write_after_the_end_is_refused_and_not_left_waiting(tmp_path):
             await spool.intend(INTENT)
 
 
-async def test_what_is_committed_is_never_reported_as_failed(spool, monkeypatch):
-    def unreadable():
+async def test_what_is_committed_is_never_reported_as_failed(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable() -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
     monkeypatch.setattr(spool._writer, "_bytes_used", unreadable)
     await spool.intend(INTENT)
 
 
-async def test_a_spool_whose_file_was_deleted_takes_nothing_any_more(spool, tmp_path):
+async def test_a_spool_whose_file_was_deleted_takes_nothing_any_more(spool: Spool, tmp_path: Path) -> None:
     await spool.intend(INTENT)
     (tmp_path / FILE_NAME).unlink()
     for _ in range(2):
@@ -88,7 +93,7 @@ async def test_a_spool_whose_file_was_deleted_takes_nothing_any_more(spool, tmp_
     assert not (tmp_path / FILE_NAME).exists()
 
 
-async def test_a_spool_whose_file_was_replaced_takes_nothing_any_more(spool, tmp_path):
+async def test_a_spool_whose_file_was_replaced_takes_nothing_any_more(spool: Spool, tmp_path: Path) -> None:
     await spool.intend(INTENT)
     spool_file.connect(tmp_path / "other").close()
     (tmp_path / "other" / FILE_NAME).replace(tmp_path / FILE_NAME)
@@ -96,7 +101,7 @@ async def test_a_spool_whose_file_was_replaced_takes_nothing_any_more(spool, tmp
         await spool.discard("req_1")
 
 
-async def test_no_new_spool_is_begun_beside_the_log_of_one_that_is_gone(spool, tmp_path):
+async def test_no_new_spool_is_begun_beside_the_log_of_one_that_is_gone(spool: Spool, tmp_path: Path) -> None:
     await spool.intend(INTENT)
     (tmp_path / FILE_NAME).unlink()
     with pytest.raises(SpoolCorrupt, match="its log is left"):
@@ -104,7 +109,7 @@ async def test_no_new_spool_is_begun_beside_the_log_of_one_that_is_gone(spool, t
     assert not (tmp_path / FILE_NAME).exists()
 
 
-async def test_a_spool_that_became_read_only_refuses_and_works_again_when_it_is_not(spool):
+async def test_a_spool_that_became_read_only_refuses_and_works_again_when_it_is_not(spool: Spool) -> None:
     spool._connection.execute("PRAGMA query_only = ON")
     with pytest.raises(SpoolUnavailable):
         await spool.intend(INTENT)
@@ -115,8 +120,10 @@ async def test_a_spool_that_became_read_only_refuses_and_works_again_when_it_is_
     await spool.intend(INTENT)
 
 
-async def test_a_page_that_cannot_be_read_any_more_ends_new_work_until_a_repair(spool, monkeypatch):
-    def malformed(_):
+async def test_a_page_that_cannot_be_read_any_more_ends_new_work_until_a_repair(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def malformed(_: object) -> None:
         error = sqlite3.DatabaseError("database disk image is malformed")
         error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
         raise error
@@ -127,7 +134,7 @@ async def test_a_page_that_cannot_be_read_any_more_ends_new_work_until_a_repair(
         await spool.intend(INTENT)
 
 
-async def test_a_full_spool_takes_work_again_once_it_is_recorded_although_nobody_else_writes(tmp_path):
+async def test_a_full_spool_takes_work_again_once_it_is_recorded_although_nobody_else_writes(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 65_536)
     for number in range(1000):
         await spool.return_lease("bank-a", f"lease_{number}")
@@ -142,7 +149,7 @@ async def test_a_full_spool_takes_work_again_once_it_is_recorded_although_nobody
     await spool.close()
 
 
-def test_a_spool_that_cannot_be_opened_says_so(tmp_path):
+def test_a_spool_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no directory")
     with pytest.raises(SpoolUnusable, match="cannot be opened"):
         Spool(tmp_path / "file" / "spool", 10**9)
@@ -179,7 +186,7 @@ asyncio.run(main())
 """
 
 
-def test_a_disk_that_takes_nothing_refuses_work_and_loses_nothing(tmp_path):
+def test_a_disk_that_takes_nothing_refuses_work_and_loses_nothing(tmp_path: Path) -> None:
     # A limit on the size of files is what a test can do without a disk of its own; the process must be its own, too.
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path), encode(INTENT).decode()]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)

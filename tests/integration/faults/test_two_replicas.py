@@ -1,20 +1,25 @@
 """Two replicas on one budget that holds about half of what is asked: never over it, and nearly all of it used."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 
 import openai
 import pytest
+from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletionMessageParam
+from sector import ReplicaProcesses, Sector
 
 from finpool.identity import service as identity
 from finpool.kernel.actor import Actor, Audience, Role
+from finpool.kernel.database import Database
 from finpool.kernel.ids import KeyId, TenantId
 from finpool.quota.limit.service import write_limits
-from finpool.quota.schemas import LimitKey, Limits, Scope, SetBy
+from finpool.quota.schemas import AccountView, LimitKey, Limits, Scope, SetBy
 
 BANK = TenantId("bank-a")
 OPERATOR = Actor(Audience.OPERATOR, "token_test", Role.OPERATOR_ADMIN)
 MODEL = "smollm2-135m-instruct"
-HELLO = [{"role": "user", "content": "Hello"}]
+HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 BUDGET_MICROS = 1_500
 COST_MICROS = 10 + 2 * 5
 ASKED = 2 * BUDGET_MICROS // COST_MICROS
@@ -24,7 +29,7 @@ BOUND_MICROS = 256 + 200 + 2 * 5
 CALLERS = 3
 
 
-async def is_served(client):
+async def is_served(client: AsyncOpenAI) -> bool:
     try:
         await client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=5)
     except openai.RateLimitError:
@@ -32,11 +37,11 @@ async def is_served(client):
     return True
 
 
-async def ask(client, times):
+async def ask(client: AsyncOpenAI, times: int) -> int:
     return sum([await is_served(client) for _ in range(times)])
 
 
-async def watch(sector, over, stop):
+async def watch(sector: Sector, over: list[AccountView], stop: asyncio.Event) -> None:
     while not stop.is_set():
         account = await sector.account("bank-a")
         if account.posted_micros + account.pending_micros > BUDGET_MICROS:
@@ -44,7 +49,7 @@ async def watch(sector, over, stop):
         await asyncio.sleep(0.02)
 
 
-async def spend_the_rest(sector, clients):
+async def spend_the_rest(sector: Sector, clients: Sequence[AsyncOpenAI]) -> int:
     """Ask each replica in turn, with nothing held by the other, until both refuse."""
     served = 0
     while True:
@@ -56,12 +61,14 @@ async def spend_the_rest(sector, clients):
             return served
 
 
-async def test_two_replicas_never_spend_more_than_the_budget_and_leave_less_than_one_request(sector, add_replica):
+async def test_two_replicas_never_spend_more_than_the_budget_and_leave_less_than_one_request(
+    sector: Sector, add_replica: Callable[..., ReplicaProcesses]
+) -> None:
     _, key = await sector.add_tenant("bank-a", BUDGET_MICROS)
     replicas = [add_replica("one"), add_replica("two")]
     for replica in replicas:
         await replica.ready()
-    over, stop = [], asyncio.Event()
+    over, stop = list[AccountView](), asyncio.Event()
     async with replicas[0].client(key) as one, replicas[1].client(key) as two:
         watching = asyncio.create_task(watch(sector, over, stop))
         callers = [ask(client, ASKED // CALLERS // 2) for client in (one, two) for _ in range(CALLERS)]
@@ -77,7 +84,7 @@ async def test_two_replicas_never_spend_more_than_the_budget_and_leave_less_than
     assert BUDGET_MICROS - account.posted_micros < BOUND_MICROS
 
 
-async def refused_with(code, client):
+async def refused_with(code: str, client: AsyncOpenAI) -> None:
     """Call until a call is refused with a code, for two seconds of waiting at the most."""
     for _ in range(20):
         try:
@@ -90,8 +97,8 @@ async def refused_with(code, client):
 
 
 async def test_a_key_that_is_limited_or_revoked_stops_in_every_replica_within_two_seconds(
-    sector, database, add_replica
-):
+    sector: Sector, database: Callable[[str], Database], add_replica: Callable[..., ReplicaProcesses]
+) -> None:
     key_id, secret = await sector.add_tenant(BANK, 10**6)
     replicas = [add_replica("one"), add_replica("two")]
     for replica in replicas:

@@ -1,32 +1,37 @@
 """Chat completions as a bank's developer meets them, through the official client."""
 
 import asyncio
+from typing import Any
 
 import aiohttp
 import openai
 import orjson
 import pytest
+from openai.types.chat import ChatCompletionMessageParam
+from served_bank import ServedBank
 from waiting import until
 
 from finpool.serving.schemas import WEIGHTS_HEADER
 
 MODEL = "smollm2-135m-instruct"
-HELLO = [{"role": "user", "content": "Hello"}]
+HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 
 
-async def test_models_are_listed_with_their_root(bank):
+async def test_models_are_listed_with_their_root(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
         models = await client.models.list()
-    assert [(each.id, each.root) for each in models.data] == [(MODEL, MODEL)]
+    found: list[Any] = models.data
+    assert [(each.id, each.root) for each in found] == [(MODEL, MODEL)]
 
 
-async def test_a_plain_answer_is_whole_and_its_usage_is_the_engines(bank):
+async def test_a_plain_answer_is_whole_and_its_usage_is_the_engines(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
         answer = await client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=8)
     assert answer.choices[0].message.content == "w1 w2 w3 w4 w5 "
     assert answer.choices[0].finish_reason == "stop"
+    assert answer.usage is not None
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens) == (10, 5, 15)
     account = await bank.settled("bank-a")
     assert account.posted_micros == 10 * 1 + 5 * 2
@@ -34,7 +39,7 @@ async def test_a_plain_answer_is_whole_and_its_usage_is_the_engines(bank):
     assert (record["input_tokens"], record["output_tokens"], record["outcome"]) == (10, 5, "completed")
 
 
-async def test_a_stream_keeps_its_identity_and_ends_with_the_usage_that_was_asked_for(bank):
+async def test_a_stream_keeps_its_identity_and_ends_with_the_usage_that_was_asked_for(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
         stream = await client.chat.completions.create(
@@ -43,12 +48,14 @@ async def test_a_stream_keeps_its_identity_and_ends_with_the_usage_that_was_aske
         chunks = [chunk async for chunk in stream]
     assert len({(chunk.id, chunk.created, chunk.model) for chunk in chunks}) == 1
     assert chunks[0].choices[0].delta.role == "assistant"
-    assert "".join(chunk.choices[0].delta.content for chunk in chunks[:-1]) == "w1 w2 w3 w4 w5 "
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks[:-1]) == "w1 w2 w3 w4 w5 "
     assert all(chunk.usage is None for chunk in chunks[:-1])
-    assert (chunks[-1].choices, chunks[-1].usage.total_tokens) == ([], 15)
+    told = chunks[-1].usage
+    assert told is not None
+    assert (chunks[-1].choices, told.total_tokens) == ([], 15)
 
 
-async def test_a_stream_shows_no_usage_that_was_not_asked_for(bank):
+async def test_a_stream_shows_no_usage_that_was_not_asked_for(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a")
     async with aiohttp.ClientSession(headers={"authorization": f"Bearer {key}"}) as session:
         body = {"model": MODEL, "messages": HELLO, "stream": True}
@@ -60,7 +67,7 @@ async def test_a_stream_shows_no_usage_that_was_not_asked_for(bank):
     assert all(line == "" or line.startswith("data: ") for line in text.split("\n"))
 
 
-async def test_a_client_that_leaves_pays_what_was_generated_and_holds_nothing(bank):
+async def test_a_client_that_leaves_pays_what_was_generated_and_holds_nothing(bank: ServedBank) -> None:
     bank.engine.output_tokens, bank.engine.pause_seconds = 200, 0.02
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
@@ -79,7 +86,7 @@ async def test_a_client_that_leaves_pays_what_was_generated_and_holds_nothing(ba
     assert bank.engine.aborted == 1
 
 
-async def test_a_plain_request_whose_client_leaves_is_aborted_in_the_engine(bank):
+async def test_a_plain_request_whose_client_leaves_is_aborted_in_the_engine(bank: ServedBank) -> None:
     bank.engine.output_tokens, bank.engine.pause_seconds = 500, 0.02
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
@@ -96,7 +103,7 @@ async def test_a_plain_request_whose_client_leaves_is_aborted_in_the_engine(bank
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_client_that_leaves_before_the_first_token_pays_its_prompt(bank, stream):
+async def test_a_client_that_leaves_before_the_first_token_pays_its_prompt(bank: ServedBank, stream: bool) -> None:
     bank.engine.output_tokens, bank.engine.pause_seconds, bank.engine.prompt_seconds = 200, 0.02, 2.0
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
@@ -114,7 +121,7 @@ async def test_a_client_that_leaves_before_the_first_token_pays_its_prompt(bank,
     assert bank.engine.under_way == 0
 
 
-async def test_an_engine_that_breaks_off_in_mid_stream_is_an_error_event_and_costs_nothing(bank):
+async def test_an_engine_that_breaks_off_in_mid_stream_is_an_error_event_and_costs_nothing(bank: ServedBank) -> None:
     bank.engine.break_after = 3
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
@@ -129,7 +136,7 @@ async def test_an_engine_that_breaks_off_in_mid_stream_is_an_error_event_and_cos
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_an_engine_with_other_weights_answers_nobody_and_costs_nothing(bank, stream):
+async def test_an_engine_with_other_weights_answers_nobody_and_costs_nothing(bank: ServedBank, stream: bool) -> None:
     bank.engine.stream_headers[WEIGHTS_HEADER] = "0" * 64
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
@@ -141,7 +148,7 @@ async def test_an_engine_with_other_weights_answers_nobody_and_costs_nothing(ban
     assert (record["outcome"], record["cost_picos"], account.posted_micros) == ("failed", 0, 0)
 
 
-async def test_an_engine_that_breaks_off_a_plain_answer_is_a_500_and_costs_nothing(bank):
+async def test_an_engine_that_breaks_off_a_plain_answer_is_a_500_and_costs_nothing(bank: ServedBank) -> None:
     bank.engine.break_after = 3
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
@@ -150,7 +157,7 @@ async def test_an_engine_that_breaks_off_a_plain_answer_is_a_500_and_costs_nothi
     assert (await bank.settled("bank-a")).posted_micros == 0
 
 
-async def test_what_the_engine_refuses_is_told_and_neither_charged_nor_recorded(bank):
+async def test_what_the_engine_refuses_is_told_and_neither_charged_nor_recorded(bank: ServedBank) -> None:
     bank.engine.refuse_with = 400
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
@@ -161,7 +168,7 @@ async def test_what_the_engine_refuses_is_told_and_neither_charged_nor_recorded(
     assert await bank.usage("bank-a") == []
 
 
-async def test_a_suspended_engine_is_a_503_that_holds_nothing(bank):
+async def test_a_suspended_engine_is_a_503_that_holds_nothing(bank: ServedBank) -> None:
     bank.engine.refuse_with = 503
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
@@ -171,7 +178,7 @@ async def test_a_suspended_engine_is_a_503_that_holds_nothing(bank):
     assert (await bank.settled("bank-a")).posted_micros == 0
 
 
-async def test_nothing_of_the_caller_reaches_the_engine(bank):
+async def test_nothing_of_the_caller_reaches_the_engine(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
         await client.chat.completions.create(
@@ -182,7 +189,7 @@ async def test_nothing_of_the_caller_reaches_the_engine(bank):
     assert body["max_tokens"] == 256
 
 
-async def test_few_requests_are_in_flight_however_many_come(bank):
+async def test_few_requests_are_in_flight_however_many_come(bank: ServedBank) -> None:
     bank.engine.pause_seconds = 0.02
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
@@ -196,7 +203,9 @@ async def test_few_requests_are_in_flight_however_many_come(bank):
     assert waits[-1] >= 20
 
 
-async def test_a_client_that_does_not_read_is_given_up_and_pays_what_was_generated(bank, monkeypatch):
+async def test_a_client_that_does_not_read_is_given_up_and_pays_what_was_generated(
+    bank: ServedBank, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("finpool.gateway.routes_answers.CLIENT_READ_SECONDS_MAX", 0.3)
     bank.engine.output_tokens = 10**6
     key = await bank.add_tenant("bank-a", budget_total_micros=10**9)
@@ -217,7 +226,7 @@ async def test_a_client_that_does_not_read_is_given_up_and_pays_what_was_generat
     writer.close()
 
 
-async def test_an_engine_is_told_what_a_request_is_expected_to_take(bank):
+async def test_an_engine_is_told_what_a_request_is_expected_to_take(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
         for _ in range(2):

@@ -7,6 +7,9 @@ import sqlite3
 import asyncpg
 import openai
 import pytest
+from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
+from served_bank import ServedBank
 from sqlalchemy.exc import DBAPIError
 
 from finpool.apps.inference import InferenceDoor
@@ -19,19 +22,19 @@ from finpool.metering.spool.schemas import Intent, Outcome, Settlement, encode
 from finpool.metering.spool.spool import Spool
 
 MODEL = "smollm2-135m-instruct"
-HELLO = [{"role": "user", "content": "Hello"}]
+HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 
 
-async def chat(client):
+async def chat(client: AsyncOpenAI) -> ChatCompletion:
     return await client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=5)
 
 
-async def repeat(client, times):
+async def repeat(client: AsyncOpenAI, times: int) -> None:
     for _ in range(times):
         await chat(client)
 
 
-def intent(request_id, lease_id, tenant_id="bank-a"):
+def intent(request_id: str, lease_id: str, tenant_id: str = "bank-a") -> Intent:
     return Intent(
         request_id=request_id,
         tenant_id=tenant_id,
@@ -51,14 +54,15 @@ def intent(request_id, lease_id, tenant_id="bank-a"):
     )
 
 
-async def lease_of(bank, tenant_id):
+async def lease_of(bank: ServedBank, tenant_id: str) -> str:
     async with bank.worker.across_tenants() as session:
         connection = await session.connection()
         query = "SELECT lease_id FROM lease WHERE tenant_id = $1 ORDER BY opened_at DESC LIMIT 1"
-        return (await connection.exec_driver_sql(query, (tenant_id,))).scalar_one()
+        lease_id: str = (await connection.exec_driver_sql(query, (tenant_id,))).scalar_one()
+        return lease_id
 
 
-async def test_a_request_that_was_running_at_a_crash_is_settled_at_its_last_mark(bank):
+async def test_a_request_that_was_running_at_a_crash_is_settled_at_its_last_mark(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
         await chat(client)
@@ -76,7 +80,7 @@ async def test_a_request_that_was_running_at_a_crash_is_settled_at_its_last_mark
     assert account.posted_micros == 20 + 30 + 2 * 7
 
 
-async def test_a_killed_process_leaves_no_lease_behind(bank):
+async def test_a_killed_process_leaves_no_lease_behind(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
         await chat(client)
@@ -94,12 +98,12 @@ async def test_a_killed_process_leaves_no_lease_behind(bank):
     assert (await bank.settled("bank-a")).posted_micros == 20
 
 
-async def test_two_processes_cannot_serve_with_one_spool(bank):
+async def test_two_processes_cannot_serve_with_one_spool(bank: ServedBank) -> None:
     with pytest.raises(SpoolLocked):
         Spool(bank.settings.spool_path, bank.settings.spool_bytes_max)
 
 
-async def test_an_old_copy_of_a_spool_is_not_served_with(bank):
+async def test_an_old_copy_of_a_spool_is_not_served_with(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a")
     path = bank.settings.spool_path / FILE_NAME
     async with bank.stopped():
@@ -123,7 +127,9 @@ async def test_an_old_copy_of_a_spool_is_not_served_with(bank):
         path.write_bytes(newest)
 
 
-async def test_a_record_that_cannot_be_recorded_is_named_and_what_is_before_it_gets_through(bank, capsys):
+async def test_a_record_that_cannot_be_recorded_is_named_and_what_is_before_it_gets_through(
+    bank: ServedBank, capsys: pytest.CaptureFixture[str]
+) -> None:
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
         await chat(client)
@@ -141,7 +147,7 @@ async def test_a_record_that_cannot_be_recorded_is_named_and_what_is_before_it_g
     assert "a record cannot be recorded" in capsys.readouterr().out
 
 
-async def test_a_full_spool_refuses_new_requests_and_serves_again_once_recorded(bank):
+async def test_a_full_spool_refuses_new_requests_and_serves_again_once_recorded(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a")
     bank.settings.spool_path.mkdir(exist_ok=True)
     async with bank.stopped():
@@ -154,7 +160,7 @@ async def test_a_full_spool_refuses_new_requests_and_serves_again_once_recorded(
         await chat(client)
 
 
-async def test_a_database_that_is_gone_stops_new_leases_but_not_what_is_leased(bank):
+async def test_a_database_that_is_gone_stops_new_leases_but_not_what_is_leased(bank: ServedBank) -> None:
     # The lease is a tenth of this, which covers short calls and no long one.
     key = await bank.add_tenant("bank-a", budget_total_micros=20_000)
     async with bank.client(key) as client:
@@ -166,7 +172,7 @@ async def test_a_database_that_is_gone_stops_new_leases_but_not_what_is_leased(b
         assert raised.value.code == "quota_unavailable"
 
 
-async def test_usage_is_recorded_once_however_often_the_recorder_runs(bank):
+async def test_usage_is_recorded_once_however_often_the_recorder_runs(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
         await asyncio.gather(*(chat(client) for _ in range(5)))

@@ -5,7 +5,10 @@ one that is declared as a cross encoder mean nothing: no weights of a reranker c
 """
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openai
@@ -13,6 +16,9 @@ import pytest
 from aiohttp import ClientSession
 from pool_process import running_pool
 from pooling_models import CONTEXT_TOKENS, COSINE, EMBEDDING, RERANK, write_pooling_catalogue
+from served_bank import ServedBank
+
+from finpool.kernel.settings import Settings
 
 TEXTS = ["A bank takes deposits.", "What is a lease?", "银行吸收存款。", "A bank takes deposits."]
 
@@ -24,13 +30,14 @@ class RealEngine:
     base_url: str
     token: str
 
-    async def counts(self, model_id):
+    async def counts(self, model_id: str) -> dict[str, int]:
         """Return what an engine has counted until now."""
         headers, url = {"authorization": f"Bearer {self.token}"}, f"{self.base_url}/engines/{model_id}/1/usage"
         async with ClientSession(headers=headers) as session, session.get(url) as response:
-            return await response.json()
+            counted: dict[str, int] = await response.json()
+            return counted
 
-    async def usage(self, model_id):
+    async def usage(self, model_id: str) -> dict[str, int]:
         """Return the counts once the engine has left every request."""
         for _ in range(600):
             counts = await self.counts(model_id)
@@ -41,7 +48,7 @@ class RealEngine:
 
 
 @pytest.fixture(scope="module")
-def pool(tmp_path_factory):
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, Path]]:
     """The real pool, with an embedding model and two that rank."""
     catalogue = write_pooling_catalogue(tmp_path_factory.mktemp("pooling") / "models")
     with running_pool(catalogue) as (_, settings):
@@ -49,25 +56,25 @@ def pool(tmp_path_factory):
 
 
 @pytest.fixture
-def engine(pool):
+def engine(pool: tuple[Settings, Path]) -> RealEngine:
     """The real engines, in the place of the scripted one."""
     return RealEngine(pool[0].serve_base_url, pool[0].secret("engine_token").decode())
 
 
 @pytest.fixture
-def engine_port(pool):
+def engine_port(pool: tuple[Settings, Path]) -> int:
     """Where the pool serves."""
     return pool[0].port + 10
 
 
 @pytest.fixture
-def settings(settings, pool):
+def settings(settings: Settings, pool: tuple[Settings, Path]) -> Settings:
     """Settings of a door before the pool."""
     (settings.secrets_path / "engine_token").write_bytes(pool[0].secret("engine_token"))
     return settings.model_copy(update={"catalogue_dir": pool[1]})
 
 
-async def rerank(bank, key, **fields):
+async def rerank(bank: ServedBank, key: str, **fields: Any) -> tuple[int, Any]:
     """Ask for a ranking; returns the status and the document."""
     body = {"model": RERANK, "query": "What is a bank?", "documents": TEXTS, **fields}
     async with (
@@ -77,7 +84,7 @@ async def rerank(bank, key, **fields):
         return response.status, await response.json()
 
 
-async def test_vectors_are_the_same_in_both_formats_and_for_the_same_text(bank):
+async def test_vectors_are_the_same_in_both_formats_and_for_the_same_text(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
         by_default = await client.embeddings.create(model=EMBEDDING, input=TEXTS)
@@ -91,7 +98,7 @@ async def test_vectors_are_the_same_in_both_formats_and_for_the_same_text(bank):
     assert all(np.linalg.norm(vector) == pytest.approx(1, abs=1e-3) for vector in vectors)
 
 
-async def test_what_is_charged_is_what_the_engine_counted(bank, engine):
+async def test_what_is_charged_is_what_the_engine_counted(bank: ServedBank, engine: RealEngine) -> None:
     key, before = await bank.add_tenant("bank-a"), await engine.usage(EMBEDDING)
     async with bank.client(key) as client:
         answer = await client.embeddings.create(model=EMBEDDING, input=TEXTS, user="somebody")
@@ -105,7 +112,7 @@ async def test_what_is_charged_is_what_the_engine_counted(bank, engine):
     assert account.posted_micros == counted
 
 
-async def test_a_client_that_leaves_pays_for_what_was_computed_until_then(bank, engine):
+async def test_a_client_that_leaves_pays_for_what_was_computed_until_then(bank: ServedBank, engine: RealEngine) -> None:
     key, before = await bank.add_tenant("bank-a"), await engine.usage(EMBEDDING)
     async with bank.client(key) as client:
         asking = asyncio.create_task(client.embeddings.create(model=EMBEDDING, input=["bank " * 200] * 50))
@@ -124,7 +131,7 @@ async def test_a_client_that_leaves_pays_for_what_was_computed_until_then(bank, 
     assert after["aborted"] == before["aborted"] + 1
 
 
-async def test_an_input_beyond_the_context_is_refused_and_costs_nothing(bank):
+async def test_an_input_beyond_the_context_is_refused_and_costs_nothing(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
         for inputs in (["bank " * CONTEXT_TOKENS * 2], ["short", "bank " * CONTEXT_TOKENS * 2]):
@@ -134,7 +141,7 @@ async def test_an_input_beyond_the_context_is_refused_and_costs_nothing(bank):
     assert (await bank.settled("bank-a")).posted_micros == 0
 
 
-async def test_documents_are_ranked_and_charged_as_the_engine_counted(bank, engine):
+async def test_documents_are_ranked_and_charged_as_the_engine_counted(bank: ServedBank, engine: RealEngine) -> None:
     key, before = await bank.add_tenant("bank-a"), await engine.usage(RERANK)
     status, answer = await rerank(bank, key, top_n=3, return_documents=True)
     assert status == 200
@@ -154,7 +161,9 @@ async def test_documents_are_ranked_and_charged_as_the_engine_counted(bank, engi
     }
 
 
-async def test_a_model_that_compares_vectors_gives_their_cosine_and_reads_the_query_once(bank, engine):
+async def test_a_model_that_compares_vectors_gives_their_cosine_and_reads_the_query_once(
+    bank: ServedBank, engine: RealEngine
+) -> None:
     key, before = await bank.add_tenant("bank-a"), await engine.usage(COSINE)
     query = "What is a bank?"
     async with bank.client(key) as client:

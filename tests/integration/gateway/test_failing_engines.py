@@ -1,14 +1,20 @@
 """A model whose engine keeps failing: banks are told at once, the engine is left alone, and it comes back by itself."""
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 import openai
 import pytest
+from openai import AsyncOpenAI
+from openai.types import CompletionUsage
+from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
+from served_bank import ServedBank
 
 from finpool.kernel.settings import Settings
 
 MODEL = "smollm2-135m-instruct"
-HELLO = [{"role": "user", "content": "Hello"}]
+HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 OPEN_SECONDS = 3.0
 
 
@@ -17,11 +23,17 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"engine_failures_max": 3, "engine_open_seconds": OPEN_SECONDS})
 
 
-def chat(client):
+def chat(client: AsyncOpenAI) -> Coroutine[Any, Any, ChatCompletion]:
     return client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=5)
 
 
-async def fail(bank, client, times):
+async def tokens_of(client: AsyncOpenAI) -> CompletionUsage:
+    usage = (await chat(client)).usage
+    assert usage is not None
+    return usage
+
+
+async def fail(bank: ServedBank, client: AsyncOpenAI, times: int) -> openai.APIStatusError:
     for _ in range(times):
         with pytest.raises(openai.APIStatusError) as failed:
             await chat(client)
@@ -29,7 +41,9 @@ async def fail(bank, client, times):
 
 
 @pytest.mark.parametrize("how", [{"refuse_with": 500}, {"refuse_with": 503}, {"break_after": 2}])
-async def test_an_engine_that_keeps_failing_is_left_alone_and_comes_back_by_itself(bank, how):
+async def test_an_engine_that_keeps_failing_is_left_alone_and_comes_back_by_itself(
+    bank: ServedBank, how: dict[str, int]
+) -> None:
     key = await bank.add_tenant("bank-a")
     for name, value in how.items():
         setattr(bank.engine, name, value)
@@ -55,7 +69,9 @@ async def test_an_engine_that_keeps_failing_is_left_alone_and_comes_back_by_itse
     assert (await bank.settled("bank-a")).posted_micros == 2 * (10 + 2 * 5)
 
 
-async def test_while_one_request_tries_an_engine_that_failed_others_wait_only_for_its_first_token(bank):
+async def test_while_one_request_tries_an_engine_that_failed_others_wait_only_for_its_first_token(
+    bank: ServedBank,
+) -> None:
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
         bank.engine.refuse_with = 500
@@ -66,11 +82,11 @@ async def test_while_one_request_tries_an_engine_that_failed_others_wait_only_fo
         trial = await client.chat.completions.create(model=MODEL, messages=HELLO, stream=True, max_tokens=1000)
         await anext(aiter(trial))
         bank.engine.output_tokens, bank.engine.pause_seconds = 5, 0.0
-        assert (await chat(client)).usage.completion_tokens == 5
+        assert (await tokens_of(client)).completion_tokens == 5
         await trial.close()
 
 
-async def test_what_is_refused_or_left_does_not_stop_others(bank):
+async def test_what_is_refused_or_left_does_not_stop_others(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
         bank.engine.refuse_with = 400
@@ -87,4 +103,4 @@ async def test_what_is_refused_or_left_does_not_stop_others(bank):
                 break
             await stream.close()
         bank.engine.output_tokens, bank.engine.pause_seconds = 5, 0.0
-        assert (await chat(client)).usage.total_tokens == 15
+        assert (await tokens_of(client)).total_tokens == 15

@@ -1,19 +1,26 @@
 """Limits as they hold on the inference path."""
 
 import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any
 
 import openai
 import pytest
+from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
+from served_bank import ServedBank
 
 MODEL = "smollm2-135m-instruct"
-HELLO = [{"role": "user", "content": "Hello"}]
+HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 
 
-def chat(client, **options):
+def chat(client: AsyncOpenAI, **options: Any) -> Coroutine[Any, Any, ChatCompletion]:
     return client.chat.completions.create(model=MODEL, messages=HELLO, **{"max_tokens": 5, **options})
 
 
-async def outcomes(calls):
+async def outcomes(
+    calls: Iterable[Coroutine[Any, Any, ChatCompletion]],
+) -> tuple[list[ChatCompletion], list[openai.RateLimitError]]:
     results = await asyncio.gather(*calls, return_exceptions=True)
     served = [each for each in results if not isinstance(each, BaseException)]
     refused = [each for each in results if isinstance(each, openai.RateLimitError)]
@@ -21,7 +28,7 @@ async def outcomes(calls):
     return served, refused
 
 
-async def is_served(client):
+async def is_served(client: AsyncOpenAI) -> bool:
     try:
         await chat(client)
     except openai.RateLimitError:
@@ -29,7 +36,7 @@ async def is_served(client):
     return True
 
 
-async def test_a_budget_too_small_is_refused_and_tells_the_client_not_to_retry(bank):
+async def test_a_budget_too_small_is_refused_and_tells_the_client_not_to_retry(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a", budget_total_micros=10)
     async with bank.client(key) as client:
         with pytest.raises(openai.RateLimitError) as raised:
@@ -39,14 +46,14 @@ async def test_a_budget_too_small_is_refused_and_tells_the_client_not_to_retry(b
     assert bank.engine.bodies == []
 
 
-async def test_a_tenant_without_limits_has_no_budget(bank):
+async def test_a_tenant_without_limits_has_no_budget(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a", budget_total_micros=0)
     async with bank.client(key) as client:
         with pytest.raises(openai.RateLimitError):
             await chat(client)
 
 
-async def test_parallel_calls_never_pass_the_budget(bank):
+async def test_parallel_calls_never_pass_the_budget(bank: ServedBank) -> None:
     # Each call costs 20 micros in the end, but may cost about 400: ten such reservations do not fit into 1,000.
     key = await bank.add_tenant("bank-a", budget_total_micros=1_000)
     bank.engine.pause_seconds = 0.05
@@ -59,7 +66,7 @@ async def test_parallel_calls_never_pass_the_budget(bank):
     assert account.posted_micros <= 1_000
 
 
-async def test_the_budget_can_be_spent_to_the_last_request_that_fits(bank):
+async def test_the_budget_can_be_spent_to_the_last_request_that_fits(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a", budget_total_micros=1_000)
     served = 0
     async with bank.client(key) as client:
@@ -71,7 +78,7 @@ async def test_the_budget_can_be_spent_to_the_last_request_that_fits(bank):
     assert 1_000 - account.posted_micros < 256 + 200 + 2 * 5
 
 
-async def test_a_prompt_is_counted_exactly_when_its_bound_does_not_fit(bank):
+async def test_a_prompt_is_counted_exactly_when_its_bound_does_not_fit(bank: ServedBank) -> None:
     # The bound is the body's bytes, about 360 tokens; the prompt is 10 tokens, and the answer costs at most 10 micros.
     bank.engine.counts = True
     key = await bank.add_tenant("bank-a", budget_total_micros=60)
@@ -85,7 +92,7 @@ async def test_a_prompt_is_counted_exactly_when_its_bound_does_not_fit(bank):
     assert bank.engine.counted == served
 
 
-async def test_tokens_per_minute_count_the_prompt_exactly_when_its_bound_does_not_fit(bank):
+async def test_tokens_per_minute_count_the_prompt_exactly_when_its_bound_does_not_fit(bank: ServedBank) -> None:
     bank.engine.counts = True
     key = await bank.add_tenant("bank-a", tokens_per_minute=30)
     async with bank.client(key) as client:
@@ -93,7 +100,7 @@ async def test_tokens_per_minute_count_the_prompt_exactly_when_its_bound_does_no
     assert (len(served), len(refused)) == (2, 2)
 
 
-async def test_requests_per_minute_hold_and_say_when_to_come_back(bank):
+async def test_requests_per_minute_hold_and_say_when_to_come_back(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a", requests_per_minute=3)
     async with bank.client(key) as client:
         served, refused = await outcomes([chat(client) for _ in range(8)])
@@ -104,7 +111,7 @@ async def test_requests_per_minute_hold_and_say_when_to_come_back(bank):
     assert "x-should-retry" not in headers
 
 
-async def test_tokens_per_minute_count_what_was_used_and_not_what_was_reserved(bank):
+async def test_tokens_per_minute_count_what_was_used_and_not_what_was_reserved(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a", tokens_per_minute=700)
     async with bank.client(key) as client:
         for _ in range(4):
@@ -115,7 +122,7 @@ async def test_tokens_per_minute_count_what_was_used_and_not_what_was_reserved(b
     assert raised.value.response.headers["x-should-retry"] == "false"
 
 
-async def test_concurrency_holds_and_comes_back(bank):
+async def test_concurrency_holds_and_comes_back(bank: ServedBank) -> None:
     bank.engine.pause_seconds = 0.05
     key = await bank.add_tenant("bank-a", concurrency=2)
     async with bank.client(key) as client:
@@ -125,7 +132,7 @@ async def test_concurrency_holds_and_comes_back(bank):
     assert refused[0].code == "rate_limit_exceeded"
 
 
-async def test_a_lowered_limit_acts_within_two_seconds_on_what_is_leased(bank):
+async def test_a_lowered_limit_acts_within_two_seconds_on_what_is_leased(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
         await chat(client)
@@ -137,14 +144,14 @@ async def test_a_lowered_limit_acts_within_two_seconds_on_what_is_leased(bank):
         await recording
 
 
-async def record_for(bank, seconds):
+async def record_for(bank: ServedBank, seconds: float) -> None:
     async with asyncio.timeout(seconds + 5):
         for _ in range(int(seconds / 0.1)):
             await bank.record()
             await asyncio.sleep(0.1)
 
 
-async def test_a_raised_limit_lets_the_next_request_through(bank):
+async def test_a_raised_limit_lets_the_next_request_through(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a", budget_total_micros=1)
     async with bank.client(key) as client:
         with pytest.raises(openai.RateLimitError):
@@ -154,7 +161,7 @@ async def test_a_raised_limit_lets_the_next_request_through(bank):
         await chat(client)
 
 
-async def test_one_tenants_limits_do_not_touch_another(bank):
+async def test_one_tenants_limits_do_not_touch_another(bank: ServedBank) -> None:
     key_a = await bank.add_tenant("bank-a", requests_per_minute=1)
     key_b = await bank.add_tenant("bank-b")
     async with bank.client(key_a) as a, bank.client(key_b) as b:
@@ -165,7 +172,7 @@ async def test_one_tenants_limits_do_not_touch_another(bank):
     assert len(await bank.usage("bank-b")) == 1
 
 
-async def test_a_refusal_over_a_rate_says_what_is_left_of_the_rates(bank):
+async def test_a_refusal_over_a_rate_says_what_is_left_of_the_rates(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a", requests_per_minute=1)
     async with bank.client(key) as client:
         await chat(client)

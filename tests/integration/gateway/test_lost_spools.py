@@ -2,12 +2,16 @@
 
 import asyncio
 import sqlite3
+from typing import Literal
 
 import pytest
+from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
+from served_bank import ServedBank
 
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.metering.errors import SpoolAlive
-from finpool.metering.lost_spool.schemas import LostSpoolBody
+from finpool.metering.lost_spool.schemas import LostSpoolBody, LostSpoolView
 from finpool.metering.lost_spool.service import settle_lost_spool
 from finpool.metering.spool.file import FILE_NAME
 
@@ -15,12 +19,12 @@ MODEL = "smollm2-135m-instruct"
 OPERATOR = Actor(Audience.OPERATOR, "token_test", Role.OPERATOR_BILLING)
 
 
-async def chat(client):
-    messages = [{"role": "user", "content": "Hello"}]
+async def chat(client: AsyncOpenAI) -> ChatCompletion:
+    messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
     return await client.chat.completions.create(model=MODEL, messages=messages, max_tokens=5)
 
 
-async def test_the_lease_of_a_lost_spool_stays_held_for_an_operator_to_decide(bank):
+async def test_the_lease_of_a_lost_spool_stays_held_for_an_operator_to_decide(bank: ServedBank) -> None:
     bank.engine.pause_seconds = 0.05
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
@@ -38,7 +42,7 @@ async def test_the_lease_of_a_lost_spool_stays_held_for_an_operator_to_decide(ba
     assert account.posted_micros == 20
 
 
-async def lose_spool(bank, key):
+async def lose_spool(bank: ServedBank, key: str) -> tuple[str, int]:
     """Serve once, lose the spool with a lease open, serve again with a new one; returns the lost spool and its hold."""
     async with bank.client(key) as client:
         await chat(client)
@@ -53,13 +57,13 @@ async def lose_spool(bank, key):
     return lost, held
 
 
-async def decide(bank, lost, decision):
+async def decide(bank: ServedBank, lost: str, decision: Literal["charged", "released"]) -> LostSpoolView:
     body = LostSpoolBody(replica_id="local", spool_id=lost, decision=decision, reason="the volume is gone")
     async with bank.operator.across_tenants() as session:
         return await settle_lost_spool(session, OPERATOR, body, "CNY")
 
 
-async def until_the_new_lease_is_back(bank, held):
+async def until_the_new_lease_is_back(bank: ServedBank, held: int) -> None:
     for _ in range(100):
         await bank.record()
         if (await bank.account("bank-a")).pending_micros == held:
@@ -68,7 +72,7 @@ async def until_the_new_lease_is_back(bank, held):
     raise AssertionError("a lease did not come back")
 
 
-async def test_the_leases_of_a_lost_spool_are_charged_in_full_when_an_operator_decides_so(bank):
+async def test_the_leases_of_a_lost_spool_are_charged_in_full_when_an_operator_decides_so(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a")
     lost, held = await lose_spool(bank, key)
     await until_the_new_lease_is_back(bank, held)
@@ -80,7 +84,7 @@ async def test_the_leases_of_a_lost_spool_are_charged_in_full_when_an_operator_d
     assert (await bank.account("bank-a")).posted_micros == 20 + held
 
 
-async def test_the_leases_of_a_lost_spool_go_back_when_an_operator_releases_them(bank):
+async def test_the_leases_of_a_lost_spool_go_back_when_an_operator_releases_them(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a")
     lost, held = await lose_spool(bank, key)
     await until_the_new_lease_is_back(bank, held)
@@ -90,7 +94,7 @@ async def test_the_leases_of_a_lost_spool_go_back_when_an_operator_releases_them
     assert (account.posted_micros, account.pending_micros) == (20, 0)
 
 
-async def test_the_leases_of_a_spool_that_is_served_with_cannot_be_given_up(bank):
+async def test_the_leases_of_a_spool_that_is_served_with_cannot_be_given_up(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
         await chat(client)

@@ -1,21 +1,28 @@
 """Models and adapters that are for some tenants only, at the banks' door."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import openai
 import pytest
 import yaml
 from model_declarations import CPU_ENGINE, PRICE, adapter_declaration, vllm_declaration
+from openai.types.chat import ChatCompletionMessageParam
+from served_bank import ServedBank
 
 from finpool.billing.contract.service import own_prices
 from finpool.catalogue.model.service import Catalogue
+from finpool.kernel.database import Database
 from finpool.kernel.ids import TenantId
+from finpool.kernel.settings import Settings
 
-HELLO = [{"role": "user", "content": "Hello"}]
+HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 MODEL = "smollm2-135m-instruct"
 ADAPTER = "of-bank-b"
 
 
 @pytest.fixture
-def settings(settings, tmp_path):
+def settings(settings: Settings, tmp_path: Path) -> Settings:
     """Settings of a door whose catalogue has a shared model and an adapter of bank B."""
     directory = tmp_path / "catalogue"
     directory.mkdir()
@@ -29,12 +36,12 @@ def settings(settings, tmp_path):
 
 
 @pytest.fixture
-async def keys(bank):
+async def keys(bank: ServedBank) -> dict[str, str]:
     """Keys of two banks whose contracts allow every model that is shared or their own."""
     return {name: await bank.add_tenant(name) for name in ("bank-a", "bank-b")}
 
 
-async def test_a_model_of_other_tenants_does_not_exist_for_a_bank(bank, keys):
+async def test_a_model_of_other_tenants_does_not_exist_for_a_bank(bank: ServedBank, keys: dict[str, str]) -> None:
     async with bank.client(keys["bank-a"]) as client:
         assert [model.id async for model in client.models.list()] == [MODEL]
         with pytest.raises(openai.NotFoundError) as unknown:
@@ -47,7 +54,10 @@ async def test_a_model_of_other_tenants_does_not_exist_for_a_bank(bank, keys):
     assert bank.engine.bodies == []
 
 
-async def test_a_price_of_other_tenants_models_is_not_shown(bank, keys, database):
+async def test_a_price_of_other_tenants_models_is_not_shown(
+    bank: ServedBank, keys: dict[str, str], database: Callable[[str], Database]
+) -> None:
+    assert bank.settings.catalogue_dir is not None
     models = Catalogue.load(bank.settings.catalogue_dir).all()
     async with database("operator").across_tenants() as session:
         of_a = await own_prices(session, TenantId("bank-a"), models)

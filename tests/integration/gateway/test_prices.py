@@ -1,31 +1,43 @@
 """What a bank pays on the inference path: its own price, of its tier, at the moment its request was admitted."""
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Coroutine
+from datetime import datetime, timedelta
+from typing import Any
 
 import openai
 import pytest
+from aiohttp import web
+from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
+from served_bank import ServedBank
 
 from finpool.billing.contract import service as contract_service
 from finpool.billing.contract.schemas import NewContract
 from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.catalogue.price import service as price_service
-from finpool.catalogue.price.schemas import Amounts, NewScheduledPrice, Tier
+from finpool.catalogue.price.schemas import Amounts, NewScheduledPrice, ScheduledPrice, Tier, TokenPrice
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.clock import now
 from finpool.kernel.ids import TenantId
 
 MODEL = Catalogue.load(default_directory()).get("smollm2-135m-instruct")
 OPERATOR = Actor(Audience.OPERATOR, "token_test", Role.OPERATOR_BILLING)
-HELLO = [{"role": "user", "content": "Hello"}]
+HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 PICOS = 1_000_000
 
 
-def chat(client, **options):
+def chat(client: AsyncOpenAI, **options: Any) -> Coroutine[Any, Any, ChatCompletion]:
     return client.chat.completions.create(model=MODEL.id, messages=HELLO, **{"max_tokens": 5, **options})
 
 
-async def schedule(bank, amount, tier=Tier.STANDARD, hours=None, begins=None):
+async def schedule(
+    bank: ServedBank,
+    amount: int,
+    tier: Tier = Tier.STANDARD,
+    hours: tuple[str, str] | None = None,
+    begins: datetime | None = None,
+) -> ScheduledPrice:
     """Schedule a price of `amount` for every kind of token."""
     kinds = ("input", "cached_input", "output")
     body = NewScheduledPrice(
@@ -39,17 +51,18 @@ async def schedule(bank, amount, tier=Tier.STANDARD, hours=None, begins=None):
         return await price_service.schedule_price(session, OPERATOR, MODEL, body)
 
 
-async def agree(bank, tenant_id, discount):
+async def agree(bank: ServedBank, tenant_id: str, discount: int) -> None:
     body = NewContract(discount_basis_points=discount, commitment_micros=0, pool_weight=0)
     async with bank.operator.across_tenants() as session:
         await contract_service.set_contract(session, OPERATOR, TenantId(tenant_id), body)
 
 
-async def shown(client):
-    return (await client.models.retrieve(MODEL.id)).price
+async def shown(client: AsyncOpenAI) -> Any:
+    model: Any = await client.models.retrieve(MODEL.id)
+    return model.price
 
 
-async def until_shown(client, amount):
+async def until_shown(client: AsyncOpenAI, amount: int) -> None:
     """Wait until the bank sees this price of input: changes are pushed."""
     for _ in range(500):
         if (await shown(client))["input_micros_per_million_tokens"] == amount:
@@ -58,12 +71,12 @@ async def until_shown(client, amount):
     raise AssertionError(await shown(client))
 
 
-async def version(bank, name):
+async def version(bank: ServedBank, name: str) -> TokenPrice:
     async with bank.worker.across_tenants() as session:
         return (await price_service.price_versions(session, [name]))[name]
 
 
-async def test_a_discount_is_a_price_version_that_usage_names_and_the_database_explains(bank):
+async def test_a_discount_is_a_price_version_that_usage_names_and_the_database_explains(bank: ServedBank) -> None:
     discounted, listed = await bank.add_tenant("bank-a"), await bank.add_tenant("bank-b")
     await agree(bank, "bank-a", 2_500)
     async with bank.client(discounted) as client:
@@ -80,11 +93,13 @@ async def test_a_discount_is_a_price_version_that_usage_names_and_the_database_e
     assert (await version(bank, MODEL.price_version)).input_picos == PICOS
 
 
-async def test_a_price_scheduled_for_later_acts_at_its_moment_and_never_on_a_request_admitted_before(bank, monkeypatch):
+async def test_a_price_scheduled_for_later_acts_at_its_moment_and_never_on_a_request_admitted_before(
+    bank: ServedBank, monkeypatch: pytest.MonkeyPatch
+) -> None:
     key = await bank.add_tenant("bank-a")
     answering, may_end, send = asyncio.Event(), asyncio.Event(), bank.engine._send
 
-    async def hold_the_first(response, choices, output_tokens):
+    async def hold_the_first(response: web.StreamResponse, choices: list[dict[str, Any]], output_tokens: int) -> None:
         if len(bank.engine.bodies) == 1:
             answering.set()
             await may_end.wait()
@@ -108,7 +123,7 @@ async def test_a_price_scheduled_for_later_acts_at_its_moment_and_never_on_a_req
     assert (settled["price_version"], settled["cost_picos"]) == (MODEL.price_version, 10 * PICOS + 5 * 2 * PICOS)
 
 
-async def test_a_flexible_request_gets_the_batch_price_and_the_answer_says_so(bank):
+async def test_a_flexible_request_gets_the_batch_price_and_the_answer_says_so(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
         with pytest.raises(openai.BadRequestError) as refused:
@@ -121,7 +136,7 @@ async def test_a_flexible_request_gets_the_batch_price_and_the_answer_says_so(ba
         answers = [await chat(client, service_tier=tier) for tier in ("flex", "auto", "default")]
         answers.append(await chat(client))
         assert [each.service_tier for each in answers] == ["flex", "default", "default", "default"]
-        stream = await chat(client, service_tier="flex", stream=True)
+        stream: Any = await chat(client, service_tier="flex", stream=True)
         assert {chunk.service_tier async for chunk in stream} == {"flex"}
     usage = await bank.usage("bank-a")
     assert [(each["tier"], each["cost_picos"]) for each in usage] == [
@@ -135,7 +150,7 @@ async def test_a_flexible_request_gets_the_batch_price_and_the_answer_says_so(ba
 
 
 @pytest.mark.parametrize("tier", ["priority", "scale", "batch", "off_peak", 1])
-async def test_a_tier_that_is_not_offered_to_clients_is_refused(bank, tier):
+async def test_a_tier_that_is_not_offered_to_clients_is_refused(bank: ServedBank, tier: object) -> None:
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
         with pytest.raises(openai.BadRequestError) as refused:
@@ -143,7 +158,7 @@ async def test_a_tier_that_is_not_offered_to_clients_is_refused(bank, tier):
     assert refused.value.param == "service_tier"
 
 
-async def test_off_peak_hours_lower_the_price_of_standard_requests(bank):
+async def test_off_peak_hours_lower_the_price_of_standard_requests(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a")
     hour = now().hour
     outside = (f"{(hour + 2) % 24:02d}:00", f"{(hour + 4) % 24:02d}:00")
@@ -163,7 +178,7 @@ async def test_off_peak_hours_lower_the_price_of_standard_requests(bank):
     ]
 
 
-async def test_what_is_reserved_is_at_the_banks_own_price(bank):
+async def test_what_is_reserved_is_at_the_banks_own_price(bank: ServedBank) -> None:
     # 300 tokens of input at the most and 5 of output: not to be had for 100 micros, at a tenth of the price they are.
     key = await bank.add_tenant("bank-a", budget_total_micros=100)
     async with bank.client(key) as client:
@@ -174,7 +189,7 @@ async def test_what_is_reserved_is_at_the_banks_own_price(bank):
         await chat(client)
 
 
-async def test_a_bank_that_pays_nothing_is_served_and_its_usage_is_recorded(bank):
+async def test_a_bank_that_pays_nothing_is_served_and_its_usage_is_recorded(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a")
     await agree(bank, "bank-a", 10_000)
     async with bank.client(key) as client:

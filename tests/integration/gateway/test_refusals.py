@@ -2,20 +2,24 @@
 
 import io
 import json
+from collections.abc import AsyncIterator
+from typing import Any
 
 import aiohttp
 import pytest
+from multidict import CIMultiDictProxy
+from served_bank import ServedBank
 
 MODEL = "smollm2-135m-instruct"
 GOOD = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5}
 
 
 @pytest.fixture
-async def key(bank):
+async def key(bank: ServedBank) -> str:
     return await bank.add_tenant("bank-a")
 
 
-async def post(bank, key, body, **headers):
+async def post(bank: ServedBank, key: str, body: Any, **headers: str) -> tuple[int, Any, CIMultiDictProxy[str]]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     sent = {"authorization": f"Bearer {key}", "content-type": "application/json", **headers}
     url = f"{bank.url}/v1/chat/completions"
@@ -23,7 +27,7 @@ async def post(bank, key, body, **headers):
         return response.status, await response.json(), response.headers
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[dict[str, Any], str, str | None]] = {
     "unknown field": ({"best_of": 3}, "unknown_parameter", "best_of"),
     "priority is not the client's": ({"priority": -5}, "unknown_parameter", "priority"),
     "salt is not the client's": ({"cache_salt": "x"}, "unknown_parameter", "cache_salt"),
@@ -61,7 +65,7 @@ REFUSED = {
 }
 
 
-async def test_fields_that_cannot_be_honoured_are_refused_by_name(bank, key):
+async def test_fields_that_cannot_be_honoured_are_refused_by_name(bank: ServedBank, key: str) -> None:
     wrong = {}
     for case, (fields, code, param) in REFUSED.items():
         status, body, _ = await post(bank, key, {**GOOD, **fields})
@@ -74,23 +78,23 @@ async def test_fields_that_cannot_be_honoured_are_refused_by_name(bank, key):
     assert await bank.usage("bank-a") == []
 
 
-async def test_what_is_not_a_json_object_is_refused(bank, key):
+async def test_what_is_not_a_json_object_is_refused(bank: ServedBank, key: str) -> None:
     for body in (b"{", b"[]", b'"x"', b"", b'{"model": NaN}', b"\xff\xfe"):
         status, answer, _ = await post(bank, key, body)
         assert (status, answer["error"]["code"]) == (400, "invalid_json"), body
 
 
-async def test_deeply_nested_json_is_refused(bank, key):
+async def test_deeply_nested_json_is_refused(bank: ServedBank, key: str) -> None:
     status, answer, _ = await post(bank, key, b'{"metadata":' * 2000 + b"1" + b"}" * 2000)
     assert (status, answer["error"]["code"]) == (400, "invalid_json")
 
 
-async def test_a_body_over_the_limit_is_a_413_with_or_without_its_length(bank, key):
+async def test_a_body_over_the_limit_is_a_413_with_or_without_its_length(bank: ServedBank, key: str) -> None:
     large = json.dumps({**GOOD, "user": "x" * 2_000_000}).encode()
     status, answer, _ = await post(bank, key, large)
     assert (status, answer["error"]["code"]) == (413, "request_too_large")
 
-    async def pieces():
+    async def pieces() -> AsyncIterator[bytes]:
         for start in range(0, len(large), 65_536):
             yield large[start : start + 65_536]
 
@@ -100,24 +104,24 @@ async def test_a_body_over_the_limit_is_a_413_with_or_without_its_length(bank, k
             assert response.status == 413
 
 
-async def test_another_content_type_is_a_415(bank, key):
+async def test_another_content_type_is_a_415(bank: ServedBank, key: str) -> None:
     status, answer, _ = await post(bank, key, GOOD, **{"content-type": "text/plain"})
     assert (status, answer["error"]["code"]) == (415, "unsupported_content_type")
 
 
-async def test_an_unknown_model_is_a_404_that_hides_whether_it_exists(bank, key):
+async def test_an_unknown_model_is_a_404_that_hides_whether_it_exists(bank: ServedBank, key: str) -> None:
     status, answer, _ = await post(bank, key, {**GOOD, "model": "gpt-9"})
     assert (status, answer["error"]["code"], answer["error"]["param"]) == (404, "model_not_found", "model")
 
 
-async def test_wrong_keys_are_401_and_all_alike(bank, key):
+async def test_wrong_keys_are_401_and_all_alike(bank: ServedBank, key: str) -> None:
     wrong = ["", "x", key[:-1] + ("a" if key[-1] != "a" else "b"), "fpo_" + key[4:], "fpk_" + "0" * 36]
     answers = [await post(bank, each, GOOD) for each in wrong]
     assert {(status, body["error"]["code"]) for status, body, _ in answers} == {(401, "invalid_api_key")}
     assert len({body["error"]["message"] for _, body, _ in answers}) == 1
 
 
-async def test_an_unknown_url_is_a_404_in_the_same_shape(bank, key):
+async def test_an_unknown_url_is_a_404_in_the_same_shape(bank: ServedBank, key: str) -> None:
     async with aiohttp.ClientSession(headers={"authorization": f"Bearer {key}"}) as session:
         for path in ("/v1/completions/nothing", "/nothing", "/v1/organization/nothing"):
             async with session.get(bank.url + path) as response:
@@ -125,7 +129,7 @@ async def test_an_unknown_url_is_a_404_in_the_same_shape(bank, key):
                 assert (response.status, body["error"]["code"]) == (404, "unknown_url")
 
 
-async def test_naming_another_organization_or_project_is_refused(bank, key):
+async def test_naming_another_organization_or_project_is_refused(bank: ServedBank, key: str) -> None:
     for header, own in (("openai-organization", "bank-a"), ("openai-project", "main")):
         status, answer, _ = await post(bank, key, GOOD, **{header: "bank-b"})
         assert (status, answer["error"]["code"]) == (403, "mismatched_organization")
@@ -133,12 +137,12 @@ async def test_naming_another_organization_or_project_is_refused(bank, key):
         assert status == 200
 
 
-async def test_an_idempotency_key_is_refused_rather_than_ignored(bank, key):
+async def test_an_idempotency_key_is_refused_rather_than_ignored(bank: ServedBank, key: str) -> None:
     status, answer, _ = await post(bank, key, GOOD, **{"idempotency-key": "7"})
     assert (status, answer["error"]["code"]) == (400, "idempotency_unsupported")
 
 
-async def test_the_clients_request_id_is_echoed_when_it_is_well_formed(bank, key):
+async def test_the_clients_request_id_is_echoed_when_it_is_well_formed(bank: ServedBank, key: str) -> None:
     _, _, headers = await post(bank, key, GOOD, **{"x-request-id": "trace-7"})
     assert headers["x-request-id"] == "trace-7"
     _, _, headers = await post(bank, key, GOOD, **{"x-request-id": "not well formed"})
@@ -147,14 +151,16 @@ async def test_the_clients_request_id_is_echoed_when_it_is_well_formed(bank, key
     assert headers["openai-processing-ms"].isdigit()
 
 
-async def test_without_an_id_of_the_clients_the_answer_and_the_header_name_the_same_request(bank, key):
+async def test_without_an_id_of_the_clients_the_answer_and_the_header_name_the_same_request(
+    bank: ServedBank, key: str
+) -> None:
     _, body, headers = await post(bank, key, GOOD)
     assert body["id"] == headers["x-request-id"].replace("req_", "chatcmpl-")
     _, again, headers = await post(bank, key, GOOD, **{"x-request-id": "trace-7"})
     assert (headers["x-request-id"], again["id"] == body["id"]) == ("trace-7", False)
 
 
-async def test_a_model_that_fails_is_replaced_by_no_other_and_asked_once(bank, key):
+async def test_a_model_that_fails_is_replaced_by_no_other_and_asked_once(bank: ServedBank, key: str) -> None:
     for status in (429, 500, 503):
         bank.engine.bodies.clear()
         bank.engine.refuse_with = status

@@ -9,8 +9,10 @@ import openai
 import pytest
 import yaml
 from aiohttp import ClientSession, web
+from openai.types.chat import ChatCompletionMessageParam
 from remote_model import KEY, remote_declaration, remote_pooling_declaration
 from scripted_engine import CHUNK, LAST, USAGE, FakeEngine, event, refused, streamed
+from served_bank import ServedBank
 
 from finpool.catalogue.model.service import default_directory
 from finpool.kernel.settings import Settings
@@ -18,7 +20,7 @@ from finpool.kernel.settings import Settings
 MODEL = "far"
 EMBEDDING = "far-embedding"
 RERANK = "far-rerank"
-HELLO = [{"role": "user", "content": "Hello"}]
+HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 UNCOUNTED = {"id": "c", "choices": CHUNK["choices"]}
 DONE = b"data: [DONE]\n\n"
 
@@ -52,11 +54,12 @@ def settings(settings: Settings, remote: FakeEngine, tmp_path: Path) -> Settings
     return settings.model_copy(update={"catalogue_dir": catalogue})
 
 
-async def test_a_whole_answer_is_charged_as_it_was_counted_there(bank, remote):
+async def test_a_whole_answer_is_charged_as_it_was_counted_there(bank: ServedBank, remote: FakeEngine) -> None:
     remote.answer = streamed(event(UNCOUNTED), event(LAST), DONE)
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
         answer = await client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=5)
+    assert answer.usage is not None
     assert answer.usage.completion_tokens == USAGE["completion_tokens"]
     (record,) = await bank.usage("bank-a")
     assert (record["outcome"], record["estimated"], record["model_id"]) == ("completed", False, MODEL)
@@ -66,7 +69,9 @@ async def test_a_whole_answer_is_charged_as_it_was_counted_there(bank, remote):
     assert remote.headers[0]["authorization"] == f"Bearer {KEY}"
 
 
-async def test_a_client_that_leaves_before_anything_was_counted_pays_an_estimate_that_says_so(bank, remote):
+async def test_a_client_that_leaves_before_anything_was_counted_pays_an_estimate_that_says_so(
+    bank: ServedBank, remote: FakeEngine
+) -> None:
     remote.answer = streamed(event(UNCOUNTED), event(UNCOUNTED), pause_seconds=30)
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
@@ -84,7 +89,9 @@ async def test_a_client_that_leaves_before_anything_was_counted_pays_an_estimate
     assert account.posted_micros == record["input_tokens"] + 2 * record["output_tokens"]
 
 
-async def test_an_answer_that_was_never_counted_is_an_estimate_and_never_free(bank, remote):
+async def test_an_answer_that_was_never_counted_is_an_estimate_and_never_free(
+    bank: ServedBank, remote: FakeEngine
+) -> None:
     remote.answer = streamed(*[event(UNCOUNTED)] * 3, DONE)
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
@@ -94,7 +101,7 @@ async def test_an_answer_that_was_never_counted_is_an_estimate_and_never_free(ba
     assert (await bank.settled("bank-a")).posted_micros > 0
 
 
-async def test_what_it_cannot_do_or_refuses_is_told_and_costs_nothing(bank, remote):
+async def test_what_it_cannot_do_or_refuses_is_told_and_costs_nothing(bank: ServedBank, remote: FakeEngine) -> None:
     remote.answer = refused(429, {"error": {"message": "the operator's account is over its limit"}})
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
@@ -109,14 +116,14 @@ async def test_what_it_cannot_do_or_refuses_is_told_and_costs_nothing(bank, remo
     assert (await bank.settled("bank-a")).posted_micros == 0
 
 
-async def test_banks_are_told_that_its_weights_were_checked_by_nobody(bank):
+async def test_banks_are_told_that_its_weights_were_checked_by_nobody(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
         models = {each.id: each.model_dump() for each in (await client.models.list()).data}
     assert (models[MODEL]["weights_verified"], models[MODEL]["serving_domain"]) == (False, "pool")
 
 
-async def test_vectors_and_scores_are_charged_as_they_were_counted_there(bank, remote):
+async def test_vectors_and_scores_are_charged_as_they_were_counted_there(bank: ServedBank, remote: FakeEngine) -> None:
     key = await bank.add_tenant("bank-a")
     counted = {"prompt_tokens": 6, "total_tokens": 6}
     remote.answer = refused(200, {"data": [{"index": 0, "embedding": [0.5, -1]}], "usage": counted})
@@ -139,7 +146,9 @@ async def test_vectors_and_scores_are_charged_as_they_were_counted_there(bank, r
     ] * 2
 
 
-async def test_an_answer_that_counts_nothing_is_no_answer_and_costs_nothing(bank, remote):
+async def test_an_answer_that_counts_nothing_is_no_answer_and_costs_nothing(
+    bank: ServedBank, remote: FakeEngine
+) -> None:
     remote.answer = refused(200, {"data": [{"index": 0, "embedding": [0.5]}]})
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:

@@ -1,32 +1,37 @@
 """Limits on projects, keys and models at a bank's door: they act at once, and the answer says which one it was."""
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 import openai
 import pytest
+from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
+from served_bank import ServedBank
 
 from finpool.kernel.ids import TenantId
 from finpool.quota.limit.service import write_limits
 from finpool.quota.schemas import LimitKey, Limits, Scope, SetBy
 
 MODEL = "smollm2-135m-instruct"
-HELLO = [{"role": "user", "content": "Hello"}]
+HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 BANK = TenantId("bank-a")
 COST_MICROS = 20
 BOUND_MICROS = 256 + 200 + 2 * 5
 """What one request may cost at the most: the template, its bytes of input, and its output."""
 
 
-def chat(client, **options):
+def chat(client: AsyncOpenAI, **options: Any) -> Coroutine[Any, Any, ChatCompletion]:
     return client.chat.completions.create(model=MODEL, messages=HELLO, **{"max_tokens": 5, **options})
 
 
-async def set_limits(bank, key, **limits):
+async def set_limits(bank: ServedBank, key: LimitKey, **limits: Any) -> None:
     async with bank.operator.across_tenants() as session:
         await write_limits(session, BANK, key, Limits(**limits))
 
 
-async def key_of(bank):
+async def key_of(bank: ServedBank) -> LimitKey:
     """Return the limit of the bank's only key, as its owner sets it."""
     async with bank.operator.across_tenants() as session:
         connection = await session.connection()
@@ -36,7 +41,7 @@ async def key_of(bank):
     return LimitKey(SetBy.TENANT, Scope.KEY, key_id)
 
 
-async def refused_soon(client):
+async def refused_soon(client: AsyncOpenAI) -> openai.RateLimitError:
     """Call until a call is refused, for two seconds of waiting at the most."""
     for _ in range(20):
         try:
@@ -57,7 +62,9 @@ async def refused_soon(client):
         ({"budget_month_micros": 1}, "insufficient_quota"),
     ],
 )
-async def test_a_lowered_limit_of_a_key_acts_within_two_seconds_on_what_is_held_already(bank, lowered, code):
+async def test_a_lowered_limit_of_a_key_acts_within_two_seconds_on_what_is_held_already(
+    bank: ServedBank, lowered: dict[str, int], code: str
+) -> None:
     secret = await bank.add_tenant(BANK)
     about = await key_of(bank)
     await set_limits(bank, about, budget_day_micros=10**6, budget_month_micros=10**6, requests_per_minute=10**4)
@@ -82,7 +89,7 @@ async def test_a_lowered_limit_of_a_key_acts_within_two_seconds_on_what_is_held_
         assert len(bank.engine.bodies) == served + 1
 
 
-async def test_50_parallel_calls_against_a_projects_budget_that_holds_10_never_pass_it(bank):
+async def test_50_parallel_calls_against_a_projects_budget_that_holds_10_never_pass_it(bank: ServedBank) -> None:
     secret = await bank.add_tenant(BANK, budget_total_micros=10**6)
     project = LimitKey(SetBy.OPERATOR, Scope.PROJECT, "main")
     await set_limits(bank, project, budget_month_micros=10 * BOUND_MICROS)
@@ -101,7 +108,7 @@ async def test_50_parallel_calls_against_a_projects_budget_that_holds_10_never_p
     assert (month.posted_micros, month.pending_micros) == (COST_MICROS * served, 0)
 
 
-async def test_a_refusal_over_a_budget_says_what_is_left_and_when_it_resets(bank):
+async def test_a_refusal_over_a_budget_says_what_is_left_and_when_it_resets(bank: ServedBank) -> None:
     secret = await bank.add_tenant(BANK)
     await set_limits(bank, LimitKey(SetBy.TENANT, Scope.MODEL, MODEL), budget_day_micros=7)
     async with bank.client(secret) as client:
@@ -113,7 +120,7 @@ async def test_a_refusal_over_a_budget_says_what_is_left_and_when_it_resets(bank
     assert f"today's budget of model {MODEL} (set by the tenant)" in str(refused)
 
 
-async def test_two_calls_with_the_same_engine_id_are_two_records(bank):
+async def test_two_calls_with_the_same_engine_id_are_two_records(bank: ServedBank) -> None:
     secret = await bank.add_tenant(BANK)
     async with bank.client(secret) as client:
         answers = [await chat(client) for _ in range(2)]
@@ -123,7 +130,7 @@ async def test_two_calls_with_the_same_engine_id_are_two_records(bank):
     assert (await bank.account(BANK)).posted_micros == 2 * COST_MICROS
 
 
-async def test_a_request_is_paid_out_of_every_budget_it_counts_against_and_costs_once(bank):
+async def test_a_request_is_paid_out_of_every_budget_it_counts_against_and_costs_once(bank: ServedBank) -> None:
     secret = await bank.add_tenant(BANK, budget_month_micros=10**6)
     await set_limits(bank, await key_of(bank), budget_day_micros=10**6)
     await asyncio.sleep(0.3)

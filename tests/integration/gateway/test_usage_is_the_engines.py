@@ -1,14 +1,21 @@
 """What is charged is what the engine reported: no estimate in its place, and no cut to what was reserved."""
 
+from collections.abc import Coroutine
+from typing import Any
+
+from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
+from served_bank import ServedBank
+
 MODEL = "smollm2-135m-instruct"
-HELLO = [{"role": "user", "content": "Hello"}]
+HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 
 
-def chat(client):
+def chat(client: AsyncOpenAI) -> Coroutine[Any, Any, ChatCompletion]:
     return client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=5)
 
 
-async def test_an_explicit_usage_of_zero_is_recorded_as_zero_and_not_estimated(bank):
+async def test_an_explicit_usage_of_zero_is_recorded_as_zero_and_not_estimated(bank: ServedBank) -> None:
     bank.engine.input_tokens = bank.engine.output_tokens = 0
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
@@ -19,7 +26,7 @@ async def test_an_explicit_usage_of_zero_is_recorded_as_zero_and_not_estimated(b
     assert (await bank.settled("bank-a")).posted_micros == 0
 
 
-async def test_a_final_cost_above_the_reservation_is_charged_in_full(bank):
+async def test_a_final_cost_above_the_reservation_is_charged_in_full(bank: ServedBank) -> None:
     # The bound of this request is a few hundred tokens; an engine that counts more is believed and put into the log.
     bank.engine.input_tokens = 5_000
     key = await bank.add_tenant("bank-a")

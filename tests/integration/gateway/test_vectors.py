@@ -3,8 +3,9 @@
 import asyncio
 import base64
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -14,9 +15,12 @@ import pytest
 import yaml
 from aiohttp import web
 from model_declarations import PRICE
+from openai.types.chat import ChatCompletionMessageParam
 from pooling_models import CHAT, CONTEXT_TOKENS, EMBEDDING, RERANK, pooling_declaration
+from served_bank import ServedBank
 
 from finpool.catalogue.model.service import Catalogue, default_directory
+from finpool.kernel.settings import Settings
 from finpool.serving.schemas import WEIGHTS_HEADER
 
 OF_BANK_B = "embedding-of-bank-b"
@@ -81,7 +85,7 @@ async def engine(engine_port: int) -> AsyncIterator[ScriptedPooling]:
 
 
 @pytest.fixture
-def settings(settings, tmp_path):
+def settings(settings: Settings, tmp_path: Path) -> Settings:
     """Settings of a door with a model of each kind, and one for bank B only."""
     directory = tmp_path / "catalogue"
     directory.mkdir()
@@ -96,22 +100,22 @@ def settings(settings, tmp_path):
     return settings.model_copy(update={"catalogue_dir": directory})
 
 
-async def post(bank, key, path, **body):
+async def post(bank: ServedBank, key: str, path: str, **body: Any) -> tuple[int, Any]:
     headers = {"authorization": f"Bearer {key}"}
     url = f"{bank.url}/v1/{path}"
     async with aiohttp.ClientSession() as session, session.post(url, json=body, headers=headers) as response:
         return response.status, await response.json()
 
 
-def embed(bank, key, **fields):
+def embed(bank: ServedBank, key: str, **fields: Any) -> Coroutine[Any, Any, tuple[int, Any]]:
     return post(bank, key, "embeddings", **{"model": EMBEDDING, "input": ["one", "two"], **fields})
 
 
-def rerank(bank, key, **fields):
+def rerank(bank: ServedBank, key: str, **fields: Any) -> Coroutine[Any, Any, tuple[int, Any]]:
     return post(bank, key, "rerank", **{"model": RERANK, "query": "q", "documents": ["a", "b", "c"], **fields})
 
 
-async def test_answers_have_the_shapes_that_clients_know(bank):
+async def test_answers_have_the_shapes_that_clients_know(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a")
     status, answer = await embed(bank, key, user="somebody")
     assert status == 200
@@ -138,7 +142,9 @@ async def test_answers_have_the_shapes_that_clients_know(bank):
     ]
 
 
-EMBED_REFUSED = {
+Refused = dict[str, tuple[dict[str, Any], str, str | None]]
+
+EMBED_REFUSED: Refused = {
     "unknown field": ({"truncate": True}, "unknown_parameter", "truncate"),
     "dimensions the model lacks": ({"dimensions": 2}, "unsupported_parameter", "dimensions"),
     "tokens": ({"input": [1, 2]}, "invalid_value", "input"),
@@ -150,7 +156,7 @@ EMBED_REFUSED = {
     "a chat model": ({"model": CHAT}, "unsupported_parameter", "model"),
     "a rerank model": ({"model": RERANK}, "unsupported_parameter", "model"),
 }
-RERANK_REFUSED = {
+RERANK_REFUSED: Refused = {
     "unknown field": ({"rank_fields": ["text"]}, "unknown_parameter", "rank_fields"),
     "no documents": ({"documents": []}, "invalid_value", "documents"),
     "too many": ({"documents": ["a"] * 1001}, "invalid_value", "documents"),
@@ -160,7 +166,7 @@ RERANK_REFUSED = {
 }
 
 
-async def test_what_cannot_be_honoured_is_refused_by_name(bank):
+async def test_what_cannot_be_honoured_is_refused_by_name(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a")
     wrong = {}
     for ask, cases in ((embed, EMBED_REFUSED), (rerank, RERANK_REFUSED)):
@@ -169,7 +175,7 @@ async def test_what_cannot_be_honoured_is_refused_by_name(bank):
             if (status, answer["error"]["code"], answer["error"]["param"]) != (400, code, param):
                 wrong[case] = answer
     assert wrong == {}
-    messages = [{"role": "user", "content": "Hello"}]
+    messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
     async with bank.client(key) as client:
         with pytest.raises(openai.BadRequestError, match="does not chat; it takes /v1/embeddings"):
             await client.chat.completions.create(model=EMBEDDING, messages=messages)
@@ -177,7 +183,7 @@ async def test_what_cannot_be_honoured_is_refused_by_name(bank):
     assert await bank.usage("bank-a") == []
 
 
-async def test_a_model_of_other_tenants_does_not_exist_for_a_bank(bank):
+async def test_a_model_of_other_tenants_does_not_exist_for_a_bank(bank: ServedBank) -> None:
     keys = {name: await bank.add_tenant(name) for name in ("bank-a", "bank-b")}
     status, answer = await embed(bank, keys["bank-a"], model=OF_BANK_B)
     assert (status, answer["error"]["code"]) == (404, "model_not_found")
@@ -186,7 +192,7 @@ async def test_a_model_of_other_tenants_does_not_exist_for_a_bank(bank):
     assert await bank.usage("bank-a") == []
 
 
-async def test_a_budget_holds_whatever_the_engine_makes_of_the_texts(bank):
+async def test_a_budget_holds_whatever_the_engine_makes_of_the_texts(bank: ServedBank) -> None:
     bank.engine.tokens = 100  # As many as a text of 84 bytes can be, with what a model may put around it.
     key = await bank.add_tenant("bank-a", budget_total_micros=350)
     answers = await asyncio.gather(*(embed(bank, key, input="x" * 84) for _ in range(12)))
@@ -199,7 +205,7 @@ async def test_a_budget_holds_whatever_the_engine_makes_of_the_texts(bank):
     assert len(bank.engine.bodies) == served
 
 
-async def test_a_client_that_leaves_stops_the_engine_and_pays_for_what_it_told(bank):
+async def test_a_client_that_leaves_stops_the_engine_and_pays_for_what_it_told(bank: ServedBank) -> None:
     bank.engine.pause_seconds = 0.3
     key = await bank.add_tenant("bank-a")
     asking = asyncio.create_task(embed(bank, key, input=["text"] * 100))
@@ -222,7 +228,9 @@ async def test_a_client_that_leaves_stops_the_engine_and_pays_for_what_it_told(b
         ({"refuse_at": 1}, 400, "context_length_exceeded"),
     ],
 )
-async def test_an_answer_that_is_not_whole_is_an_error_and_costs_nothing(bank, fault, status, code):
+async def test_an_answer_that_is_not_whole_is_an_error_and_costs_nothing(
+    bank: ServedBank, fault: dict[str, Any], status: int, code: str
+) -> None:
     for name, value in fault.items():
         setattr(bank.engine, name, value)
     key = await bank.add_tenant("bank-a")

@@ -3,19 +3,25 @@
 import asyncio
 import contextlib
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import asyncpg
 import openai
 import pytest
 from model_life import CATALOGUE, LifeWriter, proposed
+from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletionMessageParam
+from served_bank import ServedBank
 
 from finpool.catalogue.version import service as versions
 from finpool.catalogue.version.schemas import NewVersion, VersionState
 from finpool.gateway.peers.sync import SYNC_SECONDS
 from finpool.kernel.actor import Actor, Audience, Role
+from finpool.kernel.database import Database
 
 MODEL = "smollm2-135m-instruct"
-HELLO = [{"role": "user", "content": "Hello"}]
+HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 OPERATOR = Actor(Audience.OPERATOR, "token_test", Role.OPERATOR_ADMIN)
 OTHER = "a" * 64
 DECLARED = CATALOGUE.get(MODEL).weights_sha256
@@ -24,16 +30,16 @@ DECLARED = CATALOGUE.get(MODEL).weights_sha256
 class Operated:
     """A model whose life a test directs, before a door that hears of it."""
 
-    def __init__(self, bank, database):
+    def __init__(self, bank: ServedBank, database: Callable[[str], Database]) -> None:
         self.bank = bank
         self.pool = LifeWriter(database)
 
-    async def route(self, **shares):
+    async def route(self, **shares: int) -> None:
         async with self.bank.operator.across_tenants() as session:
             named = {name.lstrip("v"): share for name, share in shares.items()}
             await versions.route(session, OPERATOR, MODEL, named)
 
-    async def start_other(self):
+    async def start_other(self) -> None:
         """Bring a second version, with other weights, to where it serves."""
         weights = {"source": "path", "path": "/weights/other.gguf", "sha256": OTHER}
         async with self.bank.operator.across_tenants() as session:
@@ -44,20 +50,20 @@ class Operated:
         self.bank.engine.weights["2"] = OTHER
         await self.pool.move("2", VersionState.TESTING)
 
-    async def both_serve(self):
+    async def both_serve(self) -> None:
         """Bring both versions to where they serve, the first one with all requests."""
         await self.pool.serve("1")
         await self.start_other()
         await self.pool.move("2", VersionState.SERVING)
 
-    async def ask(self, client, requests, **options):
+    async def ask(self, client: AsyncOpenAI, requests: int, **options: Any) -> Counter[str]:
         """Ask so often, and return which versions were asked."""
         before = len(self.bank.engine.versions)
         asks = (client.chat.completions.create(model=MODEL, messages=HELLO, **options) for _ in range(requests))
         await asyncio.gather(*asks)
         return Counter(self.bank.engine.versions[before:])
 
-    async def heard(self, client, version):
+    async def heard(self, client: AsyncOpenAI, version: str) -> None:
         """Wait until requests go to a version."""
         for _ in range(500):
             with contextlib.suppress(openai.InternalServerError):  # Until then there may be none that serves.
@@ -68,13 +74,15 @@ class Operated:
 
 
 @pytest.fixture
-async def operated(bank, database):
+async def operated(bank: ServedBank, database: Callable[[str], Database]) -> Operated:
     made = Operated(bank, database)
     await made.pool.declare()
     return made
 
 
-async def test_while_no_version_serves_a_client_is_told_when_to_come_again(operated, bank):
+async def test_while_no_version_serves_a_client_is_told_when_to_come_again(
+    operated: Operated, bank: ServedBank
+) -> None:
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
         with pytest.raises(openai.APIStatusError) as refused:
@@ -88,7 +96,9 @@ async def test_while_no_version_serves_a_client_is_told_when_to_come_again(opera
     assert (await bank.settled("bank-a")).pending_micros == 0
 
 
-async def test_requests_follow_the_routing_and_each_record_names_the_weights_that_answered(operated, bank):
+async def test_requests_follow_the_routing_and_each_record_names_the_weights_that_answered(
+    operated: Operated, bank: ServedBank
+) -> None:
     key = await bank.add_tenant("bank-a")
     await operated.pool.serve("1")
     await operated.start_other()
@@ -108,7 +118,9 @@ async def test_requests_follow_the_routing_and_each_record_names_the_weights_tha
     assert recorded == Counter({"1": DECLARED, "2": OTHER}[version] for version in bank.engine.versions)
 
 
-async def test_a_request_that_waits_in_the_queue_goes_to_the_version_it_was_admitted_for(operated, bank):
+async def test_a_request_that_waits_in_the_queue_goes_to_the_version_it_was_admitted_for(
+    operated: Operated, bank: ServedBank
+) -> None:
     key = await bank.add_tenant("bank-a")
     await operated.both_serve()
     async with bank.client(key) as client:
@@ -122,7 +134,9 @@ async def test_a_request_that_waits_in_the_queue_goes_to_the_version_it_was_admi
         assert await operated.ask(client, 5) == {"2": 5}
 
 
-async def test_an_engine_of_a_version_with_other_weights_than_declared_answers_nothing(operated, bank):
+async def test_an_engine_of_a_version_with_other_weights_than_declared_answers_nothing(
+    operated: Operated, bank: ServedBank
+) -> None:
     key = await bank.add_tenant("bank-a")
     await operated.both_serve()
     async with bank.client(key) as client:
@@ -133,7 +147,9 @@ async def test_an_engine_of_a_version_with_other_weights_than_declared_answers_n
             await operated.ask(client, 1)
 
 
-async def test_a_model_that_sleeps_says_how_long_it_takes_to_load_and_is_asked_again_and_again(operated, bank):
+async def test_a_model_that_sleeps_says_how_long_it_takes_to_load_and_is_asked_again_and_again(
+    operated: Operated, bank: ServedBank
+) -> None:
     key = await bank.add_tenant("bank-a")
     await operated.pool.serve("1")
     bank.engine.asleep = True
@@ -153,7 +169,9 @@ async def test_a_model_that_sleeps_says_how_long_it_takes_to_load_and_is_asked_a
         assert await operated.ask(client, 1) == {"1": 1}
 
 
-async def test_a_gateway_tells_the_others_of_a_version_only_while_requests_go_to_it(operated, bank):
+async def test_a_gateway_tells_the_others_of_a_version_only_while_requests_go_to_it(
+    operated: Operated, bank: ServedBank
+) -> None:
     key = await bank.add_tenant("bank-a")
     await operated.both_serve()
     async with bank.client(key) as client:
@@ -174,7 +192,7 @@ async def test_a_gateway_tells_the_others_of_a_version_only_while_requests_go_to
         await told_of(bank, f"{MODEL}_1")
 
 
-async def told_of(bank, *engines):
+async def told_of(bank: ServedBank, *engines: str) -> None:
     """Wait until the gateway exchanges about these engines and no other."""
     owner = await asyncpg.connect(bank.settings.database_url("owner"))
     told, rows = set(), await owner.fetch("SELECT engine, seen_at FROM gateway_slots")

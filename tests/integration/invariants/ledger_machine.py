@@ -165,9 +165,9 @@ class LedgerMachine(RuleBasedStateMachine):
         rest = max(0, min(self._model.limits_picos[each] - self._model.posted(each) for each in budgets))
         assert self._reserve_at_rest(rest + 1) is None, "more than all that is left was let through"
         if rest:
-            request_id = self._reserve_at_rest(rest)
-            assert request_id is not None, f"{rest} picos are left, and cannot be spent"
-            self._let_through(NAMES[0], LENDING, rest, request_id)
+            let_through = self._reserve_at_rest(rest)
+            assert let_through is not None, f"{rest} picos are left, and cannot be spent"
+            self._let_through(NAMES[0], LENDING, rest, let_through)
 
     @invariant()
     def every_request_is_recorded_once_as_the_model_says(self) -> None:

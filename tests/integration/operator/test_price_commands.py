@@ -3,6 +3,8 @@
 import asyncio
 import json
 import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 import uvicorn
@@ -10,12 +12,22 @@ import uvicorn
 from finpool.apps.operator import create_app
 from finpool.cli.main import run
 from finpool.kernel.actor import Role
+from finpool.kernel.settings import Settings
 
 MODEL = "smollm2-135m-instruct"
 
 
+Command = Callable[..., Awaitable[str]]
+
+
 @pytest.fixture
-async def finpool(settings, create_bank, token, monkeypatch, capsys):
+async def finpool(
+    settings: Settings,
+    create_bank: Callable[..., Awaitable[dict[str, Any]]],
+    token: Callable[..., Awaitable[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> AsyncIterator[Command]:
     """Run a command as billing and return what it printed: `await finpool("price", "list", "small")`."""
     await create_bank("bank-a")
     with socket.socket() as listening:
@@ -28,7 +40,7 @@ async def finpool(settings, create_bank, token, monkeypatch, capsys):
             assert not serving.done(), "the door did not open"
             await asyncio.sleep(0.01)
 
-        async def command(*arguments):
+        async def command(*arguments: str) -> str:
             capsys.readouterr()
             exit_code = await asyncio.to_thread(run, arguments)
             shown = capsys.readouterr()
@@ -40,7 +52,7 @@ async def finpool(settings, create_bank, token, monkeypatch, capsys):
         await serving
 
 
-async def test_prices_are_scheduled_listed_and_ended(finpool):
+async def test_prices_are_scheduled_listed_and_ended(finpool: Command) -> None:
     amounts = ("--input", "900", "--cached-input", "300", "--output", "1800")
     shown = await finpool("price", "schedule", MODEL, *amounts, "--tier", "off_peak", "--hours", "22:00-06:00")
     assert "22:00-06:00" in shown
@@ -60,7 +72,7 @@ async def test_prices_are_scheduled_listed_and_ended(finpool):
     assert len(table) == 6
 
 
-async def test_contracts_keep_the_terms_that_are_not_given(finpool):
+async def test_contracts_keep_the_terms_that_are_not_given(finpool: Command) -> None:
     await finpool("contract", "set", "bank-a", "--discount-basis-points", "500", "--pool-weight", "7")
     await finpool("contract", "set", "bank-a", "--discount-basis-points", "900", "--from", "2099-01-01T00:00:00Z")
     await finpool("contract", "set", "bank-a", "--payment", "prepaid", "--commitment-micros", "10")
@@ -73,7 +85,9 @@ async def test_contracts_keep_the_terms_that_are_not_given(finpool):
     ]
 
 
-async def test_the_pools_cost_is_shared_as_the_guide_says(finpool, create_bank):
+async def test_the_pools_cost_is_shared_as_the_guide_says(
+    finpool: Command, create_bank: Callable[..., Awaitable[dict[str, Any]]]
+) -> None:
     await create_bank("bank-b")
     for bank, weight in (("bank-a", "600"), ("bank-b", "300")):
         await finpool("contract", "set", bank, "--pool-weight", weight)

@@ -4,10 +4,12 @@ import asyncio
 import random
 
 import pytest
+from quota_replicas import QuotaReplica, QuotaReplicas
 
 from finpool.kernel.errors import DomainError
 from finpool.kernel.ids import TenantId
 from finpool.quota.errors import InsufficientQuota
+from finpool.quota.reservation.service import Reservation
 from finpool.quota.schemas import LimitKey, Scope, SetBy, operator_limit
 
 BANK = TenantId("bank-a")
@@ -15,7 +17,7 @@ MICRO = 10**6
 """One micro in picos."""
 
 
-async def is_served(replica, micros=1):
+async def is_served(replica: QuotaReplica, micros: int = 1) -> bool:
     try:
         reservation = await replica.reserve(micros * MICRO)
     except InsufficientQuota:
@@ -27,7 +29,9 @@ async def is_served(replica, micros=1):
 
 @pytest.mark.usefixtures("no_waiting")
 @pytest.mark.parametrize("replicas", [1, 3])
-async def test_of_50_parallel_calls_against_a_budget_that_holds_10_never_more_than_10_are_served(pool, replicas):
+async def test_of_50_parallel_calls_against_a_budget_that_holds_10_never_more_than_10_are_served(
+    pool: QuotaReplicas, replicas: int
+) -> None:
     await pool.add_bank(budget_total_micros=10)
     running = [await pool.add_replica(f"replica-{number}") for number in range(replicas)]
     served = sum(await asyncio.gather(*(is_served(running[number % replicas]) for number in range(50))))
@@ -41,7 +45,7 @@ async def test_of_50_parallel_calls_against_a_budget_that_holds_10_never_more_th
     assert (served, account.posted_micros, account.pending_micros) == (10, 10, 0)
 
 
-async def test_the_last_micro_can_be_spent_by_one_replica_of_several(pool):
+async def test_the_last_micro_can_be_spent_by_one_replica_of_several(pool: QuotaReplicas) -> None:
     await pool.add_bank(budget_month_micros=1_000)
     one, two = await pool.add_replica("one"), await pool.add_replica("two")
     assert await is_served(one, 7)
@@ -54,7 +58,7 @@ async def test_the_last_micro_can_be_spent_by_one_replica_of_several(pool):
     assert (await pool.account()).posted_micros == 1_000
 
 
-async def test_a_share_of_everything_never_rounds_above_it(pool):
+async def test_a_share_of_everything_never_rounds_above_it(pool: QuotaReplicas) -> None:
     whole = await pool.add_replica(share_of_rest=1.0)
     micros = next(each for each in range(2**50, 2**50 + 999) if int(each * MICRO * 1.0) > each * MICRO)
     await pool.add_bank(budget_total_micros=micros)
@@ -65,7 +69,9 @@ async def test_a_share_of_everything_never_rounds_above_it(pool):
 
 
 @pytest.mark.usefixtures("no_waiting")
-async def test_posted_and_pending_never_pass_the_tightest_budget_whatever_the_replicas_do(pool, seed):
+async def test_posted_and_pending_never_pass_the_tightest_budget_whatever_the_replicas_do(
+    pool: QuotaReplicas, seed: int
+) -> None:
     chance = random.Random(seed)
     owners = LimitKey(SetBy.TENANT, Scope.PROJECT, "main")
     await pool.add_bank(budget_total_micros=400, budget_day_micros=300)
@@ -76,7 +82,7 @@ async def test_posted_and_pending_never_pass_the_tightest_budget_whatever_the_re
         asked = [(chance.choice(running), chance.randint(1, 30) * MICRO) for _ in range(4)]
         results = await asyncio.gather(*(each.reserve(amount) for each, amount in asked), return_exceptions=True)
         assert all(isinstance(each, InsufficientQuota) for each in results if isinstance(each, BaseException))
-        held += [(each, *pair) for each, pair in zip(results, asked, strict=True) if not isinstance(each, Exception)]
+        held += [(each, *pair) for each, pair in zip(results, asked, strict=True) if isinstance(each, Reservation)]
         while held and chance.random() < 0.7:
             reservation, replica, amount = held.pop(chance.randrange(len(held)))
             cost = chance.randint(0, amount)
@@ -99,7 +105,7 @@ async def test_posted_and_pending_never_pass_the_tightest_budget_whatever_the_re
 
 
 @pytest.mark.usefixtures("no_waiting")
-async def test_a_lowered_budget_acts_on_what_is_leased_already(pool):
+async def test_a_lowered_budget_acts_on_what_is_leased_already(pool: QuotaReplicas) -> None:
     await pool.add_bank(budget_total_micros=1_000)
     replica = await pool.add_replica()
     assert await is_served(replica, 10)
@@ -112,7 +118,9 @@ async def test_a_lowered_budget_acts_on_what_is_leased_already(pool):
     assert (account.posted_micros, account.pending_micros) == (10, 0)
 
 
-async def test_a_call_that_was_cancelled_while_its_lease_was_asked_for_holds_nothing(pool, seed):
+async def test_a_call_that_was_cancelled_while_its_lease_was_asked_for_holds_nothing(
+    pool: QuotaReplicas, seed: int
+) -> None:
     chance = random.Random(seed)
     await pool.add_bank(budget_total_micros=10**6)
     replica = await pool.add_replica(share_of_rest=0.00001)
@@ -129,14 +137,16 @@ async def test_a_call_that_was_cancelled_while_its_lease_was_asked_for_holds_not
     assert 5 * len(served) <= account.posted_micros < 5 * len(tasks)
 
 
-async def test_with_the_account_out_of_reach_nothing_is_admitted_beyond_what_is_held(pool, monkeypatch):
+async def test_with_the_account_out_of_reach_nothing_is_admitted_beyond_what_is_held(
+    pool: QuotaReplicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await pool.add_bank(budget_total_micros=1_000)
     replica = await pool.add_replica()
     held = (await replica.reserve(MICRO)).lease_ids[0]
     await replica.renewed()
     left = replica.allotments.leases._by_id[held].free // MICRO
 
-    async def unreachable(*_):
+    async def unreachable(*_: object) -> None:
         raise ConnectionError("the counter store is down")
 
     monkeypatch.setattr("finpool.quota.grant.grants.ask", unreachable)
@@ -146,7 +156,7 @@ async def test_with_the_account_out_of_reach_nothing_is_admitted_beyond_what_is_
     assert {each.code for each in refused} == {"quota_unavailable"}
 
 
-async def test_a_prepaid_bank_spends_what_it_paid_in_and_not_a_micro_more(pool):
+async def test_a_prepaid_bank_spends_what_it_paid_in_and_not_a_micro_more(pool: QuotaReplicas) -> None:
     await pool.add_bank(budget_month_micros=10**9)
     replica = await pool.add_replica()
     async with pool.database("operator").for_tenant(BANK) as session:

@@ -2,11 +2,14 @@
 
 import asyncio
 import random
+from collections.abc import Mapping
 
 import asyncpg
 import pytest
+from quota_replicas import QuotaReplica, QuotaReplicas
 from sqlalchemy.exc import DBAPIError
 
+from finpool.installation.postgres import EmbeddedPostgres
 from finpool.kernel.ids import LeaseId, TenantId
 from finpool.quota.account import service as account_service
 from finpool.quota.errors import InsufficientQuota
@@ -18,22 +21,24 @@ BANK = TenantId("bank-a")
 MICRO = 10**6
 
 
-async def execute(pool, role, statement):
+async def execute(pool: QuotaReplicas, role: str, statement: str) -> None:
     async with pool.database(role).for_tenant(BANK) as session:
         await (await session.connection()).exec_driver_sql(statement)
 
 
-async def post(pool, costs):
+async def post(pool: QuotaReplicas, costs: Mapping[tuple[TenantId, tuple[LeaseId, ...]], int]) -> None:
     async with pool.database("worker").across_tenants() as session:
         await account_service.lock_accounts(session, [BANK])
         await account_service.post(session, costs, "x")
 
 
-async def spend(replica, amount, cost):
+async def spend(replica: QuotaReplica, amount: int, cost: int) -> None:
     replica.settle(await replica.reserve(amount), cost)
 
 
-async def test_a_transfer_that_does_not_sum_to_zero_is_refused_by_the_code_and_by_the_database(pool):
+async def test_a_transfer_that_does_not_sum_to_zero_is_refused_by_the_code_and_by_the_database(
+    pool: QuotaReplicas,
+) -> None:
     await pool.add_bank()
     with pytest.raises(ValueError, match="does not sum to zero"):
         async with pool.database("worker").for_tenant(BANK) as session:
@@ -45,7 +50,9 @@ async def test_a_transfer_that_does_not_sum_to_zero_is_refused_by_the_code_and_b
     assert await pool.rows("SELECT * FROM transfer") == []
 
 
-async def test_not_even_the_owner_of_the_schema_changes_or_deletes_a_transfer(pool, clean_postgres):
+async def test_not_even_the_owner_of_the_schema_changes_or_deletes_a_transfer(
+    pool: QuotaReplicas, clean_postgres: EmbeddedPostgres
+) -> None:
     await pool.add_bank()
     replica = await pool.add_replica()
     await spend(replica, 10, 7)
@@ -77,7 +84,7 @@ BOOKS = """
 """
 
 
-async def books(pool):
+async def books(pool: QuotaReplicas) -> tuple[dict[str, int], dict[str, int]]:
     """Return what the ledger says each account holds, and what the counters say it has to hold, both at one moment.
 
     In picos; zeros are left out.
@@ -94,13 +101,13 @@ async def books(pool):
     return held, {name: int(amount) for name, amount in expected.items() if amount}
 
 
-async def require_equal_books(pool):
+async def require_equal_books(pool: QuotaReplicas) -> None:
     held, expected = await books(pool)
     assert held == expected
 
 
 @pytest.mark.usefixtures("no_waiting")
-async def test_after_any_operations_every_balance_is_its_counter(pool, seed):
+async def test_after_any_operations_every_balance_is_its_counter(pool: QuotaReplicas, seed: int) -> None:
     chance = random.Random(seed)
     await pool.add_bank(budget_total_micros=300, budget_month_micros=250)
     await pool.set_limits(LimitKey(SetBy.TENANT, Scope.MODEL, "model-x"), budget_day_micros=200)
@@ -142,15 +149,17 @@ async def test_after_any_operations_every_balance_is_its_counter(pool, seed):
     assert (await pool.rows("SELECT sum(amount_picos) AS total FROM posting")) == [{"total": 0}]
 
 
-async def test_posting_out_of_a_lease_that_was_never_granted_posts_nothing_at_all(pool):
+async def test_posting_out_of_a_lease_that_was_never_granted_posts_nothing_at_all(pool: QuotaReplicas) -> None:
     await pool.add_bank()
-    costs = {(BANK, (LeaseId("lease_nowhere"),)): 5}
+    costs: Mapping[tuple[TenantId, tuple[LeaseId, ...]], int] = {(BANK, (LeaseId("lease_nowhere"),)): 5}
     with pytest.raises(LookupError, match="no lease lease_nowhere of bank-a"):
         await post(pool, costs)
     assert ((await books(pool))[0], (await pool.account()).posted_micros) == ({}, 0)
 
 
-async def test_a_cost_above_what_the_lease_held_is_posted_once_and_no_part_of_it_stays_held(pool):
+async def test_a_cost_above_what_the_lease_held_is_posted_once_and_no_part_of_it_stays_held(
+    pool: QuotaReplicas,
+) -> None:
     await pool.add_bank(budget_total_micros=1_000)
     replica = await pool.add_replica(share_of_rest=0.000001)
     await spend(replica, 10 * MICRO, 50 * MICRO)
@@ -164,13 +173,13 @@ async def test_a_cost_above_what_the_lease_held_is_posted_once_and_no_part_of_it
     assert (account.posted_micros, account.pending_micros) == (55, 0)
 
 
-async def test_an_account_shows_the_same_amount_as_its_budget_while_usage_is_posted(pool):
+async def test_an_account_shows_the_same_amount_as_its_budget_while_usage_is_posted(pool: QuotaReplicas) -> None:
     await pool.add_bank()
     replica = await pool.add_replica()
     await spend(replica, 10 * MICRO, 0)
     await replica.renewed()
 
-    async def spend_again_and_again():
+    async def spend_again_and_again() -> None:
         for _ in range(60):
             await spend(replica, MICRO, MICRO)
             await replica.record()

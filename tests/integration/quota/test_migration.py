@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 from alembic import command
 from alembic.config import Config
+from database_settings import settings_for
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -40,7 +41,7 @@ def settings() -> Iterator[Settings]:
     home = Path(tempfile.mkdtemp(prefix="finpool-test-"))
     try:
         urls = start_postgres(home).urls
-        yield Settings(**{f"{role}_database_url": url for role, url in urls.items()})
+        yield settings_for(urls)
     finally:
         stop_postgres(home)
         shutil.rmtree(home)

@@ -1,6 +1,9 @@
 """Budgets of a day, a month and in all, by the database's clock; soft thresholds, once in each period."""
 
+from collections.abc import Callable
+
 import pytest
+from quota_replicas import QuotaReplica, QuotaReplicas, StoppedClock
 from sqlalchemy import text
 
 from finpool.kernel.ids import TenantId
@@ -12,27 +15,29 @@ MICRO = 10**6
 
 
 @pytest.fixture
-def database_time(monkeypatch, no_waiting):
+def database_time(monkeypatch: pytest.MonkeyPatch, no_waiting: None) -> Callable[[str], None]:
     """Set the database's clock as the account sees it: `database_time("2026-01-31 23:59:59")`, in UTC."""
 
-    def be(moment):
+    def be(moment: str) -> None:
         monkeypatch.setattr("finpool.quota.grant.grants.DATABASE_TIME", text(f"SELECT timestamptz '{moment}+00'"))
 
     return be
 
 
-async def spend(replica, micros):
+async def spend(replica: QuotaReplica, micros: int) -> None:
     replica.settle(await replica.reserve(micros * MICRO), micros * MICRO)
 
 
-async def posted(pool):
+async def posted(pool: QuotaReplicas) -> dict[str, int]:
     """Return what is posted to each budget, in micros, by the end of its name."""
     rows = await pool.rows("SELECT budget_id, posted_picos, pending_picos FROM budget")
     assert {each["pending_picos"] for each in rows} <= {0}
     return {each["budget_id"].removeprefix("operator/tenant/bank-a/"): each["posted_picos"] // MICRO for each in rows}
 
 
-async def test_a_new_day_opens_a_new_budget_and_the_month_and_the_total_go_on(pool, clock, database_time):
+async def test_a_new_day_opens_a_new_budget_and_the_month_and_the_total_go_on(
+    pool: QuotaReplicas, clock: StoppedClock, database_time: Callable[[str], None]
+) -> None:
     await pool.add_bank(budget_day_micros=10, budget_month_micros=15, budget_total_micros=18)
     replica = await pool.add_replica()
     database_time("2026-01-30 23:59:59")
@@ -62,7 +67,9 @@ async def test_a_new_day_opens_a_new_budget_and_the_month_and_the_total_go_on(po
     }
 
 
-async def test_a_request_reserved_yesterday_settles_into_yesterdays_budget(pool, clock, database_time):
+async def test_a_request_reserved_yesterday_settles_into_yesterdays_budget(
+    pool: QuotaReplicas, clock: StoppedClock, database_time: Callable[[str], None]
+) -> None:
     await pool.add_bank(budget_day_micros=10)
     replica = await pool.add_replica()
     database_time("2026-01-31 23:59:59")
@@ -75,7 +82,9 @@ async def test_a_request_reserved_yesterday_settles_into_yesterdays_budget(pool,
     assert await posted(pool) == {"day/2026-01-31": 8, "day/2026-02-01": 10}
 
 
-async def test_a_lease_never_takes_from_today_what_it_would_give_back_to_yesterday(pool, clock, database_time):
+async def test_a_lease_never_takes_from_today_what_it_would_give_back_to_yesterday(
+    pool: QuotaReplicas, clock: StoppedClock, database_time: Callable[[str], None]
+) -> None:
     """This replica's clock is behind the database's: it does not know yet that its lease's day is over."""
     await pool.add_bank(budget_day_micros=100)
     replica = await pool.add_replica()
@@ -91,7 +100,7 @@ async def test_a_lease_never_takes_from_today_what_it_would_give_back_to_yesterd
     assert await posted(pool) == {"day/2026-01-31": 30, "day/2026-02-01": 100}
 
 
-async def test_a_lease_that_an_operator_closed_does_not_grow_again(pool):
+async def test_a_lease_that_an_operator_closed_does_not_grow_again(pool: QuotaReplicas) -> None:
     await pool.add_bank(budget_total_micros=1_000)
     replica = await pool.add_replica()
     await spend(replica, 100)
@@ -105,7 +114,7 @@ async def test_a_lease_that_an_operator_closed_does_not_grow_again(pool):
     assert await posted(pool) == {"total": 600}
 
 
-async def thresholds(pool):
+async def thresholds(pool: QuotaReplicas) -> list[tuple[str, int]]:
     """Return each event as (budget, percentage), in the order in which they were put on record."""
     rows = await pool.rows("SELECT body FROM audit_outbox WHERE kind = 'budget.threshold_passed' ORDER BY outbox_id")
     return [
@@ -114,7 +123,9 @@ async def thresholds(pool):
     ]
 
 
-async def test_each_soft_threshold_raises_one_event_in_each_period(pool, clock, database_time):
+async def test_each_soft_threshold_raises_one_event_in_each_period(
+    pool: QuotaReplicas, clock: StoppedClock, database_time: Callable[[str], None]
+) -> None:
     await pool.add_bank(budget_day_micros=100, budget_total_micros=1_000, soft_thresholds_percent=[50, 80, 100])
     replica = await pool.add_replica()
     database_time("2026-01-31 12:00:00")

@@ -2,41 +2,59 @@
 
 import asyncio
 import random
+from dataclasses import dataclass
 
 import pytest
+from quota_replicas import QuotaReplica, QuotaReplicas, StoppedClock
 
 from finpool.kernel.errors import DomainError
 from finpool.kernel.ids import TenantId
 from finpool.quota.errors import RateLimitExceeded, RequestAboveLimit
+from finpool.quota.reservation.service import Reservation
 from finpool.quota.schemas import operator_limit
 
 BANK = TenantId("bank-a")
 WINDOW_SECONDS = 60.0
 
 
+@dataclass
+class Admitted:
+    """One admitted request: when, where and with how many tokens; it has a reservation while it is under way."""
+
+    at: float
+    tokens: int
+    replica: QuotaReplica
+    reservation: Reservation | None
+
+
 class Watch:
     """What was admitted, over all replicas, counted apart from the product."""
 
-    def __init__(self, *, requests, tokens, concurrency):
+    def __init__(self, *, requests: int, tokens: int, concurrency: int) -> None:
         self.limits = (requests, tokens, concurrency)
-        self.admitted = []
+        self.admitted: list[Admitted] = []
         self.most = [0, 0, 0]
 
-    def admit(self, at, replica, reservation):
-        self.admitted.append([at, reservation.tokens, replica, reservation])
-        window = [each for each in self.admitted if each[0] > at - WINDOW_SECONDS]
-        counts = (len(window), sum(each[1] for each in window), len(self.under_way()))
+    def admit(self, at: float, replica: QuotaReplica, reservation: Reservation) -> None:
+        self.admitted.append(Admitted(at, reservation.tokens, replica, reservation))
+        window = [each for each in self.admitted if each.at > at - WINDOW_SECONDS]
+        counts = (len(window), sum(each.tokens for each in window), len(self.under_way()))
         self.most = [max(pair) for pair in zip(self.most, counts, strict=True)]
         assert all(count <= limit for count, limit in zip(counts, self.limits, strict=True)), counts
 
-    def under_way(self, replica=None):
-        return [each for each in self.admitted if each[3] is not None and replica in (None, each[2])]
+    def under_way(self, replica: QuotaReplica | None = None) -> list[Admitted]:
+        return [each for each in self.admitted if each.reservation is not None and replica in (None, each.replica)]
 
-    def end(self, each, tokens):
-        each[1], each[3] = tokens, None
+    def settle(self, each: Admitted, tokens: int) -> None:
+        assert each.reservation is not None
+        each.replica.settle(each.reservation, tokens=tokens)
+        self.end(each, tokens)
+
+    def end(self, each: Admitted, tokens: int) -> None:
+        each.tokens, each.reservation = tokens, None
 
 
-async def one_request(pool_clock, watch, replica, tokens):
+async def one_request(pool_clock: StoppedClock, watch: Watch, replica: QuotaReplica, tokens: int) -> bool:
     try:
         reservation = await replica.reserve(tokens=tokens)
     except (RateLimitExceeded, RequestAboveLimit):
@@ -46,7 +64,9 @@ async def one_request(pool_clock, watch, replica, tokens):
 
 
 @pytest.mark.parametrize(("replicas", "turn"), [(2, 0), (3, 1), (3, 2)])
-async def test_no_interleaving_of_replicas_admits_more_than_the_limit_in_any_minute(pool, clock, seed, replicas, turn):
+async def test_no_interleaving_of_replicas_admits_more_than_the_limit_in_any_minute(
+    pool: QuotaReplicas, clock: StoppedClock, seed: int, replicas: int, turn: int
+) -> None:
     """A limit of X over N replicas admits X and not N times X, whatever is killed, restarted or idle meanwhile."""
     chance = random.Random(f"{seed}/{turn}")
     watch = Watch(requests=12, tokens=300, concurrency=4)
@@ -61,9 +81,7 @@ async def test_no_interleaving_of_replicas_admits_more_than_the_limit_in_any_min
                 await asyncio.gather(*(one_request(clock, watch, *each) for each in asked))
             case "end" if watch.under_way():
                 ended = chance.choice(watch.under_way())
-                used = chance.randint(0, ended[1])
-                ended[2].settle(ended[3], tokens=used)
-                watch.end(ended, used)
+                watch.settle(ended, chance.randint(0, ended.tokens))
             case "wait":
                 await clock.advance(chance.choice((0.1, 1.0, 7.0, 30.0)))
             case "tend":
@@ -72,14 +90,14 @@ async def test_no_interleaving_of_replicas_admits_more_than_the_limit_in_any_min
                 number = chance.randrange(replicas)
                 await running[number].renewed()
                 for each in watch.under_way(running[number]):
-                    watch.end(each, each[1])
+                    watch.end(each, each.tokens)
                 running[number] = await pool.add_replica(f"replica-{number}")
     for replica in running:
         await replica.renewed()
     assert watch.most[0] >= 3  # It was a test of limits that were reached.
 
 
-async def admitted(replica, times, tokens=1):
+async def admitted(replica: QuotaReplica, times: int, tokens: int = 1) -> int:
     """Return how many of so many requests are let through; those let through end at once, and count."""
     served = 0
     for _ in range(times):
@@ -92,7 +110,9 @@ async def admitted(replica, times, tokens=1):
     return served
 
 
-async def test_a_replica_that_died_keeps_its_share_until_it_expires_and_no_longer(pool, clock):
+async def test_a_replica_that_died_keeps_its_share_until_it_expires_and_no_longer(
+    pool: QuotaReplicas, clock: StoppedClock
+) -> None:
     await pool.add_bank(requests_per_minute=10)
     dead, alive = await pool.add_replica("dead"), await pool.add_replica("alive")
     assert await admitted(dead, 10) == 10
@@ -106,7 +126,7 @@ async def test_a_replica_that_died_keeps_its_share_until_it_expires_and_no_longe
     assert await admitted(alive, 10) == 10
 
 
-async def test_a_restarted_replica_does_not_forget_its_window(pool, clock):
+async def test_a_restarted_replica_does_not_forget_its_window(pool: QuotaReplicas, clock: StoppedClock) -> None:
     await pool.add_bank(requests_per_minute=10)
     assert await admitted(await pool.add_replica("one"), 12) == 10
     again = await pool.add_replica("one")
@@ -117,7 +137,9 @@ async def test_a_restarted_replica_does_not_forget_its_window(pool, clock):
     assert await admitted(again, 12) == 10
 
 
-async def test_a_killed_replica_comes_back_with_all_of_its_concurrency(pool, clock):
+async def test_a_killed_replica_comes_back_with_all_of_its_concurrency(
+    pool: QuotaReplicas, clock: StoppedClock
+) -> None:
     await pool.add_bank(concurrency=3)
     killed = await pool.add_replica("one")
     for _ in range(3):
@@ -126,7 +148,9 @@ async def test_a_killed_replica_comes_back_with_all_of_its_concurrency(pool, clo
     assert await admitted(await pool.add_replica("one"), 3) == 3
 
 
-async def test_shares_that_are_not_used_come_back_so_that_one_replica_can_use_the_whole_limit(pool, clock):
+async def test_shares_that_are_not_used_come_back_so_that_one_replica_can_use_the_whole_limit(
+    pool: QuotaReplicas, clock: StoppedClock
+) -> None:
     await pool.add_bank(requests_per_minute=100, tokens_per_minute=1_000, concurrency=10)
     one, two = await pool.add_replica("one"), await pool.add_replica("two")
     assert await admitted(one, 60, tokens=1) == 60
@@ -138,7 +162,9 @@ async def test_shares_that_are_not_used_come_back_so_that_one_replica_can_use_th
     assert {type(each) for each in held} == {RateLimitExceeded}
 
 
-async def test_a_stopped_replica_leaves_its_share_to_the_others_a_window_later(pool, clock):
+async def test_a_stopped_replica_leaves_its_share_to_the_others_a_window_later(
+    pool: QuotaReplicas, clock: StoppedClock
+) -> None:
     await pool.add_bank(requests_per_minute=10)
     one, two = await pool.add_replica("one"), await pool.add_replica("two")
     assert await admitted(one, 4) == 4
@@ -151,7 +177,7 @@ async def test_a_stopped_replica_leaves_its_share_to_the_others_a_window_later(p
     assert await admitted(two, 12) == 10
 
 
-async def test_a_share_that_could_not_be_renewed_is_not_used_by_two(pool, clock):
+async def test_a_share_that_could_not_be_renewed_is_not_used_by_two(pool: QuotaReplicas, clock: StoppedClock) -> None:
     """A replica cut off from the database stops before the account gives its share to another."""
     await pool.add_bank(requests_per_minute=10)
     cut_off, other = await pool.add_replica("cut-off"), await pool.add_replica("other")
@@ -166,11 +192,13 @@ async def test_a_share_that_could_not_be_renewed_is_not_used_by_two(pool, clock)
     assert await admitted(other, 12) == 10
 
 
-async def lower(pool, tokens):
+async def lower(pool: QuotaReplicas, tokens: int) -> None:
     await pool.set_limits(operator_limit(BANK), budget_total_micros=10**15, tokens_per_minute=tokens)
 
 
-async def test_a_lowered_limit_is_never_exceeded_by_the_sum_of_the_cut_shares(pool, clock):
+async def test_a_lowered_limit_is_never_exceeded_by_the_sum_of_the_cut_shares(
+    pool: QuotaReplicas, clock: StoppedClock
+) -> None:
     await pool.add_bank(tokens_per_minute=1_000)
     running = [await pool.add_replica(name) for name in ("one", "two", "three")]
     await asyncio.gather(*(each.reserve(tokens=50) for each in running))
@@ -187,7 +215,9 @@ async def test_a_lowered_limit_is_never_exceeded_by_the_sum_of_the_cut_shares(po
     assert 0 < sum(served) <= 10
 
 
-async def test_what_was_used_before_a_limit_was_lowered_counts_against_the_lower_one(pool, clock):
+async def test_what_was_used_before_a_limit_was_lowered_counts_against_the_lower_one(
+    pool: QuotaReplicas, clock: StoppedClock
+) -> None:
     await pool.add_bank(tokens_per_minute=1_000)
     running = [await pool.add_replica(name) for name in ("one", "two", "three")]
     assert [await admitted(each, 1, tokens=50) for each in running] == [1, 1, 1]

@@ -1,6 +1,9 @@
 """Limits on a tenant, a project, a key and a model, set by either party: all hold, and the tightest wins."""
 
+from typing import Any
+
 import pytest
+from quota_replicas import QuotaReplica, QuotaReplicas, StoppedClock
 
 from finpool.kernel.errors import DomainError
 from finpool.kernel.ids import TenantId
@@ -15,17 +18,24 @@ SCOPES = [
     for set_by in SetBy
     for scope, scope_id in zip(Scope, ("bank-a", "main", "key_1", "model-x"), strict=True)
 ]
-LOOSE = {"budget_total_micros": 10**9, "requests_per_minute": 10**6, "tokens_per_minute": 10**6, "concurrency": 10**6}
+LOOSE: dict[str, Any] = {
+    "budget_total_micros": 10**9,
+    "requests_per_minute": 10**6,
+    "tokens_per_minute": 10**6,
+    "concurrency": 10**6,
+}
 
 
-async def refusal(replica, subject=SUBJECT, micros=1, tokens=1):
+async def refusal(replica: QuotaReplica, subject: Subject = SUBJECT, micros: int = 1, tokens: int = 1) -> DomainError:
     with pytest.raises(DomainError) as raised:
         await replica.reserve(micros * MICRO, tokens, subject)
     return raised.value
 
 
 @pytest.mark.parametrize(("set_by", "scope", "scope_id"), SCOPES)
-async def test_the_tightest_budget_wins_and_the_answer_names_it(pool, set_by, scope, scope_id):
+async def test_the_tightest_budget_wins_and_the_answer_names_it(
+    pool: QuotaReplicas, set_by: SetBy, scope: Scope, scope_id: str
+) -> None:
     await pool.add_bank(**LOOSE)
     for key in SCOPES:
         if key != (SetBy.OPERATOR, Scope.TENANT, "bank-a"):
@@ -47,10 +57,12 @@ async def test_the_tightest_budget_wins_and_the_answer_names_it(pool, set_by, sc
 
 
 @pytest.mark.parametrize(("set_by", "scope", "scope_id"), SCOPES)
-async def test_the_tightest_rate_wins_and_the_answer_says_when_to_come_back(pool, clock, set_by, scope, scope_id):
+async def test_the_tightest_rate_wins_and_the_answer_says_when_to_come_back(
+    pool: QuotaReplicas, clock: StoppedClock, set_by: SetBy, scope: Scope, scope_id: str
+) -> None:
     await pool.add_bank(**LOOSE)
     key = LimitKey(set_by, scope, scope_id)
-    budget = {"budget_total_micros": 10**9} if key == operator_limit(BANK) else {}
+    budget: dict[str, Any] = {"budget_total_micros": 10**9} if key == operator_limit(BANK) else {}
     await pool.set_limits(key, **budget, requests_per_minute=2, tokens_per_minute=100)
     replica = await pool.add_replica()
     replica.settle(await replica.reserve(tokens=90), tokens=60)
@@ -74,10 +86,12 @@ async def test_the_tightest_rate_wins_and_the_answer_says_when_to_come_back(pool
 
 
 @pytest.mark.parametrize(("set_by", "scope", "scope_id"), SCOPES)
-async def test_the_tightest_concurrency_wins_and_a_place_comes_back_on_every_way_out(pool, set_by, scope, scope_id):
+async def test_the_tightest_concurrency_wins_and_a_place_comes_back_on_every_way_out(
+    pool: QuotaReplicas, set_by: SetBy, scope: Scope, scope_id: str
+) -> None:
     await pool.add_bank(**LOOSE)
     key = LimitKey(set_by, scope, scope_id)
-    budget = {"budget_total_micros": 10**9} if key == operator_limit(BANK) else {}
+    budget: dict[str, Any] = {"budget_total_micros": 10**9} if key == operator_limit(BANK) else {}
     await pool.set_limits(key, **budget, concurrency=2)
     replica = await pool.add_replica()
     for end in (replica.settle, replica.quota.release, replica.settle):
@@ -90,7 +104,7 @@ async def test_the_tightest_concurrency_wins_and_a_place_comes_back_on_every_way
         end(second)
 
 
-async def test_a_limit_on_one_project_key_or_model_does_not_touch_the_others(pool):
+async def test_a_limit_on_one_project_key_or_model_does_not_touch_the_others(pool: QuotaReplicas) -> None:
     await pool.add_bank(**LOOSE)
     for scope, scope_id in ((Scope.PROJECT, "main"), (Scope.KEY, "key_1"), (Scope.MODEL, "model-x")):
         await pool.set_limits(LimitKey(SetBy.TENANT, scope, scope_id), budget_day_micros=0, requests_per_minute=0)
@@ -101,7 +115,7 @@ async def test_a_limit_on_one_project_key_or_model_does_not_touch_the_others(poo
         await refusal(replica, Subject(BANK, *subject))
 
 
-async def test_an_owner_cannot_loosen_what_the_operator_set(pool):
+async def test_an_owner_cannot_loosen_what_the_operator_set(pool: QuotaReplicas) -> None:
     await pool.add_bank(budget_total_micros=5, requests_per_minute=1)
     await pool.set_limits(LimitKey(SetBy.TENANT, Scope.TENANT, BANK), **LOOSE)
     replica = await pool.add_replica()
@@ -110,16 +124,18 @@ async def test_an_owner_cannot_loosen_what_the_operator_set(pool):
     assert "1 requests per minute reached for tenant bank-a (set by the operator)" in str(await refusal(replica))
 
 
-async def test_a_budget_that_only_its_owner_set_pays_for_nothing(pool):
+async def test_a_budget_that_only_its_owner_set_pays_for_nothing(pool: QuotaReplicas) -> None:
     """Without a budget of the operator's a tenant may spend nothing, whatever its owner allows its parts."""
-    await pool.add_bank(**{**LOOSE, "budget_total_micros": None})
+    await pool.add_bank(**(LOOSE | {"budget_total_micros": None}))
     for scope, scope_id in ((Scope.TENANT, "bank-a"), (Scope.PROJECT, "main")):
         await pool.set_limits(LimitKey(SetBy.TENANT, scope, scope_id), **LOOSE)
     replica = await pool.add_replica()
     assert "no budget was set for the tenant" in str(await refusal(replica))
 
 
-async def test_a_relimited_key_is_held_to_it_in_every_replica_and_a_raise_is_of_use_at_once(pool, clock):
+async def test_a_relimited_key_is_held_to_it_in_every_replica_and_a_raise_is_of_use_at_once(
+    pool: QuotaReplicas, clock: StoppedClock
+) -> None:
     await pool.add_bank(**LOOSE)
     replicas = [await pool.add_replica("one"), await pool.add_replica("two")]
     key = LimitKey(SetBy.TENANT, Scope.KEY, "key_1")

@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx2
 import pytest
 from fastapi import FastAPI
-from openai import AsyncOpenAI
+from usage_doors import Doors, client
 
 from finpool.apps import operator, regulator, tenant
 from finpool.apps.gatekeeper import TenantGatekeeper
@@ -34,34 +34,6 @@ GRANTED_PICOS = 10**15
 OPERATOR = Actor(Audience.OPERATOR, "token_test", Role.OPERATOR_ADMIN)
 
 
-@dataclass
-class Doors:
-    """HTTP clients without a network, and a credential for everybody."""
-
-    operator: httpx2.AsyncClient
-    regulator: httpx2.AsyncClient
-    tenant_transport: httpx2.ASGITransport
-    keys: dict[str, str]
-
-    def official(self, key_name: str) -> AsyncOpenAI:
-        """Return the official client with a bank's key, such as `bank-a/owner`."""
-        return AsyncOpenAI(
-            admin_api_key=self.keys[key_name],
-            base_url="http://finpool.test/v1",
-            http_client=httpx2.AsyncClient(transport=self.tenant_transport),
-            max_retries=0,
-        )
-
-    def tenant(self, key_name: str) -> httpx2.AsyncClient:
-        """Return a plain client with a bank's key."""
-        return client(self.tenant_transport, self.keys[key_name])
-
-
-def client(transport: httpx2.ASGITransport, credential: str) -> httpx2.AsyncClient:
-    headers = {"authorization": f"Bearer {credential}"} if credential else {}
-    return httpx2.AsyncClient(transport=transport, base_url="http://finpool.test", headers=headers)
-
-
 @pytest.fixture
 async def banks(database: Callable[[str], Database]) -> None:
     """Two banks with two projects each, an account and a lease."""
@@ -75,7 +47,7 @@ async def banks(database: Callable[[str], Database]) -> None:
                 )
             session.add(Account(tenant_id=bank, updated_at=now()))
             await session.flush()
-            budget = {"set_by": "operator", "scope": "tenant", "scope_id": bank, "period": "total"}
+            budget: dict[str, Any] = {"set_by": "operator", "scope": "tenant", "scope_id": bank, "period": "total"}
             session.add(Budget(tenant_id=bank, budget_id="total", pending_picos=GRANTED_PICOS, **budget))
     async with database("inference").across_tenants() as session:
         for bank in BANKS:
@@ -100,7 +72,7 @@ def used(banks: None, database: Callable[[str], Database]) -> Callable[..., Usag
     def make(tenant_id: str, settled_at: datetime, **fields: object) -> UsageRecord:
         nonlocal made
         made += 1
-        plain: dict[str, object] = {
+        plain: dict[str, Any] = {
             "request_id": f"req_{made}",
             "project_id": "credit",
             "key_id": f"key_of_{tenant_id}",

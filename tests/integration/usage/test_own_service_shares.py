@@ -66,11 +66,11 @@ async def served(used: Callable[..., Any], record: Callable[..., Any], database:
             one("bank-a", 150, (11, 4), None),
         ]
     )
-    terms = {"discount_basis_points": 0, "commitment_micros": 0, "pool_weight": 0, "created_by": "test"}
+    terms: dict[str, Any] = {"discount_basis_points": 0, "commitment_micros": 0, "pool_weight": 0, "created_by": "test"}
     async with database("operator").across_tenants() as session:
         for bank, weight, share_min in (("bank-a", 13, 0), ("bank-b", 17, 6_000)):
             begins = START - timedelta(days=1)
-            fields = {"valid_from": begins, "created_at": begins, "service_weight": weight, **terms}
+            fields: dict[str, Any] = {"valid_from": begins, "created_at": begins, "service_weight": weight, **terms}
             session.add(Contract(tenant_id=bank, version=1, service_share_min_basis_points=share_min, **fields))
 
 

@@ -43,7 +43,8 @@ async def test_institutions_show_contract_projects_and_recent_use(
 
 async def test_the_whole_log_can_be_read_in_pages_and_verified(doors: Any, database: Callable[[str], Database]) -> None:
     await sequenced(database)
-    entries, after, heads = [], -1, []
+    entries, heads = [], []
+    after: int | None = -1
     while after is not None:
         page = (await doors.regulator.get("/v1/entries", params={"limit": 2, "after": after})).json()
         entries += [Entry.model_validate(each) for each in page["data"]]

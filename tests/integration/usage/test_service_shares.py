@@ -69,7 +69,7 @@ async def test_what_is_due_follows_the_contract_that_held_as_the_window_began(
     doors: Any, served: None, database: Callable[[str], Database]
 ) -> None:
     def contract(bank: str, begins: datetime, weight: int) -> Contract:
-        money = {"discount_basis_points": 0, "commitment_micros": 0, "pool_weight": 0}
+        money: dict[str, Any] = {"discount_basis_points": 0, "commitment_micros": 0, "pool_weight": 0}
         return Contract(
             tenant_id=bank,
             version=1,

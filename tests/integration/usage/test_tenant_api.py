@@ -70,7 +70,8 @@ async def test_usage_is_grouped_and_filtered_with_the_clients_own_lists(
 async def test_pages_follow_each_other_and_lose_nothing(doors: Any, two_days: None, midnight: int) -> None:
     usage = doors.official("bank-a/developer").admin.organization.usage
     start, end = midnight + 5_000, midnight + 2 * DAY_SECONDS - 1
-    requests, pages, cursor = 0, 0, {}
+    requests, pages = 0, 0
+    cursor: dict[str, Any] = {}
     edges = []
     while True:
         page = await usage.completions(start_time=start, end_time=end, bucket_width="1h", limit=7, **cursor)

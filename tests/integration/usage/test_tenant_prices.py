@@ -1,8 +1,12 @@
 """A bank reads its own contract and what it pays, never another's."""
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from httpx2 import Response
+from usage_doors import Doors
 
 from finpool.billing.contract import service as contract_service
 from finpool.billing.contract.schemas import NewContract
@@ -11,6 +15,7 @@ from finpool.catalogue.price import service as price_service
 from finpool.catalogue.price.schemas import Amounts, NewScheduledPrice, Tier
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.clock import now
+from finpool.kernel.database import Database
 from finpool.kernel.ids import TenantId
 
 MODEL = Catalogue.load(default_directory()).get("smollm2-135m-instruct")
@@ -19,10 +24,10 @@ CONTRACT, PRICES = "/v1/organization/contract", "/v1/organization/prices"
 
 
 @pytest.fixture
-def agree(database):
+def agree(database: Callable[[str], Database]) -> Callable[..., Awaitable[None]]:
     """Set a contract as an operator does: `await agree("bank-a", discount_basis_points=500)`."""
 
-    async def agreed(tenant_id, **terms):
+    async def agreed(tenant_id: str, **terms: Any) -> None:
         plain = {"discount_basis_points": 0, "commitment_micros": 0, "pool_weight": 0}
         async with database("operator").across_tenants() as session:
             body = NewContract.model_validate(plain | terms)
@@ -31,12 +36,14 @@ def agree(database):
     return agreed
 
 
-async def read(doors, who, path):
+async def read(doors: Doors, who: str, path: str) -> Response:
     async with doors.tenant(who) as client:
         return await client.get(path)
 
 
-async def test_a_bank_reads_its_contract_and_what_was_agreed_for_later(doors, agree):
+async def test_a_bank_reads_its_contract_and_what_was_agreed_for_later(
+    doors: Doors, agree: Callable[..., Awaitable[None]]
+) -> None:
     begins = now() + timedelta(days=3)
     await agree("bank-a", discount_basis_points=500, commitment_micros=7, pool_weight=11)
     await agree("bank-a", discount_basis_points=900, valid_from=begins)
@@ -53,7 +60,9 @@ async def test_a_bank_reads_its_contract_and_what_was_agreed_for_later(doors, ag
     assert [each["discount_basis_points"] for each in answer["upcoming"]] == [950]
 
 
-async def test_a_bank_cannot_read_anothers_contract_or_prices(doors, agree):
+async def test_a_bank_cannot_read_anothers_contract_or_prices(
+    doors: Doors, agree: Callable[..., Awaitable[None]]
+) -> None:
     await agree("bank-b", discount_basis_points=5_000, commitment_micros=7, pool_weight=11, payment="prepaid")
     contract = (await read(doors, "bank-a/owner", CONTRACT)).json()
     assert (contract["payment"], contract["discount_basis_points"], contract["pool_weight"]) == ("postpaid", 0, 0)
@@ -63,7 +72,9 @@ async def test_a_bank_cannot_read_anothers_contract_or_prices(doors, agree):
     assert others["input_micros_per_million_tokens"] * 2 == mine["input_micros_per_million_tokens"]
 
 
-async def test_a_bank_sees_each_tier_it_can_have_and_until_when_the_price_is_known_to_hold(doors, agree, database):
+async def test_a_bank_sees_each_tier_it_can_have_and_until_when_the_price_is_known_to_hold(
+    doors: Doors, agree: Callable[..., Awaitable[None]], database: Callable[[str], Database]
+) -> None:
     ends = now() + timedelta(days=2)
     amounts = Amounts(
         input_micros_per_million_tokens=100,
@@ -85,7 +96,9 @@ async def test_a_bank_sees_each_tier_it_can_have_and_until_when_the_price_is_kno
     assert [batch[f"{kind}_micros_per_million_tokens"] for kind in kinds] == [90, 45, 299]
 
 
-async def test_a_bank_sees_prices_of_the_models_of_its_contract_only(doors, database):
+async def test_a_bank_sees_prices_of_the_models_of_its_contract_only(
+    doors: Doors, database: Callable[[str], Database]
+) -> None:
     async with database("operator").across_tenants() as session:
         connection = await session.connection()
         await connection.exec_driver_sql("UPDATE tenant SET models = '{}' WHERE tenant_id = 'bank-a'")
@@ -94,6 +107,6 @@ async def test_a_bank_sees_prices_of_the_models_of_its_contract_only(doors, data
 
 
 @pytest.mark.parametrize("path", [CONTRACT, PRICES])
-async def test_a_developers_key_reads_neither_contract_nor_prices_of_the_organisation(doors, path):
+async def test_a_developers_key_reads_neither_contract_nor_prices_of_the_organisation(doors: Doors, path: str) -> None:
     refused = await read(doors, "bank-a/developer", path)
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "permission_denied")

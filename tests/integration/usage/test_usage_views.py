@@ -57,7 +57,8 @@ async def test_all_three_views_show_the_same_numbers(doors: Any, month: None) ->
 async def test_costs_are_summed_exactly_and_rounded_up_once_a_group(doors: Any, month: None) -> None:
     async def groups(group_by: str) -> list[dict[str, Any]]:
         answer = await doors.operator.get("/v1/usage", params=PERIOD | {"group_by": group_by, "tenant_id": "bank-a"})
-        return answer.json()["data"]
+        data: list[dict[str, Any]] = answer.json()["data"]
+        return data
 
     assert [each["cost_micros"] for each in await groups("")] == [8]
     by_project = await groups("project,model")

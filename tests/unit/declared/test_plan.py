@@ -47,7 +47,9 @@ class MemoryPlatform:
         self.held[tenant_id] = DeclaredTenant(tenant_id, values["name"], tuple(values["models"]), {}, {})
 
     def change_tenant(self, tenant_id: str, values: Mapping[str, Any]) -> None:
-        changed = {field: tuple(value) if field == "models" else value for field, value in values.items()}
+        changed: dict[str, Any] = {
+            field: tuple(value) if field == "models" else value for field, value in values.items()
+        }
         self.held[tenant_id] = replace(self.held[tenant_id], **changed)
 
     def create_project(self, tenant_id: str, project_id: str, values: Mapping[str, Any]) -> None:

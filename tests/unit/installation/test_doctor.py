@@ -4,7 +4,6 @@ import random
 import shutil
 import socket
 from collections import namedtuple
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,7 +49,7 @@ def failed(settings: Settings) -> list[Check]:
 
 
 @pytest.fixture
-def installed(settings: Settings) -> Iterator[Home]:
+def installed(settings: Settings) -> Home:
     """A home that was started before: marker, secrets and a complete data directory."""
     home = Home(settings.home)
     home.prepare()

@@ -27,11 +27,12 @@ from finpool.installation.postgres import EmbeddedPostgres
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.clock import now
 from finpool.kernel.database import Database
-from finpool.kernel.ids import LeaseId, ReplicaId, TenantId
+from finpool.kernel.ids import LeaseId, ModelId, ReplicaId, TenantId
 from finpool.metering.recorder.recorder import Recorder
 from finpool.metering.spool.schemas import Intent, Outcome, Settlement
 from finpool.metering.spool.spool import Spool
 from finpool.quota.grant import grants
+from finpool.quota.grant.schemas import BudgetNeed
 from finpool.quota.grant.share_table import Holder
 from finpool.quota.limit.service import write_limits
 from finpool.quota.schemas import BudgetKey, Limits, Period, operator_limit
@@ -76,7 +77,7 @@ class World:
     async def add_bank(self, tenant_id: TenantId = BANK, name: str = "Pujiang Bank") -> None:
         """Create a tenant with two projects and a budget."""
         async with self.open_as("operator").across_tenants() as session:
-            await create_tenant(session, OPERATOR, NewTenant(id=tenant_id, name=name), [MODEL])
+            await create_tenant(session, OPERATOR, NewTenant(id=tenant_id, name=name), [ModelId(MODEL)])
             for project in ("credit", "treasury"):
                 await create_project(session, OPERATOR, tenant_id, NewProject(id=project, name=project.title()))
             budget = Limits(budget_total_micros=10**12)
@@ -201,7 +202,7 @@ class World:
         if tenant_id not in self.leases:
             self.leases[tenant_id] = LeaseId(f"lease_{len(self.leases)}")
         key = BudgetKey(operator_limit(tenant_id), self.period)
-        need = grants.BudgetNeed(key, self.leases[tenant_id], 10**14, 10**14)
+        need = BudgetNeed(key, self.leases[tenant_id], 10**14, 10**14)
         async with self.open_as("inference").for_tenant(tenant_id) as session:
             await grants.ask(session, tenant_id, Holder(self.replica_id, spool_id, "run"), [need], [], 0.5)
         return self.leases[tenant_id]

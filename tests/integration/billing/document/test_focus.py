@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -80,15 +80,15 @@ def validator() -> Path | None:
         if not stamp.is_file() or stamp.read_text() != wanted:
             uv, builds = str(Path(sys.prefix) / "bin" / "uv"), str(ROOT / "requirements" / "focus-build.txt")
             subprocess.run([uv, "venv", "--quiet", "--clear", "--python", python, environment], check=True)
-            inside = ["--quiet", "--python", environment / "bin" / "python"]
-            locked = ["--require-hashes", "--build-constraints", builds, lock]
+            inside = ["--quiet", "--python", str(environment / "bin" / "python")]
+            locked = ["--require-hashes", "--build-constraints", builds, str(lock)]
             subprocess.run([uv, "pip", "sync", *inside, *locked], check=True)
             stamp.write_text(wanted)
     return environment / "bin" / "focus-validator"
 
 
 @pytest.fixture
-def judge(validator: Path | None, tmp_path: Path, record_property: Any) -> Iterator[Judge]:
+def judge(validator: Path | None, tmp_path: Path, record_property: Any) -> Judge:
     """Judge a file; returns the rules that failed, and why, besides the contradictions."""
 
     def judged(content: bytes, form: FocusFormat) -> dict[str, str]:
@@ -108,7 +108,7 @@ def judge(validator: Path | None, tmp_path: Path, record_property: Any) -> Itera
 
 
 def run(validator: Path, file: Path, version: str, *options: str) -> dict[str, str]:
-    command = [validator, "--data-file", file, "--validate-version", version, "--block-download", *options]
+    command = [str(validator), "--data-file", str(file), "--validate-version", version, "--block-download", *options]
     # Its table of currencies is looked up beside the directory that it runs in.
     packages = next(validator.parents[1].glob("lib/python*/site-packages"))
     done = subprocess.run(

@@ -50,7 +50,7 @@ async def test_while_usage_is_recorded_and_logged_it_sees_one_moment(books: Any)
             await books.sequence()
 
     serving = asyncio.create_task(keep_serving())
-    seen = set()
+    seen: set[Any] = set()
     try:
         async with asyncio.timeout(120):
             while len(seen) < 4:

@@ -10,8 +10,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from finpool.catalogue.errors import WeightsUnavailable
-from finpool.catalogue.model.schemas import Weights
 from finpool.catalogue.model.service import Catalogue, default_directory
+from finpool.catalogue.model.weights import Weights
 from finpool.catalogue.weights.formats import require_safe_format
 from finpool.catalogue.weights.service import ensure_weights
 from finpool.kernel.settings import Settings

@@ -51,7 +51,8 @@ def quiet(line: str) -> None:
 
 
 def test_a_directory_is_used_where_it_is_and_verified_once(directory: Path, settings: Settings) -> None:
-    model, told = model_in(directory), []
+    model = model_in(directory)
+    told: list[str] = []
     assert weights_present(model, settings)
     assert ensure_weights(model, settings, told.append) == directory == snapshot_location(model, settings)
     assert len(told) == len(CONTENT)

@@ -1,5 +1,7 @@
 """A plain answer is what the stream would have said, wherever its chunks were cut."""
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,7 +9,7 @@ from finpool.gateway.answer.assemble import Assembler
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.text(max_size=5)), min_size=1, max_size=40))
-def test_text_is_joined_per_choice(parts):
+def test_text_is_joined_per_choice(parts: list[tuple[int, str]]) -> None:
     assembler = Assembler()
     for index, text in parts:
         assembler.add([{"index": index, "delta": {"content": text}, "finish_reason": None}])
@@ -16,7 +18,7 @@ def test_text_is_joined_per_choice(parts):
     assert [each["index"] for each in assembler.choices()] == sorted(expected)
 
 
-def test_tool_calls_are_joined_by_their_index():
+def test_tool_calls_are_joined_by_their_index() -> None:
     assembler = Assembler()
     deltas = [
         {"role": "assistant", "tool_calls": [{"index": 0, "id": "c1", "function": {"name": "rate", "arguments": ""}}]},
@@ -36,10 +38,10 @@ def test_tool_calls_are_joined_by_their_index():
     ]
 
 
-def test_log_probabilities_are_kept_in_order():
+def test_log_probabilities_are_kept_in_order() -> None:
     assembler = Assembler()
     for token in ("a", "b"):
-        logprobs = {"content": [{"token": token, "logprob": -1.0, "bytes": None, "top_logprobs": []}]}
+        logprobs: dict[str, Any] = {"content": [{"token": token, "logprob": -1.0, "bytes": None, "top_logprobs": []}]}
         assembler.add([{"index": 0, "delta": {"content": token}, "logprobs": logprobs, "finish_reason": None}])
     (choice,) = assembler.choices()
     assert [each["token"] for each in choice["logprobs"]["content"]] == ["a", "b"]

@@ -28,7 +28,8 @@ def run(policy_name: str, workload: Workload) -> Measures:
 @pytest.mark.parametrize("make", [overload, unknown_lengths, poisson_short_long])
 def test_backlogged_tenants_are_served_alike_whatever_they_send(make: Any) -> None:
     workload = make()
-    assert run(OURS, workload).ratio(*workload.backlogged, {}) == pytest.approx(1, abs=0.03)
+    one, other = workload.backlogged
+    assert run(OURS, workload).ratio(one, other, {}) == pytest.approx(1, abs=0.03)
 
 
 def test_tenants_are_served_by_their_weights() -> None:

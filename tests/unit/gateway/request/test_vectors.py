@@ -31,7 +31,7 @@ def test_each_input_is_bounded_by_its_bytes_and_by_the_context() -> None:
 
 
 def test_a_query_is_counted_beside_each_document() -> None:
-    asked = RerankRequest(model="m", query="abcd", documents=["ab", {"text": "abc"}])
+    asked = RerankRequest.model_validate({"model": "m", "query": "abcd", "documents": ["ab", {"text": "abc"}]})
     assert asked.input_tokens_bound(10_000) == 2 * (4 + PAIR_TOKENS_MAX) + 5
     assert asked.engine_body() == {"query": "abcd", "documents": ["ab", "abc"]}
 

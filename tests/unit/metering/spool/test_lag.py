@@ -18,7 +18,8 @@ def points(reader: InMemoryMetricReader) -> dict[str, Any]:
     if data is None:
         return {}
     metrics = [metric for each in data.resource_metrics for scope in each.scope_metrics for metric in scope.metrics]
-    return {metric.name: metric.data.data_points[0].value for metric in metrics if metric.data.data_points}
+    found: dict[str, Any] = {metric.name: metric.data.data_points for metric in metrics if metric.data.data_points}
+    return {name: data_points[0].value for name, data_points in found.items()}
 
 
 def test_records_that_wait_and_the_oldest_ones_age_are_exported(tmp_path: Path) -> None:

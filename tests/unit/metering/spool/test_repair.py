@@ -4,14 +4,16 @@ import contextlib
 import fcntl
 import sqlite3
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from finpool.metering.errors import SpoolCorrupt, SpoolLocked, SpoolNotFound, SpoolUnusable
 from finpool.metering.spool import file as spool_file
 from finpool.metering.spool.repair import SEQ_STEP, repair, set_aside
-from finpool.metering.spool.salvage import Salvage, exported
-from finpool.metering.spool.schemas import LeaseReturn, Outcome, RecordKind, Settlement, encode
+from finpool.metering.spool.salvage import Findings, Salvage, exported
+from finpool.metering.spool.schemas import Intent, LeaseReturn, Outcome, RecordKind, Settlement, encode
 from finpool.metering.spool.spool import Spool
 
 PAGE_BYTES = 4096
@@ -19,7 +21,7 @@ COUNT = 400
 
 
 @pytest.fixture
-def spool(tmp_path, intent):
+def spool(tmp_path: Path, intent: Intent) -> Path:
     """A spool with 400 records numbered from 101, the last a returned lease, and three open intents."""
     with contextlib.closing(spool_file.connect(tmp_path)) as connection:
         connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('record', 100)")
@@ -38,18 +40,18 @@ def spool(tmp_path, intent):
     return tmp_path
 
 
-def read(directory, name=spool_file.FILE_NAME):
+def read(directory: Path, name: str = spool_file.FILE_NAME) -> tuple[list[Any], list[Any], Findings]:
     with contextlib.closing(spool_file.connect_to_read(directory / name)) as connection:
         salvage = Salvage(connection)
         return list(salvage.intents()), [*salvage.aside(), *salvage.records()], salvage.findings
 
 
-def run(directory, statement, *parameters):
+def run(directory: Path, statement: str, *parameters: object) -> list[Any]:
     with contextlib.closing(sqlite3.connect(directory / spool_file.FILE_NAME, isolation_level=None)) as connection:
         return connection.execute(statement, parameters).fetchall()
 
 
-def damage_page_of(directory, seq):
+def damage_page_of(directory: Path, seq: int) -> bytes:
     """Overwrite the page that holds a record; returns the bytes of the damaged file."""
     marker = f'"req_{seq - 101}"'.encode()
     path = directory / spool_file.FILE_NAME
@@ -60,11 +62,12 @@ def damage_page_of(directory, seq):
     return bytes(content)
 
 
-def spool_id(directory):
-    return run(directory, "SELECT spool_id FROM meta")[0][0]
+def spool_id(directory: Path) -> str:
+    found: str = run(directory, "SELECT spool_id FROM meta")[0][0]
+    return found
 
 
-def test_a_sound_spool_is_found_intact_and_left_untouched(spool):
+def test_a_sound_spool_is_found_intact_and_left_untouched(spool: Path) -> None:
     before = (spool / spool_file.FILE_NAME).read_bytes()
     intents, records, findings = read(spool)
     assert findings.intact
@@ -73,14 +76,14 @@ def test_a_sound_spool_is_found_intact_and_left_untouched(spool):
     assert (spool / spool_file.FILE_NAME).read_bytes() == before
 
 
-def test_a_spool_with_a_damaged_page_is_not_served_with_and_kept_as_it_is(spool):
+def test_a_spool_with_a_damaged_page_is_not_served_with_and_kept_as_it_is(spool: Path) -> None:
     damaged = damage_page_of(spool, 250)
     with pytest.raises(SpoolCorrupt, match="finpool spool check, export and repair"):
         Spool(spool, 10**9)
     assert (spool / spool_file.FILE_NAME).read_bytes() == damaged
 
 
-def test_a_repair_keeps_every_other_record_the_id_and_the_numbers(spool):
+def test_a_repair_keeps_every_other_record_the_id_and_the_numbers(spool: Path) -> None:
     known_id = spool_id(spool)
     damaged = damage_page_of(spool, 250)
     made = repair(spool)
@@ -102,7 +105,7 @@ def test_a_repair_keeps_every_other_record_the_id_and_the_numbers(spool):
     assert run(spool, "SELECT max(seq) FROM record") == [(101 + COUNT,)]
 
 
-async def test_a_repaired_spool_is_served_with_and_settles_what_was_open(spool):
+async def test_a_repaired_spool_is_served_with_and_settles_what_was_open(spool: Path) -> None:
     damage_page_of(spool, 250)
     repair(spool)
     again = Spool(spool, 10**9)
@@ -111,7 +114,7 @@ async def test_a_repaired_spool_is_served_with_and_settles_what_was_open(spool):
     assert [each.seq for each in records[-3:]] == [101 + COUNT, 102 + COUNT, 103 + COUNT]
 
 
-def test_a_record_that_cannot_be_decoded_is_named_left_behind_and_given_as_it_is(spool):
+def test_a_record_that_cannot_be_decoded_is_named_left_behind_and_given_as_it_is(spool: Path) -> None:
     run(spool, "UPDATE record SET body = X'7B00' WHERE seq = 200")
     _, records, findings = read(spool)
     assert findings.damaged_records == [200]
@@ -124,7 +127,7 @@ def test_a_record_that_cannot_be_decoded_is_named_left_behind_and_given_as_it_is
     assert (len(records), findings.missing) == (COUNT - 1, ["200"])
 
 
-def test_a_record_is_set_aside_beside_a_running_writer_and_stays_in_the_file(spool):
+def test_a_record_is_set_aside_beside_a_running_writer_and_stays_in_the_file(spool: Path) -> None:
     writer = spool_file.connect(spool)
     set_aside(spool, 300)
     writer.close()
@@ -139,7 +142,7 @@ def test_a_record_is_set_aside_beside_a_running_writer_and_stays_in_the_file(spo
         set_aside(spool / "elsewhere", 300)
 
 
-async def test_an_intent_that_cannot_be_decoded_stops_the_start_and_is_named(spool):
+async def test_an_intent_that_cannot_be_decoded_stops_the_start_and_is_named(spool: Path) -> None:
     run(spool, "UPDATE intent SET body = X'00' WHERE request_id = 'open_b'")
     with pytest.raises(SpoolCorrupt, match="open_b"):
         Spool(spool, 10**9)
@@ -150,7 +153,7 @@ async def test_an_intent_that_cannot_be_decoded_stops_the_start_and_is_named(spo
     assert len(read(spool)[1]) == COUNT + 2
 
 
-def test_numbers_are_never_given_twice_when_the_last_one_cannot_be_read(spool):
+def test_numbers_are_never_given_twice_when_the_last_one_cannot_be_read(spool: Path) -> None:
     known_id = spool_id(spool)
     (spool / spool_file.FILE_NAME).write_bytes(b"not a database" * 1000)
     made = repair(spool)
@@ -160,7 +163,7 @@ def test_numbers_are_never_given_twice_when_the_last_one_cannot_be_read(spool):
     assert read(spool)[2].intact
 
 
-def test_a_spool_that_has_lost_its_id_is_only_repaired_with_one(spool):
+def test_a_spool_that_has_lost_its_id_is_only_repaired_with_one(spool: Path) -> None:
     (spool / spool_file.FILE_NAME).write_bytes(b"not a database" * 1000)
     (spool / spool_file.ID_NAME).unlink()
     before = sorted(path.name for path in spool.iterdir())
@@ -173,7 +176,7 @@ def test_a_spool_that_has_lost_its_id_is_only_repaired_with_one(spool):
     assert (spool_id(spool), made.last_seq) == ("spool_known", 512)
 
 
-def test_a_spool_in_use_is_not_repaired(spool):
+def test_a_spool_in_use_is_not_repaired(spool: Path) -> None:
     for lock in (spool_file.lock(spool), spool_file.lock_reading(spool)):
         with lock:
             with pytest.raises(SpoolLocked):
@@ -183,7 +186,7 @@ def test_a_spool_in_use_is_not_repaired(spool):
         repair(spool / "elsewhere")
 
 
-def test_a_repair_that_was_broken_off_is_finished_and_no_new_spool_is_begun_meanwhile(spool):
+def test_a_repair_that_was_broken_off_is_finished_and_no_new_spool_is_begun_meanwhile(spool: Path) -> None:
     known_id = spool_id(spool)
     path = spool / spool_file.FILE_NAME
     path.rename(spool / spool_file.REPAIRED_NAME)
@@ -195,7 +198,7 @@ def test_a_repair_that_was_broken_off_is_finished_and_no_new_spool_is_begun_mean
     assert len(read(spool)[1]) == COUNT
 
 
-def test_what_is_only_in_the_log_is_read_and_moved_aside_with_the_damaged_file(spool, intent):
+def test_what_is_only_in_the_log_is_read_and_moved_aside_with_the_damaged_file(spool: Path, intent: Intent) -> None:
     writer = spool_file.connect(spool)
     writer.execute('INSERT INTO record (kind, body) VALUES (\'lease_return\', \'{"tenant_id": "b", "lease_id": "l"}\')')
     copy = spool / "copy"

@@ -3,6 +3,8 @@
 import asyncio
 import sqlite3
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from sample_intent import INTENT
@@ -10,15 +12,15 @@ from sample_intent import INTENT
 from finpool.kernel.errors import ConfigurationError
 from finpool.metering.errors import SpoolCorrupt, SpoolUnavailable
 from finpool.metering.spool import file as spool_file
-from finpool.metering.spool.schemas import Outcome, RecordKind, Settlement, decode_settlement
+from finpool.metering.spool.schemas import Intent, Outcome, RecordKind, Settlement, decode_settlement
 from finpool.metering.spool.spool import Spool
 
 
-def settlement(intent=INTENT, outcome=Outcome.COMPLETED):
+def settlement(intent: Intent = INTENT, outcome: Outcome = Outcome.COMPLETED) -> Settlement:
     return Settlement(intent, outcome, 100, 40, 7, estimated=False, settled_at="2026-01-01T00:00:01+00:00")
 
 
-def rows(directory):
+def rows(directory: Path) -> list[Any]:
     connection = sqlite3.connect(directory / spool_file.FILE_NAME)
     try:
         return connection.execute("SELECT kind, body FROM record ORDER BY seq").fetchall()
@@ -26,12 +28,12 @@ def rows(directory):
         connection.close()
 
 
-def test_cost_is_exact_and_cached_tokens_are_a_part_of_the_input():
+def test_cost_is_exact_and_cached_tokens_are_a_part_of_the_input() -> None:
     assert settlement().cost_picos == 60 * 3 + 40 * 1 + 7 * 5
     assert settlement(outcome=Outcome.FAILED).cost_picos == 0
 
 
-async def test_what_was_acknowledged_is_on_disk(tmp_path):
+async def test_what_was_acknowledged_is_on_disk(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 10**9)
     intents = [replace(INTENT, request_id=f"req_{number}") for number in range(100)]
     await asyncio.gather(*(spool.intend(each) for each in intents))
@@ -45,7 +47,7 @@ async def test_what_was_acknowledged_is_on_disk(tmp_path):
     }
 
 
-async def test_an_open_intent_is_settled_at_its_last_mark_by_the_next_run(tmp_path):
+async def test_an_open_intent_is_settled_at_its_last_mark_by_the_next_run(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 10**9)
     await spool.intend(INTENT)
     spool.mark("req_1", 9, 2, 3)
@@ -59,7 +61,7 @@ async def test_an_open_intent_is_settled_at_its_last_mark_by_the_next_run(tmp_pa
     assert again.spool_id == spool.spool_id
 
 
-async def test_what_the_next_run_settles_may_be_recorded_before_it_serves(tmp_path):
+async def test_what_the_next_run_settles_may_be_recorded_before_it_serves(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 10**9)
     await spool.settle(settlement())
     await spool.intend(INTENT)
@@ -68,7 +70,7 @@ async def test_what_the_next_run_settles_may_be_recorded_before_it_serves(tmp_pa
     assert len(rows(tmp_path)) == 2
 
 
-async def test_an_old_copy_is_refused_and_nothing_is_settled_in_it(tmp_path):
+async def test_an_old_copy_is_refused_and_nothing_is_settled_in_it(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 10**9)
     await spool.settle(settlement())
     await spool.intend(INTENT)
@@ -79,7 +81,7 @@ async def test_an_old_copy_is_refused_and_nothing_is_settled_in_it(tmp_path):
     assert len(rows(tmp_path)) == 1
 
 
-async def test_a_discarded_intent_leaves_no_trace(tmp_path):
+async def test_a_discarded_intent_leaves_no_trace(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 10**9)
     await spool.intend(INTENT)
     await spool.discard("req_1")
@@ -88,7 +90,7 @@ async def test_a_discarded_intent_leaves_no_trace(tmp_path):
     assert rows(tmp_path) == []
 
 
-async def test_a_spool_that_cannot_be_written_refuses_and_keeps_what_it_has(tmp_path):
+async def test_a_spool_that_cannot_be_written_refuses_and_keeps_what_it_has(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 10**9)
     await spool.settle(settlement())
     holder = sqlite3.connect(tmp_path / spool_file.FILE_NAME)
@@ -103,7 +105,7 @@ async def test_a_spool_that_cannot_be_written_refuses_and_keeps_what_it_has(tmp_
     assert len(rows(tmp_path)) == 1
 
 
-def test_a_damaged_spool_is_refused_and_left_as_it_is(tmp_path):
+def test_a_damaged_spool_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / spool_file.FILE_NAME
     path.write_bytes(b"not a database" * 100)
     before = path.read_bytes()

@@ -1,6 +1,7 @@
 """Time buckets: pages of them cover the range asked for, once and without a gap."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from finpool.metering.usage.schemas import BucketQuery, CompletionsQuery, UsageT
 
 AT = datetime(2026, 3, 10, 12, 0, 30, tzinfo=UTC)
 SECONDS = st.sampled_from([60, 3_600, 86_400])
-TOTALS = {
+TOTALS: dict[str, Any] = {
     "currency": "EUR",
     "requests": 1,
     "input_tokens": 1,

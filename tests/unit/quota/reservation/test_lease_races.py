@@ -7,13 +7,16 @@ the bank's budget may stay pending, or the bank could never spend it.
 import asyncio
 import random
 from math import inf
+from random import Random
 
 import pytest
+from fake_account import FakeAccount, Replica
 
 from finpool.quota.errors import InsufficientQuota, QuotaUnavailable
+from finpool.quota.reservation.service import Reservation
 
 
-async def test_a_lease_that_is_growing_is_not_returned_meanwhile(account, replica):
+async def test_a_lease_that_is_growing_is_not_returned_meanwhile(account: FakeAccount, replica: Replica) -> None:
     """The replica has an idle lease, and asks the account for more. The idle lease falls due before the answer."""
     await replica.serve(100, cost=0)
     account.fall_silent()
@@ -29,7 +32,7 @@ async def test_a_lease_that_is_growing_is_not_returned_meanwhile(account, replic
     assert account.pending == 0
 
 
-async def test_a_grant_whose_answer_was_lost_goes_back(account, replica):
+async def test_a_grant_whose_answer_was_lost_goes_back(account: FakeAccount, replica: Replica) -> None:
     """The account grants a lease, and the connection breaks: the replica must return what it never heard of."""
     account.answer_is_lost = True
     with pytest.raises(QuotaUnavailable):
@@ -41,7 +44,9 @@ async def test_a_grant_whose_answer_was_lost_goes_back(account, replica):
     assert account.pending == 0
 
 
-async def test_a_caller_that_leaves_while_the_account_answers_holds_nothing(account, replica):
+async def test_a_caller_that_leaves_while_the_account_answers_holds_nothing(
+    account: FakeAccount, replica: Replica
+) -> None:
     account.fall_silent()
     calling = asyncio.create_task(replica.reserve(100))
     await account.is_asked.wait()
@@ -55,7 +60,9 @@ async def test_a_caller_that_leaves_while_the_account_answers_holds_nothing(acco
     assert account.pending == 0
 
 
-async def test_an_account_that_does_not_answer_is_a_refusal_and_not_a_wait_for_ever(account, replica, monkeypatch):
+async def test_an_account_that_does_not_answer_is_a_refusal_and_not_a_wait_for_ever(
+    account: FakeAccount, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("finpool.quota.reservation.allotments.ACCOUNT_SECONDS_MAX", 0.05)
     account.fall_silent()
 
@@ -68,7 +75,9 @@ async def test_an_account_that_does_not_answer_is_a_refusal_and_not_a_wait_for_e
     assert account.pending == 0
 
 
-async def test_requests_that_do_not_fit_wait_for_a_returning_lease_together(account, replica, monkeypatch):
+async def test_requests_that_do_not_fit_wait_for_a_returning_lease_together(
+    account: FakeAccount, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The lease on its way back never arrives: each is refused after one wait, not after those of all before it."""
     monkeypatch.setattr("finpool.quota.reservation.service.RETURN_WAIT_SECONDS", 0.2)
     account.has_granted_all_to("lease-returning")
@@ -79,7 +88,9 @@ async def test_requests_that_do_not_fit_wait_for_a_returning_lease_together(acco
     assert {type(each) for each in refused} == {InsufficientQuota}
 
 
-async def test_a_request_is_served_out_of_a_lease_that_comes_back_while_it_waits(account, replica):
+async def test_a_request_is_served_out_of_a_lease_that_comes_back_while_it_waits(
+    account: FakeAccount, replica: Replica
+) -> None:
     account.has_granted_all_to("lease-returning")
     waiting = asyncio.create_task(replica.reserve(100))
     await account.has_answered.wait()
@@ -91,11 +102,11 @@ async def test_a_request_is_served_out_of_a_lease_that_comes_back_while_it_waits
         assert (await waiting).amount_picos == 100
 
 
-async def test_the_return_of_leases_goes_on_after_a_failure(replica, monkeypatch):
+async def test_the_return_of_leases_goes_on_after_a_failure(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
     failures = [RuntimeError("a defect")]
     returned = asyncio.Event()
 
-    async def fail_once():
+    async def fail_once() -> None:
         if failures:
             raise failures.pop()
         returned.set()
@@ -110,14 +121,16 @@ async def test_the_return_of_leases_goes_on_after_a_failure(replica, monkeypatch
         await running
 
 
-async def test_a_lease_is_not_returned_under_a_request_that_took_it_while_another_was_written(account, replica):
+async def test_a_lease_is_not_returned_under_a_request_that_took_it_while_another_was_written(
+    account: FakeAccount, replica: Replica
+) -> None:
     """Two idle leases go back one after the other; a request that comes in between must not find the second."""
     await replica.serve(60, cost=0)
     replica.allotments.leases.drain(None)
     await replica.serve(60, cost=0)
-    arrived = []
+    arrived: list[Reservation] = []
 
-    async def a_request_arrives():
+    async def a_request_arrives() -> None:
         if not arrived:
             arrived.append(await replica.reserve(50))
 
@@ -133,16 +146,16 @@ async def test_a_lease_is_not_returned_under_a_request_that_took_it_while_anothe
 class Crowd:
     """Requests of random size and length whose callers may leave, and what each cost."""
 
-    def __init__(self, replica, chance):
+    def __init__(self, replica: Replica, chance: Random) -> None:
         self._replica = replica
         self._chance = chance
-        self.costs = []
+        self.costs: list[int] = []
 
-    def come(self):
+    def come(self) -> list[asyncio.Task[None]]:
         """Let up to six requests come at once."""
         return [asyncio.create_task(self._one_request()) for _ in range(self._chance.randint(1, 6))]
 
-    async def _one_request(self):
+    async def _one_request(self) -> None:
         amount = self._chance.randint(1, 120)
         reservation = await self._replica.reserve(amount)
         cost = 0
@@ -155,7 +168,9 @@ class Crowd:
             self.costs.append(cost)
 
 
-async def something_happens(account, replica, requests, chance):
+async def something_happens(
+    account: FakeAccount, replica: Replica, requests: list[asyncio.Task[None]], chance: Random
+) -> None:
     """A caller leaves, leases go back or out of use, the limit rises, or the recorder runs."""
     event = chance.choice(["a caller leaves", "leases return", "leases drain", "the limit rises", "the recorder runs"])
     if event == "a caller leaves":
@@ -171,7 +186,7 @@ async def something_happens(account, replica, requests, chance):
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_any_order_of_events_ends_with_nothing_pending(account, replica, seed):
+async def test_any_order_of_events_ends_with_nothing_pending(account: FakeAccount, replica: Replica, seed: int) -> None:
     chance = random.Random(seed)
     crowd = Crowd(replica, chance)
     for _ in range(150):

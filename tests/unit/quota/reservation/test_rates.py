@@ -1,19 +1,21 @@
 """Rates hold in every window, and come back."""
 
 import math
+from collections.abc import Callable
 
 import pytest
+from fake_account import Replica
 from hypothesis import given
 from hypothesis import strategies as st
 
 from finpool.kernel.errors import DomainError
-from finpool.kernel.ids import RequestId
+from finpool.kernel.ids import RequestId, TenantId
 from finpool.quota.periods import SHARE_SECONDS, WINDOW_SECONDS
 from finpool.quota.reservation.rates import RateAllotment, SlidingWindow
 from finpool.quota.schemas import LimitKey, Rate, RateKey, Scope, SetBy, Subject
 
 KEY = LimitKey(SetBy.OPERATOR, Scope.TENANT, "bank-a")
-SUBJECT = Subject("bank-a", "main", "key_1", "model")
+SUBJECT = Subject(TenantId("bank-a"), "main", "key_1", "model")
 
 steps = st.lists(
     st.tuples(
@@ -25,15 +27,19 @@ steps = st.lists(
     max_size=60,
 )
 
+Steps = list[tuple[float, int, int, bool]]
 
-def share_of(rate, amount, limit=None):
+
+def share_of(rate: Rate, amount: int, limit: int | None = None) -> RateAllotment:
     share = RateAllotment(RateKey(KEY, rate), amount if limit is None else limit)
     share.amount, share.valid_until = amount, math.inf
     return share
 
 
 @given(steps, st.integers(min_value=0, max_value=120), st.integers(min_value=0, max_value=8))
-def test_no_window_ever_holds_more_than_the_limits(taken, tokens_per_minute, requests_per_minute):
+def test_no_window_ever_holds_more_than_the_limits(
+    taken: Steps, tokens_per_minute: int, requests_per_minute: int
+) -> None:
     shares = [share_of(Rate.REQUESTS, requests_per_minute), share_of(Rate.TOKENS, tokens_per_minute)]
     now, admitted = 0.0, {}
     for number, (pause, reserved, used, ends) in enumerate(taken):
@@ -54,7 +60,7 @@ def test_no_window_ever_holds_more_than_the_limits(taken, tokens_per_minute, req
 
 
 @given(steps)
-def test_a_window_counts_what_a_plain_list_counts(taken):
+def test_a_window_counts_what_a_plain_list_counts(taken: Steps) -> None:
     window, plain, now = SlidingWindow(), [], 0.0
     for number, (pause, reserved, used, ends) in enumerate(taken):
         now += pause
@@ -67,7 +73,7 @@ def test_a_window_counts_what_a_plain_list_counts(taken):
 
 
 @given(steps, st.integers(min_value=1, max_value=100), st.integers(min_value=0, max_value=100))
-def test_after_the_wait_that_was_told_there_is_room(taken, limit, amount):
+def test_after_the_wait_that_was_told_there_is_room(taken: Steps, limit: int, amount: int) -> None:
     window, now = SlidingWindow(), 0.0
     for number, (pause, reserved, _, _) in enumerate(taken):
         now += pause
@@ -79,7 +85,7 @@ def test_after_the_wait_that_was_told_there_is_room(taken, limit, amount):
         assert window.wait_ms(limit, amount, now + wait_ms / 1000) == 0
 
 
-async def test_rejected_calls_are_not_charged_against_any_rate(replica_of):
+async def test_rejected_calls_are_not_charged_against_any_rate(replica_of: Callable[..., Replica]) -> None:
     replica = replica_of(requests_per_minute=5, tokens_per_minute=10, concurrency=1)
     served = await replica.reserve(1, tokens=10)
     for _ in range(2):
@@ -90,7 +96,7 @@ async def test_rejected_calls_are_not_charged_against_any_rate(replica_of):
     assert (status["requests"].remaining, status["tokens"].remaining) == (4, 6)
 
 
-async def test_a_call_that_no_engine_took_counts_nothing(replica_of):
+async def test_a_call_that_no_engine_took_counts_nothing(replica_of: Callable[..., Replica]) -> None:
     replica = replica_of(requests_per_minute=1, tokens_per_minute=10, concurrency=1)
     for _ in range(3):
         replica.quota.release(await replica.reserve(1, tokens=10))
@@ -99,14 +105,14 @@ async def test_a_call_that_no_engine_took_counts_nothing(replica_of):
 
 
 @pytest.mark.parametrize("limit", ["concurrency", "requests_per_minute", "tokens_per_minute"])
-async def test_a_limit_of_nothing_tells_the_client_not_to_retry(replica_of, limit):
+async def test_a_limit_of_nothing_tells_the_client_not_to_retry(replica_of: Callable[..., Replica], limit: str) -> None:
     with pytest.raises(DomainError) as refused:
         await replica_of(**{limit: 0}).reserve(1, tokens=1)
     assert refused.value.headers["x-should-retry"] == "false"
     assert "retry-after-ms" not in refused.value.headers
 
 
-def test_a_share_that_could_not_be_renewed_is_not_used():
+def test_a_share_that_could_not_be_renewed_is_not_used() -> None:
     share = share_of(Rate.REQUESTS, 10)
     share.valid_until = SHARE_SECONDS
     assert share.fits(1, SHARE_SECONDS - 1)
@@ -118,7 +124,9 @@ def test_a_share_that_could_not_be_renewed_is_not_used():
     st.integers(min_value=0, max_value=10_000),
     st.integers(min_value=0, max_value=10_000),
 )
-def test_a_lowered_limit_is_never_exceeded_by_the_sum_of_the_cut_shares(amounts, spare, lowered):
+def test_a_lowered_limit_is_never_exceeded_by_the_sum_of_the_cut_shares(
+    amounts: list[int], spare: int, lowered: int
+) -> None:
     limit = sum(amounts) + spare
     shares = [share_of(Rate.TOKENS, amount, limit) for amount in amounts]
     for share in shares:
@@ -126,7 +134,7 @@ def test_a_lowered_limit_is_never_exceeded_by_the_sum_of_the_cut_shares(amounts,
     assert sum(share.held(0.0) for share in shares) <= lowered
 
 
-def test_a_raised_limit_gives_no_replica_more_before_it_asked():
+def test_a_raised_limit_gives_no_replica_more_before_it_asked() -> None:
     share = share_of(Rate.TOKENS, 10)
     share.relimit(100)
     assert (share.held(0.0), share.room) == (10, 100)

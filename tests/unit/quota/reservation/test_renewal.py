@@ -1,8 +1,10 @@
 """Leases and shares are renewed ahead: under a steady load no request waits for the account."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
+from fake_account import FakeAccount, Replica
 
 RATE_PER_SECOND = 500
 ANSWER_EVERY = 50
@@ -10,14 +12,14 @@ ANSWER_EVERY = 50
 
 
 @pytest.fixture
-def clock(monkeypatch):
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A clock that passes when a test says so."""
     stopped = SimpleNamespace(seconds=1_000.0)
     monkeypatch.setattr("finpool.kernel.clock.time", SimpleNamespace(monotonic=lambda: stopped.seconds))
     return stopped
 
 
-async def load(replica, clock, requests):
+async def load(replica: Replica, clock: SimpleNamespace, requests: int) -> None:
     """Send requests one after the other; the account answers only now and then, to none that waits for it."""
     for number in range(requests):
         clock.seconds += 1 / RATE_PER_SECOND
@@ -30,7 +32,7 @@ async def load(replica, clock, requests):
     await replica.renewed()
 
 
-async def warm(replica, clock):
+async def warm(replica: Replica, clock: SimpleNamespace) -> None:
     for _ in range(4 * RATE_PER_SECOND):
         clock.seconds += 1 / RATE_PER_SECOND
         replica.settle(await replica.reserve(100), 40)
@@ -38,7 +40,9 @@ async def warm(replica, clock):
     replica.account.asked.clear()
 
 
-async def test_under_a_steady_load_no_request_waits_for_the_account(account, replica, clock):
+async def test_under_a_steady_load_no_request_waits_for_the_account(
+    account: FakeAccount, replica: Replica, clock: SimpleNamespace
+) -> None:
     account.limit = 10**12
     await warm(replica, clock)
     await load(replica, clock, 10 * RATE_PER_SECOND)
@@ -46,7 +50,9 @@ async def test_under_a_steady_load_no_request_waits_for_the_account(account, rep
     assert not any(account.asked)  # and each time ahead: a request that waits says what it needs.
 
 
-async def test_a_lease_follows_the_spending_and_holds_a_few_seconds_of_it(account, replica, clock):
+async def test_a_lease_follows_the_spending_and_holds_a_few_seconds_of_it(
+    account: FakeAccount, replica: Replica, clock: SimpleNamespace
+) -> None:
     account.limit = 10**12
     await warm(replica, clock)
     await load(replica, clock, 20 * RATE_PER_SECOND)
@@ -56,7 +62,9 @@ async def test_a_lease_follows_the_spending_and_holds_a_few_seconds_of_it(accoun
     assert len(account.asked) < 20
 
 
-async def test_rates_are_renewed_ahead_as_well(account, replica_of, clock):
+async def test_rates_are_renewed_ahead_as_well(
+    account: FakeAccount, replica_of: Callable[..., Replica], clock: SimpleNamespace
+) -> None:
     account.limit = 10**12
     replica = replica_of(requests_per_minute=10**6, tokens_per_minute=10**9)
     await warm(replica, clock)
@@ -64,7 +72,9 @@ async def test_rates_are_renewed_ahead_as_well(account, replica_of, clock):
     assert not any(account.asked)
 
 
-async def test_a_replica_without_requests_asks_for_nothing(account, replica, clock):
+async def test_a_replica_without_requests_asks_for_nothing(
+    account: FakeAccount, replica: Replica, clock: SimpleNamespace
+) -> None:
     replica.settle(await replica.reserve(10), 4)
     await replica.renewed()
     account.asked.clear()

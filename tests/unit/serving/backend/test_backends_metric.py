@@ -17,7 +17,8 @@ def asked(reader: InMemoryMetricReader) -> dict[Any, Any]:
         each for resource in data.resource_metrics for scope in resource.scope_metrics for each in scope.metrics
     ]
     assert metric.name == "finpool_backend_asked"
-    return {point.attributes["finpool.backend"]: point.value for point in metric.data.data_points}
+    points: Any = metric.data.data_points
+    return {point.attributes["finpool.backend"]: point.value for point in points}
 
 
 def test_a_backend_that_fails_is_told_as_left_alone_and_another_is_not() -> None:

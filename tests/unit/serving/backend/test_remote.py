@@ -183,7 +183,7 @@ def test_no_field_reaches_it_that_is_neither_openais_nor_declared(fields: dict[s
 
 
 def test_what_a_declaration_adds_is_sent_and_no_more() -> None:
-    declared = {
+    declared: dict[str, Any] = {
         "extensions": ["top_k", "cache_salt"],
         "usage": "running",
         "output_limit_field": "max_completion_tokens",

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, MutableMapping
 from typing import Any
 
 import pytest
@@ -61,6 +61,9 @@ class ScriptedEngine:
     def rerank(self, body: Mapping[str, Any]) -> ScriptedGeneration:
         raise EngineRefused("This model does not rank.", param="model")
 
+    async def count_input_tokens(self, body: Mapping[str, Any]) -> int:
+        raise AssertionError("no test counts")
+
     async def healthy(self) -> bool:
         return self._healthy
 
@@ -83,8 +86,8 @@ async def request(
         await (gone or asyncio.Event()).wait()
         return {"type": "http.disconnect"}
 
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(dict(message))
 
     scope = {
         "type": "http",

@@ -7,6 +7,7 @@ import pytest
 from pooling_models import pooling_declaration
 
 from finpool.catalogue.model.schemas import Model, TokenUsage
+from finpool.catalogue.version.schemas import Measurements
 from finpool.serving.errors import EngineFailed
 from finpool.serving.pool.acceptance_test import AcceptanceFailed, AcceptanceTest
 from finpool.serving.schemas import UNCOUNTED_FIELD, EngineChunks, Operation
@@ -43,10 +44,14 @@ class ScriptedBackends:
         return {"bytes": 7}
 
 
+async def run(backends: Any, model: Model) -> Measurements:
+    return await AcceptanceTest(backends, model).run(load_ms=3)
+
+
 @pytest.mark.parametrize(("kind", "operation"), [("embedding", Operation.EMBED), ("rerank", Operation.RERANK)])
 async def test_what_was_measured_is_told_and_counted_for_nobody(kind: str, operation: Operation) -> None:
     model, backends = Model.model_validate(pooling_declaration("small", kind)), ScriptedBackends()
-    measured = await AcceptanceTest(backends, model).run(load_ms=3)
+    measured = await run(backends, model)
     assert (measured.load_ms, measured.memory_bytes, measured.streams) == (3, 7, model.engine.slots)
     assert measured.input_tokens_per_second > 0
     assert measured.output_tokens_per_second == measured.output_tokens_per_second_full == 0
@@ -58,4 +63,4 @@ async def test_what_was_measured_is_told_and_counted_for_nobody(kind: str, opera
 async def test_a_version_that_computes_nothing_does_not_serve(backends: ScriptedBackends) -> None:
     model = Model.model_validate(pooling_declaration("small", "embedding"))
     with pytest.raises(AcceptanceFailed):
-        await AcceptanceTest(backends, model).run(load_ms=3)
+        await run(backends, model)

@@ -208,7 +208,7 @@ async def test_a_slow_reader_holds_up_the_backend_and_loses_nothing() -> None:
     async def much(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal sent
         writer.write(CHUNKED)
-        for _ in range(1_000):
+        for _chunk in range(1_000):
             writer.write(b"2710\r\n" + b"x" * 10_000 + b"\r\n")
             await writer.drain()
             sent += 10_000
