@@ -100,5 +100,5 @@ def settings(clean_postgres: EmbeddedPostgres, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def seed() -> int:
-    """What a random test runs with: FINPOOL_TEST_SEED, or always the same."""
+    """The seed of random tests: FINPOOL_TEST_SEED, or always the same."""
     return int(os.environ.get("FINPOOL_TEST_SEED", "20260101"))

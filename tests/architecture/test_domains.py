@@ -1,4 +1,4 @@
-"""What each domain offers to the others is declared, and layers and folders hold: planted violations are found.
+"""Each domain declares the modules that others may import, and layers and folders hold: planted violations are found.
 
 `public_modules.csv` lists every module that another domain imports, and the domains that import it. Write it anew with
 `python tests/architecture/test_domains.py`, and let someone read the difference.

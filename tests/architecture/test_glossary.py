@@ -15,7 +15,7 @@ SECTIONS = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE, flags=re.MUL
 DOMAINS = [name for name in SECTIONS if (PACKAGE / name).is_dir()]
 
 VERBS = {"ask", "exchange"}
-"""Retired as nouns; a function may still be called by what it does."""
+"""Retired as nouns; a function may still have them as its verb."""
 
 
 def rows(section: str) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""What a host of the repository reads: owners, templates, the hosted CI, the development container."""
+"""The files for a host of the repository: owners, templates, the hosted CI, the development container."""
 
 import json
 import re

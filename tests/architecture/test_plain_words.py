@@ -1,4 +1,4 @@
-"""Pages, comments and docstrings are plain: short sentences, and no clause that stands for a noun ("whoever asks").
+"""Pages, comments and docstrings are plain: their sentences are short, and no clause stands for a noun.
 
 Pages hold the rule. Python files that do not yet are rows of `plain_words.csv`, whose numbers may only fall: lower them
 with `python tests/architecture/test_plain_words.py`.
@@ -32,7 +32,7 @@ AFTER = (
     r"|makes?|needs?|gets?|stands?|lies|became|becomes|happens|happened|remains|follows|else|[a-z]+ed)\b"
 )
 NOUN_CLAUSE = re.compile(rf"\b(?:whoever|whatever)\b|{BEFORE}(?:what|who) {AFTER}", flags=re.IGNORECASE)
-"""Clauses such as "what is told", "who has read it", "whoever asks": a noun says the same in fewer words."""
+"""Clauses such as `what is told`, `who has read it`, `whoever asks`: a noun says the same in fewer words."""
 
 CODE_BLOCK = re.compile(r"^ *```.*?^ *```", flags=re.MULTILINE | re.DOTALL)
 LIST_ITEM = re.compile(r" *(?:[-*]|\d+\.) ")

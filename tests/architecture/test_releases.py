@@ -1,4 +1,4 @@
-"""One file names the version; what is released, shown and documented agrees with it."""
+"""One file names the version; the released, shown and documented versions agree with it."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The committed table of routes and roles: what is reachable, and for whom, changes only in the open.
+"""The committed table of routes and roles: a route or its roles change only in the open.
 
 Write it anew with `python tests/architecture/test_routes.py`, and let someone read the difference.
 """

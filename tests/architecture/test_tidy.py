@@ -1,4 +1,4 @@
-"""What no file of the project may hold, and what may not change any more."""
+"""Forbidden contents of files, and migrations that may not change any more."""
 
 import hashlib
 import re

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LEFT = Path(__file__).with_name("waits_and_patches.csv")
-"""What there was when the rule came, by file name. A number may only fall, and then falls here as well."""
+"""The number from before the rule, by file name. A number may only fall, and then falls here as well."""
 
 
 def left() -> Counter[tuple[str, str]]:

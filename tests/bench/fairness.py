@@ -104,7 +104,7 @@ async def _under_load(settings: Settings, seconds: float) -> None:
 
 
 def main() -> None:
-    """Print the table, the goals, and what the real engine gives."""
+    """Print the table, the goals, and the results of the real engine."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60, help="for each load of the real engine; 0: leave it out")
     seconds = parser.parse_args().seconds

@@ -15,7 +15,7 @@ OUTPUT_WEIGHT = 2
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a step costs, in seconds, and how many sequences a batch holds."""
+    """The cost of a step, in seconds, and the sequences of a batch."""
 
     name: str
     sequences_max: int
@@ -46,7 +46,7 @@ class Request:
 
 @dataclass(slots=True)
 class Ledger:
-    """Who was served what, and when: (time, tenant, service)."""
+    """The served requests: (time, tenant, service)."""
 
     served: list[tuple[float, str, int]] = field(default_factory=list)
 

@@ -1,4 +1,4 @@
-"""What is read off a run: service differences in windows, throughput, times to the first token, shares."""
+"""The measures of a run: service differences in windows, throughput, times to the first token, shares."""
 
 import statistics
 from collections import defaultdict

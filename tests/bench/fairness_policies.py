@@ -1,4 +1,4 @@
-"""The schedulers that are compared: all see a request's bounds and what it has used so far, and none its length."""
+"""The compared schedulers: all see a request's bounds and its usage so far, and none its length."""
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -56,7 +56,7 @@ class FirstComeFirstServed:
 
 
 class RequestsPerMinute(FirstComeFirstServed):
-    """The same, and whoever asks more often than allowed in a minute is turned away."""
+    """The same, and requests above the limit of a minute are refused."""
 
     def __init__(self, profile: Profile, weights: Mapping[str, int]) -> None:
         super().__init__(profile, weights)

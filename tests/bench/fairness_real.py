@@ -27,7 +27,7 @@ PROMPT = "Tell me something about banks."
 
 
 class Load:
-    """Requests through a queue to the engine, and what came of them."""
+    """Requests through a queue to the engine, and their results."""
 
     def __init__(self, backends: Backends, *, fair: bool) -> None:
         self._backends = backends

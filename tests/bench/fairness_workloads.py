@@ -1,4 +1,4 @@
-"""Who sends what: the published workloads, and a seeded trace in the place of the one that cannot be had any more."""
+"""The published workloads, and a seeded trace in the place of the one that is no longer available."""
 
 import random
 from collections.abc import Callable, Mapping

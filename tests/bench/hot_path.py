@@ -1,7 +1,7 @@
-"""`make bench`: what a request costs with every check on, beside a bare pass-through, in the same run.
+"""`make bench`: the cost of a request with every check on, beside a bare pass-through, in the same run.
 
 The app has one core of its own; the engine and the load share another. Rounds alternate between the app, the
-pass-through and the engine itself, so that whatever else the machine does falls on all of them alike.
+pass-through and the engine itself. So other work of the machine slows all of them alike.
 """
 
 import argparse
@@ -39,7 +39,7 @@ SERVERS = Path(__file__).with_name("hot_path_servers.py")
 
 @dataclass(frozen=True)
 class Kind:
-    """What is asked, and what every whole answer holds at its end."""
+    """The request, and the end of every whole answer."""
 
     name: str
     body: bytes

@@ -9,7 +9,7 @@ from typing import cast
 
 @dataclass
 class Load:
-    """What was asked of one place by some connections for a while. `answers` counts those of the warm-up too."""
+    """The requests of some connections to one place for a while. `answers` counts those of the warm-up too."""
 
     seconds: float = 0.0
     answers: int = 0

@@ -1,4 +1,4 @@
-"""What the hot path is measured between: an engine that answers at once, and a pass-through that checks nothing."""
+"""The two ends of the measured hot path: an engine that answers at once, and a pass-through that checks nothing."""
 
 import asyncio
 import sys

@@ -96,7 +96,7 @@ async def measure(owner_url: str, operator_url: str, rows: int) -> None:
 
 
 def main() -> None:
-    """Parse the command line, and clean up whatever happens."""
+    """Parse the command line, and clean up in any case."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     rows = parser.parse_args().rows

@@ -20,7 +20,7 @@ def get(url: str, credential: str) -> Any:
 
 
 class Platform:
-    """The doors of a running installation and what its engine has counted."""
+    """The doors of a running installation and its engine's counts."""
 
     def __init__(self, installation: Any) -> None:
         self.env = installation.demo_env
@@ -136,7 +136,7 @@ def test_a_stream_that_its_client_leaves_stops_the_engine_and_is_paid_as_far_as_
     assert platform.engine_usage()["aborted"] == engine_before["aborted"] + 1
     assert 10 <= spent["output_tokens"] < 1000
     assert spent["input_tokens"] == counted["input_tokens"]
-    # What the engine made while the news of the leaving client was on its way is not charged.
+    # Tokens from after the client left, until the engine heard of it, are not charged.
     assert spent["output_tokens"] <= counted["output_tokens"] < 1000
 
 

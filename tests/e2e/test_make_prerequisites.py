@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def make(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    # What the make that runs these tests has set would reach this one through the environment.
+    # Variables of the make that runs these tests would reach this one through the environment.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     environment.pop("PYTHON", None)
     return subprocess.run(

@@ -1,4 +1,4 @@
-"""What a newcomer and an operator do on one machine: up, status, doctor, down, and up again."""
+"""The steps of a newcomer and an operator on one machine: up, status, doctor, down, and up again."""
 
 import os
 import signal
@@ -49,7 +49,7 @@ def test_the_credentials_are_for_their_owner_only(installation: Any) -> None:
 
 def test_nothing_that_it_wrote_is_open_to_other_users(installation: Any) -> None:
     home = installation.home
-    # What is below Postgres's directory nobody else reaches.
+    # Nobody else reaches the files below Postgres's directory.
     written = [path for path in home.rglob("*") if home / "postgres" not in path.parents and not path.is_symlink()]
     assert {home / "spool", home / "run", home / "log" / "pool.log", home / "postgres"} <= set(written)
     opened = {path.name: oct(path.stat().st_mode) for path in written if path.stat().st_mode & 0o077}

@@ -21,7 +21,7 @@ QUESTION: list[Any] = [{"role": "user", "content": "What is a bank? Answer in on
 SECONDS_MAX = 900
 HEARD_SECONDS = 5
 SHALLOW_ANSWER = "("
-"""What the shallow model begins its answer with; it is deterministic and means nothing."""
+"""The beginning of the shallow model's answer; it is deterministic and means nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ class Load:
             while not self._stop.is_set():
                 try:
                     self._answer(client)
-                except Exception as error:  # Whatever it is, a client has seen it.
+                except Exception as error:  # A client has seen it in any case.
                     self.failures.append(f"{type(error).__name__}: {error}")
                     return
 

@@ -1,4 +1,4 @@
-"""Every command that README.md shows is run as it stands, in order, and what comes back is what it promises."""
+"""Every command of README.md is run as it stands, in order, and gives the promised output."""
 
 import json
 import re
@@ -16,7 +16,7 @@ README = (ROOT / "README.md").read_text()
 BIN = Path(sys.executable).parent
 MAKE_RUNS_HERE = BIN == ROOT / ".venv" / "bin"
 WITHIN_THEMSELVES = ("make test", "make check")
-"""What runs this test cannot be run by it; CI runs exactly these, and the longer suites."""
+"""Commands that run this test cannot be run by it; CI runs exactly these, and the longer suites."""
 
 LONGER_SUITES = ("make test-faults", "make test-vllm")
 
@@ -36,7 +36,7 @@ done
 
 @dataclass(frozen=True)
 class Transcript:
-    """What was run, as the README writes it, and what each command printed."""
+    """The commands, as the README writes them, and the output of each."""
 
     steps: list[tuple[str, str]]
     processes_left: list[int]
@@ -95,7 +95,7 @@ def transcript(new_installation: Callable[[], Any], tmp_path_factory: pytest.Tem
     """Run the whole README once, in one shell, on an installation of its own."""
     installation = new_installation()
     shown, text = script(installation, tmp_path_factory.mktemp("readme"))
-    # What the make that runs these tests has set would reach this one through the environment.
+    # Variables of the make that runs these tests would reach this one through the environment.
     inherited = {name: value for name, value in installation.environment.items() if not name.startswith("MAKE")}
     ended = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", text],

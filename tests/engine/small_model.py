@@ -23,7 +23,7 @@ ADAPTERS_TENANT = "bank-b"
 DEVICE_VARIABLE = "FINPOOL_TEST_DEVICE"
 """`cuda` declares the model for an accelerator, anything else for CPU cores."""
 
-# 32 bits: with 16 a request's greedy answer may depend on what else is in its batch, and tests compare answers.
+# 32 bits: with 16 a request's greedy answer may depend on the rest of its batch, and tests compare answers.
 _EXACT = {"name": "vllm", "dtype": "float32", "lora": {"slots": 2, "rank_max": 8}}
 _CPU = {**_EXACT, "device": "cpu", "slots": 4, "threads": 2, "kv_cache_gibibytes": 1, "eager": True}
 _CUDA = {**_EXACT, "device": "cuda", "slots": 64, "threads": 2, "accelerator_memory_percent": 50}

@@ -1,4 +1,4 @@
-"""What the catalogue's options become for Ray and vLLM; needs both, so `make test-vllm` runs it."""
+"""The catalogue's options as those of Ray and vLLM; needs both, so `make test-vllm` runs it."""
 
 import importlib.util
 from pathlib import Path
@@ -12,7 +12,7 @@ from finpool.kernel.settings import Settings
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="`make test-vllm` runs these"),
-    # Importing vLLM and torch warns of what they themselves will have to change.
+    # Importing vLLM and torch warns of their own future changes.
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning"),
 ]
 

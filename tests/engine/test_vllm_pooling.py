@@ -64,8 +64,8 @@ def with_random_head(files: Path, target: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, Catalogue]]:
-    """A pool of its own: the small model's files as an embedding model, as one that compares vectors, and as a cross
-    encoder whose head is random numbers: it computes as a real one does, and its scores mean nothing."""
+    """A pool of its own, with the small model's files as an embedding model and as one that compares vectors. They are
+    also a cross encoder whose head is random numbers: it computes as a real one does, and its scores mean nothing."""
     small = Catalogue.load(Path(os.environ[CATALOGUE_VARIABLE])).get(MODEL)
     engine = small.engine.model_dump(exclude={"lora"}) | {"threads": 1}
     if engine["device"] == "cuda":  # All of them share the one accelerator.

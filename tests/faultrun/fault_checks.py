@@ -1,4 +1,4 @@
-"""What must hold at the end of a run: the engine's own books and the clients' against what the platform recorded.
+"""The checks at the end of a run: the engine's own books and the clients' against the platform's records.
 
 Nothing of the product's code is used here: prices are multiplied and balances added up once more.
 """

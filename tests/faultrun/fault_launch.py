@@ -68,7 +68,7 @@ def run(order: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Fork a process for each order until the input ends; then kill whatever still runs."""
+    """Fork a process for each order until the input ends; then kill the processes that still run."""
     for module in ("apps.inference", "apps.worker", "cli.serve", "apps.http_limits"):
         importlib.import_module(f"finpool.{module}")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

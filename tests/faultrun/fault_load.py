@@ -1,4 +1,4 @@
-"""Clients of the banks, and what they were told: every whole answer, every refusal, every token they saw."""
+"""Clients of the banks, and their own notes: every whole answer, every refusal, every token they saw."""
 
 import asyncio
 import random

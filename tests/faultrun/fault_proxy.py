@@ -16,8 +16,8 @@ _READ_BYTES_MAX = 65_536
 class FaultProxy:
     """Passes bytes on from its own port to a server, as long as nothing is set against it.
 
-    `delay_seconds` holds each piece up, `refusing` resets whoever connects, `stalled` names the directions in which
-    nothing moves: a connection whose answers are stalled and then cut has had its last request served all the same.
+    `delay_seconds` holds each piece up, `refusing` resets new connections, `stalled` names the directions in which
+    nothing moves. A connection whose answers are stalled and then cut has had its last request served all the same.
     """
 
     def __init__(self, open_server: Callable[[], Awaitable[Streams]]) -> None:
@@ -57,7 +57,7 @@ class FaultProxy:
         self._flowing.clear()
 
     def heal(self) -> None:
-        """Let everything pass again, at once; what was held up goes on where it stopped."""
+        """Let everything pass again, at once; the held pieces go on where they stopped."""
         self.delay_seconds = 0.0
         self.refusing = False
         self.stalled = frozenset()

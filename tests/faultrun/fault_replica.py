@@ -62,7 +62,7 @@ class Launcher:
 
 @dataclass
 class Replica:
-    """A gateway and its worker. What is `wanted` is started again whenever it is found ended."""
+    """A gateway and its worker. A `wanted` process is started again whenever it is found ended."""
 
     launcher: Launcher
     settings: Settings

@@ -182,7 +182,7 @@ async def do_faults(world: World, until: float) -> None:
 
 
 async def keep_running(world: World, stop_event: asyncio.Event) -> None:
-    """Start again whatever ended, and lift what a process that was started meanwhile did not get lifted."""
+    """Start ended processes again, and lift the faults that such a process did not get lifted."""
     while not stop_event.is_set():
         for replica in world.replicas:
             replica.start_what_ended()

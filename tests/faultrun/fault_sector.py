@@ -129,14 +129,14 @@ class Sector:
         return key.key_id, secret
 
     async def limit(self, limit: Limit, amount: int) -> None:
-        """Set one limit, as an operator does; what a lowered budget holds beyond it is noted in the same moment."""
+        """Set one limit, as an operator does; the excess of a lowered budget is noted in the same moment."""
         tenant_id, scope, scope_id, column = limit
         connection = await self.connect()
         try:
             async with self.changing, connection.transaction():
                 account = "INSERT INTO account (tenant_id, posted_picos, updated_at) VALUES ($1, 0, now())"
                 await connection.execute(f"{account} ON CONFLICT DO NOTHING", tenant_id)
-                # Whoever grants a lease holds the account, so nothing is granted between the look and the commit.
+                # A lease is granted under the account's lock, so nothing is granted between the look and the commit.
                 await connection.execute("SELECT 1 FROM account WHERE tenant_id = $1 FOR UPDATE", tenant_id)
                 await connection.execute(_SET_LIMIT.format(column=column), tenant_id, scope, scope_id, amount)
                 for row in await connection.fetch(_HELD):

@@ -1,7 +1,7 @@
 """Bugs that gateways have had, planted into the product's own processes as they start; the checks must name each.
 
-Each function is one bug. It replaces a piece of the product in the process that calls it, and raises if that piece is
-no longer there: a bug that cannot be planted any more would be found by nobody.
+Each function is one bug. It replaces a piece of the product in the process that calls it. It raises if that piece is no
+longer there: nobody would find a bug that cannot be planted any more.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ PRICE_MICROS = 1_000_000
 
 
 def _put(owner: Any, name: str, bug: Any) -> Any:
-    """Put the bug in place of what is there; returns what was."""
+    """Put the bug in the place of the product's code; returns what was."""
     original = getattr(owner, name)
     setattr(owner, name, bug)
     return original
@@ -39,7 +39,7 @@ def _cost(bug: Callable[[Settlement, int], int]) -> None:
 
 
 def idempotency_check_skipped() -> None:
-    """The recorder takes no note of how far it came: what is recorded is recorded again."""
+    """The recorder does not move its position: recorded usage is recorded again."""
 
     async def not_moved(self: Recorder, *_: Any) -> None:
         return
@@ -105,7 +105,7 @@ def intent_not_written() -> None:
 
 
 def lease_beyond_the_rest() -> None:
-    """What other replicas hold is not counted when a lease is granted."""
+    """A grant of a lease does not count the leases of other replicas."""
 
     async def without_pending(*args: Any) -> Any:
         rest = await budget_rest(*args)
@@ -140,7 +140,7 @@ def lease_returned_early() -> None:
 
 
 def lease_never_returned() -> None:
-    """What a lease still holds when it is not used any more stays held."""
+    """An unused lease keeps its money."""
 
     async def nothing(self: Allotments) -> None:
         return
@@ -150,7 +150,7 @@ def lease_never_returned() -> None:
 
 
 def share_handed_out_twice() -> None:
-    """What other replicas may use of a rate is not counted when a share is granted."""
+    """A grant of a rate share does not count the shares of other replicas."""
 
     async def as_wanted(*args: Any) -> Any:
         rest = await rate_room(*args)
@@ -160,7 +160,7 @@ def share_handed_out_twice() -> None:
 
 
 def failure_charged() -> None:
-    """What an engine had computed before it failed is charged."""
+    """Tokens of an engine that failed are charged."""
 
     def charge(settlement: Settlement, cost: int) -> int:
         return cost or settlement.intent.cost_picos(
@@ -187,7 +187,7 @@ def cached_tokens_at_the_full_price() -> None:
 
 
 def usage_of_another_tenant() -> None:
-    """What one bank used is recorded for the other."""
+    """The usage of one bank is recorded for the other."""
 
     def crossed(settlement: Settlement) -> Settlement:
         other = {"bank-a": "bank-b", "bank-b": "bank-a"}[settlement.intent.tenant_id]

@@ -1,4 +1,4 @@
-"""An engine that keeps its own books: what it computed for each request, whatever the gateway says of it."""
+"""An engine that keeps its own books: the tokens of each request, apart from the gateway's count."""
 
 import asyncio
 import random
@@ -21,7 +21,7 @@ EVENT_STREAM = {
 
 @dataclass
 class Dispatch:
-    """What the engine did for one request. `ended` tells how: whole, broken off, refused, unavailable, left."""
+    """The engine's work for one request. `ended` tells how: whole, broken off, refused, unavailable, left."""
 
     input_tokens: int
     cached_input_tokens: int

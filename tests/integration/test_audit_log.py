@@ -1,4 +1,4 @@
-"""The log in Postgres: what commits is recorded once, in an unbroken chain; what does not commit is not."""
+"""The log in Postgres: what commits is recorded once, in an unbroken chain; an event that does not commit is not."""
 
 import asyncio
 from collections.abc import Callable

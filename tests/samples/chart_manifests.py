@@ -1,4 +1,4 @@
-"""What the chart renders: values that flip its every option, and a way through the pods that come of them."""
+"""The rendered chart: values that flip its every option, and a way through the resulting pods."""
 
 from collections.abc import Iterator
 from typing import Any

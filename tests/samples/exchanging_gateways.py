@@ -96,7 +96,7 @@ class Gateway:
 
 
 class Table:
-    """What every gateway told last, as the database's table holds it."""
+    """Every gateway's last report, as the database's table holds it."""
 
     def __init__(self, *gateways: Gateway) -> None:
         self.gateways = list(gateways)

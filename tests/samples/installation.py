@@ -38,7 +38,7 @@ class Installation:
         return dict(line.split("=", 1) for line in lines if "=" in line)
 
     def finpool(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run one command and return how it ended, whatever its exit code."""
+        """Run one command and return its result with any exit code."""
         return subprocess.run(
             [sys.executable, "-m", "finpool.cli.main", *arguments],
             env=self.environment,
@@ -71,7 +71,7 @@ class Installation:
         return found
 
     def logs(self) -> str:
-        """Return the end of every log, for whoever has to find out why a test failed."""
+        """Return the end of every log, to explain the failure of a test."""
         parts = [""]
         for log in sorted((self.home / "log").glob("*.log")):
             lines = log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
@@ -91,7 +91,8 @@ def _is_free(port: int) -> bool:
 
 @pytest.fixture(scope="session")
 def new_installation() -> Iterator[Callable[[], Installation]]:
-    """Make homes with free ports in which nothing runs yet; whatever was started in them is stopped at the end."""
+    """Make homes with free ports in which nothing runs yet; processes that were started in them are stopped at the
+    end."""
     made: list[Installation] = []
 
     def make() -> Installation:

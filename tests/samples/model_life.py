@@ -30,7 +30,7 @@ def proposed(**changes: Any) -> dict[str, Any]:
 
 
 class LifeWriter:
-    """What the pool writes, without a pool."""
+    """The pool's writes, without a pool."""
 
     def __init__(self, database: Any, **measured: int) -> None:
         self._database = database("pool")

@@ -29,7 +29,7 @@ EVENT_STREAM = {
     "content-type": "text/event-stream",
     WEIGHTS_HEADER: Catalogue.load(default_directory()).all()[0].weights_sha256,
 }
-"""What an engine that serves the shipped model begins its stream with."""
+"""The beginning of a stream of an engine that serves the shipped model."""
 
 MODEL = "smollm2-135m-instruct"
 

@@ -68,7 +68,7 @@ def tenant_filters(source: str, known: Schema) -> list[int]:
 
 
 def _places(tree: ast.Module) -> Iterator[tuple[str, ast.AST]]:
-    """Yield each function, and each statement outside of functions, with the name of what it defines."""
+    """Yield each function, and each statement outside of functions, with the name that it defines."""
     waiting: list[ast.stmt] = list(tree.body)
     while waiting:
         node = waiting.pop()

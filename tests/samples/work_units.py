@@ -17,7 +17,7 @@ REAL_ENGINES = (
 """Files that start models on Ray, in the order of one process of the run.
 
 Some use the same installation, which a second process would start once more. On two cores, three engines that start at
-the same time take many times as long as one after the other, and everything beside them waits.
+the same time take many times as long as one after the other. Everything beside them waits.
 """
 
 LONGEST_FIRST = (

@@ -58,7 +58,7 @@ class Use:
 
     @property
     def cost_picos(self) -> int:
-        """What it costs, exactly."""
+        """Its exact cost."""
         if self.outcome == "failed":
             return 0
         (fresh, cached, output), (total, of_cache, out) = MODELS[self.model], self.tokens

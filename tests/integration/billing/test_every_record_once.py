@@ -1,4 +1,4 @@
-"""Whatever is used, drafted and issued when: every record is in exactly one invoice, and they sum to the usage."""
+"""In any order of usage, drafts and issues every record is in exactly one invoice, and they sum to the usage."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -33,7 +33,7 @@ histories = st.lists(requests | adjustments | invoices, min_size=3, max_size=10)
 
 
 class History:
-    """Runs what happens to one bank, and an independent account of what the invoices should hold."""
+    """Runs the history of one bank, and keeps an independent account of its invoices."""
 
     def __init__(self, bank: Any, use: Any) -> None:
         self.bank = bank

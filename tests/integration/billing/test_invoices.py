@@ -1,4 +1,4 @@
-"""Invoices over real usage: what is in which, that they add up, and that they are numbered without gaps."""
+"""Invoices over real usage: each record is in one, they add up, and they are numbered without gaps."""
 
 import asyncio
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What is issued stays as it is, even for the schema's owner; and no bank sees another's, with either wall gone."""
+"""An issued invoice stays as it is, even for the schema's owner; and no bank sees another's, with either wall gone."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -62,7 +62,7 @@ async def invoices(open_bank: Any, bank: Any, use: Any, at: Any) -> dict[str, An
 
 @pytest.fixture
 async def owner(bank: Any) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-    """The schema's owner, who says that it acts for bank A."""
+    """The schema's owner, in a transaction for bank A."""
     connection = await asyncpg.connect(bank.open_as("owner").url)
     await connection.execute("SELECT set_config('finpool.tenant_id', 'bank-a', false)")
     yield connection

@@ -63,7 +63,7 @@ def sha256(path: Path) -> str:
 
 
 def fetch_helm(target: Path) -> None:
-    """Put Helm at `target`; whoever runs the tests at the same time finds all of it or nothing."""
+    """Put Helm at `target`; another run of the tests at the same time finds all of it or nothing."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as name:
         scratch = Path(name)
@@ -122,7 +122,7 @@ def merged(base: Values, changes: Values) -> Values:
 
 @pytest.fixture(scope="session")
 def run_helm(helm: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
-    """Run Helm with the required values and `changes`; returns the finished process, whatever its exit status."""
+    """Run Helm with the required values and `changes`; returns the finished process with any exit status."""
     home = tmp_path_factory.mktemp("helm")
 
     def run(*arguments: str, changes: Values | None = None) -> subprocess.CompletedProcess[str]:

@@ -52,7 +52,7 @@ def test_every_target_starts_from_the_base_image_the_builder_names(stages: dict[
 
 
 def pins(path: Path) -> dict[str, str]:
-    """Return the version that a lock names for each package, whatever the Python it is for."""
+    """Return the version that a lock names for each package, for any Python."""
     return dict(re.findall(r"^([a-z0-9._-]+)(?:\[[a-z,]+\])?==([^ ]+)", path.read_text(), re.MULTILINE))
 
 

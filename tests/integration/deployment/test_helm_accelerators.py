@@ -1,4 +1,4 @@
-"""Workers with accelerators: what the chart asks Kubernetes and Ray for, and what it refuses."""
+"""Workers with accelerators: the chart's requests to Kubernetes and Ray, and its refusals."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What the chart renders, with every option flipped: valid for Kubernetes and KubeRay, and locked down."""
+"""The rendered chart, with every option flipped: valid for Kubernetes and KubeRay, and locked down."""
 
 import json
 import re

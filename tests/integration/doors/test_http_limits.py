@@ -1,4 +1,5 @@
-"""What a stranger's connection may cost a door: bytes of a head, time to arrive, and a place among the connections."""
+"""The cost of a stranger's connection for a door: bytes of a head, time to arrive, and a place among the
+connections."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What a door reads of a request, in which order, and what it says and writes down when it refuses one."""
+"""The order in which a door reads a request, and its answer and log line when it refuses one."""
 
 from collections.abc import AsyncIterator
 from typing import Any

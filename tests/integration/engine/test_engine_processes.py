@@ -63,7 +63,7 @@ async def test_nothing_of_the_pool_answers_on_other_interfaces_without_a_token(p
         for port in sorted({port for _, port in listeners})
         if connects(family, address, port)
     ]
-    # What is left is the port that Serve's deployments call each other on; it asks for Ray's own token.
+    # The remaining port is the one that Serve's deployments call each other on; it asks for Ray's own token.
     for target in reachable:
         assert [answer_without_token(target, method) for method in SERVE_INTERNAL_METHODS] == [
             grpc.StatusCode.UNAUTHENTICATED

@@ -1,4 +1,4 @@
-"""What the pool says when it cannot start: one line, at once, and nothing is left running."""
+"""A pool that cannot start says so in one line, at once, and leaves nothing running."""
 
 import hashlib
 import json

@@ -29,7 +29,7 @@ QUESTION = [{"role": "user", "content": "Tell me about Paris."}]
 SLOTS = 2
 LONG_TOKENS = 380
 SHORT = {"context_tokens": 512, "output_tokens_default": 16, "output_tokens_max": 400, "golden_prompts": []}
-"""What makes the test of a version short: it is not what is tested here."""
+"""A short acceptance test of a version, which is no subject here."""
 
 READ: dict[str, Counter[str]] = {}
 """What all tests of this file read of each engine."""

@@ -26,7 +26,7 @@ async def add_replica(
     tmp_path: Path,
     unused_tcp_port_factory: Callable[[], int],
 ) -> AsyncIterator[Callable[..., ReplicaProcesses]]:
-    """Start inference and worker of a new replica; whatever still runs at the end is killed."""
+    """Start inference and worker of a new replica; processes that still run at the end are killed."""
     started: list[ReplicaProcesses] = []
 
     def add(replica_id: str, lease_idle_seconds: float = 0.2) -> ReplicaProcesses:

@@ -1,4 +1,4 @@
-"""Calls are cancelled at random moments: whatever was going on, each resolves once and nothing stays held."""
+"""Calls are cancelled at random moments: each resolves once at any step, and nothing stays held."""
 
 import asyncio
 import random

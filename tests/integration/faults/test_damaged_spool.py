@@ -59,7 +59,7 @@ async def test_a_replica_with_a_damaged_spool_refuses_keeps_it_and_serves_again_
     async with replica.client(key) as client:
         await chat(client)
         await sector.settled("bank-a")
-        # Not recorded any more: what is damaged below is what only the spool holds.
+        # Not recorded any more: the damage below hits records that only the spool holds.
         replica.end(WORKER, signal.SIGTERM)
         await chat(client)
         replica.end(INFERENCE, signal.SIGTERM)

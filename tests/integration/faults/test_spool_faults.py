@@ -31,7 +31,7 @@ for number in range(100):
 
 
 def test_processes_that_open_new_spools_together_all_get_the_same_ones(tmp_path: Path) -> None:
-    # Whoever is behind catches up, because a spool that exists opens faster: they meet at the newest one.
+    # A process that is behind catches up, because a spool that exists opens faster: they meet at the newest one.
     command = [sys.executable, "-c", OPEN_MANY, str(tmp_path)]
     openers = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(4)]
     opened = {each.communicate(timeout=60)[0] for each in openers}
@@ -187,7 +187,7 @@ asyncio.run(main())
 
 
 def test_a_disk_that_takes_nothing_refuses_work_and_loses_nothing(tmp_path: Path) -> None:
-    # A limit on the size of files is what a test can do without a disk of its own; the process must be its own, too.
+    # Without a disk of its own a test can limit the size of files; the process must be its own, too.
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path), encode(INTENT).decode()]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert ended.stderr.splitlines() == [

@@ -1,4 +1,4 @@
-"""Two replicas on one budget that holds about half of what is asked: never over it, and nearly all of it used."""
+"""Two replicas on one budget for about half of the requests: never over it, and nearly all of it used."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ BUDGET_MICROS = 1_500
 COST_MICROS = 10 + 2 * 5
 ASKED = 2 * BUDGET_MICROS // COST_MICROS
 BOUND_MICROS = 256 + 200 + 2 * 5
-"""What one request may cost at the most: the template, its bytes of input, and its output."""
+"""The most that one request may cost: the template, its bytes of input, and its output."""
 
 CALLERS = 3
 

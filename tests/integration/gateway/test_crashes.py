@@ -114,13 +114,13 @@ async def test_an_old_copy_of_a_spool_is_not_served_with(bank: ServedBank) -> No
     async with bank.stopped():
         newest = path.read_bytes()
         path.write_bytes(copy)
-        # What was running when it was copied: settled, it would take numbers that count as recorded.
+        # Requests that ran when it was copied: settled, they would take numbers that count as recorded.
         with sqlite3.connect(path) as spool:
             for number in range(3):
                 body = encode(intent(f"req_{number}", "lease"))
                 spool.execute("INSERT INTO intent VALUES (?, ?, 30, 0, 7)", (f"req_{number}", body))
         spool.close()
-        for _ in range(2):  # Whoever runs the process starts it again.
+        for _ in range(2):  # The supervisor of the process starts it again.
             with pytest.raises(ConfigurationError, match="older than what is recorded"):
                 async with InferenceDoor(bank.settings).open():
                     pass

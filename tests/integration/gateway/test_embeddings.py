@@ -1,7 +1,7 @@
 """Embeddings and rankings by llama.cpp itself, as a bank's client gets them: vectors, scores, and exact bills.
 
-The weights are the small chat model's. What they give is computed as any embedding model's is, but the scores of the
-one that is declared as a cross encoder mean nothing: no weights of a reranker could be had.
+The weights are the small chat model's. Their vectors are computed as any embedding model's. The scores of the declared
+cross encoder mean nothing, because no weights of a reranker were available.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ TEXTS = ["A bank takes deposits.", "What is a lease?", "银行吸收存款。", 
 
 @dataclass(frozen=True)
 class RealEngine:
-    """What the engines of the pool have counted themselves."""
+    """The own counts of the pool's engines."""
 
     base_url: str
     token: str

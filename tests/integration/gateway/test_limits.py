@@ -74,7 +74,7 @@ async def test_the_budget_can_be_spent_to_the_last_request_that_fits(bank: Serve
             served += 1
     account = await bank.settled("bank-a")
     assert account.posted_micros == 20 * served
-    # What is left is less than what one more request may cost: 256 + its bytes of input, and 5 tokens of output.
+    # The rest is less than one more request may cost: 256 + its bytes of input, and 5 tokens of output.
     assert 1_000 - account.posted_micros < 256 + 200 + 2 * 5
 
 
@@ -88,7 +88,7 @@ async def test_a_prompt_is_counted_exactly_when_its_bound_does_not_fit(bank: Ser
             served += 1
     assert served == 3
     assert (await bank.settled("bank-a")).posted_micros == 60
-    # What not even the shortest prompt would fit into is refused without troubling the engine.
+    # A limit that not even the shortest prompt would fit refuses without a call of the engine.
     assert bank.engine.counted == served
 
 

@@ -112,7 +112,7 @@ async def all_exchange(gateways: list[Gateway], times: int = 1) -> None:
 
 
 def every_slot_is_held(gateways: list[Gateway]) -> bool:
-    """Tell whether the gateways hold all slots, but for what it is not worth to move, and no slot twice."""
+    """Tell whether the gateways hold all slots, except parts too small to move, and no slot twice."""
     return SLOTS - len(gateways) <= sum(each.slots for each in gateways) <= SLOTS
 
 

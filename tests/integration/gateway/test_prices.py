@@ -1,4 +1,4 @@
-"""What a bank pays on the inference path: its own price, of its tier, at the moment its request was admitted."""
+"""The price of a bank's request: its own, of its tier, at the moment of its admission."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -179,7 +179,7 @@ async def test_off_peak_hours_lower_the_price_of_standard_requests(bank: ServedB
 
 
 async def test_what_is_reserved_is_at_the_banks_own_price(bank: ServedBank) -> None:
-    # 300 tokens of input at the most and 5 of output: not to be had for 100 micros, at a tenth of the price they are.
+    # 300 tokens of input at the most and 5 of output: too much for 100 micros, and enough at a tenth of the price.
     key = await bank.add_tenant("bank-a", budget_total_micros=100)
     async with bank.client(key) as client:
         with pytest.raises(openai.RateLimitError):

@@ -1,4 +1,4 @@
-"""What is refused before an engine sees it: the right status, OpenAI's error shape, nothing charged."""
+"""Refusals before an engine sees the request: the right status, OpenAI's error shape, nothing charged."""
 
 import io
 import json

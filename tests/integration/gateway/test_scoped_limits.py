@@ -19,7 +19,7 @@ HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 BANK = TenantId("bank-a")
 COST_MICROS = 20
 BOUND_MICROS = 256 + 200 + 2 * 5
-"""What one request may cost at the most: the template, its bytes of input, and its output."""
+"""The most that one request may cost: the template, its bytes of input, and its output."""
 
 
 def chat(client: AsyncOpenAI, **options: Any) -> Coroutine[Any, Any, ChatCompletion]:

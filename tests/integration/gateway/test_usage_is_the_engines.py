@@ -1,4 +1,4 @@
-"""What is charged is what the engine reported: no estimate in its place, and no cut to what was reserved."""
+"""The engine's reported usage is charged: no estimate in its place, and no cut to the reservation."""
 
 from collections.abc import Coroutine
 from typing import Any

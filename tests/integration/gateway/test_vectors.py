@@ -26,7 +26,7 @@ from finpool.serving.schemas import WEIGHTS_HEADER
 OF_BANK_B = "embedding-of-bank-b"
 WEIGHTS = {WEIGHTS_HEADER: Catalogue.load(default_directory()).get(CHAT).weights_sha256}
 TOKENS = 7
-"""What the engine counts for each input."""
+"""The engine's count for each input."""
 
 VECTOR = [0.5, -1.25]
 
@@ -193,7 +193,7 @@ async def test_a_model_of_other_tenants_does_not_exist_for_a_bank(bank: ServedBa
 
 
 async def test_a_budget_holds_whatever_the_engine_makes_of_the_texts(bank: ServedBank) -> None:
-    bank.engine.tokens = 100  # As many as a text of 84 bytes can be, with what a model may put around it.
+    bank.engine.tokens = 100  # The most tokens of a text of 84 bytes, with the text that a model may put around it.
     key = await bank.add_tenant("bank-a", budget_total_micros=350)
     answers = await asyncio.gather(*(embed(bank, key, input="x" * 84) for _ in range(12)))
     served = [status for status, _ in answers].count(200)

@@ -106,7 +106,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(place=places, parts=thousandths, outcome=st.sampled_from(("completed", "aborted", "failed")))
     def settle(self, place: int, parts: Tokens, outcome: str) -> None:
-        """An answer ends, and what it cost is settled."""
+        """An answer ends, and its cost is settled."""
         if (request_id := self._under_way(place)) is not None:
             self._settle(request_id, outcome, self._model.affordable_tokens(request_id, parts))
 

@@ -1,4 +1,4 @@
-"""What the quota, the spool and the ledger should come to, said once more with dictionaries and nothing else."""
+"""A second implementation of quota, spool and ledger, with dictionaries and nothing else."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ def cost_picos(tokens: Tokens) -> int:
 
 @dataclass
 class Request:
-    """One request: where it runs, what is held for it of which budgets, and how far it has come."""
+    """One request: its replica, its reservation of each budget, and its progress."""
 
     replica: str
     budgets: tuple[str, ...]
@@ -48,19 +48,19 @@ class LedgerModel:
     recorded: dict[str, Ended] = field(default_factory=dict)
 
     def limit(self, budget: str, limit_picos: int, in_use_picos: int) -> None:
-        """Set a limit. What was spent and held when it was lowered may be above it, and may only become less."""
+        """Set a limit. The money spent and held when it was lowered may be above it, and may only become less."""
         self.limits_picos[budget] = limit_picos
         self.excused_picos[budget] = in_use_picos
 
     def reserve(self, request_id: str, replica: str, budgets: tuple[str, ...], amount_picos: int) -> None:
-        """A request was let through: it runs once, and what it holds fits into all that is limited."""
+        """A request was let through: it runs once, and its reservation fits into every limit."""
         assert request_id not in self.under_way
         self.under_way[request_id] = Request(replica, budgets, amount_picos)
         for budget in budgets:
             assert self.in_use(budget) <= self.most(budget), f"{request_id} does not fit into {budget}"
 
     def affordable_tokens(self, request_id: str, thousandths: Tokens) -> Tokens:
-        """Return tokens that cost no more than what is held for a request, in these parts of it."""
+        """Return tokens that cost no more than a request's reservation, in these parts of it."""
         held = self.under_way[request_id].held_picos
         fresh, cached = held * thousandths[0] // 6000, held * thousandths[1] // 6000
         return fresh + cached, cached, (held - 3 * fresh - cached) * thousandths[2] // 5000

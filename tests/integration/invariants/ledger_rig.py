@@ -68,7 +68,7 @@ class LedgerReplica:
         await self.hear_of_limits()
 
     async def die(self) -> None:
-        """Drop everything in memory, as a kill does; what was written to the spool stays."""
+        """Drop everything in memory, as a kill does; the spool's records stay."""
         await self._spool.close()
         self._open.clear()
 

@@ -1,8 +1,8 @@
 """Random histories of several replicas on one tenant, held against a model after each step.
 
-Of the design's invariants these hold here: 1 (never over a limit), 2 (a reservation resolves once), 3 (what is settled
-is never lost), 4 (usage = ledger), 5 (transfers sum to zero), 7 (nothing is served that is not on disk) and 9 (replay
-changes nothing). The others have tests of their own: 6 in tests/integration/test_isolation.py, 8 in
+These invariants of the design hold here: 1 (never over a limit), 2 (a reservation resolves once), 3 (settled usage is
+never lost). So do 4 (usage = ledger), 5 (transfers sum to zero), 7 (nothing is served that is not on disk) and 9
+(replay changes nothing). The others have tests of their own: 6 in tests/integration/test_isolation.py, 8 in
 tests/integration/test_audit_log.py, 10 in tests/integration/gateway/test_refusals.py. Kills of whole processes are the
 fault run's (tests/faultrun).
 """
@@ -46,7 +46,7 @@ def test_every_history_of_several_replicas_agrees_with_the_model(machine: type[L
 
 
 def settled_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a request cost is taken from its lease twice."""
+    """The cost of a request is taken from its lease twice."""
 
     def twice(self: Leases, *args: Any) -> None:
         settle(self, *args)

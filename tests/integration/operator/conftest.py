@@ -61,7 +61,7 @@ def create_bank(admin: Client) -> Callable[..., Awaitable[dict[str, Any]]]:
 
 @pytest.fixture
 async def pool(database: Callable[[str], Database]) -> LifeWriter:
-    """What the pool writes of a model's versions."""
+    """The rows that the pool writes of a model's versions."""
     return LifeWriter(database)
 
 

@@ -1,4 +1,4 @@
-"""What fits, what is left, and what a new bank needs, from what tests measured."""
+"""Room on the nodes, free capacity, and the needs of a new bank, from measured rates."""
 
 from typing import Any
 

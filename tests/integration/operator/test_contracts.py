@@ -169,7 +169,7 @@ async def test_guaranteed_shares_never_pass_the_whole_together(admin: AsyncClien
     assert (await agree("bank-b", share(4_000, valid_from=later(days=1)))).status_code == 201
     refused = await agree("bank-c", share(1))
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "shares_overcommitted")
-    # A bank's own guarantee is replaced, not added to, and what it gives up is there for others.
+    # A bank's own guarantee is replaced, not added to, and its former part is free for others.
     assert (await agree("bank-a", share(5_000))).status_code == 201
     answers = await asyncio.gather(*(agree(name, share(1_000)) for name in ("bank-c", "bank-d")))
     assert sorted(each.status_code for each in answers) == [201, 400]

@@ -1,4 +1,4 @@
-"""Who gets through the operators' door, and what it answers to what it does not understand."""
+"""Admission at the operators' door, and its answers to requests that it does not understand."""
 
 from collections.abc import Callable
 from typing import Any

@@ -51,7 +51,7 @@ async def test_the_tenant_and_each_part_of_it_has_limits_of_its_own(admin: Clien
     listed = (await admin.get(LIMITS)).json()["data"]
     assert {(each["scope"], each["scope_id"]): Limits(**each["limits"]) for each in listed} == wanted
     assert {each["set_by"] for each in listed} == {"operator"}
-    # What is left out is not limited.
+    # A field that is left out is not limited.
     await admin.put(f"{LIMITS}/project/retail", json={"concurrency": 2})
     listed = (await admin.get(LIMITS)).json()["data"]
     assert Limits(concurrency=2).model_dump() in [each["limits"] for each in listed if each["scope"] == "project"]

@@ -1,4 +1,4 @@
-"""Operators schedule prices: from a moment on, never before, and what a version means is never changed."""
+"""Operators schedule prices: from a moment on, never before, and a version never gets another meaning."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta

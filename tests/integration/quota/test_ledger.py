@@ -85,7 +85,7 @@ BOOKS = """
 
 
 async def books(pool: QuotaReplicas) -> tuple[dict[str, int], dict[str, int]]:
-    """Return what the ledger says each account holds, and what the counters say it has to hold, both at one moment.
+    """Return each account's balance by the ledger and by the counters, both at one moment.
 
     In picos; zeros are left out.
     """

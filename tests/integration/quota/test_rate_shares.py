@@ -28,7 +28,7 @@ class Admitted:
 
 
 class Watch:
-    """What was admitted, over all replicas, counted apart from the product."""
+    """The admitted requests of all replicas, counted apart from the product."""
 
     def __init__(self, *, requests: int, tokens: int, concurrency: int) -> None:
         self.limits = (requests, tokens, concurrency)
@@ -67,7 +67,8 @@ async def one_request(pool_clock: StoppedClock, watch: Watch, replica: QuotaRepl
 async def test_no_interleaving_of_replicas_admits_more_than_the_limit_in_any_minute(
     pool: QuotaReplicas, clock: StoppedClock, seed: int, replicas: int, turn: int
 ) -> None:
-    """A limit of X over N replicas admits X and not N times X, whatever is killed, restarted or idle meanwhile."""
+    """A limit of X over N replicas admits X and not N times X, also if replicas are killed, restarted or idle
+    meanwhile."""
     chance = random.Random(f"{seed}/{turn}")
     watch = Watch(requests=12, tokens=300, concurrency=4)
     await pool.add_bank(requests_per_minute=12, tokens_per_minute=300, concurrency=4)
@@ -204,12 +205,12 @@ async def test_a_lowered_limit_is_never_exceeded_by_the_sum_of_the_cut_shares(
     await asyncio.gather(*(each.reserve(tokens=50) for each in running))
     for each in running:
         await each.renewed()
-    await clock.advance(61)  # What was used before counts no more; the shares are still held.
+    await clock.advance(61)  # Earlier use counts no more; the shares are still held.
     await lower(pool, 100)
     for each in running:
         await each.allotments.return_unused()
     served = await asyncio.gather(*(admitted(each, 20, tokens=10) for each in running))
-    for each in running:  # What they held is written off, and the lower limit is there for whoever asks.
+    for each in running:  # Their shares are written off, and the lower limit is free for every replica.
         await each.allotments.return_unused()
     served += [await admitted(each, 20, tokens=10) for each in running]
     assert 0 < sum(served) <= 10

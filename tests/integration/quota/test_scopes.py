@@ -52,7 +52,7 @@ async def test_the_tightest_budget_wins_and_the_answer_names_it(
     assert refused.headers["x-ratelimit-remaining-budget"] == "3"
     assert refused.headers["x-ratelimit-reset-budget"]
     assert refused.headers["x-should-retry"] == "false"
-    # A request that needs no more than what is left is served: nothing was held by the refusal.
+    # A request that fits the rest is served: the refusal held nothing.
     await replica.reserve(3 * MICRO)
 
 
@@ -125,7 +125,7 @@ async def test_an_owner_cannot_loosen_what_the_operator_set(pool: QuotaReplicas)
 
 
 async def test_a_budget_that_only_its_owner_set_pays_for_nothing(pool: QuotaReplicas) -> None:
-    """Without a budget of the operator's a tenant may spend nothing, whatever its owner allows its parts."""
+    """Without a budget of the operator's a tenant may spend nothing, even if its owner allows its parts some."""
     await pool.add_bank(**(LOOSE | {"budget_total_micros": None}))
     for scope, scope_id in ((Scope.TENANT, "bank-a"), (Scope.PROJECT, "main")):
         await pool.set_limits(LimitKey(SetBy.TENANT, scope, scope_id), **LOOSE)

@@ -66,7 +66,7 @@ async def banks(database: Callable[[str], Database]) -> None:
 
 @pytest.fixture
 def used(banks: None, database: Callable[[str], Database]) -> Callable[..., UsageRecord]:
-    """Make a usage record; what is not given has a plain default. Hand them to `record`."""
+    """Make a usage record; a field that is not given has a plain default. Hand them to `record`."""
     made = 0
 
     def make(tenant_id: str, settled_at: datetime, **fields: object) -> UsageRecord:

@@ -1,4 +1,4 @@
-"""Evidence of fair shares: who was served how much, beside what was due, and who waited."""
+"""Evidence of fair shares: each bank's service beside its entitled share, and its waits."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

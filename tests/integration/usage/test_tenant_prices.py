@@ -1,4 +1,4 @@
-"""A bank reads its own contract and what it pays, never another's."""
+"""A bank reads its own contract and prices, never another's."""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The chain of entries: whatever is changed in it is found."""
+"""The chain of entries: any change of it is found."""
 
 from datetime import UTC, datetime
 from typing import Any

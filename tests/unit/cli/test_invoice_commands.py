@@ -1,4 +1,4 @@
-"""What the command line makes of its options before it calls anybody."""
+"""The command line's reading of its options, before it makes a call."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the commands of prices and contracts ask of the operator API."""
+"""The requests of the price and contract commands to the operator API."""
 
 from typing import Any
 

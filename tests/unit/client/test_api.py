@@ -13,7 +13,7 @@ from finpool.client.errors import CliError, Refused, Unreachable
 
 
 class _Door(BaseHTTPRequestHandler):
-    """Answers with what the path names, and repeats what it was sent."""
+    """Answers as the path says, and repeats the sent body."""
 
     def do_GET(self) -> None:
         if self.path == "/refused":

@@ -1,4 +1,4 @@
-"""What a database refuses is one line that says what to do, and gives nothing away."""
+"""A database's refusal is one line that says the remedy, and gives nothing away."""
 
 import asyncpg
 import pytest

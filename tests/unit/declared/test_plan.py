@@ -135,5 +135,5 @@ def test_limits_are_lifted_by_declaring_none_and_only_reported_when_not_declared
     assert undeclared([silent], [limited]) == [Undeclared(Resource.LIMITS, "a", Scope.MODEL, "m1")]
     (change,) = plan([lifted], [limited])
     assert [(each.field, each.before, each.after) for each in change.fields] == [("concurrency", 0, None)]
-    # What is lifted stays known to the platform, as limits that limit nothing: nobody has to declare those.
+    # Lifted limits stay known to the platform, as limits that limit nothing: nobody has to declare those.
     assert undeclared([silent], [lifted]) == []

@@ -1,4 +1,4 @@
-"""How a credential looks and what is recognised as one."""
+"""The form of a credential, and its recognition."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What the policy lets through, and how it takes and refuses changes."""
+"""The permissions of the policy, and how it takes and refuses changes."""
 
 import re
 from pathlib import Path

@@ -34,7 +34,7 @@ def replica_of(account: FakeAccount) -> Callable[..., Replica]:
 
 @pytest.fixture
 def replica(replica_of: Callable[..., Replica]) -> Replica:
-    """The one replica of most tests; it is given a tenth of what is left at a time."""
+    """The one replica of most tests; it is given a tenth of the rest at a time."""
     return replica_of()
 
 

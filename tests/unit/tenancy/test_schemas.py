@@ -1,4 +1,4 @@
-"""What the bodies for tenants and projects accept."""
+"""The accepted bodies for tenants and projects."""
 
 from typing import Any
 

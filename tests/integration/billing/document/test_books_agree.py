@@ -1,4 +1,4 @@
-"""Whatever is booked, the books agree afterwards: corrections, disputes, lost spools, payments, prepaid accounts."""
+"""The books agree after each kind of booking: corrections, disputes, lost spools, payments, prepaid accounts."""
 
 from typing import Any
 

@@ -19,7 +19,7 @@ from finpool.kernel.settings import Settings
 
 @dataclass
 class Gatekeeper:
-    """Knows whoever comes by the tenant that the credential names; the table of routes and roles is tested apart."""
+    """Knows a caller by the tenant in the credential; the table of routes and roles is tested apart."""
 
     async def authenticate(self, credential: str) -> Actor:
         if credential == "operator":

@@ -34,8 +34,8 @@ APPLICABLE = (
 """What of the specification's optional parts this platform has."""
 
 CONTRADICTIONS = {
-    # Its condition, "when the charge is not associated with an invoice", is not in the rules' machine-readable form,
-    # and the rule after it demands the opposite of every row.
+    # Its condition, "when the charge is not associated with an invoice", is not in the rules' machine-readable form.
+    # The rule after it demands the opposite of every row.
     "InvoiceId-C-004-C",
     # It is for purchases that cover future charges; that condition is not in the machine-readable form either.
     "EffectiveCost-C-005-C",
@@ -53,7 +53,7 @@ Judge = Callable[..., dict[str, str]]
 
 def python_for_the_validator() -> str | None:
     """Return a Python 3.12: the validator takes none before, and its numpy none after."""
-    # Beside this Python is where a version manager keeps the others, whoever's home that is in.
+    # A version manager keeps the other Pythons beside this one, in any home.
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     beside = [
         str(each) for place in (pyenv, Path(sys.base_prefix).parent) for each in place.glob("3.12.*/bin/python3.12")

@@ -1,4 +1,4 @@
-"""A reconciliation finds nothing where nothing is wrong, and names whatever is."""
+"""A reconciliation finds nothing in correct books, and names every fault of others."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""FOCUS rows of an invoice: what stands in which column, and that they sum to it."""
+"""FOCUS rows of an invoice: the value of each column, and a sum that equals the invoice."""
 
 from decimal import Decimal
 

@@ -1,4 +1,4 @@
-"""What the index of a tenant says, by its definition: what was due to it and went to others beyond their due."""
+"""The index of a tenant, by its definition: the service that was due to it and went to others beyond their due."""
 
 from typing import Any
 

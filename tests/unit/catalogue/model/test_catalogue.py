@@ -1,4 +1,4 @@
-"""What operators notice about model declarations: what loads, what is refused, and what a request costs."""
+"""Model declarations as operators notice them: valid ones, refused ones, and the cost of a request."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What may be declared for models that embed or rank: nothing that they have not, nothing that engines cannot do."""
+"""Declarations of models that embed or rank: no field that they lack, no option that engines lack."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What operators notice about models that somebody else serves: what loads, what is refused, what their hash pins."""
+"""Declarations of models that somebody else serves: valid ones, refused ones, and the parts that their hash pins."""
 
 from pathlib import Path
 from typing import Any

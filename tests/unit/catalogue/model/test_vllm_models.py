@@ -1,4 +1,4 @@
-"""Models of several files on vLLM, and the adapters that ride on them: what loads, and what is refused."""
+"""Models of several files on vLLM, and their adapters: valid declarations and refused ones."""
 
 from pathlib import Path
 from typing import Any

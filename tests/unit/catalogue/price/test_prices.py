@@ -1,4 +1,4 @@
-"""What a bank pays for a token at a moment: tiers, hours, moments at which prices change, and discounts."""
+"""A bank's price of a token at a moment: tiers, hours, moments at which prices change, and discounts."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

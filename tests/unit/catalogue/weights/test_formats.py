@@ -1,4 +1,4 @@
-"""A file that could run code when it is loaded is never weights, whatever it is called and whatever its hash."""
+"""A file that could run code when it is loaded is never weights, under any name and with any hash."""
 
 import hashlib
 import json
@@ -88,6 +88,6 @@ def test_a_matching_hash_does_not_make_a_pickle_weights(tmp_path: Path) -> None:
     shipped = Catalogue.load(default_directory()).all()[0]
     weights = {"source": "path", "path": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
     model = shipped.model_validate({**shipped.model_dump(exclude={"weights"}), "weights": weights})
-    for _ in range(2):  # What was verified before is looked at again.
+    for _ in range(2):  # A file that was verified before is looked at again.
         with pytest.raises(WeightsUnavailable, match="can run code"):
             ensure_weights(model, Settings(home=tmp_path / "home"), lambda _: None)

@@ -1,4 +1,4 @@
-"""Weights are what the catalogue says, or there are none."""
+"""Weights have the catalogue's hash, or there are none."""
 
 import hashlib
 import importlib.util

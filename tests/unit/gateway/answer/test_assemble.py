@@ -1,4 +1,4 @@
-"""A plain answer is what the stream would have said, wherever its chunks were cut."""
+"""A plain answer equals the stream's answer, wherever its chunks were cut."""
 
 from typing import Any
 

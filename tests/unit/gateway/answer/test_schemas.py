@@ -37,7 +37,7 @@ def renderer(model: Model) -> Renderer:
 
 
 def described(body: bytes, schema: type[BaseModel]) -> Any:
-    """Return the body as the schema understands it; what the schema does not name is missing from that."""
+    """Return the body as the schema understands it; fields that the schema does not name are missing from that."""
     return schema.model_validate_json(body, strict=True).model_dump(exclude_unset=True)
 
 

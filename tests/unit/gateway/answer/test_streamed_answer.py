@@ -1,4 +1,4 @@
-"""A streamed answer goes out as it comes: together what came together, and never held back for what may come."""
+"""A streamed answer goes out as it comes: chunks that came together go together, and none waits for later ones."""
 
 import asyncio
 from functools import partial

@@ -15,7 +15,7 @@ from finpool.kernel.ids import TenantId
 
 @dataclass(frozen=True)
 class Event:
-    """One step of a history: what happens at which gateway, with which bank and how many output tokens."""
+    """One step of a history: its kind, its gateway, its bank and its output tokens."""
 
     what: str
     place: int

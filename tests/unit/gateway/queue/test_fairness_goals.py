@@ -1,4 +1,4 @@
-"""What the queue promises, on a simulated engine in virtual time; `make bench-fairness` shows it beside others."""
+"""The promises of the queue, on a simulated engine in virtual time; `make bench-fairness` shows it beside others."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a chat completion request may say before any engine is asked."""
+"""The accepted fields of a chat completion request, before any engine is asked."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""Nothing of a client's reaches an engine but the fields that the platform knows, whatever else it sends."""
+"""Only the fields that the platform knows reach an engine; all other fields of a client do not."""
 
 import json
 from typing import Any

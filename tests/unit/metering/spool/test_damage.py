@@ -1,4 +1,4 @@
-"""Whatever pages of a spool are overwritten or cut off: a repair ends, invents nothing and gives no number twice."""
+"""If any pages of a spool are overwritten or cut off, a repair ends, invents nothing and gives no number twice."""
 
 import contextlib
 import sqlite3

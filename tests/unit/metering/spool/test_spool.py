@@ -1,4 +1,4 @@
-"""The spool: durable when it says so, and able to tell what was running when it stopped."""
+"""The spool: durable when it says so, and aware of the requests that ran when it stopped."""
 
 import asyncio
 import sqlite3

@@ -1,4 +1,4 @@
-"""What may happen between a lease's growth and its return, on an account that a test can hold up or break.
+"""The events between a lease's growth and its return, on an account that a test can hold up or break.
 
 A replica serves Bank A out of leases on the bank's account. Each story ends with every lease given back: nothing of
 the bank's budget may stay pending, or the bank could never spend it.
@@ -144,7 +144,7 @@ async def test_a_lease_is_not_returned_under_a_request_that_took_it_while_anothe
 
 
 class Crowd:
-    """Requests of random size and length whose callers may leave, and what each cost."""
+    """Requests of random size and length whose callers may leave, and the cost of each."""
 
     def __init__(self, replica: Replica, chance: Random) -> None:
         self._replica = replica

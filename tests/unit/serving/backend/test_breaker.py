@@ -1,4 +1,4 @@
-"""A breaker opens for what a backend did, refuses at once, and lets one request find out whether it works again."""
+"""A breaker opens for a backend's failures, refuses at once, and lets one request find out whether it works again."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Embeddings and rankings of somebody else's engine: what it is asked, what is read, what is never believed."""
+"""Embeddings and rankings of a remote engine: its requests, its answers, and the answers that are never believed."""
 
 import asyncio
 from collections.abc import AsyncIterator

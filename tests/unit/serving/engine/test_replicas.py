@@ -1,4 +1,4 @@
-"""What Serve is told about an engine's replicas, and what its proxy answers while there is none."""
+"""Serve's options for an engine's replicas, and its proxy's answers while there is none."""
 
 import asyncio
 import json

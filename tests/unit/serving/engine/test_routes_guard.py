@@ -1,4 +1,4 @@
-"""Without the token a replica answers nothing, whatever is asked."""
+"""Without the token a replica answers no request."""
 
 from typing import Any
 

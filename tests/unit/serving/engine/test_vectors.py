@@ -1,4 +1,4 @@
-"""What an engine that embeds or ranks tells piece by piece, what it refuses, and what its counters say."""
+"""An engine that embeds or ranks: its reports piece by piece, its refusals, and its counters."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a request becomes for llama.cpp, and what never reaches it."""
+"""A request in llama.cpp's words, and the fields that never reach it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A version that embeds or ranks serves only after it has computed something, and what was measured is told."""
+"""A version that embeds or ranks serves only after it has computed a result, and its measurements are reported."""
 
 from collections.abc import AsyncIterator
 from typing import Any

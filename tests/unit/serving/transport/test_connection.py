@@ -1,4 +1,4 @@
-"""The way to a backend over HTTP/1.1, against a server that writes whatever bytes a test gives it."""
+"""The way to a backend over HTTP/1.1, against a server that writes any bytes that a test gives it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

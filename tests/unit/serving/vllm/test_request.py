@@ -1,4 +1,4 @@
-"""What a request becomes for vLLM, what its events become for the gateway, and what never passes."""
+"""A request in vLLM's words, its events in the gateway's words, and the fields that never pass."""
 
 from typing import Any
 
