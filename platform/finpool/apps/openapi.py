@@ -1,4 +1,4 @@
-"""Writes the OpenAPI document of every door, without a database or an engine: `make openapi`."""
+"""The writer of the doors' OpenAPI documents, without a database or an engine: `make openapi`."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ NO_DATABASE = "postgresql://localhost/none"
 
 
 def doors() -> dict[str, FastAPI]:
-    """Build the app of every door and start none of them, so what they are set up with is made up here."""
+    """Build the app of every door with made-up settings, and start none."""
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         (home / "key_pepper").write_text("p" * 64)
@@ -31,7 +31,7 @@ def doors() -> dict[str, FastAPI]:
 
 
 def rendered(app: FastAPI) -> str:
-    """Return the document of a door as it is committed: the same for the same routes, and readable as a difference."""
+    """Return a door's document for the repository: sorted and indented, so that equal routes give equal text."""
     return json.dumps(app.openapi(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 

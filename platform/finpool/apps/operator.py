@@ -109,4 +109,4 @@ async def _register_declared_prices(database: Database, catalogue: Catalogue) ->
             await prices.register(session, [TokenPrice.of(model.id, model.price) for model in catalogue.all()])
     except (OSError, SQLAlchemyError) as error:
         # The app starts without its database; the recorder inserts every price version in use from now on.
-        _log.warning("declared prices were not written down; the next start does", error=type(error).__name__)
+        _log.warning("declared prices were not inserted; the next start retries", error=type(error).__name__)

@@ -1,4 +1,4 @@
-"""Errors that a caller sees: a code, an HTTP status and one clear message."""
+"""Errors of the API: a code, an HTTP status and one clear message each."""
 
 import inspect
 from collections.abc import Mapping
@@ -29,12 +29,12 @@ class DomainError(Exception):
 
     @classmethod
     def meanings(cls) -> dict[str, str]:
-        """Return the codes that this error may carry, each with the sentence that documents it."""
+        """Return the codes of this error, each with its sentence for the API document."""
         return {cls.code: " ".join((inspect.getdoc(cls) or "").split()).partition(". ")[0].removesuffix(".") + "."}
 
 
 class InternalError(DomainError):
-    """The platform failed to answer; its log says why."""
+    """The platform failed to answer; its log has the reason."""
 
 
 class InvalidRequest(DomainError):
@@ -56,14 +56,14 @@ class BodyTooLarge(InvalidRequest):
 
 
 class HeadTooLarge(InvalidRequest):
-    """The request line and the headers together are over the limit."""
+    """The request line and the headers together are larger than the limit."""
 
     status = 431
     code = "request_head_too_large"
 
 
 class RequestTooSlow(InvalidRequest):
-    """The request had not arrived by its deadline."""
+    """The request did not arrive within its deadline."""
 
     status = 408
     code = "request_timeout"

@@ -1,4 +1,4 @@
-"""The OpenAPI document of a door: FastAPI describes the routes, and this adds the errors of each and its raw bodies."""
+"""The OpenAPI document of a door: FastAPI's description of the routes, with their errors and raw bodies added."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from finpool.kernel.errors import (
 
 Document = dict[str, Any]
 Responses = dict[int | str, dict[str, Any]]
-"""What FastAPI takes as `responses` of a route."""
+"""The type of FastAPI's `responses` of a route."""
 
 EVERY_ROUTE: tuple[type[DomainError], ...] = (
     InvalidRequest,
@@ -27,11 +27,11 @@ EVERY_ROUTE: tuple[type[DomainError], ...] = (
     InternalError,
     Unavailable,
 )
-"""What the server, the ingress and the exception handlers may answer to any request."""
+"""The errors of any request: those of the server, the ingress and the exception handlers."""
 
 SECURITY_SCHEME = "key"
 SECURED: Document = {"security": [{SECURITY_SCHEME: []}]}
-"""What an operation says that asks for a credential."""
+"""The part of an operation that requires a credential."""
 
 _SCHEMAS = "#/components/schemas/"
 _CODES = "x-codes"
@@ -42,7 +42,7 @@ _ABOUT = (
 
 
 class ErrorFields(BaseModel):
-    """What went wrong: `code` is stable, `param` names the field at fault, `message` is for people."""
+    """The fields of an error: `code` is stable, `param` names the wrong field, `message` is for people."""
 
     message: str
     type: str
@@ -57,7 +57,7 @@ class ErrorView(BaseModel):
 
 
 def refusals(*errors: type[DomainError]) -> Responses:
-    """Return the `responses` of a route that may answer these errors beside those of every route of its door."""
+    """Return the `responses` of a route for these errors; the errors of every route are added later."""
     found: Responses = {}
     for error in errors:
         meanings = found.setdefault(error.status, {_CODES: {}})[_CODES]
@@ -67,21 +67,21 @@ def refusals(*errors: type[DomainError]) -> Responses:
 
 
 def json_body(model: type[BaseModel]) -> Document:
-    """Return the `openapi_extra` of a route that reads a body of this model by itself."""
+    """Return the `openapi_extra` of a route that parses its JSON body itself."""
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": _inline(model)}}}}
 
 
 def event_stream(chunk: type[BaseModel], description: str) -> Document:
-    """Return the content of an answer whose server-sent events each hold a `chunk`."""
+    """Return the content of an answer of server-sent events, each with a `chunk`."""
     schema = _inline(chunk, mode="serialization")
     return {"text/event-stream": {"schema": {**schema, "description": description}}}
 
 
 def complete(document: Document, gate: Iterable[type[DomainError]], document_url: str | None) -> None:
-    """Add to FastAPI's document of a door what the framework does not know.
+    """Add the parts that FastAPI leaves out of a door's document.
 
-    That is each operation's errors, the schemas of bodies that routes read by themselves, and the document's own route.
-    `gate` are the errors of whoever checks credentials there.
+    These are each operation's errors, the schemas of bodies that routes parse themselves, and the document's own route.
+    `gate` are the errors of the door's gatekeeper.
     """
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
@@ -114,9 +114,9 @@ def _operations(document: Document) -> Iterator[Document]:
 
 
 def _add_errors(operation: Document, gate: Iterable[type[DomainError]], shared: Document) -> None:
-    """Write out what each error status of an operation stands for; what many have in common stands in `shared`.
+    """Document each error status of an operation; statuses common to many operations are written once, in `shared`.
 
-    422 is the framework's own refusal, which no door gives.
+    422 is FastAPI's own refusal, which no door sends.
     """
     responses = operation["responses"]
     responses.pop("422", None)
@@ -140,14 +140,14 @@ def _error_response(own: dict[str, list[str]], common: dict[str, list[str]]) -> 
 
 
 def _inline(model: type[BaseModel], mode: Literal["validation", "serialization"] = "validation") -> Document:
-    """Return a reference to the model's schema together with the schemas it needs, which `_hoist` takes out."""
+    """Return a reference to the model's schema with all schemas that it needs; `_hoist` moves them out."""
     schema = model.model_json_schema(ref_template=_SCHEMAS + "{model}", mode=mode)
     needed = schema.pop("$defs", {})
     return {"$ref": f"{_SCHEMAS}{model.__name__}", "$defs": {**needed, model.__name__: schema}}
 
 
 def _hoist(part: Any, schemas: Document) -> None:
-    """Move schemas that stand beside a reference to the document's others; two of one name must be the same."""
+    """Move schemas beside a reference to the document's schemas; raise ValueError for two schemas of one name."""
     if isinstance(part, list):
         for each in part:
             _hoist(each, schemas)

@@ -1,6 +1,6 @@
-"""The first wall between tenants: every query about one tenant's rows starts here, with the filter in it.
+"""The first wall between tenants: queries on one tenant's rows begin here, with the tenant filter.
 
-The second wall is row-level security in the database, which holds even where this filter is missing.
+The second wall is row-level security in the database, which also holds without this filter.
 """
 
 from typing import Any, TypeVar
@@ -15,12 +15,12 @@ Statement = TypeVar("Statement", Select[Any], Update, Delete)
 
 
 def rows_of(tenant_id: TenantId, table: type[Row]) -> Select[Row]:
-    """Return the query for a tenant's rows of a table; `with_only_columns` narrows it to columns or sums."""
+    """Return the query of a tenant's rows of a table; `with_only_columns` narrows it to columns or sums."""
     return _of_tenant(select(table), tenant_id)
 
 
 def update_of(tenant_id: TenantId, table: type[SQLModel]) -> Update:
-    """Return the statement that changes a tenant's rows of a table."""
+    """Return the statement that updates a tenant's rows of a table."""
     return _of_tenant(update(table), tenant_id)
 
 

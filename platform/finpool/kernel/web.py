@@ -204,12 +204,12 @@ async def _on_database_error(request: Request, error: Exception) -> Response:
 
 
 class Door(FastAPI):
-    """An app whose document names every error; `gate` are those of the gatekeeper, on routes that need a permission."""
+    """An app whose API document names every error; `gate` are the gatekeeper's errors, on routes with a permission."""
 
     gate: Sequence[type[DomainError]] = ()
 
     def openapi(self) -> dict[str, Any]:
-        """Return the document, which is made once."""
+        """Return the API document, which is built once."""
         if self.openapi_schema is None:
             complete(super().openapi(), self.gate, self.openapi_url)
         return super().openapi()

@@ -27,12 +27,12 @@ class Numbered:
 
 
 def _column_type(column: ColumnElement[Any]) -> str:
-    """Return the SQL type under which a column's values are sent; a row's leases travel as one text."""
+    """Return the SQL type of a column's array; the leases of a row are sent as one text."""
     return "text" if isinstance(column.type, ARRAY) else column.type.compile(postgresql.dialect())  # type: ignore[no-untyped-call]
 
 
 def _path_to(column: str) -> str:
-    """Return where a numbered settlement holds a column's value: it has the column's name."""
+    """Return the attribute path of a column in a numbered settlement; the last attribute has the column's name."""
     for holder, path in (
         (Numbered, column),
         (Settlement, f"settlement.{column}"),
@@ -40,7 +40,7 @@ def _path_to(column: str) -> str:
     ):
         if column in {each.name for each in fields(holder)} or isinstance(getattr(holder, column, None), property):
             return path
-    raise TypeError(f"no settlement says what usage_record.{column} is")
+    raise TypeError(f"no settlement has the column usage_record.{column}")
 
 
 _SEPARATOR = ","
@@ -54,8 +54,8 @@ _COLUMNS = [each for each in UsageRecord.metadata.tables["usage_record"].columns
 _TYPES = {each.name: _column_type(each) for each in _COLUMNS}
 _READERS = {each.name: attrgetter(_path_to(each.name)) for each in _COLUMNS}
 
-# Columns as arrays, in one statement: a statement for each row costs several times as much. Arrays of arrays would
-# lose where one ends, so a row's leases travel as one text.
+# One statement with a column per array: a statement per row costs several times as much. An array of arrays would lose
+# its inner ends, so the leases of a row are one text.
 _INSERT = text(f"""
     INSERT INTO usage_record ({", ".join(_TYPES)}, replica_id, recorded_at)
     SELECT {", ".join(f"string_to_array({each}, '{_SEPARATOR}')" if each == "lease_ids" else each for each in _TYPES)},
@@ -68,7 +68,7 @@ _INSERT = text(f"""
 async def insert_usage(
     session: AsyncSession, replica_id: ReplicaId, usage: Sequence[Numbered], recorded_at: datetime
 ) -> None:
-    """Write usage records in one round trip."""
+    """Insert usage records in one round trip."""
     columns = {name: list(map(read, usage)) for name, read in _READERS.items()}
     for name, convert in _CONVERSIONS.items():
         columns[name] = list(map(convert, columns[name]))

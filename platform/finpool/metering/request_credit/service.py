@@ -21,9 +21,9 @@ async def is_recorded(session: AsyncSession, tenant_id: TenantId, request_id: st
 
 
 async def left_picos(session: AsyncSession, tenant_id: TenantId, request_id: str) -> int | None:
-    """Return what is left of a request's cost after every adjustment of it; None if it was not recorded.
+    """Return the rest of a request's cost after all adjustments, or None without a usage record.
 
-    The tenant's account must be locked, or more may be credited meanwhile.
+    The caller holds the lock of the tenant's account, or concurrent credits could exceed the rest.
     """
     adjustments = rows_of(tenant_id, UsageAdjustment).where(col(UsageAdjustment.request_id) == request_id)
     adjusted = adjustments.with_only_columns(func.coalesce(func.sum(col(UsageAdjustment.cost_picos)), 0))
@@ -36,9 +36,9 @@ async def left_picos(session: AsyncSession, tenant_id: TenantId, request_id: str
 async def credit_request(
     session: AsyncSession, actor: Actor, tenant_id: TenantId, request_id: str, credit_picos: int, reason: str
 ) -> str:
-    """Take an amount off a recorded request, also in the budgets that paid for it; return the id of the adjustment.
+    """Credit an amount of a request, also in the budgets that paid for it; return the adjustment's id.
 
-    The tenant's account must be locked. The next invoice that is drafted holds the credit.
+    The caller holds the lock of the tenant's account. The next invoice draft contains the credit.
     """
     query = rows_of(tenant_id, UsageRecord).where(col(UsageRecord.request_id) == request_id)
     record = (await session.execute(query)).scalar_one()
