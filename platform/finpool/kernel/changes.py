@@ -48,7 +48,7 @@ class ChangeFeed:
         self._snapshots = snapshots
         self._age_max_seconds = age_max_seconds
         self._check_seconds = min(_CHECK_SECONDS_MAX, age_max_seconds / _CHECKS_WITHIN_AGE)
-        self._heard_at: float | None = None
+        self._answered_at: float | None = None
         # A set: several changes of one tenant during a reload cause one further reload.
         self._changed: set[TenantId | None] = set()
         self._wake = asyncio.Event()
@@ -77,8 +77,8 @@ class ChangeFeed:
 
     def require_fresh(self) -> None:
         """Raise `SnapshotTooOld` unless the database answered within the last `age_max_seconds`."""
-        heard = self._heard_at
-        if heard is None or monotonic_seconds() - heard > self._age_max_seconds:
+        answered_at = self._answered_at
+        if answered_at is None or monotonic_seconds() - answered_at > self._age_max_seconds:
             raise SnapshotTooOld("Keys and policy could not be refreshed in time; try again shortly.")
 
     async def _run(self) -> None:
@@ -109,9 +109,9 @@ class ChangeFeed:
             async with asyncio.timeout(self._check_seconds):
                 await self._wake.wait()
         except TimeoutError:
-            heard = monotonic_seconds()
+            answered_at = monotonic_seconds()
             await connection.execute("SELECT 1", timeout=_ANSWER_SECONDS_MAX)
-            self._heard_at = heard
+            self._answered_at = answered_at
             return
         self._wake.clear()
         changed, self._changed = self._changed, set()
@@ -131,4 +131,4 @@ class ChangeFeed:
         async with asyncio.timeout(_RELOAD_SECONDS_MAX), self._database.across_tenants() as session:
             for snapshot in self._snapshots:
                 await snapshot.load(session, tenant_id)
-        self._heard_at = started
+        self._answered_at = started

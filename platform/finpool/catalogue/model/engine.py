@@ -107,7 +107,7 @@ class VllmEngine(PoolEngine):
     def _fits_its_device(self) -> Self:
         if self.device == "cpu":
             if self.accelerator is not None or self.accelerators > 1 or self.accelerator_percent != 100:
-                raise ValueError("device cpu has no accelerators, so nothing can be said about them")
+                raise ValueError("device cpu has no accelerators, so leave their fields out")
             if self.kv_cache_gibibytes is None:
                 raise ValueError("device cpu needs kv_cache_gibibytes")
         elif self.kv_cache_gibibytes is not None:

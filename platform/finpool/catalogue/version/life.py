@@ -64,15 +64,15 @@ async def move(session: AsyncSession, held: Version, state: VersionState, **fiel
     return changed
 
 
-async def tell_progress(session: AsyncSession, held: Version, progress: str) -> None:
+async def store_progress(session: AsyncSession, held: Version, progress: str) -> None:
     """Store the progress of a step; readers of the versions are not notified."""
     await repository.change(session, held.model_id, held.version, (held.state,), progress=progress[:TEXT_MAX])
 
 
-async def tell_fault(session: AsyncSession, held: Version, fault: str | None) -> None:
+async def store_fault(session: AsyncSession, held: Version, fault: str | None) -> None:
     """Store the fault of a version that keeps its state, or None once the fault is gone."""
-    told = None if fault is None else fault[:TEXT_MAX]
-    await repository.change(session, held.model_id, held.version, (held.state,), fault=told)
+    stored = None if fault is None else fault[:TEXT_MAX]
+    await repository.change(session, held.model_id, held.version, (held.state,), fault=stored)
 
 
 async def fail(session: AsyncSession, held: Version, fault: str) -> None:

@@ -41,7 +41,7 @@ class PeerSync:
         self._engines: dict[str, PeerBalance] = {}
         self._reported: dict[str, GatewayStanding] = {}
         self._gateways = 1
-        self._heard_at = clock()
+        self._synced_at = clock()
         self._cut_off = False
         self._task: asyncio.Task[None] | None = None
 
@@ -76,20 +76,20 @@ class PeerSync:
         twice.
         """
         started = self._clock()
-        if started - self._heard_at > LIVE_SECONDS:
+        if started - self._synced_at > LIVE_SECONDS:
             self._separate()
         reported: dict[str, GatewayStanding] = {}
         idle_too = not all(each.met for each in self._engines.values())
         async with asyncio.timeout(ANSWER_SECONDS_MAX), self._database.across_tenants() as session:
             await share_repository.lock_standings(session, ANSWER_SECONDS_MAX)
-            heard = await share_repository.live_standings(session, self._run, LIVE_SECONDS, idle_too=idle_too)
+            others = await share_repository.live_standings(session, self._run, LIVE_SECONDS, idle_too=idle_too)
             for engine, balance in self._engines.items():
-                reported[engine] = balance.meet(heard.get(engine, {}))
+                reported[engine] = balance.meet(others.get(engine, {}))
                 balance.hold(min(reported[engine].slots, balance.slots))
             await share_repository.write_standings(session, self._run, reported, self._reported)
             await share_repository.delete_ended(session, self._run)
-        self._reported, self._heard_at, self._cut_off = reported, started, False
-        self._gateways = 1 + len({run_id for shares in heard.values() for run_id in shares})
+        self._reported, self._synced_at, self._cut_off = reported, started, False
+        self._gateways = 1 + len({run_id for shares in others.values() for run_id in shares})
         for engine, share in reported.items():
             if engine in self._engines:  # It may have left in the meantime.
                 self._engines[engine].hold(share.slots)

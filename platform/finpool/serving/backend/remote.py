@@ -68,8 +68,8 @@ def estimate_of(body: Mapping[str, Any], context_tokens: int) -> TokenUsage:
     Both stay within the reservation, which covers the bytes of the request or the whole context, and the longest
     answer.
     """
-    told = orjson.dumps([body["messages"], body.get("tools") or []])
-    input_tokens = min(-(-len(told) // BYTES_PER_TOKEN), context_tokens)
+    prompt = orjson.dumps([body["messages"], body.get("tools") or []])
+    input_tokens = min(-(-len(prompt) // BYTES_PER_TOKEN), context_tokens)
     return TokenUsage(input_tokens, 0, body["max_tokens"] * body.get("n", 1))
 
 

@@ -169,13 +169,13 @@ class EventStream(Response):
 async def _cancelled_on_disconnect(receive: Receive) -> AsyncIterator[None]:
     """Cancel the block when the client disconnects: during a long prompt no send would fail and reveal it."""
     body = asyncio.current_task()
-    gone = False
+    disconnected = False
 
     async def watch() -> None:
-        nonlocal gone
+        nonlocal disconnected
         while (await receive())["type"] != "http.disconnect":
             pass
-        gone = True
+        disconnected = True
         if body is not None:
             body.cancel()
 
@@ -183,7 +183,7 @@ async def _cancelled_on_disconnect(receive: Receive) -> AsyncIterator[None]:
     try:
         yield
     except asyncio.CancelledError:
-        if not gone or body is None or body.uncancel() > 0:
+        if not disconnected or body is None or body.uncancel() > 0:
             raise
     finally:
         watcher.cancel()

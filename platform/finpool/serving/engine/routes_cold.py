@@ -29,11 +29,11 @@ class ColdStartDoor:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on to Serve, which starts a replica and then answers; or refuse it with `ModelCold`."""
-        wish = _wish(scope)
-        if wish is None:
+        action = _cold_start_action(scope)
+        if action is None:
             await self._app(scope, receive, send)
             return
-        if wish == "refuse":
+        if action == "refuse":
             self._wake(scope)
         error = ModelCold()
         headers = [(b"content-type", b"application/json")]
@@ -67,7 +67,7 @@ class ColdStartDoor:
                 await self._app(asked, receive, send)
 
 
-def _wish(scope: Scope) -> str | None:
+def _cold_start_action(scope: Scope) -> str | None:
     if scope["type"] != "http":
         return None
     wanted = COLD_START_HEADER.encode()

@@ -63,7 +63,7 @@ class Pool:
         self._wake = asyncio.Event()
         self._published: PoolState | None = None
         self._fault: str | None = None
-        self._nodes_told_at = -NODES_SECONDS
+        self._nodes_stored_at = -NODES_SECONDS
 
     async def load(self, session: AsyncSession, tenant_id: TenantId | None) -> None:
         """Trigger a reconcile after a change of versions or routings."""
@@ -102,8 +102,8 @@ class Pool:
             # Read now: the change notification of a step that has just ended may not have arrived yet.
             async with self._database.across_tenants() as session:
                 self._lives = await versions.lives(session)
-            await self._tell_progress()
-            await self._tell_nodes()
+            await self._store_progress()
+            await self._store_nodes()
             for version, model in self._known():
                 step = self._running.get(model.engine_key)
                 if step is not None and step.state is not version.state:
@@ -112,7 +112,7 @@ class Pool:
                     await self._begin(version, model)
         except (OSError, SQLAlchemyError) as error:
             _log.warning("the database cannot be reached; engines go on", error=type(error).__name__)
-        self._tell_state()
+        self._publish_state()
 
     def _known(self) -> Iterator[tuple[Version, Model]]:
         """Yield every version of the models declared here, with the model in that version."""
@@ -176,7 +176,7 @@ class Pool:
             self._fault = f"{model.id}: {fault}"
         async with self._database.across_tenants() as session:
             if version.state is VersionState.SERVING:
-                await life.tell_fault(session, version, fault)
+                await life.store_fault(session, version, fault)
             else:
                 await life.fail(session, version, fault)
         if version.state is VersionState.SERVING:
@@ -190,15 +190,15 @@ class Pool:
         """Store the latest progress line; the fetching thread calls this."""
         self._progress[f"{version.model_id}_{version.version}"] = (version, progress)
 
-    async def _tell_progress(self) -> None:
-        told, self._progress = self._progress, {}
-        for version, progress in told.values():
+    async def _store_progress(self) -> None:
+        noted, self._progress = self._progress, {}
+        for version, progress in noted.values():
             async with self._database.across_tenants() as session:
-                await life.tell_progress(session, version, progress)
+                await life.store_progress(session, version, progress)
 
-    async def _tell_nodes(self) -> None:
-        if monotonic_seconds() >= self._nodes_told_at + NODES_SECONDS:
-            self._nodes_told_at = monotonic_seconds()
+    async def _store_nodes(self) -> None:
+        if monotonic_seconds() >= self._nodes_stored_at + NODES_SECONDS:
+            self._nodes_stored_at = monotonic_seconds()
             found = await self._engines.nodes()
             async with self._database.across_tenants() as session:
                 await node_service.write_nodes(session, found)
@@ -209,7 +209,7 @@ class Pool:
         routing = None if held is None else held.in_force or held.latest
         return frozenset() if routing is None else routing.asked
 
-    def _tell_state(self) -> None:
+    def _publish_state(self) -> None:
         """Publish the engines that are up, once every routed one is up, and after each later change."""
         up = {(model.id, model.version) for model in self._up.values()}
         asked = {model_id: self._asked(model_id) for model_id in self._models}

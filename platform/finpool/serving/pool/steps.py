@@ -89,7 +89,7 @@ class VersionSteps:
         await self._start(model, adapters, asleep=version.measurements is not None and model.engine.may_sleep)
         if version.fault is not None:
             async with self._database.across_tenants() as session:
-                await life.tell_fault(session, version, None)
+                await life.store_fault(session, version, None)
 
     async def drain(self, version: Version, model: Model, ended: Callable[[], object]) -> None:
         """Let a version finish its answers, retire it and end its engine.
