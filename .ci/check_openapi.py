@@ -1,7 +1,7 @@
 """Compare the doors' OpenAPI documents with those of the last release, without the network or any package.
 
-A change that clients of the release may trip over needs a line in CHANGELOG.md: under `Unreleased`, in `Changed` or
-`Removed`, naming the route, for example `POST /v1/rerank`. Exit code 1: a line is missing.
+A change that can break clients of the release needs a line in CHANGELOG.md, under `Unreleased` in `Changed` or
+`Removed`. The line names the route: `POST /v1/rerank`. Exit code 1: a line is missing.
 
 `check_openapi.py` compares `docs/openapi/released` with `docs/openapi`; `check_openapi.py OLD NEW CHANGELOG` compares
 two other folders, for example those of two checkouts.
@@ -24,7 +24,7 @@ SECTIONS = ("Changed", "Removed")
 
 
 def incompatibilities(old: Document, new: Document) -> dict[str, list[str]]:
-    """Return what clients of the old document may trip over in the new one, by route."""
+    """Return the changes that can break clients of the old document, by route."""
     found = {}
     for path, methods in old["paths"].items():
         for method, operation in methods.items():
@@ -99,7 +99,7 @@ def _codes(response: Document) -> set[str]:
 
 
 def announced(changelog: str) -> str:
-    """Return what the changelog says about changes and removals since the last release."""
+    """Return the changelog's lines about changes and removals since the last release."""
     unreleased = re.split(r"^## ", changelog, flags=re.MULTILINE)[1]
     parts = re.split(r"^### (\w+)$", unreleased, flags=re.MULTILINE)
     return "\n".join(text for name, text in zip(parts[1::2], parts[2::2], strict=True) if name in SECTIONS)

@@ -8,7 +8,7 @@ Document = dict[str, Any]
 AT_LEAST = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 AT_MOST = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 ONE_FORM = ("pattern", "format", "multipleOf", "uniqueItems", "propertyNames", "patternProperties")
-"""Constraints of which nobody tells easily whether a new one is wider, so a body keeps or loses them."""
+"""Constraints that are hard to compare, so each new one counts as narrower."""
 
 
 class Comparer:
@@ -75,7 +75,7 @@ class Comparer:
                 yield f"field {_field(where, name)} has another default"
 
     def _others(self, old: Document, new: Document, where: str, *, is_body: bool) -> Iterator[str]:
-        """Compare what is said of fields without a name of their own."""
+        """Compare the rules for fields that `properties` does not name."""
         before, now = old.get("additionalProperties", True), new.get("additionalProperties", True)
         if is_body and before is not False and now is False:
             yield f"{where or 'the body'} takes no other fields now"
@@ -84,7 +84,7 @@ class Comparer:
 
 
 def resolved(document: Document, schema: Document) -> Document:
-    """Return what a reference stands for; what stands beside it describes and does not restrict."""
+    """Return the schema that a reference names; keys beside the reference only describe."""
     while "$ref" in schema:
         target: Any = document
         for name in schema["$ref"].removeprefix("#/").split("/"):
@@ -141,7 +141,7 @@ def _enum(schema: Document) -> list[Any] | None:
 
 
 def _constraints(old: Document, new: Document, where: str) -> Iterator[str]:
-    """Yield what makes a body narrower than it was."""
+    """Yield each constraint that makes a body narrower."""
     narrower: Callable[[float, float], bool]
     for names, narrower in ((AT_LEAST, lambda was, is_now: is_now > was), (AT_MOST, lambda was, is_now: is_now < was)):
         for name in names:

@@ -1,4 +1,4 @@
-"""The check that the integration tests make of every answer names what a door's document does not describe."""
+"""The integration tests compare every answer with its document; the comparison names each difference."""
 
 import json
 from typing import Any

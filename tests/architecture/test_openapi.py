@@ -1,4 +1,4 @@
-"""The committed OpenAPI documents: what doors take and answer changes only in the open. `make openapi` writes them."""
+"""The committed OpenAPI documents show every change of a door's API. `make openapi` writes them."""
 
 import json
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from documented_answers import documented_errors, resolved
 from fastapi import FastAPI
 from fastapi.openapi.models import OpenAPI
 from jsonschema import Draft202012Validator
@@ -48,28 +49,6 @@ def parts(value: Any) -> Iterator[dict[str, Any]]:
         yield value
     for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         yield from parts(each)
-
-
-def resolved(document: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
-    """Return what a reference stands for."""
-    while "$ref" in value and len(value) == 1:
-        target: Any = document
-        for name in value["$ref"].removeprefix("#/").split("/"):
-            target = target[name]
-        value = target
-    return value
-
-
-def error_codes(document: dict[str, Any], operation: dict[str, Any]) -> set[tuple[int, str]]:
-    """Return status and code of every error that an operation documents."""
-    return {
-        (int(status), code)
-        for status, response in operation["responses"].items()
-        if int(status) >= 400
-        for code in resolved(document, response)["content"]["application/json"]["schema"]["properties"]["error"][
-            "properties"
-        ]["code"]["enum"]
-    }
 
 
 def errors_below(error: type[DomainError]) -> set[tuple[int, str]]:
@@ -128,7 +107,7 @@ def test_every_operation_describes_its_body_and_its_answer(door: str) -> None:
 def test_every_operation_documents_the_errors_that_any_request_may_meet(door: str) -> None:
     document = committed(door)
     for method, path, operation in operations(document):
-        statuses = {status for status, _ in error_codes(document, operation)}
+        statuses = {status for status, _ in documented_errors(document, operation)}
         expected = {400, 408, 413, 431, 500, 503} | ({401, 403} if "security" in operation else set())
         assert statuses >= expected, f"{method} {path}"
         assert "422" not in operation["responses"], "FastAPI's own refusal is none of the platform's"
@@ -139,6 +118,6 @@ def test_every_error_of_the_platform_is_documented_somewhere() -> None:
         error
         for door in DOORS
         for _, _, each in operations(committed(door))
-        for error in error_codes(committed(door), each)
+        for error in documented_errors(committed(door), each)
     }
     assert errors_below(DomainError) - documented == set(OF_NO_OPERATION)

@@ -1,4 +1,4 @@
-"""What clients of the last release may trip over is in the changelog, or the check of the documents fails."""
+"""A change that can break clients of the last release is in the changelog, or the check fails."""
 
 import json
 import re
@@ -72,7 +72,7 @@ def document() -> Document:
 
 
 def found(change: Change, directory: Path, changelog: str = CHANGELOG) -> str:
-    """Return what the check says once a document was changed so."""
+    """Return the output of the check for a changed document."""
     old, new = document(), deepcopy(document())
     change(new)
     for name, content in (("old", old), ("new", new)):

@@ -25,7 +25,7 @@ class CheckedIngress(Ingress):
         self.door = door
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Serve one request and compare what was sent; an answer that its client did not wait for is not compared."""
+        """Serve one request and compare its answer, unless the client left before the end."""
         start: Message = {}
         body, whole = bytearray(), False
 
@@ -45,7 +45,7 @@ class CheckedIngress(Ingress):
 
 
 def faults_of(door: str, method: str, path: str, start: Message, body: bytes) -> Iterator[str]:
-    """Yield what an answer has that its operation does not document."""
+    """Yield each difference between an answer and its operation."""
     status = start["status"]
     operation = document(door)["paths"][path].get(method.lower())
     if operation is None:
@@ -56,8 +56,7 @@ def faults_of(door: str, method: str, path: str, start: Message, body: bytes) ->
     if response is None:
         yield f"status {status} is not documented"
         return
-    if "$ref" in response:
-        response = document(door)["components"]["responses"][response["$ref"].rpartition("/")[2]]
+    response = resolved(document(door), response)
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in start["headers"]}
     media_type = headers.get("content-type", "").partition(";")[0]
     if media_type not in response["content"]:
@@ -67,6 +66,31 @@ def faults_of(door: str, method: str, path: str, start: Message, body: bytes) ->
         schema = {"$ref": "#/components/schemas/ErrorView"} if "error" in part and status == 200 else None
         for error in validator(door, json.dumps(schema or response["content"][media_type]["schema"])).iter_errors(part):
             yield f"status {status}: {error.json_path}: {error.message[:300]}"
+
+
+def resolved(document: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
+    """Return the object that a bare reference names."""
+    while "$ref" in value and len(value) == 1:
+        target: Any = document
+        for name in value["$ref"].removeprefix("#/").split("/"):
+            target = target[name]
+        value = target
+    return value
+
+
+def documented_errors(document: dict[str, Any], operation: dict[str, Any]) -> set[tuple[int, str]]:
+    """Return status and code of every error that an operation of a document describes."""
+    return {
+        (int(status), code)
+        for status, response in operation["responses"].items()
+        if int(status) >= 400
+        for code in _codes(resolved(document, response)["content"]["application/json"]["schema"])
+    }
+
+
+def _codes(schema: dict[str, Any]) -> list[str]:
+    codes: list[str] = schema["properties"]["error"]["properties"]["code"]["enum"]
+    return codes
 
 
 def json_parts(media_type: str, body: bytes) -> list[Any]:

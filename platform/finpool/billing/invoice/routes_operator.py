@@ -5,7 +5,6 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request
 
 from finpool.audit.errors import AuditEntryTooLarge
-from finpool.billing.contract.errors import PoolCostNotSet
 from finpool.billing.errors import InvoiceNotFound, InvoiceNotReady, PeriodNotInvoiceable, UsageDoesNotAddUp
 from finpool.billing.invoice import service as invoice_service
 from finpool.billing.invoice.lines import BillingTerms
@@ -35,7 +34,7 @@ Terms = Annotated[BillingTerms, Depends(_terms)]
 @router.post(
     "/invoices",
     status_code=201,
-    responses=refusals(TenantNotFound, PeriodNotInvoiceable, PoolCostNotSet, UsageDoesNotAddUp, AuditEntryTooLarge),
+    responses=refusals(TenantNotFound, PeriodNotInvoiceable, UsageDoesNotAddUp, AuditEntryTooLarge),
 )
 async def draft_invoice(
     tenant_id: TenantPath, body: NewInvoice, actor: InvoiceWriter, session: SectorSession, terms: Terms
