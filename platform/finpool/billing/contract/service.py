@@ -32,7 +32,7 @@ from finpool.catalogue.price.service import beginning
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
 from finpool.kernel.ids import TenantId
-from finpool.quota.account import payment_service as payments
+from finpool.quota.account import service as accounts
 from finpool.tenancy import service as tenancy
 from finpool.tenancy.schemas import ALL_MODELS
 
@@ -45,21 +45,21 @@ async def set_contract(session: AsyncSession, actor: Actor, tenant_id: TenantId,
     Raises `TenantNotFound`, `BeginsInThePast`, `BeginsTooLate`, `PaymentChangesAtOnce` or `SharesOvercommitted`.
     """
     await tenancy.get_tenant(session, tenant_id)
-    paid = await payments.lock_payment(session, tenant_id)
+    current_terms = await accounts.lock_payment_terms(session, tenant_id)
     at = now()
     begins = beginning(body.valid_from, at)
-    payment = body.payment if body.payment != paid else None
-    if payment is not None and begins > at:
+    new_terms = body.payment if body.payment != current_terms else None
+    if new_terms is not None and begins > at:
         raise PaymentChangesAtOnce
     held = await repository.contract_at(session, tenant_id, begins)
-    if held is not None and payment is None and _terms(held) == body.terms:
+    if held is not None and new_terms is None and _terms(held) == body.terms:
         return ContractView.of(held)
     await _require_shares_left(session, tenant_id, body.service_share_min_basis_points)
     contract = Contract(
         tenant_id=tenant_id,
         version=await repository.last_version(session, tenant_id) + 1,
         valid_from=begins,
-        payment=payment,
+        payment=new_terms,
         discount_basis_points=body.discount_basis_points,
         commitment_micros=body.commitment_micros,
         pool_weight=body.pool_weight,
@@ -69,8 +69,8 @@ async def set_contract(session: AsyncSession, actor: Actor, tenant_id: TenantId,
         created_by=actor.credential_id,
     )
     session.add(contract)
-    if payment is not None:
-        await payments.set_payment(session, tenant_id, payment)
+    if new_terms is not None:
+        await accounts.set_payment_terms(session, tenant_id, new_terms)
     await session.flush()
     record = contract.model_dump(exclude={"tenant_id", "created_at", "created_by", "valid_from"}, exclude_none=True)
     record |= {"valid_from": begins.isoformat()}
@@ -92,7 +92,7 @@ async def own_contract(session: AsyncSession, tenant_id: TenantId) -> OwnContrac
     upcoming = {row.valid_from: row for row in rows if row.valid_from > at}
     terms = terms_at(rows, at)
     return OwnContractView(
-        payment=await payments.payment_of(session, tenant_id),
+        payment=await accounts.payment_terms_of(session, tenant_id),
         discount_basis_points=terms.discount_basis_points,
         commitment_micros=terms.commitment_micros,
         pool_weight=terms.pool_weight,

@@ -17,7 +17,7 @@ from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
 from finpool.kernel.ids import TenantId, new_id
 from finpool.kernel.money import from_micros
-from finpool.quota.account import payment_service as payments
+from finpool.quota.account import service as accounts
 from finpool.quota.ledger import service as ledger
 from finpool.quota.ledger.schemas import Book, TransferKind
 from finpool.tenancy import service as tenancy
@@ -33,7 +33,7 @@ async def credit_invoice(
     """
     await tenancy.get_tenant(session, tenant_id)
     await repository.lock_invoices(session, tenant_id)
-    await payments.lock_payment(session, tenant_id)
+    await accounts.lock_payment_terms(session, tenant_id)
     row = await find_issued(session, tenant_id, invoice_id)
     issued = await repository.credit_note(session, tenant_id, invoice_id, body.reference)
     if issued is not None:
@@ -147,4 +147,4 @@ async def _book(
     if note.prepaid:
         back: dict[str, int] = {Book.PREPAID: total, Book.RECEIVABLE: -total}
         await ledger.transfer(session, tenant_id, TransferKind.PAYMENT, number, back)
-        await payments.fund(session, tenant_id, -total)
+        await accounts.fund(session, tenant_id, -total)

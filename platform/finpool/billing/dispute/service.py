@@ -26,7 +26,7 @@ from finpool.kernel.ids import TenantId, new_id
 from finpool.kernel.money import PICOS_PER_MICRO, from_micros
 from finpool.kernel.paging import ListPage, PageQuery, page_of
 from finpool.metering.request_credit import service as request_credits
-from finpool.quota.account import payment_service as payments
+from finpool.quota.account import service as accounts
 from finpool.tenancy import service as tenancy
 
 
@@ -67,7 +67,7 @@ async def answer_dispute(
     """
     await tenancy.get_tenant(session, tenant_id)
     await invoices.lock_invoices(session, tenant_id)
-    await payments.lock_payment(session, tenant_id)
+    await accounts.lock_payment_terms(session, tenant_id)
     row = await repository.dispute(session, tenant_id, dispute_id, for_change=True)
     if row is None:
         raise DisputeNotFound(dispute_id)

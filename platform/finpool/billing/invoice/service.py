@@ -26,7 +26,6 @@ from finpool.kernel.clock import now
 from finpool.kernel.ids import TenantId, new_id
 from finpool.kernel.money import from_micros
 from finpool.kernel.paging import ListPage, PageQuery, page_of
-from finpool.quota.account import payment_service as payments
 from finpool.quota.account import service as accounts
 from finpool.quota.ledger import service as ledger
 from finpool.quota.ledger.schemas import Book, TransferKind
@@ -46,7 +45,7 @@ async def draft_invoice(
     """
     tenant = await tenancy.get_tenant(session, tenant_id)
     await repository.lock_invoices(session, tenant_id)
-    payment = await payments.payment_of(session, tenant_id)
+    payment_terms = await accounts.payment_terms_of(session, tenant_id)
     made_at, begins = now(), month_named(month)
     last = await repository.last_issued(session, tenant_id)
     _require_invoiceable(begins, made_at, last)
@@ -71,7 +70,7 @@ async def draft_invoice(
         invoice_id=invoice_id,
         kind=InvoiceKind.INVOICE.value,
         status=InvoiceStatus.DRAFT.value,
-        prepaid=payment is PaymentTerms.PREPAID,
+        prepaid=payment_terms is PaymentTerms.PREPAID,
         currency=terms.currency,
         seller_name=terms.seller_name,
         buyer_name=tenant.name,
@@ -105,7 +104,7 @@ async def issue_invoice(session: AsyncSession, actor: Actor, tenant_id: TenantId
     lines = await repository.lines(session, tenant_id, invoice_id)
     if row.status != InvoiceStatus.DRAFT:
         return view(row, lines)
-    await _require_ready(session, row, await payments.lock_payment(session, tenant_id))
+    await _require_ready(session, row, await accounts.lock_payment_terms(session, tenant_id))
     issued_at = now()
     number = await next_number(session, "INV", issued_at)
     settled = row.prepaid or row.total_micros <= 0
@@ -203,12 +202,12 @@ def _require_invoiceable(begins: datetime, at: datetime, last: Invoice | None) -
         raise PeriodNotInvoiceable(f"The month {begins:%Y-%m} is invoiced already, as {last.number}.", param="month")
 
 
-async def _require_ready(session: AsyncSession, row: Invoice, payment: PaymentTerms) -> None:
+async def _require_ready(session: AsyncSession, row: Invoice, terms: PaymentTerms) -> None:
     if row.created_at < row.period_end:
         raise InvoiceNotReady(
             f"The draft was made before its period ended ({row.period_end:%Y-%m-%d}): draft it again after that."
         )
-    if row.prepaid != (payment is PaymentTerms.PREPAID):
+    if row.prepaid != (terms is PaymentTerms.PREPAID):
         raise InvoiceNotReady("How the tenant pays has changed since the draft was made: draft it again.")
     if row.prepaid:
         left = await repository.paid_in_micros(session, TenantId(row.tenant_id))
@@ -244,4 +243,4 @@ async def _book(session: AsyncSession, row: Invoice, lines: Sequence[InvoiceLine
     if row.prepaid:
         moved: dict[str, int] = {Book.PREPAID: total, Book.RECEIVABLE: -total}
         await ledger.transfer(session, tenant_id, TransferKind.PAYMENT, number, moved)
-        await payments.fund(session, tenant_id, used - total)
+        await accounts.fund(session, tenant_id, used - total)

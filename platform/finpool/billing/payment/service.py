@@ -20,7 +20,7 @@ from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
 from finpool.kernel.ids import TenantId, new_id
 from finpool.kernel.money import from_micros
-from finpool.quota.account import payment_service as payments
+from finpool.quota.account import service as accounts
 from finpool.quota.ledger import service as ledger
 from finpool.quota.ledger.schemas import Book, TransferKind
 from finpool.quota.schemas import PaymentTerms
@@ -37,7 +37,7 @@ async def pay_invoice(
     """
     await tenancy.get_tenant(session, tenant_id)
     await repository.lock_invoices(session, tenant_id)
-    await payments.lock_payment(session, tenant_id)
+    await accounts.lock_payment_terms(session, tenant_id)
     row = await find_issued(session, tenant_id, invoice_id)
     booked = await _booked(session, tenant_id, invoice_id, body)
     left = await open_micros(session, row)
@@ -66,11 +66,11 @@ async def top_up(
     """
     await tenancy.get_tenant(session, tenant_id)
     await repository.lock_invoices(session, tenant_id)
-    paid = await payments.lock_payment(session, tenant_id)
+    terms = await accounts.lock_payment_terms(session, tenant_id)
     booked = await _booked(session, tenant_id, None, body)
     if booked is not None:
         return _view(booked, None)
-    if paid is not PaymentTerms.PREPAID:
+    if terms is not PaymentTerms.PREPAID:
         raise NotPrepaid
     _require_whole(body.amount_micros, currency)
     payment = await _add(session, actor, tenant_id, None, body)
@@ -78,7 +78,7 @@ async def top_up(
     await ledger.transfer(
         session, tenant_id, TransferKind.TOP_UP, payment.payment_id, {Book.CASH: amount, Book.PREPAID: -amount}
     )
-    await payments.fund(session, tenant_id, amount)
+    await accounts.fund(session, tenant_id, amount)
     return _view(payment, None)
 
 

@@ -37,7 +37,7 @@ class LimitDirectory:
         limits, accounts = select(QuotaLimit), select(Account)
         if tenant_id is not None:
             limits, accounts = rows_of(tenant_id, QuotaLimit), rows_of(tenant_id, Account)
-        payments = accounts.with_only_columns(col(Account.tenant_id), col(Account.payment))
+        terms = accounts.with_only_columns(col(Account.tenant_id), col(Account.payment))
         found: dict[TenantId, dict[LimitKey, Limits]] = {}
         for row in (await session.execute(limits)).scalars():
             found.setdefault(TenantId(row.tenant_id), {})[key_of(row)] = limits_of_row(row)
@@ -47,7 +47,7 @@ class LimitDirectory:
                 found.get(TenantId(row.tenant_id), {}),
                 prepaid=row.payment == PaymentTerms.PREPAID,
             )
-            for row in (await session.execute(payments)).all()
+            for row in (await session.execute(terms)).all()
         }
         before = self._tenants
         self._tenants = loaded if tenant_id is None else {**before, **loaded}

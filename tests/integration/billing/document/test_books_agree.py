@@ -15,7 +15,7 @@ from finpool.metering.correction.service import correct
 from finpool.metering.lost_spool.schemas import LostSpoolBody
 from finpool.metering.lost_spool.service import settle_lost_spool
 from finpool.metering.spool.schemas import Outcome
-from finpool.quota.account.payment_service import lock_payment, set_payment
+from finpool.quota.account.service import lock_payment_terms, set_payment_terms
 from finpool.quota.schemas import PaymentTerms, Period
 
 BANK = TenantId("bank-a")
@@ -87,8 +87,8 @@ async def test_after_payments_in_parts(world: Any) -> None:
 async def test_while_a_tenant_pays_in_advance(world: Any) -> None:
     world.period = Period.PREPAID
     async with world.open_as("operator").across_tenants() as session:
-        await lock_payment(session, BANK)
-        await set_payment(session, BANK, PaymentTerms.PREPAID)
+        await lock_payment_terms(session, BANK)
+        await set_payment_terms(session, BANK, PaymentTerms.PREPAID)
     async with world.open_as("operator").across_tenants() as session:
         await top_up(session, OPERATOR, BANK, NewPayment(reference="wire 1", amount_micros=100_000_000), "CNY")
     await world.serve([(5_000_000, 0, 2_000_000)])
