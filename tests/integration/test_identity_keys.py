@@ -11,9 +11,9 @@ from sqlalchemy import event
 from finpool.apps.gatekeeper import TenantGatekeeper
 from finpool.identity import service as identity
 from finpool.identity.errors import CredentialUnknown, TenantSuspended
+from finpool.identity.platform_tokens import issue_platform_token
 from finpool.identity.schemas import NewKey
 from finpool.identity.service import KeyDirectory
-from finpool.identity.token_service import issue_platform_token
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.changes import ChangeFeed, SnapshotTooOld
 from finpool.kernel.clock import monotonic_seconds

@@ -42,13 +42,13 @@ def issue(
     json: JsonOption = False,
 ) -> None:
     """Issue a token and show its secret, once."""
-    from finpool.identity import token_service
+    from finpool.identity import platform_tokens
 
     settings = local_settings()
     pepper = settings.secret("key_pepper")
 
     async def work(session: "AsyncSession") -> tuple[str, str]:
-        return await token_service.issue_platform_token(session, role, name, pepper=pepper)
+        return await platform_tokens.issue_platform_token(session, role, name, pepper=pepper)
 
     token_id, secret = _as_owner(settings, work)
     shown = {"id": token_id, "name": name, "role": str(role), "secret": secret}
@@ -58,9 +58,9 @@ def issue(
 @token_app.command("list")
 def list_tokens(json: JsonOption = False) -> None:
     """List all tokens, revoked ones included."""
-    from finpool.identity import token_service
+    from finpool.identity import platform_tokens
 
-    tokens = [_shown(token) for token in _as_owner(local_settings(), token_service.list_platform_tokens)]
+    tokens = [_shown(token) for token in _as_owner(local_settings(), platform_tokens.list_platform_tokens)]
     if json:
         show_json(tokens)
     else:
@@ -73,10 +73,10 @@ def revoke(
     token_id: Annotated[str, typer.Argument(metavar="TOKEN", help="Token id.")], json: JsonOption = False
 ) -> None:
     """Revoke a token; its next request is refused."""
-    from finpool.identity import token_service
+    from finpool.identity import platform_tokens
 
     async def work(session: "AsyncSession") -> "PlatformToken":
-        return await token_service.revoke_platform_token(session, token_id)
+        return await platform_tokens.revoke_platform_token(session, token_id)
 
     shown = _shown(_as_owner(local_settings(), work))
     show_json(shown) if json else show_fields(shown)

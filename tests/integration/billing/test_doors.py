@@ -19,9 +19,9 @@ from finpool.apps.gatekeeper import TenantGatekeeper
 from finpool.catalogue.model.service import default_directory
 from finpool.cli.main import run as finpool
 from finpool.identity import service as identity
+from finpool.identity.platform_tokens import issue_platform_token
 from finpool.identity.schemas import NewKey
 from finpool.identity.service import KeyDirectory
-from finpool.identity.token_service import issue_platform_token
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.changes import ChangeFeed
 from finpool.kernel.clock import now

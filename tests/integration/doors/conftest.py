@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from finpool.apps.operator import create_app
-from finpool.identity.token_service import issue_platform_token
+from finpool.identity.platform_tokens import issue_platform_token
 from finpool.kernel.actor import Role
 from finpool.kernel.database import Database
 from finpool.kernel.settings import Settings

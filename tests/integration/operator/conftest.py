@@ -8,7 +8,7 @@ import pytest
 from model_life import LifeWriter
 
 from finpool.apps.operator import create_app
-from finpool.identity.token_service import issue_platform_token
+from finpool.identity.platform_tokens import issue_platform_token
 from finpool.kernel.actor import Role
 from finpool.kernel.database import Database
 from finpool.kernel.settings import Settings

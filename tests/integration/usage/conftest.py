@@ -13,9 +13,9 @@ from usage_doors import Doors, client
 from finpool.apps import operator, regulator, tenant
 from finpool.apps.gatekeeper import TenantGatekeeper
 from finpool.identity import service as identity
+from finpool.identity.platform_tokens import issue_platform_token
 from finpool.identity.schemas import NewKey
 from finpool.identity.service import KeyDirectory
-from finpool.identity.token_service import issue_platform_token
 from finpool.installation.postgres import EmbeddedPostgres
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.changes import ChangeFeed

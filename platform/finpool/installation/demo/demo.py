@@ -7,7 +7,7 @@ from typing import Any
 
 from finpool.client.api import ApiClient, segment
 from finpool.client.errors import Refused
-from finpool.identity.token_service import issue_platform_token, list_platform_tokens, revoke_platform_token
+from finpool.identity.platform_tokens import issue_platform_token, list_platform_tokens, revoke_platform_token
 from finpool.installation.demo.env import read_demo_env, write_demo_env
 from finpool.installation.home.home import Home
 from finpool.installation.process.components import INFERENCE, OPERATOR, REGULATOR, local_url
