@@ -24,7 +24,7 @@ SCISSORS = "# ------------------------ >8 ------------------------"
 
 
 def areas() -> frozenset[str]:
-    """Return what a subject may begin with: the domains, and what lies beside them."""
+    """Return the allowed beginnings of a subject: the domains, and the folders beside them."""
     return AREAS_BESIDE_DOMAINS.union(
         marker.parent.name for marker in (ROOT / "platform" / "finpool").glob("*/__init__.py")
     )

@@ -128,8 +128,9 @@ def _refuse_too_long(event: Event, occurred_at: datetime, body_bytes: int) -> No
 
 
 def _require_small_integers(value: object) -> None:
-    """Raise ValueError for a fraction or an integer beyond 2**53: Postgres turns 1e20 into an integer that canonical
-    JSON cannot hold, which would stop the sequencer.
+    """Raise ValueError for a fraction or an integer beyond 2**53.
+
+    Postgres turns 1e20 into an integer that canonical JSON cannot hold, which would stop the sequencer.
     """
     kind = type(value)
     if kind is str:

@@ -56,7 +56,7 @@ class Home:
             directory.mkdir(parents=True, exist_ok=True)
             directory.chmod(0o700)
         if os.geteuid() == 0:
-            # If root starts Postgres, it runs as another user, who must pass through to its directory.
+            # If root starts Postgres, it runs as another user, which must pass through to its directory.
             self.root.chmod(0o711)
         if not self.version.exists():
             write_atomically(self.version, f"{STATE_VERSION}\n", mode=0o600)
