@@ -77,7 +77,7 @@ async def _repeat(once: Callable[[], Awaitable[int]], pause_seconds: float, stop
             if logged == repr(error):
                 _log.warning("recording still fails", error=type(error).__name__)
             else:
-                _log.exception("recording failed; nothing is lost, it is tried again")
+                _log.exception("recording failed; nothing is lost, and the next round retries")
             logged = repr(error)
         if worked == 0:
             await _wait(stop, pause)
@@ -98,4 +98,4 @@ async def _drain(once: Callable[[], Awaitable[int]]) -> None:
             while await once():
                 pass
     except Exception:
-        _log.exception("not everything could be recorded before the end; it is kept")
+        _log.exception("records remain at the end; the next start records them")

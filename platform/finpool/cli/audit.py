@@ -46,7 +46,7 @@ def verify(
     if checked.first_bad_seq is not None:
         faults.append(f"the log is not intact: entry {checked.first_bad_seq} does not follow from the one before")
     if kept is not None and not checked.kept_head_holds:
-        faults.append(f"entry {kept.seq} does not have the hash that you kept: the log up to there is not what it was")
+        faults.append(f"entry {kept.seq} does not have the kept hash: the log up to it has changed")
     if faults:
         raise CliError("\n".join(faults), code="verification_failed", exit_code=ExitCode.VERIFICATION_FAILED)
     if not json:

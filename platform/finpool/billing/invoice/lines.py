@@ -79,7 +79,7 @@ def usage_charges(sums: Iterable[UsageSum], prices: Mapping[str, UnitPrices]) ->
     for each in sums:
         price = prices.get(each.price_version)
         if price is None:
-            raise UsageDoesNotAddUp(f"nothing tells the amounts of price version {each.price_version}")
+            raise UsageDoesNotAddUp(f"the amounts of price version {each.price_version} are unknown")
         parts = [
             (TokenKind.INPUT, each.input_tokens - each.cached_input_tokens, price.input_picos),
             (TokenKind.CACHED_INPUT, each.cached_input_tokens, price.cached_input_picos),

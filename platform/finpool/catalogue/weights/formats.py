@@ -23,7 +23,7 @@ def require_safe_format(model_id: str, file: Path) -> None:
     with file.open("rb") as content:
         if is_format is None or not is_format(content, file.stat().st_size):
             raise WeightsUnavailable(
-                f"the weights of {model_id}: the content of {file.name} is not the format that its name says;"
+                f"the weights of {model_id}: the content of {file.name} is not the format of its suffix;"
                 f" only GGUF and safetensors are loaded, because other formats can run code"
             )
 

@@ -126,7 +126,7 @@ def _require_plain(atom: str) -> None:
     try:
         one = re.compile(atom)
     except re.error as error:
-        raise ValueError("a pattern has a class that is none") from error
+        raise ValueError("a pattern has an invalid class") from error
     if any(one.fullmatch(each) for each in _BREAKS_JSON):
         raise ValueError("a pattern may not match quotation marks, backslashes or control characters")
 

@@ -91,7 +91,7 @@ class Demo:
         models = _patiently(lambda: bank.get("/models"), (401,), _KEY_KNOWN_SECONDS)["data"]
         model_id = next((str(model["id"]) for model in models if model["kind"] not in ("embedding", "rerank")), None)
         if model_id is None:
-            raise ConfigurationError("no model of the catalogue chats, and a demo bank asks one before all is ready")
+            raise ConfigurationError("the catalogue has no chat model, which the first completion needs")
         question = {
             "model": model_id,
             "messages": [{"role": "user", "content": "What is a bank? Answer in one short sentence."}],

@@ -77,7 +77,7 @@ class Allotments:
             async with asyncio.timeout(ACCOUNT_SECONDS_MAX):
                 await asyncio.shield(self._start(asking))
         except _DATABASE_ERRORS as error:
-            _log.warning("the account could not be asked for a lease", error=type(error).__name__)
+            _log.warning("the account did not answer a request for leases", error=type(error).__name__)
             raise QuotaUnavailable from error
 
     def renew_ahead(self, demand: Demand, leases: Sequence[HeldLease], shares: Sequence[RateAllotment]) -> None:

@@ -163,7 +163,7 @@ class Quota:
             except DomainError as error:  # The spool refused; the lease stays held, and the next round retries.
                 _log.warning("a lease could not be returned yet", error=error.code)
             except Exception:  # Go on: unreturned leases would hold their budgets for ever.
-                _log.exception("leases could not be returned; it is tried again")
+                _log.exception("leases could not be returned; the next round retries")
 
     async def close(self) -> None:
         """Return every lease without a reservation; the next start returns the rest."""

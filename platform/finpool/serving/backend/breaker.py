@@ -60,7 +60,7 @@ class Breaker:
     def succeeded(self, *, probe: bool) -> None:
         """Record a success. A request that began before the breaker opened does not close it; only the probe does."""
         if probe:
-            _log.info("a backend works again", backend=self._backend_id)
+            _log.info("a backend's breaker closed", backend=self._backend_id)
             self.state = BreakerState.CLOSED
         if self.state is BreakerState.CLOSED:
             self._failures = 0
@@ -70,7 +70,7 @@ class Breaker:
         self._failures += 1
         if probe or (self.state is BreakerState.CLOSED and self._failures >= self._failures_max):
             if not probe:
-                _log.error("a backend is not asked for now", backend=self._backend_id, last_error=type(error).__name__)
+                _log.error("a backend's breaker opened", backend=self._backend_id, last_error=type(error).__name__)
             self.state, self._opened_at = BreakerState.OPEN, self._clock()
 
     def undecided(self, *, probe: bool) -> None:

@@ -91,7 +91,7 @@ class AcceptanceTest:
         tokens = min(golden.output_tokens_max, self._model.output_tokens_max)
         text = (await self._chat(golden.prompt, output_tokens=tokens)).text.casefold()
         if not any(wanted.casefold() in text for wanted in golden.answer_has_one_of):
-            raise AcceptanceFailed(f"golden prompt {number} was not answered with any of the texts it has to have")
+            raise AcceptanceFailed(f"the answer to golden prompt {number} holds none of its required texts")
 
     async def _measured(self, prompt: str) -> _Answer:
         tokens = min(ANSWER_TOKENS, self._model.output_tokens_max)

@@ -111,7 +111,7 @@ class Pool:
                 elif step is None:
                     await self._begin(version, model)
         except (OSError, SQLAlchemyError) as error:
-            _log.warning("the database cannot be reached; engines go on", error=type(error).__name__)
+            _log.warning("the database does not answer; engines keep running", error=type(error).__name__)
         self._publish_state()
 
     def _known(self) -> Iterator[tuple[Version, Model]]:
@@ -154,10 +154,10 @@ class Pool:
         try:
             await self._attempt(version, model, step)
         except (OSError, SQLAlchemyError) as error:
-            _log.warning("a step is tried again", model=model.id, error=type(error).__name__)
+            _log.warning("the database failed a step; the pool retries it", model=model.id, error=type(error).__name__)
             await asyncio.sleep(TICK_SECONDS)
         except Exception:
-            _log.exception("a step failed; it is tried again", model=model.id)
+            _log.exception("a step failed; the pool retries it", model=model.id)
             await asyncio.sleep(RETRY_SECONDS)
         finally:
             del self._running[model.engine_key]
@@ -171,7 +171,7 @@ class Pool:
             await self._failed(version, model, str(failure))
 
     async def _failed(self, version: Version, model: Model, fault: str) -> None:
-        _log.error("a version cannot go on", model=model.id, version=version.version, reason=fault)
+        _log.error("a version cannot proceed", model=model.id, version=version.version, reason=fault)
         if version.version in self._asked(model.id):
             self._fault = f"{model.id}: {fault}"
         async with self._database.across_tenants() as session:

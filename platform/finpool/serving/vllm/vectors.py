@@ -129,7 +129,7 @@ def require_scoring(model: Model, scores: Any) -> None:
     `scores` is vLLM's scoring object, or None if the model cannot score.
     """
     if getattr(scores, "io_processor_name", None) != ("bi-encoder" if model.ranks_by_cosine else "cross-encoder"):
-        raise EngineFailed(f"The files of {model.id} are not a model that scores as it is declared.")
+        raise EngineFailed(f"The files of {model.id} do not score as declared.")
 
 
 async def _only(answers: AsyncGenerator[Any, None], param: str) -> Any:
