@@ -87,13 +87,15 @@ def refused(status: int, body: Any, content_type: str = "application/json") -> A
 class ScriptedEngine:
     """Speaks the engines' protocol: `output_tokens` words, a pause after each, and faults on demand.
 
+    No answer begins while `may_begin` is not set.
+
     `weights` are the hashes that it names for versions other than the shipped one.
     """
 
     input_tokens: int = 10
     output_tokens: int = 5
     pause_seconds: float = 0.0
-    prompt_seconds: float = 0.0
+    may_begin: asyncio.Event = field(default_factory=asyncio.Event)
     break_after: int | None = None
     refuse_with: int | None = None
     asleep: bool = False
@@ -108,6 +110,9 @@ class ScriptedEngine:
     under_way_max: int = 0
     sent_tokens: int = 0
     aborted: int = 0
+
+    def __post_init__(self) -> None:
+        self.may_begin.set()
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """Answer one chat completion."""
@@ -127,7 +132,7 @@ class ScriptedEngine:
         self.under_way += 1
         self.under_way_max = max(self.under_way, self.under_way_max)
         try:
-            await asyncio.sleep(self.prompt_seconds)
+            await self.may_begin.wait()
             return await self._stream(request)
         except (ConnectionError, asyncio.CancelledError):
             self.aborted += 1

@@ -1,24 +1,29 @@
 """A bank's door in this process, on real Postgres and before the scripted engine."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 import uvicorn
-from aiohttp import ClientSession
+from observed_feed import HeardChanges
 from openai import AsyncOpenAI
+from served_app import served
+from sqlalchemy import text
+from waiting import until
 
 from finpool.apps.inference import create_app
 from finpool.identity.schemas import NewKey
 from finpool.identity.service import create_key
 from finpool.kernel.actor import Actor, Audience, Role
-from finpool.kernel.database import Database
-from finpool.kernel.ids import ModelId, ReplicaId, TenantId
+from finpool.kernel.database import CHANGES_CHANNEL, Database
+from finpool.kernel.ids import ModelId, ReplicaId, TenantId, new_id
 from finpool.kernel.settings import Settings
 from finpool.metering.recorder.recorder import Recorder
+from finpool.metering.spool.file import FILE_NAME
 from finpool.quota.account.service import account_view
 from finpool.quota.limit.service import write_limits
 from finpool.quota.schemas import AccountView, Limits, operator_limit
@@ -26,6 +31,7 @@ from finpool.tenancy.schemas import NewProject, NewTenant
 from finpool.tenancy.service import create_project, create_tenant
 
 MODEL = ModelId("smollm2-135m-instruct")
+CHANGE_SECONDS_MAX = 60
 OPERATOR = Actor(Audience.OPERATOR, "token_test", Role.OPERATOR_ADMIN)
 
 
@@ -57,18 +63,22 @@ class ServedBank:
             _, secret = await create_key(session, OPERATOR, tenant, new, pepper=pepper)
             granted = Limits(**{"budget_total_micros": 1_000_000, **limits})
             await write_limits(session, tenant, operator_limit(tenant), granted)
-        await self.wait_until_known(secret)
+        await self.hears_changes()
         return secret
 
-    async def wait_until_known(self, secret: str) -> None:
-        """Wait until the door has heard of a new key; changes are pushed, so this takes milliseconds."""
-        async with ClientSession(headers={"authorization": f"Bearer {secret}"}) as session:
-            for _ in range(200):
-                async with session.get(f"{self.url}/v1/models") as response:
-                    if response.status == 200:
-                        return
-                await asyncio.sleep(0.01)
-        raise AssertionError("the door never heard of the key")
+    async def hears_changes(self) -> None:
+        """Wait until the door has taken in every change that is committed.
+
+        The feed reads the changes of one moment in any order, and those of a later moment after them. So what was
+        committed before the first of two notifications is known with the second.
+        """
+        for _ in range(2):
+            named = TenantId(new_id("nobody"))
+            async with self.operator.across_tenants() as session:
+                notify = text("SELECT pg_notify(:channel, json_build_object('tenant_id', cast(:named AS text))::text)")
+                await session.execute(notify, {"channel": CHANGES_CHANNEL, "named": named})
+            async with asyncio.timeout(CHANGE_SECONDS_MAX):
+                await self._heard.of(named)
 
     async def change_limits(self, tenant_id: str, **limits: Any) -> None:
         async with self.operator.across_tenants() as session:
@@ -86,19 +96,25 @@ class ServedBank:
         finally:
             recorder.close()
 
+    def admitted(self) -> int:
+        """Return how many requests are on record as begun and not as ended."""
+        with closing(sqlite3.connect(self.settings.spool_path / FILE_NAME, timeout=10)) as connection:
+            count: int = connection.execute("SELECT count(*) FROM intent").fetchone()[0]
+            return count
+
     async def account(self, tenant_id: str) -> AccountView:
         async with self.operator.across_tenants() as session:
             return await account_view(session, TenantId(tenant_id))
 
     async def settled(self, tenant_id: str) -> AccountView:
         """Record until nothing is pending; fails if something stays held."""
-        for _ in range(200):
+
+        async def recorded_all() -> AccountView | None:
             await self.record()
             view = await self.account(tenant_id)
-            if view.pending_micros == 0:
-                return view
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"still pending: {view}")
+            return view if view.pending_micros == 0 else None
+
+        return await until(recorded_all, "nothing is pending", pause_seconds=0.05)
 
     async def usage(self, tenant_id: str) -> list[dict[str, Any]]:
         """Record what the spool holds, and return the tenant's usage records, oldest first."""
@@ -145,14 +161,10 @@ class ServedBank:
 
     async def _open(self) -> None:
         app = create_app(self.settings)
-        self._server = uvicorn.Server(
-            uvicorn.Config(app, host="127.0.0.1", port=self.door_port, log_config=None, ws="none")
-        )
-        self._serving = asyncio.create_task(self._server.serve())
-        while not self._server.started:
-            assert not self._serving.done(), "the door did not open"
-            await asyncio.sleep(0.01)
+        self._heard: HeardChanges = app.state.feed.heard
+        config = uvicorn.Config(app, host="127.0.0.1", port=self.door_port, log_config=None, ws="none")
+        self._open_door = AsyncExitStack()
+        await self._open_door.enter_async_context(served(config))
 
     async def _close(self) -> None:
-        self._server.should_exit = True
-        await self._serving
+        await self._open_door.aclose()

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import served_app
 import uvicorn
 
 from finpool.apps.http_limits import http_protocol
@@ -40,16 +41,8 @@ async def served(port: int, **limits: Any) -> AsyncIterator[None]:
     config = uvicorn.Config(
         answer_at_length, host="127.0.0.1", port=port, http=http_protocol(settings), lifespan="off", log_config=None
     )
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
-    while not server.started:
-        assert not serving.done(), "the door did not open"
-        await asyncio.sleep(0.01)
-    try:
+    async with served_app.served(config):
         yield
-    finally:
-        server.should_exit = True
-        await serving
 
 
 async def conversation(port: int, *parts: bytes) -> bytes:

@@ -1,6 +1,5 @@
 """A real pool for the tests of this folder: apps/pool in a process and a home of its own."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import aiohttp
 import psutil
 import pytest
 from pool_process import running_pool
+from waiting import until
 
 from finpool.catalogue.model.schemas import Model
 from finpool.catalogue.model.service import Catalogue, default_directory
@@ -47,12 +47,12 @@ class Pool:
 
     async def settled_usage(self) -> dict[str, int]:
         """Return the engine's counts once it has left every generation: then they cannot move any more."""
-        for _ in range(600):
+
+        async def idle() -> dict[str, int] | None:
             usage = await self.usage()
-            if not usage["running"]:
-                return usage
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"the engine is still generating: {usage}")
+            return None if usage["running"] else usage
+
+        return await until(idle, "the engine generates nothing more", pause_seconds=0.05)
 
     def listeners(self) -> list[tuple[str, int]]:
         """Return the addresses that any process of the pool listens on."""

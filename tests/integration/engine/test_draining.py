@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from model_life import CATALOGUE, MODEL, LifeWriter
+from waiting import until
 
 from finpool.catalogue.model.schemas import Model
 from finpool.catalogue.node.schemas import Node
@@ -26,6 +27,7 @@ class OneEngine:
     def __init__(self, key: str) -> None:
         self.keys = {key}
         self.counted = {"running": 1}
+        self.asked = asyncio.Event()
 
     async def missing_resources(self, model: Model) -> str | None:
         return None
@@ -46,7 +48,14 @@ class OneEngine:
         self.keys.discard(key)
 
     async def figures(self, model: Model, path: str) -> dict[str, int]:
+        self.asked.set()
         return dict(self.counted)
+
+    async def is_asked(self, times: int = 1) -> None:
+        """Wait until the step has looked so many times whether the engine is idle."""
+        for _ in range(times):
+            self.asked.clear()
+            await self.asked.wait()
 
 
 class Draining:
@@ -81,6 +90,9 @@ class Draining:
         async with self.database("pool").across_tenants() as session:
             return next(each for each in (await versions.life(session, MODEL)).versions if each.version == "1")
 
+    async def is_retired(self) -> bool:
+        return (await self.version()).state is VersionState.RETIRED
+
 
 @pytest.fixture
 async def draining(database: Callable[[str], Database]) -> Draining:
@@ -89,7 +101,7 @@ async def draining(database: Callable[[str], Database]) -> Draining:
 
 async def test_an_engine_ends_when_it_has_nothing_left_to_do(draining: Draining) -> None:
     step = await draining.begin()
-    await asyncio.sleep(1)
+    await draining.engine.is_asked(2)
     assert (draining.engine.keys, draining.ended) == ({f"{MODEL}_1"}, 0)
     draining.engine.counted["running"] = 0
     await step
@@ -100,7 +112,7 @@ async def test_an_engine_ends_when_it_has_nothing_left_to_do(draining: Draining)
 
 async def test_an_engine_that_is_asked_back_while_it_is_drained_goes_on(draining: Draining) -> None:
     step = await draining.begin()
-    await asyncio.sleep(0.3)
+    await draining.engine.is_asked()
     async with draining.database("operator").across_tenants() as session:
         await versions.roll_back(session, OPERATOR, MODEL)
     draining.engine.counted["running"] = 0
@@ -112,11 +124,8 @@ async def test_an_engine_that_is_asked_back_while_it_is_drained_goes_on(draining
 async def test_a_step_that_is_cancelled_as_it_ends_leaves_nothing_half_done(draining: Draining) -> None:
     step = await draining.begin()
     draining.engine.counted["running"] = 0
-    for _ in range(1000):
-        if (await draining.version()).state is VersionState.RETIRED:
-            break
-        await asyncio.sleep(0.01)
+    await until(draining.is_retired, "the version is retired")
     step.cancel()
     await asyncio.wait([step])
-    await asyncio.sleep(0.1)
-    assert (draining.engine.keys, draining.ended) == (set(), 1)
+    await until(lambda: draining.ended and not draining.engine.keys, "the engine ends")
+    assert draining.ended == 1

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import psutil
 import pytest
 import yaml
 from pool_process import READY_SECONDS_MAX, running_pool
+from waiting import until
 
 from finpool.catalogue.model.schemas import Model
 from finpool.catalogue.model.service import Catalogue, default_directory
@@ -92,8 +92,5 @@ async def test_a_killed_engine_breaks_off_its_own_answers_only_and_comes_back(
     assert await untouched == 200
     assert await read_on(backends, other, asyncio.Event(), 4) == 4
 
-    deadline = time.monotonic() + READY_SECONDS_MAX
-    while not await backends.ready(killed):
-        assert time.monotonic() < deadline, "the engine did not come back"
-        await asyncio.sleep(0.2)
+    await until(lambda: backends.ready(killed), "the engine is back", seconds_max=READY_SECONDS_MAX, pause_seconds=0.2)
     assert await read_on(backends, killed, asyncio.Event(), 4) == 4

@@ -1,7 +1,7 @@
 """Replicas that come and go: from none by a request, to two under load, and back without breaking an answer off."""
 
 import asyncio
-import time
+import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 
 import psutil
 import pytest
+import waiting
 import yaml
 from pool_process import READY_SECONDS_MAX, running_pool
 
@@ -100,10 +101,7 @@ def replicas(pool: tuple[psutil.Process, Settings]) -> Callable[[str], int]:
 
 
 async def until(what: str, holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + READY_SECONDS_MAX
-    while not holds():
-        assert time.monotonic() < deadline, f"it did not come to this: {what}"
-        await asyncio.sleep(0.2)
+    await waiting.until(holds, what, seconds_max=READY_SECONDS_MAX, pause_seconds=0.2)
 
 
 async def answer_tokens(backends: Backends, model: Model, output_tokens: int = 4, *, expected_service: int = 0) -> int:
@@ -173,15 +171,14 @@ async def test_a_request_that_is_refused_wakes_the_model_and_it_falls_asleep_aga
     with pytest.raises(ModelCold) as cold:
         await answer_tokens(backends, model)
     assert cold.value.headers["retry-after"]
-    deadline, tokens = time.monotonic() + READY_SECONDS_MAX, 0
-    while not tokens:
-        assert time.monotonic() < deadline, "the model was not woken"
-        await asyncio.sleep(0.2)
-        try:
-            tokens = await answer_tokens(backends, model)
-        except ModelCold:
-            continue
-    assert tokens == 4
+
+    async def answered() -> int:
+        with contextlib.suppress(ModelCold):
+            return await answer_tokens(backends, model)
+        return 0
+
+    seconds_max = READY_SECONDS_MAX
+    assert await waiting.until(answered, "the model is awake", seconds_max=seconds_max, pause_seconds=0.2) == 4
     await until("no replica", lambda: replicas(REFUSES) == 0)
 
 

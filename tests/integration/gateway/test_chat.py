@@ -104,7 +104,8 @@ async def test_a_plain_request_whose_client_leaves_is_aborted_in_the_engine(bank
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_client_that_leaves_before_the_first_token_pays_its_prompt(bank: ServedBank, stream: bool) -> None:
-    bank.engine.output_tokens, bank.engine.pause_seconds, bank.engine.prompt_seconds = 200, 0.02, 2.0
+    bank.engine.output_tokens, bank.engine.pause_seconds = 200, 0.02
+    bank.engine.may_begin.clear()
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
         asking = asyncio.create_task(client.chat.completions.create(model=MODEL, messages=HELLO, stream=stream))
@@ -112,6 +113,7 @@ async def test_a_client_that_leaves_before_the_first_token_pays_its_prompt(bank:
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
+    bank.engine.may_begin.set()
     account = await bank.settled("bank-a")
     (record,) = await bank.usage("bank-a")
     assert (record["outcome"], record["estimated"]) == ("aborted", False)
@@ -216,10 +218,7 @@ async def test_a_client_that_does_not_read_is_given_up_and_pays_what_was_generat
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode()
         + body
     )
-    for _ in range(600):
-        if bank.engine.aborted:
-            break
-        await asyncio.sleep(0.05)
+    await until(lambda: bank.engine.aborted, "the engine's answer is given up")
     (record,) = await bank.usage("bank-a")
     assert record["outcome"] == "aborted"
     assert 0 < record["output_tokens"] < 10**6

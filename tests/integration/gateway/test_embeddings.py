@@ -17,6 +17,7 @@ from aiohttp import ClientSession
 from pool_process import running_pool
 from pooling_models import CONTEXT_TOKENS, COSINE, EMBEDDING, RERANK, write_pooling_catalogue
 from served_bank import ServedBank
+from waiting import until
 
 from finpool.kernel.settings import Settings
 
@@ -39,12 +40,12 @@ class RealEngine:
 
     async def usage(self, model_id: str) -> dict[str, int]:
         """Return the counts once the engine has left every request."""
-        for _ in range(600):
+
+        async def idle() -> dict[str, int] | None:
             counts = await self.counts(model_id)
-            if not counts["running"]:
-                return counts
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"the engine goes on: {counts}")
+            return None if counts["running"] else counts
+
+        return await until(idle, "the engine is idle", pause_seconds=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -116,10 +117,11 @@ async def test_a_client_that_leaves_pays_for_what_was_computed_until_then(bank: 
     key, before = await bank.add_tenant("bank-a"), await engine.usage(EMBEDDING)
     async with bank.client(key) as client:
         asking = asyncio.create_task(client.embeddings.create(model=EMBEDDING, input=["bank " * 200] * 50))
-        for _ in range(1200):
-            if (await engine.counts(EMBEDDING))["input_tokens"] > before["input_tokens"]:
-                break
-            await asyncio.sleep(0.05)
+
+        async def has_counted() -> bool:
+            return (await engine.counts(EMBEDDING))["input_tokens"] > before["input_tokens"]
+
+        await until(has_counted, "the engine counts the first text")
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking

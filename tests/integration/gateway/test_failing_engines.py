@@ -1,6 +1,5 @@
 """A model whose engine keeps failing: banks are told at once, the engine is left alone, and it comes back by itself."""
 
-import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
@@ -10,6 +9,7 @@ from openai import AsyncOpenAI
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 from served_bank import ServedBank
+from skipping_clock import SkippingClock, skip_time
 
 from finpool.kernel.settings import Settings
 
@@ -21,6 +21,12 @@ OPEN_SECONDS = 3.0
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"engine_failures_max": 3, "engine_open_seconds": OPEN_SECONDS})
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SkippingClock:
+    """The door's clock, on which a test skips the time for which an engine is left alone."""
+    return skip_time(monkeypatch)
 
 
 def chat(client: AsyncOpenAI) -> Coroutine[Any, Any, ChatCompletion]:
@@ -42,7 +48,7 @@ async def fail(bank: ServedBank, client: AsyncOpenAI, times: int) -> openai.APIS
 
 @pytest.mark.parametrize("how", [{"refuse_with": 500}, {"refuse_with": 503}, {"break_after": 2}])
 async def test_an_engine_that_keeps_failing_is_left_alone_and_comes_back_by_itself(
-    bank: ServedBank, how: dict[str, int]
+    bank: ServedBank, clock: SkippingClock, how: dict[str, int]
 ) -> None:
     key = await bank.add_tenant("bank-a")
     for name, value in how.items():
@@ -57,20 +63,16 @@ async def test_an_engine_that_keeps_failing_is_left_alone_and_comes_back_by_itse
         asked = len(bank.engine.bodies)
         assert 3 <= asked < 8
         bank.engine.refuse_with = bank.engine.break_after = None
-        async with asyncio.timeout(30):
-            while True:
-                try:
-                    answer = await chat(client)
-                    break
-                except openai.InternalServerError:
-                    await asyncio.sleep(0.1)
+
+        clock.skip(OPEN_SECONDS)
+        answer = await chat(client)
         assert answer.choices[0].message.content
         await chat(client)
     assert (await bank.settled("bank-a")).posted_micros == 2 * (10 + 2 * 5)
 
 
 async def test_while_one_request_tries_an_engine_that_failed_others_wait_only_for_its_first_token(
-    bank: ServedBank,
+    bank: ServedBank, clock: SkippingClock
 ) -> None:
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
@@ -78,7 +80,7 @@ async def test_while_one_request_tries_an_engine_that_failed_others_wait_only_fo
         await fail(bank, client, 3)
         bank.engine.refuse_with = None
         bank.engine.output_tokens, bank.engine.pause_seconds = 1000, 0.05
-        await asyncio.sleep(OPEN_SECONDS)
+        clock.skip(OPEN_SECONDS)
         trial = await client.chat.completions.create(model=MODEL, messages=HELLO, stream=True, max_tokens=1000)
         await anext(aiter(trial))
         bank.engine.output_tokens, bank.engine.pause_seconds = 5, 0.0

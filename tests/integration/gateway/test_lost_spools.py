@@ -1,6 +1,5 @@
 """A spool that is lost with its volume: its leases stay held until an operator decides."""
 
-import asyncio
 import sqlite3
 from typing import Literal
 
@@ -8,6 +7,7 @@ import pytest
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 from served_bank import ServedBank
+from waiting import until
 
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.metering.errors import SpoolAlive
@@ -34,12 +34,11 @@ async def test_the_lease_of_a_lost_spool_stays_held_for_an_operator_to_decide(ba
             assert held > 0
             (bank.settings.spool_path / FILE_NAME).unlink()
         await chat(client)
-    for _ in range(10):
+    await until_the_new_lease_is_back(bank, held)
+    assert (await bank.account("bank-a")).posted_micros == 20
+    async with bank.stopped():
         await bank.record()
-        await asyncio.sleep(0.05)
-    account = await bank.account("bank-a")
-    assert account.pending_micros == held
-    assert account.posted_micros == 20
+    assert (await bank.account("bank-a")).pending_micros == held, "no replica gives back what another spool held"
 
 
 async def lose_spool(bank: ServedBank, key: str) -> tuple[str, int]:
@@ -64,12 +63,11 @@ async def decide(bank: ServedBank, lost: str, decision: Literal["charged", "rele
 
 
 async def until_the_new_lease_is_back(bank: ServedBank, held: int) -> None:
-    for _ in range(100):
+    async def is_back() -> bool:
         await bank.record()
-        if (await bank.account("bank-a")).pending_micros == held:
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError("a lease did not come back")
+        return (await bank.account("bank-a")).pending_micros == held
+
+    await until(is_back, "the new lease is back")
 
 
 async def test_the_leases_of_a_lost_spool_are_charged_in_full_when_an_operator_decides_so(bank: ServedBank) -> None:

@@ -11,6 +11,7 @@ from aiohttp import web
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 from served_bank import ServedBank
+from waiting import until
 
 from finpool.billing.contract import service as contract_service
 from finpool.billing.contract.schemas import NewContract
@@ -64,11 +65,11 @@ async def shown(client: AsyncOpenAI) -> Any:
 
 async def until_shown(client: AsyncOpenAI, amount: int) -> None:
     """Wait until the bank sees this price of input: changes are pushed."""
-    for _ in range(500):
-        if (await shown(client))["input_micros_per_million_tokens"] == amount:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError(await shown(client))
+
+    async def is_shown() -> bool:
+        return bool((await shown(client))["input_micros_per_million_tokens"] == amount)
+
+    await until(is_shown, f"a price of {amount} is shown")
 
 
 async def version(bank: ServedBank, name: str) -> TokenPrice:

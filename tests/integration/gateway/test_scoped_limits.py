@@ -9,6 +9,7 @@ import pytest
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 from served_bank import ServedBank
+from waiting import until
 
 from finpool.kernel.ids import TenantId
 from finpool.quota.limit.service import write_limits
@@ -41,15 +42,25 @@ async def key_of(bank: ServedBank) -> LimitKey:
     return LimitKey(SetBy.TENANT, Scope.KEY, key_id)
 
 
+async def is_served(client: AsyncOpenAI) -> bool:
+    try:
+        await chat(client)
+    except openai.RateLimitError:
+        return False
+    return True
+
+
 async def refused_soon(client: AsyncOpenAI) -> openai.RateLimitError:
     """Call until a call is refused, for two seconds of waiting at the most."""
-    for _ in range(20):
+
+    async def refused() -> openai.RateLimitError | None:
         try:
             await chat(client)
         except openai.RateLimitError as error:
             return error
-        await asyncio.sleep(0.1)
-    raise AssertionError("the change never acted")
+        return None
+
+    return await until(refused, "the change acts", seconds_max=2)
 
 
 @pytest.mark.parametrize(
@@ -80,12 +91,7 @@ async def test_a_lowered_limit_of_a_key_acts_within_two_seconds_on_what_is_held_
             await chat(client)
         assert len(bank.engine.bodies) == served
         await set_limits(bank, about, concurrency=10)
-        for _ in range(50):
-            try:
-                await chat(client)
-                break
-            except openai.RateLimitError:
-                await asyncio.sleep(0.1)
+        await until(lambda: is_served(client), "a raised limit acts")
         assert len(bank.engine.bodies) == served + 1
 
 
@@ -93,7 +99,7 @@ async def test_50_parallel_calls_against_a_projects_budget_that_holds_10_never_p
     secret = await bank.add_tenant(BANK, budget_total_micros=10**6)
     project = LimitKey(SetBy.OPERATOR, Scope.PROJECT, "main")
     await set_limits(bank, project, budget_month_micros=10 * BOUND_MICROS)
-    await asyncio.sleep(0.3)
+    await bank.hears_changes()
     bank.engine.pause_seconds = 0.2
     async with bank.client(secret) as client:
         results = await asyncio.gather(*(chat(client) for _ in range(50)), return_exceptions=True)
@@ -133,7 +139,7 @@ async def test_two_calls_with_the_same_engine_id_are_two_records(bank: ServedBan
 async def test_a_request_is_paid_out_of_every_budget_it_counts_against_and_costs_once(bank: ServedBank) -> None:
     secret = await bank.add_tenant(BANK, budget_month_micros=10**6)
     await set_limits(bank, await key_of(bank), budget_day_micros=10**6)
-    await asyncio.sleep(0.3)
+    await bank.hears_changes()
     async with bank.client(secret) as client:
         await chat(client)
     account = await bank.settled(BANK)

@@ -33,27 +33,28 @@ VECTOR = [0.5, -1.25]
 
 @dataclass
 class ScriptedPooling:
-    """Answers each input with an event of its own, and a pause after it."""
+    """Answers each input with an event of its own; may stop after so many of them."""
 
     tokens: int = TOKENS
-    pause_seconds: float = 0.0
+    stops_after: int | None = None
     left_out: int = 0
     refuse_at: int | None = None
     headers: dict[str, str] = field(default_factory=lambda: dict(WEIGHTS))
     bodies: list[dict[str, Any]] = field(default_factory=list)
-    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    has_stopped: asyncio.Event = field(default_factory=asyncio.Event)
     aborted: int = 0
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.bodies.append(body)
-        self.begun.set()
         response = web.StreamResponse(headers={"content-type": "text/event-stream", **self.headers})
         await response.prepare(request)
         try:
             for index in range(len(body.get("input") or body["documents"]) - self.left_out):
                 await response.write(b"data: " + orjson.dumps(self._event(index, "input" in body)) + b"\n\n")
-                await asyncio.sleep(self.pause_seconds)
+                if index + 1 == self.stops_after:
+                    self.has_stopped.set()
+                    await asyncio.Event().wait()
             await response.write(b"data: [DONE]\n\n")
         except (ConnectionError, asyncio.CancelledError):
             self.aborted += 1
@@ -206,16 +207,15 @@ async def test_a_budget_holds_whatever_the_engine_makes_of_the_texts(bank: Serve
 
 
 async def test_a_client_that_leaves_stops_the_engine_and_pays_for_what_it_told(bank: ServedBank) -> None:
-    bank.engine.pause_seconds = 0.3
+    bank.engine.stops_after = 3
     key = await bank.add_tenant("bank-a")
     asking = asyncio.create_task(embed(bank, key, input=["text"] * 100))
-    await asyncio.wait_for(bank.engine.begun.wait(), 10)
-    await asyncio.sleep(0.7)
+    await asyncio.wait_for(bank.engine.has_stopped.wait(), 10)
     asking.cancel()
     account = await bank.settled("bank-a")
     (record,) = await bank.usage("bank-a")
     assert (record["outcome"], record["estimated"], record["output_tokens"]) == ("aborted", False, 0)
-    assert 0 < account.posted_micros == record["input_tokens"] <= 10 * TOKENS
+    assert 0 < account.posted_micros == record["input_tokens"] <= 3 * TOKENS
     assert bank.engine.aborted == 1
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -13,6 +14,7 @@ from model_life import CATALOGUE, LifeWriter, proposed
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletionMessageParam
 from served_bank import ServedBank
+from waiting import until
 
 from finpool.catalogue.version import service as versions
 from finpool.catalogue.version.schemas import NewVersion, VersionState
@@ -65,12 +67,13 @@ class Operated:
 
     async def heard(self, client: AsyncOpenAI, version: str) -> None:
         """Wait until requests go to a version."""
-        for _ in range(500):
+
+        async def goes_there() -> int:
             with contextlib.suppress(openai.InternalServerError):  # Until then there may be none that serves.
-                if (await self.ask(client, 1))[version]:
-                    return
-            await asyncio.sleep(0.02)
-        raise AssertionError(f"no request ever went to version {version}")
+                return (await self.ask(client, 1))[version]
+            return 0
+
+        await until(goes_there, f"a request goes to version {version}")
 
 
 @pytest.fixture
@@ -91,7 +94,7 @@ async def test_while_no_version_serves_a_client_is_told_when_to_come_again(
         assert int(refused.value.response.headers["retry-after"]) > 0
         assert bank.engine.versions == []
         await operated.pool.serve("1")
-        await asyncio.sleep(0.3)
+        await bank.hears_changes()
         assert await operated.ask(client, 1) == {"1": 1}
     assert (await bank.settled("bank-a")).pending_micros == 0
 
@@ -112,7 +115,7 @@ async def test_requests_follow_the_routing_and_each_record_names_the_weights_tha
         assert shared["1"] > 10
         assert shared["2"] > 10
         await operated.route(v1=0, v2=10_000)
-        await asyncio.sleep(0.3)
+        await bank.hears_changes()
         assert await operated.ask(client, 20) == {"2": 20}
     recorded = Counter(each["weights_sha256"] for each in await bank.usage("bank-a"))
     assert recorded == Counter({"1": DECLARED, "2": OTHER}[version] for version in bank.engine.versions)
@@ -125,12 +128,13 @@ async def test_a_request_that_waits_in_the_queue_goes_to_the_version_it_was_admi
     await operated.both_serve()
     async with bank.client(key) as client:
         await operated.heard(client, "1")
-        bank.engine.prompt_seconds = 0.5
+        bank.engine.may_begin.clear()
         waiting = asyncio.create_task(operated.ask(client, 12))
-        await asyncio.sleep(0.2)
+        await until(lambda: bank.admitted() == 12, "all are admitted, and most wait in the queue")
         await operated.route(v2=10_000)
+        await bank.hears_changes()
+        bank.engine.may_begin.set()
         assert await waiting == {"1": 12}
-        bank.engine.prompt_seconds = 0.0
         assert await operated.ask(client, 5) == {"2": 5}
 
 
@@ -152,15 +156,13 @@ async def test_a_model_that_sleeps_says_how_long_it_takes_to_load_and_is_asked_a
 ) -> None:
     key = await bank.add_tenant("bank-a")
     await operated.pool.serve("1")
+    await bank.hears_changes()
     bank.engine.asleep = True
     refusals = bank.settings.engine_failures_max + 2
     async with bank.client(key) as client, asyncio.timeout(30):
         while len(bank.engine.bodies) < refusals:
             with pytest.raises(openai.APIStatusError) as refused:
                 await client.chat.completions.create(model=MODEL, messages=HELLO)
-            if refused.value.code == "model_not_ready":
-                await asyncio.sleep(0.02)  # The door has not heard yet that the version serves.
-                continue
             assert (refused.value.status_code, refused.value.code) == (503, "model_cold")
             assert refused.value.response.headers["retry-after"] == "1", "its test measured a millisecond"
         account = await bank.settled("bank-a")
@@ -176,13 +178,14 @@ async def test_a_gateway_tells_the_others_of_a_version_only_while_requests_go_to
     await operated.both_serve()
     async with bank.client(key) as client:
         await operated.heard(client, "1")
-        bank.engine.prompt_seconds = 5.0
+        bank.engine.may_begin.clear()
         under_way = asyncio.create_task(operated.ask(client, 1))
-        await asyncio.sleep(0.2)
+        await until(lambda: bank.engine.under_way, "the engine works")
         await operated.route(v2=10_000)
+        await bank.hears_changes()
         await told_of(bank, f"{MODEL}_1")
+        bank.engine.may_begin.set()
         await under_way
-        bank.engine.prompt_seconds = 0.0
         await operated.heard(client, "2")
         await operated.pool.move("1", VersionState.DRAINING, VersionState.RETIRED)
         await told_of(bank, f"{MODEL}_2")
@@ -195,12 +198,15 @@ async def test_a_gateway_tells_the_others_of_a_version_only_while_requests_go_to
 async def told_of(bank: ServedBank, *engines: str) -> None:
     """Wait until the gateway exchanges about these engines and no other."""
     owner = await asyncpg.connect(bank.settings.database_url("owner"))
-    told, rows = set(), await owner.fetch("SELECT engine, seen_at FROM gateway_slots")
-    for _ in range(20):
-        await asyncio.sleep(2 * SYNC_SECONDS)
-        before, rows = rows, await owner.fetch("SELECT engine, seen_at FROM gateway_slots")
-        told = {row["engine"] for row in rows if row not in before}
-        if told == {*engines}:
-            break
-    await owner.close()
-    assert told == {*engines}
+    since = await owner.fetchval("SELECT clock_timestamp()")
+
+    async def tells() -> bool:
+        rows = await owner.fetch("SELECT engine, seen_at FROM gateway_slots WHERE seen_at > $1", since)
+        last = max((row["seen_at"] for row in rows), default=since)
+        now_told = {row["engine"] for row in rows if last - row["seen_at"] < timedelta(seconds=SYNC_SECONDS / 2)}
+        return now_told == {*engines}
+
+    try:
+        await until(tells, f"the gateway tells of {engines} alone")
+    finally:
+        await owner.close()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from served_app import served
 
 from finpool.apps.operator import create_app
 from finpool.cli.main import run
@@ -34,11 +35,6 @@ async def finpool(
         listening.bind(("127.0.0.1", 0))
         monkeypatch.setenv("FINPOOL_OPERATOR_URL", f"http://127.0.0.1:{listening.getsockname()[1]}")
         monkeypatch.setenv("OPERATOR_TOKEN", await token(Role.OPERATOR_BILLING))
-        server = uvicorn.Server(uvicorn.Config(create_app(settings), log_config=None, ws="none"))
-        serving = asyncio.create_task(server.serve([listening]))
-        while not server.started:
-            assert not serving.done(), "the door did not open"
-            await asyncio.sleep(0.01)
 
         async def command(*arguments: str) -> str:
             capsys.readouterr()
@@ -47,9 +43,8 @@ async def finpool(
             assert exit_code == 0, shown.err
             return shown.out
 
-        yield command
-        server.should_exit = True
-        await serving
+        async with served(uvicorn.Config(create_app(settings), log_config=None, ws="none"), [listening]):
+            yield command
 
 
 async def test_prices_are_scheduled_listed_and_ended(finpool: Command) -> None:
