@@ -104,3 +104,14 @@ def test_no_web_framework_below_the_routes() -> None:
         if module.split(".")[0] in WEB_FRAMEWORKS
     ]
     assert found == []
+
+
+def test_the_protocols_of_serving_are_in_one_place() -> None:
+    places = {
+        shown(path)
+        for path in PACKAGE_FILES
+        if PACKAGE / "serving" in path.parents
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and "Protocol" in map(ast.unparse, node.bases)
+    }
+    assert places == {f"platform/finpool/serving/{each}" for each in ("protocols.py", "vllm/protocols.py")}

@@ -1,9 +1,8 @@
 """The interface between the gateway and its engines: headers, fields, operations and chunks."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from finpool.catalogue.model.schemas import TokenUsage
 
@@ -53,24 +52,3 @@ class EngineChunks:
 
     choices: list[list[dict[str, Any]]]
     usage: TokenUsage | None
-
-
-class EngineStream(Protocol):
-    """An engine's answer as it arrives. A waiting caller may be cancelled and wait again without losing data."""
-
-    async def begun(self) -> None:
-        """Wait until the answer begins; raise `EngineRefused`, `EngineUnavailable` or `EngineFailed` if it fails."""
-
-    def __aiter__(self) -> AsyncIterator[EngineChunks]:
-        """Return the iterator over the chunks; it raises `EngineFailed` if the engine breaks off."""
-
-    @property
-    def more_is_here(self) -> bool:
-        """Whether more chunks or the end have already arrived, so that the caller may pass them on together."""
-
-    @property
-    def estimates(self) -> bool:
-        """Whether the usage so far is an estimate, because the engine has reported none."""
-
-    def close(self) -> None:
-        """Stop reading; the engine stops generating."""

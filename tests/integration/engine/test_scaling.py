@@ -20,7 +20,7 @@ from finpool.installation.process.readiness import engines_answer
 from finpool.kernel.ids import RequestId
 from finpool.kernel.settings import Settings
 from finpool.serving.backend.service import Backends
-from finpool.serving.engine.counters import kept_counts
+from finpool.serving.counters import kept_counts
 from finpool.serving.engine.replicas import LOOK_BACK_SECONDS, UPSCALE_SECONDS
 from finpool.serving.errors import ModelCold
 from finpool.serving.schemas import Operation

@@ -26,7 +26,7 @@ from finpool.quota.schemas import RateStatus
 from finpool.serving.backend.breaker import BreakerPermit
 from finpool.serving.backend.service import Backends
 from finpool.serving.errors import EngineRefused, EngineUnavailable
-from finpool.serving.schemas import EngineStream
+from finpool.serving.protocols import EngineStream
 
 RETRY_SECONDS = 1.0
 _NOTHING = TokenUsage(input_tokens=0, cached_input_tokens=0, output_tokens=0)

@@ -7,7 +7,7 @@ from finpool.catalogue.model.schemas import TokenUsage
 from finpool.metering.spool.schemas import Outcome
 from finpool.serving.backend.breaker import BreakerPermit
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
-from finpool.serving.schemas import EngineStream
+from finpool.serving.protocols import EngineStream
 
 FIRST_USAGE_SECONDS_MAX = 30.0
 

@@ -6,7 +6,7 @@ from typing import Any
 from finpool.installation.pool.engines_file import read_engines
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.settings import Settings
-from finpool.serving.engine.counters import kept_counts
+from finpool.serving.counters import kept_counts
 
 COUNTS = ("input_tokens", "output_tokens")
 

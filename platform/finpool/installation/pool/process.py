@@ -24,7 +24,7 @@ from finpool.serving.cluster.environment import (
     ray_directory,
     serve_port,
 )
-from finpool.serving.engine.counters import forget_counts
+from finpool.serving.counters import forget_counts
 from finpool.serving.pool.schemas import PoolState
 from finpool.serving.pool.service import Pool
 from finpool.serving.pool.steps import VersionSteps

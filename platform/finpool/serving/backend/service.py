@@ -25,7 +25,8 @@ from finpool.serving.backend.remote_vectors import REMOTE_VECTOR_PATHS, RemoteRe
 from finpool.serving.backend.retry_budget import RetryBudget
 from finpool.serving.backend.stream import ChunkStream
 from finpool.serving.errors import EngineFailed, EngineUnavailable, ModelCold
-from finpool.serving.schemas import ADAPTER_FIELD, ENGINE_PATHS, EngineStream, Operation
+from finpool.serving.protocols import EngineStream
+from finpool.serving.schemas import ADAPTER_FIELD, ENGINE_PATHS, Operation
 from finpool.serving.transport.connection import HttpCall
 from finpool.serving.transport.connections import Connections
 

@@ -13,7 +13,7 @@ from finpool.catalogue.weights.service import ensure_weights
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.logs import configure_logs, logger
 from finpool.kernel.settings import Settings
-from finpool.serving.engine.counters import counts_file
+from finpool.serving.counters import counts_file
 from finpool.serving.engine.liveness import Liveness
 from finpool.serving.engine.replicas import replica_options
 from finpool.serving.engine.routes import engine_app

@@ -1,7 +1,7 @@
 """The liveness check of an engine: it lives while it reads or generates tokens."""
 
-from finpool.serving.engine.routes import Engine
 from finpool.serving.errors import EngineFailed
+from finpool.serving.protocols import Engine
 
 CHECK_PERIOD_SECONDS = 30
 CHECK_SECONDS_MAX = 60

@@ -1,9 +1,9 @@
 """The HTTP routes of an engine replica, for the gateway only."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request
@@ -13,49 +13,12 @@ from starlette.types import Receive, Scope, Send
 
 from finpool.catalogue.model.schemas import service_of
 from finpool.kernel.errors import DomainError
-from finpool.serving.engine.counters import Counters
 from finpool.serving.engine.process_memory import held_bytes
 from finpool.serving.engine.routes_guard import TokenGuard
 from finpool.serving.engine.work_ahead import Work, WorkAhead
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
+from finpool.serving.protocols import Engine, RunningGeneration
 from finpool.serving.schemas import ADAPTER_FIELD, ENGINE_PATHS, EXPECTED_SERVICE_HEADER, WEIGHTS_HEADER, Operation
-
-
-class RunningGeneration(Protocol):
-    """A running computation: an iterator over chunks (see `EngineChunks`), each with the usage so far."""
-
-    def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
-        """Return the iterator over the chunks."""
-
-    def __anext__(self) -> Awaitable[dict[str, Any]]:
-        """Return the next chunk; raise `EngineRefused` or `EngineFailed`."""
-
-    def abort(self) -> None:
-        """Stop computing; after the end it does nothing."""
-
-
-class Engine(Protocol):
-    """An engine as these routes call it; llama.cpp and vLLM implement it.
-
-    An engine refuses operations that its model does not support.
-    """
-
-    counters: Counters
-
-    def generate(self, body: Mapping[str, Any]) -> RunningGeneration:
-        """Start a chat completion; raise `EngineRefused` for a request that this engine cannot serve."""
-
-    def embed(self, body: Mapping[str, Any]) -> RunningGeneration:
-        """Start to embed the texts of `input`; raise `EngineRefused` for a request that this engine cannot serve."""
-
-    def rerank(self, body: Mapping[str, Any]) -> RunningGeneration:
-        """Start to rank `documents` for `query`; raise `EngineRefused` for a request that this engine cannot serve."""
-
-    async def count_input_tokens(self, body: Mapping[str, Any]) -> int:
-        """Return the exact number of input tokens of a chat completion."""
-
-    async def healthy(self) -> bool:
-        """Tell whether the engine computes a token, a vector or a score now."""
 
 
 def engine_app(engine: Engine, token: bytes, weights_sha256: str, ahead: WorkAhead) -> FastAPI:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from finpool.catalogue.model.schemas import TokenUsage
 from finpool.kernel.errors import DomainError
-from finpool.serving.engine.counters import Counters
+from finpool.serving.counters import Counters
 from finpool.serving.engine.usage_object import usage_object
 from finpool.serving.errors import CONTEXT_LENGTH_EXCEEDED, EngineFailed, EngineRefused
 

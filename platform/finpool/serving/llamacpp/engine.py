@@ -12,8 +12,8 @@ import xllamacpp
 from finpool.catalogue.model.schemas import Model
 from finpool.kernel.errors import DomainError
 from finpool.kernel.ids import new_id
+from finpool.serving.counters import Counters, counters_for
 from finpool.serving.engine.capacity import requests_ongoing_max
-from finpool.serving.engine.counters import Counters, counters_for
 from finpool.serving.engine.vectors import unsupported
 from finpool.serving.errors import EngineFailed
 from finpool.serving.llamacpp.answer import LlamaCppAnswer

@@ -10,8 +10,8 @@ import orjson
 import xllamacpp
 
 from finpool.catalogue.model.schemas import Model
+from finpool.serving.counters import Counters, counters_for
 from finpool.serving.engine.cosine import CosineScores
-from finpool.serving.engine.counters import Counters, counters_for
 from finpool.serving.engine.vectors import (
     Compute,
     Pooled,

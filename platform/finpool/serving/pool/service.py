@@ -21,7 +21,8 @@ from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.ids import TenantId
 from finpool.kernel.logs import logger
 from finpool.serving.pool.schemas import PoolState
-from finpool.serving.pool.steps import Engines, StepFailed, VersionSteps
+from finpool.serving.pool.steps import StepFailed, VersionSteps
+from finpool.serving.protocols import Engines
 
 TICK_SECONDS = 1.0
 NODES_SECONDS = 5.0

@@ -3,11 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Protocol
 
 from finpool.catalogue.errors import WeightsUnavailable
 from finpool.catalogue.model.schemas import Model
-from finpool.catalogue.node.schemas import Node
 from finpool.catalogue.version import life
 from finpool.catalogue.version.schemas import Version, VersionState
 from finpool.catalogue.weights.service import ensure_weights
@@ -18,32 +16,11 @@ from finpool.kernel.settings import Settings
 from finpool.serving.backend.service import Backends
 from finpool.serving.errors import EngineFailed
 from finpool.serving.pool.acceptance_test import AcceptanceFailed, AcceptanceTest
+from finpool.serving.protocols import Engines
 
 POLL_SECONDS = 0.25
 IDLE_ANSWERS = 3
 """The number of idle reports in a row after which an engine counts as idle."""
-
-
-class Engines(Protocol):
-    """The cluster of engines; `RayEngines` implements it."""
-
-    async def missing_resources(self, model: Model) -> str | None:
-        """Return the missing resources for one more engine of `model` as a text, or None if it fits."""
-
-    async def deploy(self, model: Model, adapters: Sequence[Model], *, asleep: bool) -> None:
-        """Deploy the engine unless it is deployed; `asleep` starts an engine that may sleep without a replica."""
-
-    async def running(self, model: Model) -> bool:
-        """Tell whether the engine is up; raise `EngineFailed` with the reason if it cannot start."""
-
-    async def deployed(self) -> set[str]:
-        """Return the keys of the engines that are deployed and have not ended."""
-
-    async def nodes(self) -> list[Node]:
-        """Return the nodes with their total and free resources."""
-
-    async def delete(self, key: str) -> None:
-        """Start to delete an engine."""
 
 
 class StepFailed(Exception):

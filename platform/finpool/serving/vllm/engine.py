@@ -3,36 +3,23 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from ray.llm._internal.serve.core.configs.openai_api_models import ChatCompletionRequest, ErrorResponse
 from vllm.entrypoints.serve.tokenize.protocol import TokenizeChatRequest, TokenizeResponse
 
 from finpool.catalogue.model.schemas import Model, TokenUsage
 from finpool.kernel.errors import DomainError
-from finpool.serving.engine.counters import Counters, counters_for
+from finpool.serving.counters import Counters, counters_for
 from finpool.serving.engine.vectors import unsupported
 from finpool.serving.errors import EngineFailed, EngineUnavailable
 from finpool.serving.schemas import ADAPTER_FIELD
 from finpool.serving.vllm.answer import VllmAnswer, refused
+from finpool.serving.vllm.protocols import ChatServer, TokenizeServer
 from finpool.serving.vllm.request import tokenize_request, vllm_request
 
 PROBE = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
 """The request of a health check and the warm-up: one real token."""
-
-
-class ChatServer(Protocol):
-    """The used part of Ray's engine object."""
-
-    def chat(self, request: ChatCompletionRequest) -> AsyncGenerator[Any, None]:
-        """Yield server-sent events as texts, or one `ErrorResponse`."""
-
-
-class TokenizeServer(Protocol):
-    """The used part of vLLM's tokenizer; Ray 2.60 expects a name for it that vLLM 0.29 no longer has."""
-
-    async def create_tokenize(self, request: TokenizeChatRequest, raw_request: None) -> Any:
-        """Return a `TokenizeResponse` or an error."""
 
 
 class Vllm:

@@ -16,7 +16,7 @@ from finpool.catalogue.model.schemas import Model
 from finpool.catalogue.weights.service import ensure_weights, snapshot_location
 from finpool.kernel.logs import configure_logs, logger
 from finpool.kernel.settings import Settings
-from finpool.serving.engine.counters import counts_file
+from finpool.serving.counters import counts_file
 from finpool.serving.engine.liveness import Liveness
 from finpool.serving.engine.routes import engine_app
 from finpool.serving.engine.scaling import SERVICE_AHEAD

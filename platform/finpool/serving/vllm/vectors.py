@@ -3,7 +3,7 @@
 import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from ray.llm._internal.serve.core.configs.openai_api_models import (
     EmbeddingCompletionRequest,
@@ -12,8 +12,8 @@ from ray.llm._internal.serve.core.configs.openai_api_models import (
 )
 
 from finpool.catalogue.model.schemas import Model
+from finpool.serving.counters import Counters, counters_for
 from finpool.serving.engine.cosine import CosineScores
-from finpool.serving.engine.counters import Counters, counters_for
 from finpool.serving.engine.vectors import (
     Compute,
     Pooled,
@@ -26,21 +26,12 @@ from finpool.serving.engine.vectors import (
 )
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.schemas import ADAPTER_FIELD
+from finpool.serving.vllm.protocols import VectorServer
 
 PIECE_INPUTS = 32
 """Inputs of one request per call of vLLM: enough for a batch, and the largest loss if the client leaves."""
 
 PROBE_TEXT = "Hello"
-
-
-class VectorServer(Protocol):
-    """The used part of Ray's engine object."""
-
-    def embeddings(self, request: EmbeddingCompletionRequest) -> AsyncGenerator[Any, None]:
-        """Yield one `EmbeddingResponse` or one `ErrorResponse`."""
-
-    def score(self, request: ScoreRequest) -> AsyncGenerator[Any, None]:
-        """Yield one `ScoreResponse` or one `ErrorResponse`."""
 
 
 class VllmVectors:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from finpool.serving.engine.counters import Counters
+from finpool.serving.counters import Counters
 from finpool.serving.engine.liveness import Liveness
 from finpool.serving.errors import EngineFailed
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from finpool.serving.engine.counters import Counters
+from finpool.serving.counters import Counters
 from finpool.serving.engine.routes import engine_app
 from finpool.serving.engine.work_ahead import WorkAhead
 from finpool.serving.errors import EngineFailed, EngineRefused

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from finpool.serving.engine.counters import Counters
+from finpool.serving.counters import Counters
 from finpool.serving.engine.vectors import Pooled, VectorRun, documents_of, inputs_of
 from finpool.serving.errors import EngineFailed, EngineRefused
 

@@ -6,14 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from finpool.serving.engine.counters import Counters, counters_for, counts_file, forget_counts, kept_counts
+from finpool.serving.counters import Counters, counters_for, counts_file, forget_counts, kept_counts
 
 KEY = "small_1"
 NOTHING = Counters().figures()
 PROCESS = """
 import sys, time
 from pathlib import Path
-from finpool.serving.engine.counters import Counters, counts_file
+from finpool.serving.counters import Counters, counts_file
 counters = Counters(requests=1)
 counters.keep_in(counts_file(Path(sys.argv[1]), sys.argv[2]))
 counters.running += 1
