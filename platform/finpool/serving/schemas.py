@@ -10,7 +10,7 @@ WEIGHTS_HEADER = "x-finpool-weights-sha256"
 """Header of a stream: the SHA-256, in hex, of the weights that the engine has really loaded."""
 
 COLD_START_HEADER = "x-finpool-cold-start"
-"""Header of a request: the action if the engine is cold; without it the request waits for a replica."""
+"""Header of a request: the action if the engine is cold; without it the request waits for an engine replica."""
 
 EXPECTED_SERVICE_HEADER = "x-finpool-expected-service"
 """Header of a request: its expected service, as the fair queue charged it; without it none is known."""

@@ -208,12 +208,12 @@ async def _require_ready(session: AsyncSession, row: Invoice, terms: PaymentTerm
             f"The draft was made before its period ended ({row.period_end:%Y-%m-%d}): draft it again after that."
         )
     if row.prepaid != (terms is PaymentTerms.PREPAID):
-        raise InvoiceNotReady("How the tenant pays has changed since the draft was made: draft it again.")
+        raise InvoiceNotReady("The tenant's payment terms have changed since the draft was made: draft it again.")
     if row.prepaid:
         left = await repository.paid_in_micros(session, TenantId(row.tenant_id))
         if row.total_micros > left:
             raise InvoiceNotReady(
-                f"The invoice is over {row.total_micros} micros, but only {left} are left of what the tenant paid in:"
+                f"The invoice is over {row.total_micros} micros, but only {left} of the tenant's prepayment are left:"
                 " book another payment in advance first."
             )
 

@@ -22,7 +22,7 @@ class Declaration(BaseModel):
 
 
 class PoolEngine(Declaration):
-    """Settings of every engine in the pool: the number of its replicas, and the rules that add and remove them.
+    """Settings of every engine in the pool: the number of its engine replicas, and the rules for them.
 
     A replica is added while each has more than `slots` running requests. With `service_ahead_max` one is also added
     while the uncomputed service (input tokens + 2 x output tokens) per replica exceeds it. A replica is removed after
@@ -51,12 +51,12 @@ class PoolEngine(Declaration):
 
     @property
     def replicas_first(self) -> int:
-        """Replicas at the start: at least one, because the engine is tested before it scales to zero."""
+        """Engine replicas at the start: at least one, because the engine is tested before it scales to zero."""
         return max(1, self.replicas_min)
 
 
 class LlamaCppEngine(PoolEngine):
-    """llama.cpp: each replica is one process that computes `slots` requests at once with `threads` CPU threads.
+    """llama.cpp: each engine replica is one process that computes `slots` requests at once with `threads` CPU threads.
 
     `pooling` is how an embedding or rerank model reduces a text to one vector or score; None reads it from the weights,
     and weights without it do not start. `scoring` is how a rerank model compares: a cross encoder reads query and
@@ -77,7 +77,7 @@ class LoraSlots(Declaration):
 
 
 class VllmEngine(PoolEngine):
-    """vLLM through `ray.serve.llm`: each replica generates `slots` requests at once (`max_num_seqs`).
+    """vLLM through `ray.serve.llm`: each engine replica generates `slots` requests at once (`max_num_seqs`).
 
     On `cuda` a replica takes `tensor_parallel` x `pipeline_parallel` accelerators, or a part of one
     (`accelerator_percent`), and `threads` CPU cores. On `cpu` it takes `threads` cores and `kv_cache_gibibytes` of
@@ -118,7 +118,7 @@ class VllmEngine(PoolEngine):
 
     @property
     def accelerators(self) -> int:
-        """Accelerators of one replica."""
+        """Accelerators of one engine replica."""
         return self.tensor_parallel * self.pipeline_parallel
 
 
@@ -165,12 +165,12 @@ class OpenAiEngine(Declaration):
 
     @property
     def replicas_max(self) -> int:
-        """One: the platform cannot see the replicas behind the address."""
+        """One: the platform cannot see the engine replicas behind the address."""
         return 1
 
     @property
     def replicas_first(self) -> int:
-        """None: the pool starts no replica."""
+        """None: the pool starts no engine replica."""
         return 0
 
     @property

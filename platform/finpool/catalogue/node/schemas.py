@@ -33,7 +33,7 @@ class EngineNeeds:
 
     @classmethod
     def of(cls, model: Model) -> Self:
-        """Return the pool resources of one replica of the model's engine."""
+        """Return the pool resources of one engine replica of the model's engine."""
         engine = model.engine
         if isinstance(engine, OpenAiEngine):
             return cls(0, 0, None)
@@ -42,7 +42,7 @@ class EngineNeeds:
         return cls(engine.threads, 0, None)
 
     def fit_on(self, node: Node) -> int:
-        """Return the number of replicas that fit into a node's free resources; a replica never spans two nodes."""
+        """Return the number of engine replicas that fit into a node's free resources; none spans two nodes."""
         if self.accelerator is not None and node.accelerator != self.accelerator:
             return 0
         counts = [node.cpus_free // self.cpus] if self.cpus else []
@@ -54,5 +54,5 @@ class EngineNeeds:
         return min(counts, default=0)
 
     def fit(self, nodes: Iterable[Node]) -> dict[str, int]:
-        """Return the number of replicas that fit on each node, without the nodes where none fits."""
+        """Return the number of engine replicas that fit on each node, without the nodes where none fits."""
         return {node.node_id: count for node in nodes if (count := self.fit_on(node))}

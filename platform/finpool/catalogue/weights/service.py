@@ -107,7 +107,7 @@ def _mismatch(model: Model, name: str) -> str:
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """Hold the directory's lock (flock), because replicas on one node start at the same time."""
+    """Hold the directory's lock (flock), because engine replicas on one node start at the same time."""
     with (directory / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -59,7 +59,8 @@ class NodeCapacity(BaseModel):
 
 
 class VersionCapacity(BaseModel):
-    """A version of a model: a replica's needs, the measured rates, the use, the rest, and how many more replicas fit.
+    """A version of a model: an engine replica's needs, the measured rates, the use, the rest, and how many more
+    replicas fit.
 
     `used_percent` is the part of the version's replicas that the model's recent usage keeps busy; the version's share
     of the requests weights it. Measured figures are null before the acceptance test.
@@ -109,8 +110,8 @@ class EstimateQuery(CapacityQuery):
 
 
 class EstimateView(BaseModel):
-    """The needs of a new bank. `replicas_wanted` more replicas make room for it; `fits` tells whether the nodes hold
-    them.
+    """The needs of a new bank. `replicas_wanted` more engine replicas make room for it; `fits` tells whether the nodes
+    hold them.
 
     `replicas_taken_hundredths` are the replicas that the bank keeps busy; `replicas_left_hundredths` are the free ones.
     """
@@ -127,5 +128,5 @@ class EstimateView(BaseModel):
 
 
 def replicas_wanted(taken: float, left: float) -> int:
-    """Return the number of further replicas for `taken` busy ones when `left` of the existing ones are free."""
+    """Return the number of further engine replicas for `taken` busy ones when `left` of the existing ones are free."""
     return max(0, math.ceil(taken - left - 1e-9))

@@ -41,7 +41,7 @@ class Replica:
     """One engine replica. It reads weights and token on its own node; only the model's declaration is sent to it."""
 
     def __init__(self, declaration: dict[str, Any]) -> None:
-        # Only replicas load the engine's library, so the deploying process does not need it.
+        # Only engine replicas load the engine's library, so the deploying process does not need it.
         from finpool.serving.llamacpp.engine import LlamaCpp
         from finpool.serving.llamacpp.vectors import LlamaCppVectors
 
@@ -58,17 +58,17 @@ class Replica:
         self._ahead = WorkAhead()
 
     def __serve_build_asgi_app__(self) -> Any:
-        """Return the replica's routes; Serve calls this after the constructor."""
+        """Return the engine replica's routes; Serve calls this after the constructor."""
         return engine_app(self._engine, self._token, self._weights_sha256, self._ahead)
 
     async def check_health(self) -> None:
-        """Raise `EngineFailed` if the engine is not alive; Serve calls this periodically and restarts a failing
+        """Raise `EngineFailed` if the engine is not alive; Serve calls this periodically and restarts a failing engine
         replica.
         """
         await self._liveness.require()
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Return the replica's work ahead; Serve calls this periodically for its autoscaling policy."""
+        """Return the engine replica's work ahead; Serve calls this periodically for its autoscaling policy."""
         return {SERVICE_AHEAD: self._ahead.service}
 
 

@@ -101,7 +101,7 @@ def _resources(model: Model) -> dict[str, float]:
 def _deploy(model: Model, adapters: Sequence[Model], *, asleep: bool) -> None:
     known = serve.status().applications.get(model.engine_key)
     if known is not None and known.status in (ApplicationStatus.DEPLOYING, ApplicationStatus.RUNNING):
-        return  # A new deploy would be a new version to Serve, which would replace working replicas.
+        return  # A new deploy would be a new version to Serve, which would replace working engine replicas.
     arguments = ApplicationArgs(model_id=model.id, declaration=model, adapters=tuple(adapters), asleep=asleep)
     target = serve.RunTarget(build_app(arguments), name=model.engine_key, route_prefix=model.engine_path)
     serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)

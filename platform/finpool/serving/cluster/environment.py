@@ -78,11 +78,12 @@ def pool_environment(settings: Settings, directory: Path) -> dict[str, str]:
         "RAY_AUTH_TOKEN_PATH": str((settings.secrets_path / RAY_TOKEN).absolute()),
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1",
-        # Serve would keep a replica for 30 seconds after its last request. The old HAProxy knows a leaving replica and
-        # passes on requests of kept connections. So the replica stays slightly longer than the gateway keeps idle
-        # connections.
+        # Serve would keep an engine replica for 30 seconds after its last request. The old HAProxy knows a leaving
+        # replica and passes on requests of kept connections. So the replica stays slightly longer than the gateway
+        # keeps idle connections.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(math.ceil(IDLE_SECONDS_MAX) + 2),
-        # HAProxy restarts with each change of replicas; by default the old one would cut its streams after two minutes.
+        # HAProxy restarts with each change of engine replicas; by default the old one would cut its streams after two
+        # minutes.
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(max(120, math.ceil(settings.engine_drain_seconds))),
         # Serve kills a HAProxy that fails three checks of 5 seconds each, and the start fails. A busy machine needs
         # more; Serve itself gives up after 60 seconds.

@@ -12,5 +12,5 @@ def requests_ongoing_max(engine: PoolEngine | OpenAiEngine) -> int:
 
 
 def requests_queued_max(engine: PoolEngine | OpenAiEngine) -> int:
-    """Return the number of further requests that may wait; with no or one replica it holds a gateway's burst."""
+    """Return the number of further requests that may wait; with no or one engine replica it holds a gateway's burst."""
     return max(QUEUED_PER_SLOT, engine.replicas_max) * engine.slots

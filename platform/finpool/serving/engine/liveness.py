@@ -5,7 +5,7 @@ from finpool.serving.protocols import Engine
 
 CHECK_PERIOD_SECONDS = 30
 CHECK_SECONDS_MAX = 60
-"""A token may wait behind other prompts. Serve restarts a replica after three failed checks."""
+"""A token may wait behind other prompts. Serve restarts an engine replica after three failed checks."""
 
 
 class Liveness:

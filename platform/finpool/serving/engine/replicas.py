@@ -9,10 +9,10 @@ from finpool.serving.engine.liveness import CHECK_PERIOD_SECONDS, CHECK_SECONDS_
 from finpool.serving.engine.scaling import ReplicasWanted
 
 LOOK_BACK_SECONDS = 15.0
-"""The window of the average load; a replica is idle if no request ran in the whole window."""
+"""The window of the average load; an engine replica is idle if no request ran in the whole window."""
 
 UPSCALE_SECONDS = 10.0
-"""The overload must last this long before a replica is added, because a load takes longer than most bursts."""
+"""The overload must last this long before an engine replica is added, because a load takes longer than most bursts."""
 
 
 def replica_options(engine: PoolEngine, settings: Settings, *, asleep: bool) -> dict[str, Any]:

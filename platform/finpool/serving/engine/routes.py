@@ -22,7 +22,7 @@ from finpool.serving.schemas import ADAPTER_FIELD, ENGINE_PATHS, EXPECTED_SERVIC
 
 
 def engine_app(engine: Engine, token: bytes, weights_sha256: str, ahead: WorkAhead) -> FastAPI:
-    """Return the HTTP app of one replica; every path requires `token`, and every stream names the weights.
+    """Return the HTTP app of one engine replica; every path requires `token`, and every stream names the weights.
 
     `ahead` is updated to the service of the running requests that is expected and not computed yet.
     """

@@ -1,4 +1,4 @@
-"""The answer of Serve's fallback proxy for a cold engine; HAProxy uses this proxy only if no replica exists.
+"""The answer of Serve's fallback proxy for a cold engine; HAProxy uses this proxy only if no engine replica exists.
 
 Without this middleware every such request, health probes included, would start a replica and wait for it.
 """
@@ -41,7 +41,7 @@ class ColdStartDoor:
         await send({"type": "http.response.body", "body": orjson.dumps(error.body())})
 
     def _wake(self, scope: Scope) -> None:
-        """Request the engine's health once, if no such request runs: Serve starts a replica for any request."""
+        """Request the engine's health once, if no such request runs: Serve starts an engine replica for any request."""
         engine_path = "/".join(scope["path"].split("/")[:_ENGINE_SEGMENTS])
         if engine_path not in self._waking:
             task = asyncio.create_task(self._ask(scope, f"{engine_path}/health"))

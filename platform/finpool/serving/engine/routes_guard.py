@@ -38,7 +38,7 @@ class TokenGuard:
 
 
 class PortGuard(TokenGuard):
-    """The guard of a whole replica port, which also serves Serve's own paths.
+    """The guard of a whole port of an engine replica, which also serves Serve's own paths.
 
     Serve's HAProxy probes `/-/healthz` without a token. On one machine the probe comes over loopback. In a cluster
     (`probes_come_from_other_nodes`) it comes from any node, and the network policy limits the senders.

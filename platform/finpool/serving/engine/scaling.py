@@ -16,7 +16,9 @@ class ReplicasWanted:
         self._service_ahead_max = service_ahead_max
 
     def __call__(self, context: Any) -> tuple[float, dict[str, Any]]:
-        """Return the larger of replicas by requests and replicas by work ahead, as a fraction, and an empty state."""
+        """Return the larger of engine replicas by requests and replicas by work ahead, as a fraction, and an empty
+        state.
+        """
         if context.current_num_replicas == 0:
             return context.target_num_replicas, {}
         by_requests = context.total_num_requests / context.config.get_target_ongoing_requests()

@@ -13,7 +13,7 @@ from finpool.serving.engine.replicas import replica_options
 
 TOP_LOGPROBS_MAX = 20
 _DECLARED = "finpool_declarations"
-"""The key of the platform's own data in Ray's configuration, which the replica gets unchanged."""
+"""The key of the platform's own data in Ray's configuration, which the engine replica gets unchanged."""
 
 _ENVIRONMENT = {
     # No usage reports and no downloads: weights are verified files on this node.
@@ -43,7 +43,7 @@ def llm_config(
         deployment_config=_deployment_options(engine, settings, asleep=asleep),
         callback_config={"callback_class": "finpool.serving.vllm.weights_callback:WeightsInPlace"},
         runtime_env={"env_vars": _environment(engine)},
-        # vLLM's own counters in the replica's process serve the reconciliation of usage.
+        # vLLM's own counters in the engine replica's process serve the reconciliation of usage.
         log_engine_metrics=False,
         experimental_configs={_DECLARED: [each.model_dump(mode="json") for each in (model, *adapters)]},
     )
@@ -72,7 +72,7 @@ def _vllm(model: Model) -> VllmEngine:
 
 
 def _bundles(engine: VllmEngine) -> list[dict[str, float]]:
-    """Return the resources of each worker of the engine; Serve adds the replica's own cores to the first."""
+    """Return the resources of each worker of the engine; Serve adds the engine replica's own cores to the first."""
     if engine.device == "cpu":
         return [{"CPU": engine.threads}]
     return [{"GPU": engine.accelerator_percent / 100} for _ in range(engine.accelerators)]

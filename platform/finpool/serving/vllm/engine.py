@@ -1,4 +1,4 @@
-"""vLLM as an engine, inside a replica that `ray.serve.llm` has started."""
+"""vLLM as an engine, in an engine replica that `ray.serve.llm` has started."""
 
 import asyncio
 import contextlib

@@ -50,7 +50,7 @@ class VllmReplica(LLMServer):
         self._vllm.counters.keep_in(counts_file(self._settings.home, model.engine_key))
         self._liveness = Liveness(self._vllm)
         self._ahead = WorkAhead()
-        # The first request takes seconds longer than others, so the replica sends it itself.
+        # The first request takes seconds longer than others, so the engine replica sends it itself.
         if not await self._vllm.healthy():
             raise EngineFailed(f"The model {model.id} gave nothing when it was started.")
 
@@ -59,12 +59,12 @@ class VllmReplica(LLMServer):
         return engine_app(self._vllm, self._token, self._vllm.model.weights_sha256, self._ahead)
 
     async def check_health(self) -> None:
-        """Raise if the engine is not alive; Serve calls this periodically and restarts a failing replica."""
+        """Raise if the engine is not alive; Serve calls this periodically and restarts a failing engine replica."""
         await super().check_health()
         await self._liveness.require()
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Return the replica's work ahead; Serve calls this periodically for its autoscaling policy."""
+        """Return the engine replica's work ahead; Serve calls this periodically for its autoscaling policy."""
         return {SERVICE_AHEAD: self._ahead.service}
 
     async def _load(self, vllm_engine: Any, adapters: Sequence[Model]) -> dict[str, Path]:

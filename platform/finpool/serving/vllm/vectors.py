@@ -1,4 +1,4 @@
-"""vLLM as an engine for embedding and rerank models, inside a replica that `ray.serve.llm` has started."""
+"""vLLM as an engine for embedding and rerank models, in an engine replica that `ray.serve.llm` has started."""
 
 import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
