@@ -213,7 +213,7 @@ async def _require_ready(session: AsyncSession, row: Invoice, terms: PaymentTerm
         left = await repository.paid_in_micros(session, TenantId(row.tenant_id))
         if row.total_micros > left:
             raise InvoiceNotReady(
-                f"The invoice is over {row.total_micros} micros, but only {left} of the tenant's prepayment are left:"
+                f"The invoice is over {row.total_micros} micros, but only {left} are left of the tenant's prepayment:"
                 " book another payment in advance first."
             )
 
