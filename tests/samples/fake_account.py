@@ -81,9 +81,9 @@ class FakeAccount:
     ) -> Grants:
         """Stand in for `grants.ask`: rates are given as wanted, this account has one replica."""
         await asyncio.sleep(0)
-        shares = tuple(RateRest(need, 1_000, max(need.needed, need.wanted)) for need in rates)
+        rests = tuple(RateRest(need, 1_000, max(need.needed, need.wanted)) for need in rates)
         if not budgets:
-            return Grants((), shares)
+            return Grants((), rests)
         (need,) = budgets
         self.asked.append(need.needed_picos)
         rest = max(0, self.limit - self.posted - self.pending)
@@ -91,11 +91,11 @@ class FakeAccount:
         if need.needed_picos > rest:
             others = self.granted.keys() - self.closed - {need.lease_id}
             returning = self.tells_of_returns and bool(others)
-            return Grants((BudgetRest(need, self.limit, rest, 0, None),), shares, returning=returning)
+            return Grants((BudgetRest(need, self.limit, rest, 0, None),), rests, returning=returning)
         if amount:
             self.granted[need.lease_id] = self.granted.get(need.lease_id, 0) + amount
             self.pending += amount
-        return Grants((BudgetRest(need, self.limit, rest, amount, None),), shares)
+        return Grants((BudgetRest(need, self.limit, rest, amount, None),), rests)
 
     async def give_back(self, tenant_id: TenantId, lease_id: LeaseId) -> None:
         if self.before_a_return_is_written is not None:

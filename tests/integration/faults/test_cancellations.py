@@ -93,8 +93,8 @@ class Path:
 
     def under_way(self):
         """Count the calls that hold a place of the limited concurrency."""
-        shares = self.allotments.shares._shares.get(BANK, {}).values()
-        return sum(share.used(0.0) for share in shares if share.key.rate is Rate.CONCURRENCY)
+        held = self.allotments.rates._allotments.get(BANK, {}).values()
+        return sum(each.used(0.0) for each in held if each.key.rate is Rate.CONCURRENCY)
 
     async def return_everything(self):
         while tasks := list(self.allotments._tasks):

@@ -182,13 +182,13 @@ async def test_a_share_that_could_not_be_renewed_is_not_used_by_two(pool: QuotaR
     """A replica cut off from the database stops before the account gives its share to another."""
     await pool.add_bank(requests_per_minute=10)
     cut_off, other = await pool.add_replica("cut-off"), await pool.add_replica("other")
-    share_of = cut_off.allotments.shares
+    rates = cut_off.allotments.rates
     assert await admitted(cut_off, 1) == 1
     await cut_off.renewed()
     (key, limit), *_ = cut_off.limits.of(BANK).rate_limits().items()
-    assert share_of.share(BANK, key, limit).fits(1, clock.seconds + 119)
+    assert rates.allotment(BANK, key, limit).fits(1, clock.seconds + 119)
     await clock.advance(121)
-    assert not share_of.share(BANK, key, limit).fits(1, clock.seconds)
+    assert not rates.allotment(BANK, key, limit).fits(1, clock.seconds)
     await clock.advance(60)
     assert await admitted(other, 12) == 10
 

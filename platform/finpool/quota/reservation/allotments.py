@@ -53,11 +53,11 @@ class Allotments:
         self._tasks: set[asyncio.Future[Any]] = set()
         self.leases = Leases()
         self.heartbeat = Heartbeat(database, holder)
-        self.shares = RateAllotments(database, holder, share_of_rest=share_of_rest, idle_seconds=idle_seconds)
+        self.rates = RateAllotments(database, holder, share_of_rest=share_of_rest, idle_seconds=idle_seconds)
 
     def relimit(self, tenant_id: TenantId, limits: dict[RateKey, int]) -> None:
         """Apply changed rate limits at once, and forget refusals under the old ones."""
-        self.shares.relimit(tenant_id, limits)
+        self.rates.relimit(tenant_id, limits)
         self._refusals.forget(tenant_id)
         self._ahead = {each: time for each, time in self._ahead.items() if each[0] != tenant_id}
 
@@ -80,28 +80,31 @@ class Allotments:
             _log.warning("the account did not answer a request for leases", error=type(error).__name__)
             raise QuotaUnavailable from error
 
-    def renew_ahead(self, demand: Demand, leases: Sequence[HeldLease], shares: Sequence[RateAllotment]) -> None:
-        """Grow leases and shares in the background before the next requests would have to wait."""
+    def renew_ahead(self, demand: Demand, leases: Sequence[HeldLease], allotments: Sequence[RateAllotment]) -> None:
+        """Grow leases and rate allotments in the background before the next requests would have to wait."""
         now = monotonic_seconds()
         due: list[BudgetKey | RateKey] = [
             lease.key for lease in leases if self.leases.runs_low(lease, demand.amount_picos, now)
         ]
         due += [
-            share.key
-            for share in shares
-            if share.amount < min(share.room, share.limit) and not share.fits(2 * share.counted(demand.tokens), now)
+            allotment.key
+            for allotment in allotments
+            if allotment.amount < min(allotment.room, allotment.limit)
+            and not allotment.fits(2 * allotment.counted(demand.tokens), now)
         ]
         tenant_id = demand.tenant_id
         if any(now >= self._ahead.get((tenant_id, key), 0.0) for key in due):
             for key in due:
                 self._ahead[(tenant_id, key)] = now + AHEAD_SECONDS
             applicable = Applicable(
-                tuple(lease.key for lease in leases), tuple((share.key, share.limit) for share in shares), funded=True
+                tuple(lease.key for lease in leases),
+                tuple((allotment.key, allotment.limit) for allotment in allotments),
+                funded=True,
             )
             self._start(self._ask_in_turn(replace(demand, applicable=applicable), ahead=True))
 
     async def return_unused(self) -> None:
-        """Return every draining or idle lease without a reservation, and shrink unused rate shares."""
+        """Return every draining or idle lease without a reservation, and shrink unused rate allotments."""
         now = monotonic_seconds()
         unused = self.leases.unused(now - self._idle_seconds, now)
         for lease in unused:  # Withdraw all first: while one return is written, a request could reserve from the next.
@@ -110,19 +113,19 @@ class Allotments:
             for lease in unused:
                 await self._give_back(lease.tenant_id, lease.lease_id)
                 self.leases.forget(lease)
-        finally:  # A spool that refuses must not let the shares expire.
-            await self._tend_shares()
+        finally:  # A spool that refuses must not let the rate allotments expire.
+            await self._tend_rates()
 
     async def wait_for_answers(self) -> None:
         """Wait for the account's running answers: a lease granted later could not be returned."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=ACCOUNT_SECONDS_MAX)
 
-    async def _tend_shares(self) -> None:
-        for tenant_id in self.shares.tenants():
+    async def _tend_rates(self) -> None:
+        for tenant_id in self.rates.tenants():
             try:
                 async with asyncio.timeout(ACCOUNT_SECONDS_MAX), self._lock(tenant_id):
-                    await self.shares.tend(tenant_id)
+                    await self.rates.tend(tenant_id)
             except _DATABASE_ERRORS as error:  # The account counts more than is used, which is safe.
                 _log.warning("rate shares could not be written", error=type(error).__name__)
 
@@ -153,24 +156,24 @@ class Allotments:
         async with asyncio.timeout(ACCOUNT_SECONDS_MAX), self._lock(demand.tenant_id):
             now = monotonic_seconds()
             leases = self.leases.needs(demand, now, ahead=ahead)
-            rates = self.shares.needs(demand, now, ahead=ahead)
+            rates = self.rates.needs(demand, now, ahead=ahead)
             refusals.require_room(rates, demand.tokens, now)
             self._refusals.require_none(demand, [need for _, need in leases], now)
             if not (leases or rates):
                 return
-            limits = [share.limit for share, _ in rates]
+            limits = [allotment.limit for allotment, _ in rates]
             granted = await self._grow(demand.tenant_id, leases, [need for _, need in rates], now)
             if granted.lifted:
                 await asyncio.sleep(refusals.REFUSAL_SECONDS)  # The change feed will soon bring the lifted limit.
                 return
             if granted.outlived:
                 return  # The request tries again at once, with new leases in place of these.
-            for (share, _), rest, limit in zip(rates, granted.rates, limits, strict=True):
-                share.room, share.asked_at = rest.room, now
+            for (allotment, _), rest, limit in zip(rates, granted.rates, limits, strict=True):
+                allotment.room, allotment.asked_at = rest.room, now
                 if granted.whole:
-                    share.amount = 0 if share.limit < limit else rest.amount  # 0: it was lowered.
-                    share.written, share.valid_until = rest.amount, now + SHARE_SECONDS
-            self._require_whole(demand, granted, [share for share, _ in rates], now)
+                    allotment.amount = 0 if allotment.limit < limit else rest.amount  # 0: it was lowered.
+                    allotment.written, allotment.valid_until = rest.amount, now + SHARE_SECONDS
+            self._require_whole(demand, granted, [allotment for allotment, _ in rates], now)
 
     async def _grow(
         self, tenant_id: TenantId, needs: Sequence[tuple[HeldLease, BudgetNeed]], rates: Sequence[RateNeed], now: float
@@ -202,15 +205,15 @@ class Allotments:
                     self.leases.withdraw(lease)  # The grant may follow the budget before its change.
         return granted
 
-    def _require_whole(self, demand: Demand, granted: Grants, shares: Sequence[RateAllotment], now: float) -> None:
+    def _require_whole(self, demand: Demand, granted: Grants, allotments: Sequence[RateAllotment], now: float) -> None:
         """Raise the refusal of the budget or rate that did not cover the demand."""
         budget, rate = granted.short_budget, granted.short_rate
         if budget is not None:
             self._refusals.add(demand.tenant_id, budget, now, returning=granted.returning)
             raise refusals.of_budget(budget, demand.amount_picos, returning=granted.returning)
         if rate is not None:
-            share = next(each for each in shares if each.key == rate.need.key)
-            raise refusals.of_rate(share, demand.tokens, now)
+            allotment = next(each for each in allotments if each.key == rate.need.key)
+            raise refusals.of_rate(allotment, demand.tokens, now)
 
     def _lock(self, tenant_id: TenantId) -> asyncio.Lock:
         """Return the lock that makes this replica's requests to a tenant's account serial."""

@@ -23,81 +23,82 @@ class RateAllotments:
         self._holder = holder
         self._share_of_rest = share_of_rest
         self._idle_seconds = idle_seconds
-        self._shares: dict[TenantId, dict[RateKey, RateAllotment]] = {}
+        self._allotments: dict[TenantId, dict[RateKey, RateAllotment]] = {}
 
     def tenants(self) -> list[TenantId]:
         """Return every tenant with a rate allotment."""
-        return list(self._shares)
+        return list(self._allotments)
 
-    def share(self, tenant_id: TenantId, key: RateKey, limit: int) -> RateAllotment:
+    def allotment(self, tenant_id: TenantId, key: RateKey, limit: int) -> RateAllotment:
         """Return this replica's allotment of a rate, which may be empty."""
-        shares = self._shares.setdefault(tenant_id, {})
-        share = shares.get(key)
-        if share is None:
-            share = shares[key] = RateAllotment(key, limit)
-        return share
+        allotments = self._allotments.setdefault(tenant_id, {})
+        allotment = allotments.get(key)
+        if allotment is None:
+            allotment = allotments[key] = RateAllotment(key, limit)
+        return allotment
 
     def needs(self, demand: Demand, now: float, *, ahead: bool) -> list[tuple[RateAllotment, RateNeed]]:
         """Return the allotments that must grow for a request, or should grow ahead, each with its amounts."""
         found = []
         for key, limit in demand.applicable.rates:
-            share = self.share(demand.tenant_id, key, limit)
-            counted = share.counted(demand.tokens)
-            if not share.fits(2 * counted if ahead else counted, now):
-                used = share.used(now)
+            allotment = self.allotment(demand.tenant_id, key, limit)
+            counted = allotment.counted(demand.tokens)
+            if not allotment.fits(2 * counted if ahead else counted, now):
+                used = allotment.used(now)
                 wanted = max(2 * (used + counted), int(limit * self._share_of_rest))
                 # The account must count used amounts, even above a lowered limit, or other replicas would use them
                 # again.
-                found.append((share, RateNeed(key, share.amount, used if ahead else used + counted, wanted)))
+                found.append((allotment, RateNeed(key, allotment.amount, used if ahead else used + counted, wanted)))
         return found
 
     def relimit(self, tenant_id: TenantId, limits: dict[RateKey, int]) -> None:
         """Apply changed limits at once, and drop the allotments of lifted rates."""
-        shares = self._shares.get(tenant_id, {})
-        for key, share in list(shares.items()):
+        allotments = self._allotments.get(tenant_id, {})
+        for key, allotment in list(allotments.items()):
             if key not in limits:
-                del shares[key]
-            elif limits[key] != share.limit:
-                share.relimit(limits[key])
+                del allotments[key]
+            elif limits[key] != allotment.limit:
+                allotment.relimit(limits[key])
 
     async def tend(self, tenant_id: TenantId) -> None:
-        """Write changed shares and renew held ones; shrink in memory first, so the account never counts less than is
-        used.
+        """Write changed allotments and renew held ones.
+
+        An allotment shrinks in memory first, so the account never counts less than is used.
         """
         now = monotonic_seconds()
-        shares = self._shares[tenant_id]
+        allotments = self._allotments[tenant_id]
         due: list[tuple[RateAllotment, int]] = []
-        for key, share in list(shares.items()):
-            if now >= share.valid_until:
-                share.amount = share.written = 0
-            share.amount = share.amount_worth_keeping(now, self._idle_seconds)
-            claimed = share.claimed(now)
-            expiring = now > share.valid_until - _RENEWED_BEFORE_SECONDS
-            if claimed != share.written or (claimed and expiring):
-                due.append((share, claimed))
+        for key, allotment in list(allotments.items()):
+            if now >= allotment.valid_until:
+                allotment.amount = allotment.written = 0
+            allotment.amount = allotment.amount_worth_keeping(now, self._idle_seconds)
+            claimed = allotment.claimed(now)
+            expiring = now > allotment.valid_until - _RENEWED_BEFORE_SECONDS
+            if claimed != allotment.written or (claimed and expiring):
+                due.append((allotment, claimed))
             elif not claimed:
-                del shares[key]
+                del allotments[key]
         if not due:
             return
         async with self._database.for_tenant(tenant_id) as session:
             await self._write(session, tenant_id, due)
-        for share, claimed in due:
-            share.written, share.valid_until = claimed, now + SHARE_SECONDS
+        for allotment, claimed in due:
+            allotment.written, allotment.valid_until = claimed, now + SHARE_SECONDS
 
     async def leave(self) -> None:
-        """Shrink every share to its used amount, which counts for one more window after this replica stops."""
+        """Shrink every allotment to its used amount, which counts for one more window after this replica stops."""
         now = monotonic_seconds()
-        for tenant_id, shares in self._shares.items():
-            for share in shares.values():
-                share.amount = min(share.amount, share.used(now))
+        for tenant_id, allotments in self._allotments.items():
+            for allotment in allotments.values():
+                allotment.amount = min(allotment.amount, allotment.used(now))
             async with self._database.for_tenant(tenant_id) as session:
-                await self._write(session, tenant_id, [(share, share.claimed(now)) for share in shares.values()])
+                await self._write(session, tenant_id, [(each, each.claimed(now)) for each in allotments.values()])
         async with self._database.across_tenants() as session:
             await expire_shares(session, self._holder.replica_id)
 
-    async def _write(self, session: AsyncSession, tenant_id: TenantId, shares: list[tuple[RateAllotment, int]]) -> None:
-        for share, claimed in shares:
+    async def _write(self, session: AsyncSession, tenant_id: TenantId, claims: list[tuple[RateAllotment, int]]) -> None:
+        for allotment, claimed in claims:
             if claimed:
-                await write_share(session, tenant_id, self._holder, share.key, claimed)
+                await write_share(session, tenant_id, self._holder, allotment.key, claimed)
             else:
-                await delete_share(session, tenant_id, self._holder, share.key)
+                await delete_share(session, tenant_id, self._holder, allotment.key)

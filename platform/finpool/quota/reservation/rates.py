@@ -82,7 +82,7 @@ class RateAllotment:
         return self._under_way if self._window is None else self._window.total(now)
 
     def held(self, now: float) -> int:
-        """Return the usable part, which is 0 once the share was not renewed in time."""
+        """Return the usable part, which is 0 once the allotment was not renewed in time."""
         return min(self.amount, self.limit) if now < self.valid_until else 0
 
     def claimed(self, now: float) -> int:
@@ -114,7 +114,7 @@ class RateAllotment:
             return None
         if self._window is None:
             return 500
-        # Other replicas may return shares at any time; they return unused ones about every second.
+        # Other replicas may return allotments at any time; they return unused ones about every second.
         return max(1, self._window.wait_ms(self.room, amount, now) or 1000)
 
     def status(self, now: float) -> RateStatus:

@@ -62,11 +62,11 @@ def of_budget(rest: BudgetRest, amount_picos: int, *, returning: bool) -> Insuff
 
 def require_room(needs: Iterable[tuple[RateAllotment, RateNeed]], tokens: int, now: float) -> None:
     """Raise the refusal of a rate without a request to the account: above the limit, full, or just short of room."""
-    for share, need in needs:
-        full = share.held(now) >= share.limit
-        short = need.needed > share.room and now - share.asked_at < REFUSAL_SECONDS
-        if need.needed > share.limit or (need.needed and full) or short:
-            raise of_rate(share, tokens, now)
+    for allotment, need in needs:
+        full = allotment.held(now) >= allotment.limit
+        short = need.needed > allotment.room and now - allotment.asked_at < REFUSAL_SECONDS
+        if need.needed > allotment.limit or (need.needed and full) or short:
+            raise of_rate(allotment, tokens, now)
 
 
 def stopped(key: BudgetKey, amount_picos: int) -> InsufficientQuota:
@@ -93,21 +93,22 @@ def _budget(rest: BudgetRest, amount_picos: int) -> InsufficientQuota:
     return InsufficientQuota(message, headers, left_picos)
 
 
-def of_rate(share: RateAllotment, tokens: int, now: float) -> RequestAboveLimit | RateLimitExceeded:
+def of_rate(allotment: RateAllotment, tokens: int, now: float) -> RequestAboveLimit | RateLimitExceeded:
     """Return the error for a rate without room for a request."""
-    limit = share.key.limit
+    limit = allotment.key.limit
     about = f"{limit.scope} {limit.scope_id}"
-    if share.key.rate is Rate.CONCURRENCY:
-        message = f"Limit of {share.limit} concurrent requests reached for {about} (set by the {limit.set_by})."
-        wait_ms = share.wait_ms(1, now)
+    if allotment.key.rate is Rate.CONCURRENCY:
+        message = f"Limit of {allotment.limit} concurrent requests reached for {about} (set by the {limit.set_by})."
+        wait_ms = allotment.wait_ms(1, now)
     else:
-        needed = tokens if share.key.rate is Rate.TOKENS else 1
+        needed = tokens if allotment.key.rate is Rate.TOKENS else 1
         message = (
-            f"Limit of {share.limit} {share.key.rate} per minute reached for {about} (set by the {limit.set_by}): "
-            f"{share.status(now).remaining} left, {needed} needed."
+            f"Limit of {allotment.limit} {allotment.key.rate} per minute reached for {about}"
+            f" (set by the {limit.set_by}): "
+            f"{allotment.status(now).remaining} left, {needed} needed."
         )
-        wait_ms = share.wait_ms(needed, now)
-    left_tokens = share.status(now).remaining if share.key.rate is Rate.TOKENS else None
+        wait_ms = allotment.wait_ms(needed, now)
+    left_tokens = allotment.status(now).remaining if allotment.key.rate is Rate.TOKENS else None
     if wait_ms is None:
         return RequestAboveLimit(message, left_tokens)
     return RateLimitExceeded(message, wait_ms, left_tokens)

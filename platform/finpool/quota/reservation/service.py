@@ -31,7 +31,7 @@ class Reservation:
     `amount_picos` is held in each of its leases; `tokens` count against each limit of tokens per minute.
     """
 
-    __slots__ = ("amount_picos", "lease_ids", "request_id", "shares", "tenant_id", "tokens")
+    __slots__ = ("allotments", "amount_picos", "lease_ids", "request_id", "tenant_id", "tokens")
 
     def __init__(
         self,
@@ -40,14 +40,14 @@ class Reservation:
         amount_picos: int,
         tokens: int,
         lease_ids: tuple[LeaseId, ...],
-        shares: tuple[RateAllotment, ...],
+        allotments: tuple[RateAllotment, ...],
     ) -> None:
         self.tenant_id = tenant_id
         self.request_id = request_id
         self.amount_picos = amount_picos
         self.tokens = tokens
         self.lease_ids = lease_ids
-        self.shares = shares
+        self.allotments = allotments
 
 
 class Quota:
@@ -98,7 +98,7 @@ class Quota:
         now, found = monotonic_seconds(), dict[str, RateStatus]()
         for key, limit in self._limits.applicable(subject).rates:
             if key.rate is not Rate.CONCURRENCY:
-                status = self._allotments.shares.share(subject.tenant_id, key, limit).status(now)
+                status = self._allotments.rates.allotment(subject.tenant_id, key, limit).status(now)
                 if key.rate not in found or status.remaining < found[key.rate].remaining:
                     found[key.rate.value] = status
         return found
@@ -106,27 +106,27 @@ class Quota:
     def _reserve_now(self, request_id: RequestId, demand: Demand) -> Reservation | None:
         """Take every part from this replica's leases and allotments, or none; no step waits."""
         now, tenant_id, amount_picos, tokens = monotonic_seconds(), demand.tenant_id, demand.amount_picos, demand.tokens
-        allotments = self._allotments
-        shares: list[RateAllotment] = []
+        held = self._allotments
+        allotments: list[RateAllotment] = []
         for key, limit in demand.applicable.rates:
-            share = allotments.shares.share(tenant_id, key, limit)
-            if not share.fits(share.counted(tokens), now):
+            allotment = held.rates.allotment(tenant_id, key, limit)
+            if not allotment.fits(allotment.counted(tokens), now):
                 return None
-            shares.append(share)
+            allotments.append(allotment)
         leases: list[HeldLease] = []
         for budget in demand.applicable.budgets:
-            lease = allotments.leases.current(tenant_id, budget, now)
+            lease = held.leases.current(tenant_id, budget, now)
             if lease.free < amount_picos:
                 return None
             if lease.granted:  # A request that costs nothing needs no lease.
                 leases.append(lease)
-        for share in shares:
-            share.take(request_id, share.counted(tokens), now)
+        for allotment in allotments:
+            allotment.take(request_id, allotment.counted(tokens), now)
         for lease in leases:
             lease.reserve(amount_picos, now)
-        allotments.renew_ahead(demand, leases, shares)
+        held.renew_ahead(demand, leases, allotments)
         lease_ids = tuple(lease.lease_id for lease in leases)
-        return Reservation(tenant_id, request_id, amount_picos, tokens, lease_ids, tuple(shares))
+        return Reservation(tenant_id, request_id, amount_picos, tokens, lease_ids, tuple(allotments))
 
     async def _make_room(self, demand: Demand, deadline: float) -> None:
         """Request the missing parts from the account; raise the refusal, or return for another try."""
@@ -142,8 +142,8 @@ class Quota:
 
     def _end(self, reservation: Reservation, *, requests: int, tokens: int) -> None:
         now = monotonic_seconds()
-        for share in reservation.shares:
-            share.give_back(reservation.request_id, tokens if share.key.rate is Rate.TOKENS else requests, now)
+        for allotment in reservation.allotments:
+            allotment.give_back(reservation.request_id, tokens if allotment.key.rate is Rate.TOKENS else requests, now)
 
     def _limits_changed(self, before: TenantLimits, after: TenantLimits) -> None:
         """Apply changed limits at once, also to leased amounts."""
@@ -154,7 +154,7 @@ class Quota:
         self._allotments.relimit(after.tenant_id, after.rate_limits())
 
     async def run(self, idle_seconds: float) -> None:
-        """Renew the heartbeat and return unused leases and shares until cancelled."""
+        """Renew the heartbeat and return unused leases and rate allotments until cancelled."""
         while True:
             await asyncio.sleep(idle_seconds / 4)
             try:
@@ -171,5 +171,5 @@ class Quota:
         self._allotments.leases.drain(None)
         await self._allotments.return_unused()
         with contextlib.suppress(Exception):  # Shares expire without this.
-            await self._allotments.shares.leave()
+            await self._allotments.rates.leave()
             await self._allotments.heartbeat.put_out()

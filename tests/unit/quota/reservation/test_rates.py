@@ -30,29 +30,29 @@ steps = st.lists(
 Steps = list[tuple[float, int, int, bool]]
 
 
-def share_of(rate: Rate, amount: int, limit: int | None = None) -> RateAllotment:
-    share = RateAllotment(RateKey(KEY, rate), amount if limit is None else limit)
-    share.amount, share.valid_until = amount, math.inf
-    return share
+def allotment_of(rate: Rate, amount: int, limit: int | None = None) -> RateAllotment:
+    allotment = RateAllotment(RateKey(KEY, rate), amount if limit is None else limit)
+    allotment.amount, allotment.valid_until = amount, math.inf
+    return allotment
 
 
 @given(steps, st.integers(min_value=0, max_value=120), st.integers(min_value=0, max_value=8))
 def test_no_window_ever_holds_more_than_the_limits(
     taken: Steps, tokens_per_minute: int, requests_per_minute: int
 ) -> None:
-    shares = [share_of(Rate.REQUESTS, requests_per_minute), share_of(Rate.TOKENS, tokens_per_minute)]
+    allotments = [allotment_of(Rate.REQUESTS, requests_per_minute), allotment_of(Rate.TOKENS, tokens_per_minute)]
     now, admitted = 0.0, {}
     for number, (pause, reserved, used, ends) in enumerate(taken):
         now += pause
         request_id = RequestId(str(number))
-        if not all(share.fits(share.counted(reserved), now) for share in shares):
+        if not all(allotment.fits(allotment.counted(reserved), now) for allotment in allotments):
             continue
-        for share in shares:
-            share.take(request_id, share.counted(reserved), now)
+        for allotment in allotments:
+            allotment.take(request_id, allotment.counted(reserved), now)
         admitted[number] = (now, min(used, reserved) if ends else reserved)
         if ends:
-            for share, counted in zip(shares, (1, min(used, reserved)), strict=True):
-                share.give_back(request_id, counted, now)
+            for allotment, counted in zip(allotments, (1, min(used, reserved)), strict=True):
+                allotment.give_back(request_id, counted, now)
     for end in [at for at, _ in admitted.values()]:
         window = [tokens for at, tokens in admitted.values() if end - WINDOW_SECONDS < at <= end]
         assert len(window) <= requests_per_minute
@@ -113,10 +113,10 @@ async def test_a_limit_of_nothing_tells_the_client_not_to_retry(replica_of: Call
 
 
 def test_a_share_that_could_not_be_renewed_is_not_used() -> None:
-    share = share_of(Rate.REQUESTS, 10)
-    share.valid_until = SHARE_SECONDS
-    assert share.fits(1, SHARE_SECONDS - 1)
-    assert not share.fits(1, SHARE_SECONDS)
+    allotment = allotment_of(Rate.REQUESTS, 10)
+    allotment.valid_until = SHARE_SECONDS
+    assert allotment.fits(1, SHARE_SECONDS - 1)
+    assert not allotment.fits(1, SHARE_SECONDS)
 
 
 @given(
@@ -128,13 +128,13 @@ def test_a_lowered_limit_is_never_exceeded_by_the_sum_of_the_cut_shares(
     amounts: list[int], spare: int, lowered: int
 ) -> None:
     limit = sum(amounts) + spare
-    shares = [share_of(Rate.TOKENS, amount, limit) for amount in amounts]
-    for share in shares:
-        share.relimit(lowered)
-    assert sum(share.held(0.0) for share in shares) <= lowered
+    allotments = [allotment_of(Rate.TOKENS, amount, limit) for amount in amounts]
+    for allotment in allotments:
+        allotment.relimit(lowered)
+    assert sum(allotment.held(0.0) for allotment in allotments) <= lowered
 
 
 def test_a_raised_limit_gives_no_replica_more_before_it_asked() -> None:
-    share = share_of(Rate.TOKENS, 10)
-    share.relimit(100)
-    assert (share.held(0.0), share.room) == (10, 100)
+    allotment = allotment_of(Rate.TOKENS, 10)
+    allotment.relimit(100)
+    assert (allotment.held(0.0), allotment.room) == (10, 100)

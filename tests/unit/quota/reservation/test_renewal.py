@@ -1,4 +1,4 @@
-"""Leases and shares are renewed ahead: under a steady load no request waits for the account."""
+"""Leases and rate allotments are renewed ahead: under a steady load no request waits for the account."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
