@@ -19,6 +19,7 @@ from finpool.serving.engine.replicas import replica_options
 from finpool.serving.engine.routes import engine_app
 from finpool.serving.engine.scaling import SERVICE_AHEAD
 from finpool.serving.engine.work_ahead import WorkAhead
+from finpool.serving.llamacpp.threads import let_threads_sleep
 
 
 class ApplicationArgs(BaseModel):
@@ -41,6 +42,7 @@ class Replica:
     """One engine replica. It reads weights and token on its own node; only the model's declaration is sent to it."""
 
     def __init__(self, declaration: dict[str, Any]) -> None:
+        let_threads_sleep()
         # Only engine replicas load the engine's library, so the deploying process does not need it.
         from finpool.serving.llamacpp.engine import LlamaCpp
         from finpool.serving.llamacpp.vectors import LlamaCppVectors
