@@ -157,17 +157,18 @@ class ScriptedEngine:
             if count == 1:
                 delta["role"] = "assistant"
             finish = "stop" if count == self.output_tokens else None
-            await self._send(response, [{"index": 0, "delta": delta, "finish_reason": finish}], count)
+            await self.send(response, [{"index": 0, "delta": delta, "finish_reason": finish}], count)
             if self.break_after == count:
                 assert request.transport is not None
                 request.transport.close()
                 return response
             await asyncio.sleep(self.pause_seconds)
-        await self._send(response, [], self.output_tokens)
+        await self.send(response, [], self.output_tokens)
         await response.write(b"data: [DONE]\n\n")
         return response
 
-    async def _send(self, response: web.StreamResponse, choices: list[dict[str, Any]], output_tokens: int) -> None:
+    async def send(self, response: web.StreamResponse, choices: list[dict[str, Any]], output_tokens: int) -> None:
+        """Send one chunk with the usage of all chunks so far."""
         usage = {
             "prompt_tokens": self.input_tokens,
             "completion_tokens": output_tokens,

@@ -17,7 +17,7 @@ from finpool.kernel.logs import logger
 
 _log = logger("kernel.changes")
 _ANSWER_SECONDS_MAX = 5.0
-_CHECK_SECONDS_MAX = 5.0
+CHECK_SECONDS_MAX = 5.0
 _CHECKS_WITHIN_AGE = 3
 """Idle checks of the database per `age_max_seconds`; the snapshot stays fresh if one answer is late."""
 
@@ -47,7 +47,7 @@ class ChangeFeed:
         self._database = database
         self._snapshots = snapshots
         self._age_max_seconds = age_max_seconds
-        self._check_seconds = min(_CHECK_SECONDS_MAX, age_max_seconds / _CHECKS_WITHIN_AGE)
+        self._check_seconds = min(CHECK_SECONDS_MAX, age_max_seconds / _CHECKS_WITHIN_AGE)
         self._answered_at: float | None = None
         # A set: several changes of one tenant during a reload cause one further reload.
         self._changed: set[TenantId | None] = set()

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Callable
 
 import asyncpg
 import pytest
+from skipping_clock import skip_time
 from sqlalchemy.ext.asyncio import AsyncSession
+from waiting import until
 
 from finpool.installation.postgres import EmbeddedPostgres
 from finpool.kernel.changes import ChangeFeed, SnapshotTooOld
@@ -14,6 +16,7 @@ from finpool.kernel.database import CHANGES_CHANNEL, Database
 from finpool.kernel.ids import TenantId
 
 SHORT_AGE_SECONDS = 1.0
+LONG_AGE_SECONDS = 4 * 3600.0
 LISTENERS = "SELECT pid FROM pg_stat_activity WHERE usename = 'finpool_inference' AND query LIKE 'LISTEN%'"
 
 
@@ -37,7 +40,7 @@ async def snapshot() -> CountingSnapshot:
 
 @pytest.fixture
 async def feed(database: Callable[[str], Database], snapshot: CountingSnapshot) -> AsyncIterator[ChangeFeed]:
-    opened = ChangeFeed(database("inference"), [snapshot], 60)
+    opened = ChangeFeed(database("inference"), [snapshot], LONG_AGE_SECONDS)
     await opened.start()
     yield opened
     await opened.close()
@@ -51,17 +54,18 @@ async def connection(clean_postgres: EmbeddedPostgres) -> AsyncIterator[asyncpg.
 
 
 async def loads_reach(snapshot: CountingSnapshot, count: int) -> None:
-    for _ in range(1000):
-        if len(snapshot.loads) >= count:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError(snapshot.loads)
+    await until(lambda: len(snapshot.loads) >= count, f"{count} loads")
+
+
+@pytest.fixture
+def no_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the feeds that open from here on check nothing for an hour."""
+    monkeypatch.setattr("finpool.kernel.changes.CHECK_SECONDS_MAX", 3600.0)
 
 
 async def test_a_connection_that_ends_is_made_again_without_waiting_for_the_next_check(
-    feed: ChangeFeed, snapshot: CountingSnapshot, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    no_checks: None, feed: ChangeFeed, snapshot: CountingSnapshot, connection: asyncpg.Connection
 ) -> None:
-    monkeypatch.setattr(feed, "_check_seconds", 3600.0)
     await connection.execute('SELECT pg_notify($1, \'{"tenant_id": "bank-a"}\')', CHANGES_CHANNEL)
     await loads_reach(snapshot, 2)
     (listener,) = await connection.fetch(LISTENERS)
@@ -71,19 +75,25 @@ async def test_a_connection_that_ends_is_made_again_without_waiting_for_the_next
 
 
 async def test_a_short_age_is_checked_as_often_as_it_needs(
-    database: Callable[[str], Database], snapshot: CountingSnapshot
+    database: Callable[[str], Database], snapshot: CountingSnapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clock = skip_time(monkeypatch)
     feed = ChangeFeed(database("inference"), [snapshot], SHORT_AGE_SECONDS)
     await feed.start()
-    fresh = 0
-    for _ in range(60):
-        await asyncio.sleep(SHORT_AGE_SECONDS / 10)
+
+    def is_fresh() -> bool:
         with contextlib.suppress(SnapshotTooOld):
             feed.require_fresh()
-            fresh += 1
+            return True
+        return False
+
+    # Checked every 5 seconds, these would be fresh again after 15 seconds.
+    async with asyncio.timeout(10):
+        for _ in range(3):
+            clock.skip(2 * SHORT_AGE_SECONDS)
+            assert not is_fresh()
+            await until(is_fresh, "the next check")
     await feed.close()
-    # Checked every 5 seconds, it would be fresh for a fifth of the time; a busy machine may be late now and then.
-    assert fresh > 40
 
 
 async def test_a_burst_of_changes_is_read_once(
@@ -96,10 +106,7 @@ async def test_a_burst_of_changes_is_read_once(
     snapshot.may_go_on.set()
     await loads_reach(snapshot, 3)
     await connection.execute('SELECT pg_notify($1, \'{"tenant_id": "bank-b"}\')', CHANGES_CHANNEL)
-    for _ in range(1000):
-        if "bank-b" in snapshot.loads:
-            break
-        await asyncio.sleep(0.01)
+    await until(lambda: "bank-b" in snapshot.loads, "the later change is read")
     assert snapshot.loads[0] is None
     assert set(snapshot.loads[1:]) == {"bank-a", "bank-b"}
     assert len(snapshot.loads) < 10

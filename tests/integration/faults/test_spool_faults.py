@@ -4,12 +4,13 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from sample_intent import INTENT
 
 from finpool.metering.errors import SpoolCorrupt, SpoolUnavailable, SpoolUnusable
@@ -52,18 +53,29 @@ async def test_a_count_that_no_spool_can_hold_does_not_stop_the_spool(spool: Spo
         await spool.intend(replace(INTENT, request_id="req_2"))
 
 
-async def test_a_log_that_cannot_be_written_does_not_stop_the_spool(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def disk_full(*_args: object, **_event: Any) -> None:
+@pytest.fixture
+def lost_lines() -> Iterator[list[str]]:
+    """Let the disk of the logs be full; yields the events that were lost."""
+    lost: list[str] = []
+
+    def disk_full(_logger: object, _method: str, line: Any) -> Any:
+        lost.append(line["event"])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("finpool.metering.spool.writer._log.error", disk_full)
+    processors = structlog.get_config()["processors"]
+    before = list(processors)
+    processors[:] = [disk_full]
+    yield lost
+    processors[:] = before
+
+
+async def test_a_log_that_cannot_be_written_does_not_stop_the_spool(spool: Spool, lost_lines: list[str]) -> None:
     await spool.intend(INTENT)
     async with asyncio.timeout(10):
         with pytest.raises(SpoolUnavailable):
             await spool.intend(INTENT)
         await spool.intend(replace(INTENT, request_id="req_2"))
+    assert lost_lines == ["the spool could not be written"]
 
 
 async def test_a_write_after_the_end_is_refused_and_not_left_waiting(tmp_path: Path) -> None:
@@ -75,10 +87,10 @@ async def test_a_write_after_the_end_is_refused_and_not_left_waiting(tmp_path: P
 
 
 async def test_what_is_committed_is_never_reported_as_failed(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreadable() -> None:
+    def unreadable(_: object) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(spool._writer, "_bytes_used", unreadable)
+    monkeypatch.setattr("finpool.metering.spool.file.bytes_used", unreadable)
     await spool.intend(INTENT)
 
 

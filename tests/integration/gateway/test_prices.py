@@ -98,7 +98,7 @@ async def test_a_price_scheduled_for_later_acts_at_its_moment_and_never_on_a_req
     bank: ServedBank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = await bank.add_tenant("bank-a")
-    answering, may_end, send = asyncio.Event(), asyncio.Event(), bank.engine._send
+    answering, may_end, send = asyncio.Event(), asyncio.Event(), bank.engine.send
 
     async def hold_the_first(response: web.StreamResponse, choices: list[dict[str, Any]], output_tokens: int) -> None:
         if len(bank.engine.bodies) == 1:
@@ -106,7 +106,7 @@ async def test_a_price_scheduled_for_later_acts_at_its_moment_and_never_on_a_req
             await may_end.wait()
         await send(response, choices, output_tokens)
 
-    monkeypatch.setattr(bank.engine, "_send", hold_the_first)
+    monkeypatch.setattr(bank.engine, "send", hold_the_first)
     async with bank.client(key) as client:
         before = asyncio.create_task(chat(client))
         await answering.wait()

@@ -21,7 +21,7 @@ DiskUsage = namedtuple("DiskUsage", "total used free")
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A machine that is large enough, with free ports."""
-    monkeypatch.setattr(doctor, "_available_memory_bytes", lambda: 8_000_000_000)
+    monkeypatch.setattr(doctor, "available_memory_bytes", lambda: 8_000_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: DiskUsage(0, 0, 50_000_000_000))
     return Settings(home=tmp_path / "home", port=free_block())
 
@@ -102,7 +102,7 @@ def test_an_installation_needs_less_disk_than_a_first_start(
 
 
 def test_too_little_memory_is_found(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_available_memory_bytes", lambda: 1_000_000_000)
+    monkeypatch.setattr(doctor, "available_memory_bytes", lambda: 1_000_000_000)
     (check,) = failed(settings)
     assert "1.0 GB of memory available, 4 GB are needed" in check.detail
 

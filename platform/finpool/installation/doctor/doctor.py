@@ -110,14 +110,15 @@ def _disk(home: Home) -> Check:
 def _memory(home: Home) -> Check:
     if any(running_process(home, component.name) for component in START_ORDER):
         return Check("memory", True, "the platform is running")
-    available_bytes = _available_memory_bytes()
+    available_bytes = available_memory_bytes()
     shown = f"{available_bytes / 1e9:.1f} GB of memory available"
     if available_bytes >= MEMORY_BYTES:
         return Check("memory", True, shown)
     return Check("memory", False, f"{shown}, {MEMORY_BYTES / 1e9:.0f} GB are needed: end other programs")
 
 
-def _available_memory_bytes() -> int:
+def available_memory_bytes() -> int:
+    """Return the memory that new processes can have. Raises `ConfigurationError` if the system does not say it."""
     for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
         name, _, value = line.partition(":")
         if name == "MemAvailable":

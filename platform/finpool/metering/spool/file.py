@@ -137,6 +137,13 @@ def last_seq(connection: sqlite3.Connection) -> int:
     return int(row[0]) if row is not None else 0
 
 
+def bytes_used(connection: sqlite3.Connection) -> int:
+    """Return how many bytes of the file hold data; deleted rows leave pages that are free."""
+    names = ("page_size", "page_count", "freelist_count")
+    page_bytes, pages, free_pages = (int(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in names)
+    return (pages - free_pages) * page_bytes
+
+
 def identity(directory: Path) -> tuple[int, int] | None:
     """Return device and inode of the spool's file, or None without a file."""
     try:

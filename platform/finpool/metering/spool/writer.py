@@ -52,7 +52,6 @@ class SpoolWriter:
         self._directory = directory
         self._bytes_max = bytes_max
         self._identity = spool_file.identity(directory)
-        self._page_bytes = self._pragma("page_size")
         self._full = False
         self._failing = False
         self._lost: str | None = None
@@ -140,7 +139,7 @@ class SpoolWriter:
             raise
         # Separate from the commit: a durable write must not be reported as failed, or it would be written twice.
         try:
-            self._full, self._failing = self._bytes_used() >= self._bytes_max, False
+            self._full, self._failing = spool_file.bytes_used(self._connection) >= self._bytes_max, False
         except sqlite3.Error:
             self._full = True
 
@@ -160,12 +159,6 @@ class SpoolWriter:
         )
         with contextlib.suppress(RuntimeError):  # The event loop is closed, so no caller waits.
             futures[0].get_loop().call_soon_threadsafe(_resolve, futures, error if failed else None)
-
-    def _bytes_used(self) -> int:
-        return (self._pragma("page_count") - self._pragma("freelist_count")) * self._page_bytes
-
-    def _pragma(self, name: str) -> int:
-        return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
 def _write_all(connection: sqlite3.Connection, writes: list[Write | Rows]) -> None:

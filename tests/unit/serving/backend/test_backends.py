@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -26,8 +27,6 @@ from finpool.kernel.settings import Settings
 from finpool.serving.backend.service import Backends
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.schemas import WEIGHTS_HEADER, EngineChunks, Operation
-from finpool.serving.transport.connection import Connection
-from finpool.serving.transport.connections import Connections
 
 BODY = {"messages": [{"role": "user", "content": "Hello"}]}
 
@@ -89,11 +88,13 @@ async def test_an_engine_of_the_pool_may_refuse_on_the_way(
 async def test_a_caller_that_gave_up_waiting_may_wait_again_and_loses_nothing(
     backends: Backends, engine: FakeEngine, model: Model
 ) -> None:
+    may_begin, may_send = asyncio.Event(), asyncio.Event()
+
     async def slowly(request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(0.1)
+        await may_begin.wait()
         response = web.StreamResponse(headers=EVENT_STREAM)
         await response.prepare(request)
-        await asyncio.sleep(0.1)
+        await may_send.wait()
         await response.write(event(CHUNK) + b"data: [DONE]\n\n")
         return response
 
@@ -104,10 +105,12 @@ async def test_a_caller_that_gave_up_waiting_may_wait_again_and_loses_nothing(
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.02):
                     await stream.begun()
+        may_begin.set()
         await stream.begun()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.02):
                 await anext(aiter(stream))
+        may_send.set()
         assert [chunks.usage async for chunks in stream if chunks.choices] == [USED]
     assert len(engine.bodies) == 1
 
@@ -193,14 +196,13 @@ async def test_an_engine_that_does_not_begin_is_unavailable(
     backends: Backends, engine: FakeEngine, model: Model
 ) -> None:
     async def never(request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(30)
+        await asyncio.Event().wait()
         return web.Response()
 
     engine.answer = never
     with pytest.raises(EngineUnavailable) as raised:
         await ask(backends, model)
-    assert raised.value.status == 503
-    assert raised.value.code == "engine_unavailable"
+    assert (raised.value.status, raised.value.code) == (503, "engine_unavailable")
 
 
 async def test_an_engine_that_is_not_there_is_unavailable_and_not_ready(tmp_path: Path, model: Model) -> None:
@@ -217,15 +219,16 @@ async def test_an_engine_that_is_not_there_is_unavailable_and_not_ready(tmp_path
 async def test_a_request_that_never_left_is_sent_once_more(
     backends: Backends, engine: FakeEngine, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connect, attempts = Connections._connect, []
+    loop, attempts = asyncio.get_running_loop(), list[str]()
+    connect = loop.create_connection
 
-    async def fail_at_first(connections: Connections, seconds_max: float) -> Connection:
-        attempts.append(seconds_max)
+    async def fail_at_first(factory: Any, host: str, port: int, **options: Any) -> Any:
+        attempts.append(host)
         if len(attempts) == 1:
             raise ConnectionRefusedError
-        return await connect(connections, seconds_max)
+        return await connect(factory, host, port, **options)
 
-    monkeypatch.setattr(Connections, "_connect", fail_at_first)
+    monkeypatch.setattr(loop, "create_connection", fail_at_first)
     engine.answer = streamed(event(LAST), b"data: [DONE]\n\n")
     assert (await ask(backends, model))[-1].usage == USED
     assert (len(attempts), len(engine.bodies)) == (2, 1)

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 from remote_model import KEY, remote_pooling_declaration
 from scripted_engine import FakeEngine, refused
+from waiting import until
 
 from finpool.catalogue.model.schemas import Model, TokenUsage
 from finpool.kernel.ids import RequestId
@@ -132,6 +133,6 @@ async def test_closing_early_closes_the_connection(
 
     engine.answer = never
     stream = await backends.ask(Operation.EMBED, models[Operation.EMBED], EMBED, RequestId("req_1"))
-    await asyncio.sleep(0.1)
+    await until(lambda: engine.bodies, "the engine has the request")
     stream.close()
     await asyncio.wait_for(engine.left.wait(), 5)

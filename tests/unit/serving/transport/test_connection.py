@@ -1,65 +1,19 @@
 """The way to a backend over HTTP/1.1, against a server that writes any bytes that a test gives it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from raw_backend import CHUNKED, HEAD, Answer, backend, sends
+from skipping_clock import skip_time
+from waiting import until
 
 from finpool.serving.errors import ConnectionBroken
 from finpool.serving.transport.connection import BUFFERED_BYTES_MAX, HEAD_BYTES_MAX, HttpCall
-from finpool.serving.transport.connections import Connections
+from finpool.serving.transport.connections import IDLE_SECONDS_MAX, Connections
 
 SECONDS_MAX = 5.0
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
-CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
-
-Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@asynccontextmanager
-async def backend(answer: Answer, path: str = "") -> AsyncIterator[tuple[Connections, list[bytes], list[int]]]:
-    """Serve `answer` for each request; yield connections to it, the requests' heads, and on which connection each."""
-    heads, numbers, opened = [], [], []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        opened.append(writer)
-        number = len(opened)
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                heads.append(head)
-                numbers.append(number)
-                length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or b"0")
-                await reader.readexactly(length)
-                await answer(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    connections = Connections(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{path}", "token")
-    try:
-        yield connections, heads, numbers
-    finally:
-        connections.close()
-        server.close()
-        for writer in opened:
-            writer.close()
-        await asyncio.sleep(0)
-
-
-def sends(*parts: bytes, closes: bool = False, pause_seconds: float = 0.0) -> Answer:
-    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for part in parts:
-            writer.write(part)
-            await writer.drain()
-            await asyncio.sleep(pause_seconds)
-        if closes:
-            writer.close()
-
-    return answer
 
 
 async def whole(call: HttpCall) -> tuple[int, str, bytes]:
@@ -134,12 +88,20 @@ async def test_an_answer_that_is_not_whole_and_alone_is_an_error(answer: Answer,
 
 
 async def test_a_connection_that_sends_what_nobody_asked_for_is_not_used_again() -> None:
-    unasked = sends(
-        HEAD + b"content-length: 2\r\n\r\nok", b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", pause_seconds=0.05
-    )
-    async with backend(unasked) as (connections, _, numbers):
+    answered, left = asyncio.Event(), asyncio.Event()
+
+    async def more_than_asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD + b"content-length: 2\r\n\r\nok")
+        await answered.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        if await reader.read(1) == b"":
+            left.set()
+
+    async with backend(more_than_asked) as (connections, _, numbers):
         assert (await ask(connections))[2] == b"ok"
-        await asyncio.sleep(0.2)
+        answered.set()
+        await left.wait()
+        answered.clear()
         assert (await ask(connections))[2] == b"ok"
         assert numbers == [1, 2]
 
@@ -159,11 +121,11 @@ async def test_a_server_that_wants_to_close_is_asked_on_another_connection(head:
 
 
 async def test_a_connection_that_was_idle_for_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = skip_time(monkeypatch)
     async with backend(sends(HEAD + b"content-length: 2\r\n\r\nok")) as (connections, _, numbers):
         await ask(connections)
         await ask(connections)
-        monkeypatch.setattr("finpool.serving.transport.connections.IDLE_SECONDS_MAX", 0.01)
-        await asyncio.sleep(0.05)
+        clock.skip(IDLE_SECONDS_MAX + 1)
         await ask(connections)
         assert numbers == [1, 1, 2]
 
@@ -182,28 +144,51 @@ async def test_an_answer_given_up_tells_the_backend_and_a_whole_one_keeps_its_co
         call.close()
         async with asyncio.timeout(SECONDS_MAX):
             await left.wait()
-    async with backend(sends(CHUNKED + b"2\r\nhi\r\n", b"0\r\n\r\n", pause_seconds=0.05)) as (connections, _, numbers):
+    given_up = asyncio.Event()
+
+    async def ends_later(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED + b"2\r\nhi\r\n")
+        await given_up.wait()
+        writer.write(b"0\r\n\r\n")
+
+    async with backend(ends_later) as (connections, _, numbers):
         call = await connections.post("/x", b"{}", "req_1", SECONDS_MAX)
         assert await call.read(SECONDS_MAX) == b"hi"
         call.finish()
-        await asyncio.sleep(0.2)
+        given_up.set()
+        for _ in range(100):  # The end travels in the loop's own turns.
+            await asyncio.sleep(0)
         await ask(connections)
         assert numbers == [1, 1]
 
 
 async def test_an_end_that_does_not_come_closes_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("finpool.serving.transport.connection.FINISH_SECONDS_MAX", 0.05)
-    async with backend(sends(CHUNKED + b"2\r\nhi\r\n")) as (connections, _, numbers):
+    left = asyncio.Event()
+
+    async def until_left(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED + b"2\r\nhi\r\n")
+        if await reader.read(1) == b"":
+            left.set()
+
+    async with backend(until_left) as (connections, _, numbers):
         for _ in range(2):
             call = await connections.post("/x", b"{}", "req_1", SECONDS_MAX)
             assert await call.read(SECONDS_MAX) == b"hi"
             call.finish()
-            await asyncio.sleep(0.2)
+            async with asyncio.timeout(SECONDS_MAX):
+                await left.wait()
+            left.clear()
         assert numbers == [1, 2]
 
 
 async def test_a_slow_reader_holds_up_the_backend_and_loses_nothing() -> None:
-    sent = 0
+    sent = seen = 0
+
+    def stands_still() -> bool:
+        nonlocal seen
+        before, seen = seen, sent
+        return 0 < sent == before
 
     async def much(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal sent
@@ -217,7 +202,7 @@ async def test_a_slow_reader_holds_up_the_backend_and_loses_nothing() -> None:
     async with backend(much) as (connections, _, _):
         call = await connections.post("/x", b"{}", "req_1", SECONDS_MAX)
         await call.head(SECONDS_MAX)
-        await asyncio.sleep(0.3)
+        await until(stands_still, "the backend is held up", pause_seconds=0.1)
         held = len(call.received())
         assert BUFFERED_BYTES_MAX < held < 4 * BUFFERED_BYTES_MAX
         assert sent < 10_000_000
@@ -230,9 +215,7 @@ async def test_an_answer_that_filled_the_buffer_at_its_very_end_leaves_a_connect
     async with backend(sends(filling)) as (connections, _, numbers):
         for _ in range(2):
             call = await connections.post("/x", b"{}", "req_1", SECONDS_MAX)
-            async with asyncio.timeout(SECONDS_MAX):
-                while not call.ended:  # noqa: ASYNC110 - nobody reads, so nothing tells.
-                    await asyncio.sleep(0.01)
+            await until(lambda: call.ended, "the answer ends", seconds_max=SECONDS_MAX)  # noqa: B023
             assert len(call.received()) == length
         assert numbers == [1, 1]
 
