@@ -99,8 +99,8 @@ class InferenceDoor:
             await backends.start()
             telemetry.observe_backends(backends.breakers.asked)
             stack.push_async_callback(backends.close)
-            exchange = PeerSync(self.database, replica_id)
-            stack.push_async_callback(exchange.close)
+            peer_sync = PeerSync(self.database, replica_id)
+            stack.push_async_callback(peer_sync.close)
             gateway = Gateway(
                 settings,
                 catalogue=self.catalogue,
@@ -110,10 +110,10 @@ class InferenceDoor:
                 quota=quota,
                 metering=Metering(spool),
                 backends=backends,
-                exchange=exchange,
+                peer_sync=peer_sync,
             )
             stack.push_async_callback(gateway.close)
-            await exchange.start()
+            await peer_sync.start()
             yield gateway, spool
 
 

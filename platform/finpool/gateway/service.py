@@ -59,7 +59,7 @@ class Gateway:
         quota: Quota,
         metering: Metering,
         backends: Backends,
-        exchange: PeerSync,
+        peer_sync: PeerSync,
     ) -> None:
         self._settings = settings
         self._catalogue = catalogue
@@ -71,7 +71,7 @@ class Gateway:
         self._backends = backends
         self._salts = CacheSalts(settings.secret("engine_token"))
         self._counter = PromptCounter(backends)
-        self._exchange = exchange
+        self._peer_sync = peer_sync
         self._queues: dict[str, FairQueue] = {}
         self._open_calls = OpenCalls()
         self.started_at = int(time.time())
@@ -128,14 +128,14 @@ class Gateway:
         """Return the fair queue of the model's engine; each version has its own engine and queue."""
         queue = self._queues.get(model.engine_key)
         if queue is None:
-            shares = FairScheduler(
+            scheduler = FairScheduler(
                 model.engine.slots * model.engine.replicas_max,
                 express_max=0 if isinstance(model.engine, OpenAiEngine) else EXPRESS_SLOTS,
                 entitled=self._entitled,
             )
-            self._exchange.join(model.engine_key, shares)
+            self._peer_sync.join(model.engine_key, scheduler)
             queue = self._queues[model.engine_key] = FairQueue(
-                shares,
+                scheduler,
                 waiting_max=self._settings.queue_requests_max,
                 wait_seconds_max=self._settings.queue_timeout_seconds,
             )
@@ -146,7 +146,7 @@ class Gateway:
         routed = self._versions.engine_keys()
         for key in [key for key, queue in self._queues.items() if queue.idle and key not in routed]:
             del self._queues[key]
-            self._exchange.leave(key)
+            self._peer_sync.leave(key)
 
     def admit_vectors(self, actor: Actor, request: VectorRequest, request_id: RequestId) -> Admitted:
         """Admit a request for embeddings or a ranking, and bound its input; it has no output."""

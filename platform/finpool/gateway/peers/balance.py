@@ -34,10 +34,10 @@ class PeerBalance:
     it gave it up. Without other gateways it fills the whole engine.
     """
 
-    def __init__(self, shares: FairScheduler, *, gateways: int = 1) -> None:
-        self._shares = shares
-        self._in_flight_max = shares.in_flight_max
-        self._express_max = shares.express_max
+    def __init__(self, scheduler: FairScheduler, *, gateways: int = 1) -> None:
+        self._scheduler = scheduler
+        self._in_flight_max = scheduler.in_flight_max
+        self._express_max = scheduler.express_max
         self._known = gateways
         self._base: dict[TenantId, int] = {}
         self._reported: Set[TenantId] = set()
@@ -63,8 +63,8 @@ class PeerBalance:
         # At the first sync after a separation the others may not have returned yet.
         self._known = known if self.met else max(known, self._known)
         growth = self._growth(others)
-        self._shares.meet(growth, _sums(others))
-        own = self._shares.standings()
+        self._scheduler.meet(growth, _sums(others))
+        own = self._scheduler.standings()
         self._set_pace(own, growth)
         slots = self._all_slots if self._known == known else self._even_part
         if others:
@@ -79,16 +79,16 @@ class PeerBalance:
         self.slots = slots
         express = self._express_max if self._known == 1 or slots >= EXPRESS_FROM_SLOTS else 0
         in_flight_max = slots - express
-        if (in_flight_max, express) != (self._shares.in_flight_max, self._shares.express_max):
-            self._shares.limit(in_flight_max, express)
+        if (in_flight_max, express) != (self._scheduler.in_flight_max, self._scheduler.express_max):
+            self._scheduler.limit(in_flight_max, express)
 
     def separate(self) -> None:
         """Continue alone after too long without a sync, with at most an even part, because others may still run.
 
         Charges from here to the next sync count only in this gateway; afterwards it is a new run.
         """
-        self._shares.meet({}, {})
-        self._base = {tenant_id: each.charged for tenant_id, each in self._shares.standings().items()}
+        self._scheduler.meet({}, {})
+        self._base = {tenant_id: each.charged for tenant_id, each in self._scheduler.standings().items()}
         self._reported, self._runs, self.met = set(), {}, False
         self.hold(min(self.slots, self._even_part))
 
@@ -98,13 +98,13 @@ class PeerBalance:
 
     def _growth(self, others: Mapping[str, GatewayStanding]) -> dict[TenantId, int]:
         growth: dict[TenantId, int] = {}
-        for run_id, share in others.items():
+        for run_id, standing in others.items():
             charged = self._runs.setdefault(run_id, {})
-            for tenant_id, standing in share.tenants.items():
-                grown = standing.charged - charged.get(tenant_id, 0 if self.met else standing.charged)
+            for tenant_id, of_tenant in standing.tenants.items():
+                grown = of_tenant.charged - charged.get(tenant_id, 0 if self.met else of_tenant.charged)
                 if grown:
                     growth[tenant_id] = growth.get(tenant_id, 0) + grown
-                charged[tenant_id] = standing.charged
+                charged[tenant_id] = of_tenant.charged
         for run_id in self._runs.keys() - others.keys():
             del self._runs[run_id]
         self.met = True
@@ -140,22 +140,22 @@ class PeerBalance:
         scale = max(1, CATCH_UP_SYNCS * self._pace // max(1, len(wanted)))
         claims = [
             Claim(max(1, weight * SLOT_PARTS * scale // (scale + leads[tenant_id])), wanted[tenant_id])
-            for tenant_id, weight in self._shares.weight_parts(sorted(wanted)).items()
+            for tenant_id, weight in self._scheduler.weight_parts(sorted(wanted)).items()
         ]
         batch = {run_id: sum(each.batch_waiting for each in of.values()) for run_id, of in standings.items()}
         return split_slots(self._all_slots, sorted(standings), claims, batch)[OWN]
 
     def _leads(self, tenants: Iterable[TenantId], waiting: Iterable[TenantId]) -> dict[TenantId, int]:
         """Return each tenant's lead over the least served waiting tenant."""
-        least = min((self._shares.counter(each) for each in waiting), default=0)
-        return {each: max(0, self._shares.counter(each) - least) for each in tenants}
+        least = min((self._scheduler.counter(each) for each in waiting), default=0)
+        return {each: max(0, self._scheduler.counter(each) - least) for each in tenants}
 
 
 def _sums(others: Mapping[str, GatewayStanding]) -> dict[TenantId, Standing]:
     """Return the sum of each tenant's standings at all other gateways, without idle tenants."""
     sums: dict[TenantId, Standing] = {}
-    for share in others.values():
-        for tenant_id, each in share.tenants.items():
+    for standing in others.values():
+        for tenant_id, each in standing.tenants.items():
             if not each.idle:
                 known = sums.get(tenant_id, Standing())
                 sums[tenant_id] = Standing(

@@ -78,10 +78,10 @@ async def live_standings(
         for engine, other, tenant_id, *standing in await session.execute(rows_query):
             if (engine, other) in tenants:
                 tenants[engine, other][TenantId(tenant_id)] = Standing(*standing)
-    shares: dict[str, dict[str, GatewayStanding]] = {}
+    standings: dict[str, dict[str, GatewayStanding]] = {}
     for (engine, other), count in slots.items():
-        shares.setdefault(engine, {})[other] = GatewayStanding(count, tenants[engine, other])
-    return shares
+        standings.setdefault(engine, {})[other] = GatewayStanding(count, tenants[engine, other])
+    return standings
 
 
 async def write_standings(
@@ -94,10 +94,10 @@ async def write_standings(
             "run_id": run.run_id,
             "engine": engine,
             "replica_id": run.replica_id,
-            "slots": share.slots,
+            "slots": standing.slots,
             "seen_at": now,
         }
-        for engine, share in reported.items()
+        for engine, standing in reported.items()
     ]
     if slots:
         new = insert(GatewaySlots).values(slots)
@@ -114,8 +114,8 @@ async def write_standings(
             "in_flight": each.in_flight,
             "changed_at": now,
         }
-        for engine, share in reported.items()
-        for tenant_id, each in share.tenants.items()
+        for engine, standing in reported.items()
+        for tenant_id, each in standing.tenants.items()
         if engine not in before or before[engine].tenants.get(tenant_id) != each
     ]
     if rows:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from asyncpg import PostgresError
 from sqlalchemy.exc import SQLAlchemyError
 
-from finpool.gateway.peers import repository as share_repository
+from finpool.gateway.peers import repository
 from finpool.gateway.peers.balance import PeerBalance
 from finpool.gateway.peers.repository import Run
 from finpool.gateway.peers.schemas import GatewayStanding
@@ -45,9 +45,9 @@ class PeerSync:
         self._cut_off = False
         self._task: asyncio.Task[None] | None = None
 
-    def join(self, engine: str, shares: FairScheduler) -> None:
+    def join(self, engine: str, scheduler: FairScheduler) -> None:
         """Share an engine with the other gateways from now on."""
-        self._engines[engine] = PeerBalance(shares, gateways=self._gateways)
+        self._engines[engine] = PeerBalance(scheduler, gateways=self._gateways)
 
     def leave(self, engine: str) -> None:
         """Stop sharing an engine; the others take its slots after `LIVE_SECONDS`."""
@@ -56,7 +56,7 @@ class PeerSync:
     async def start(self) -> None:
         """Sync once, so that no slot of another gateway is taken, then sync periodically."""
         await self._try_exchange()
-        self._task = asyncio.create_task(self._exchange_periodically(), name="share-exchange")
+        self._task = asyncio.create_task(self._exchange_periodically(), name="peer-sync")
 
     async def close(self) -> None:
         """Stop, and free the slots for the others."""
@@ -67,7 +67,7 @@ class PeerSync:
             await self._task
         with contextlib.suppress(*_DATABASE_ERRORS):  # Otherwise the others take them after `LIVE_SECONDS`.
             async with asyncio.timeout(ANSWER_SECONDS_MAX), self._database.across_tenants() as session:
-                await share_repository.delete_run(session, self._run)
+                await repository.delete_run(session, self._run)
 
     async def exchange(self) -> None:
         """Report this gateway's standings, read those of the others, and hold the resulting slots.
@@ -81,18 +81,18 @@ class PeerSync:
         reported: dict[str, GatewayStanding] = {}
         idle_too = not all(each.met for each in self._engines.values())
         async with asyncio.timeout(ANSWER_SECONDS_MAX), self._database.across_tenants() as session:
-            await share_repository.lock_standings(session, ANSWER_SECONDS_MAX)
-            others = await share_repository.live_standings(session, self._run, LIVE_SECONDS, idle_too=idle_too)
+            await repository.lock_standings(session, ANSWER_SECONDS_MAX)
+            others = await repository.live_standings(session, self._run, LIVE_SECONDS, idle_too=idle_too)
             for engine, balance in self._engines.items():
                 reported[engine] = balance.meet(others.get(engine, {}))
                 balance.hold(min(reported[engine].slots, balance.slots))
-            await share_repository.write_standings(session, self._run, reported, self._reported)
-            await share_repository.delete_ended(session, self._run)
+            await repository.write_standings(session, self._run, reported, self._reported)
+            await repository.delete_ended(session, self._run)
         self._reported, self._synced_at, self._cut_off = reported, started, False
-        self._gateways = 1 + len({run_id for shares in others.values() for run_id in shares})
-        for engine, share in reported.items():
+        self._gateways = 1 + len({run_id for standings in others.values() for run_id in standings})
+        for engine, standing in reported.items():
             if engine in self._engines:  # It may have left in the meantime.
-                self._engines[engine].hold(share.slots)
+                self._engines[engine].hold(standing.slots)
 
     async def _exchange_periodically(self) -> None:
         while True:

@@ -21,13 +21,13 @@ class FairQueue:
 
     def __init__(
         self,
-        shares: FairScheduler,
+        scheduler: FairScheduler,
         *,
         waiting_max: int,
         wait_seconds_max: float,
         clock: Callable[[], float] = monotonic_seconds,
     ) -> None:
-        self._shares = shares
+        self._scheduler = scheduler
         self._waiting_max = waiting_max
         self._wait_seconds_max = wait_seconds_max
         self._clock = clock
@@ -36,22 +36,22 @@ class FairQueue:
     @property
     def idle(self) -> bool:
         """Whether no request waits and no turn runs."""
-        return all(each.idle for each in self._shares.standings().values())
+        return all(each.idle for each in self._scheduler.standings().values())
 
     async def enter(self, tenant_id: TenantId, length_bound: LengthBound, *, batch: bool = False) -> Turn:
         """Wait for a turn, which the caller ends by `leave`; raise `QueueRefusal` for a full queue or too long a wait.
 
         Batch requests wait until no interactive request of any tenant does.
         """
-        if self._shares.waiting(tenant_id) >= self._waiting_max:
+        if self._scheduler.waiting(tenant_id) >= self._waiting_max:
             raise QueueRefusal(
                 f"{self._waiting_max} requests of this tenant are waiting for the model already.",
                 self._wait_seconds(tenant_id),
             )
         coming: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
         waiting, arrived = Waiting(length_bound, partial(self._begin, coming), batch=batch), self._clock()
-        self._shares.arrive(tenant_id, waiting)
-        self._shares.dispatch()
+        self._scheduler.arrive(tenant_id, waiting)
+        self._scheduler.dispatch()
         turn = coming.result() if coming.done() else await self._turn_of(tenant_id, waiting, coming)
         turn.began_seconds = self._clock()
         turn.queue_ms = round(1000 * (turn.began_seconds - arrived))
@@ -59,20 +59,20 @@ class FairQueue:
 
     def use(self, turn: Turn, *, input_tokens: int, output_tokens: int) -> None:
         """Charge a turn for its use so far, in total."""
-        self._shares.use(turn, input_tokens=input_tokens, output_tokens=output_tokens)
+        self._scheduler.use(turn, input_tokens=input_tokens, output_tokens=output_tokens)
 
     def leave(self, turn: Turn, *, input_tokens: int, output_tokens: int) -> None:
         """End a turn with its total use."""
-        self._shares.end(turn, input_tokens=input_tokens, output_tokens=output_tokens)
+        self._scheduler.end(turn, input_tokens=input_tokens, output_tokens=output_tokens)
         seconds = self._clock() - turn.began_seconds
         known = self._turn_seconds
         self._turn_seconds = seconds if known is None else known + (seconds - known) / _REMEMBERED_TURNS
-        self._shares.dispatch()
+        self._scheduler.dispatch()
 
     def _begin(self, coming: "asyncio.Future[Turn]", turn: Turn) -> None:
         if coming.done():
             # The waiting task was cancelled, but has not run since.
-            self._shares.end(turn, input_tokens=0, output_tokens=0)
+            self._scheduler.end(turn, input_tokens=0, output_tokens=0)
         else:
             coming.set_result(turn)
 
@@ -83,10 +83,10 @@ class FairQueue:
         except BaseException as error:
             if coming.done() and not coming.cancelled():
                 # The turn began in the moment in which its task was cancelled.
-                self._shares.end(coming.result(), input_tokens=0, output_tokens=0)
-                self._shares.dispatch()
+                self._scheduler.end(coming.result(), input_tokens=0, output_tokens=0)
+                self._scheduler.dispatch()
             else:
-                self._shares.withdraw(tenant_id, waiting)
+                self._scheduler.withdraw(tenant_id, waiting)
             if isinstance(error, TimeoutError):
                 message = f"The model was busy for {self._wait_seconds_max:g} seconds."
                 raise QueueRefusal(message, self._wait_seconds(tenant_id)) from error
@@ -95,5 +95,5 @@ class FairQueue:
     def _wait_seconds(self, tenant_id: TenantId) -> float:
         """Estimate the wait of one more request: its tenant's queue at the pace of the tenant's share."""
         turn_seconds = self._turn_seconds or _TURN_SECONDS_GUESS
-        turns_at_once = max(1, self._shares.in_flight_max) * self._shares.share(tenant_id)
-        return (self._shares.waiting(tenant_id) + 1) * turn_seconds / turns_at_once
+        turns_at_once = max(1, self._scheduler.in_flight_max) * self._scheduler.share(tenant_id)
+        return (self._scheduler.waiting(tenant_id) + 1) * turn_seconds / turns_at_once
