@@ -139,7 +139,7 @@ def simulated() -> None:
 
 
 def several_gateways() -> None:
-    """Print what tenants get of one engine behind several gateways, apart and with the exchange between them."""
+    """Print what tenants get of one engine behind several gateways, apart and with the sync between them."""
     out = sys.stdout.write
     out(f"\n{GATEWAYS} gateways before that engine\n")
     out(f"{'':10} {'most at once':>13} {'tokens/s':>9}  service by weight beside the average's, first token (s)\n")

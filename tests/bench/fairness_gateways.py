@@ -1,6 +1,6 @@
-"""Several gateways before one engine, in virtual time: each has the queue that serves, and they exchange as they do.
+"""Several gateways before one engine, in virtual time: each has the queue that serves, and they sync as they do.
 
-Every gateway exchanges once in so many seconds, one after the other, so what it reads is up to that old.
+Every gateway syncs once in so many seconds, one after the other, so what it reads is up to that old.
 """
 
 import statistics
@@ -32,7 +32,7 @@ class Gateways:
 
     def __init__(self, profile: Profile, weights: Mapping[str, int], *, together: bool) -> None:
         self._gateways = [Fair(profile, weights, predicts=True) for _ in range(GATEWAYS)]
-        self._exchanges = [PeerBalance(each.shares) for each in self._gateways]
+        self._balances = [PeerBalance(each.scheduler) for each in self._gateways]
         self._told: dict[str, GatewayStanding] = {}
         self._together = together
         # They have been up for a while when the first request comes.
@@ -40,17 +40,17 @@ class Gateways:
         self.in_flight_max = 0
         self.slots_max = 0
 
-    def exchange_until(self, now: float) -> None:
-        """Hold every exchange that is due."""
+    def sync_until(self, now: float) -> None:
+        """Hold every sync that is due."""
         while self._together and SYNC_SECONDS * self._next / GATEWAYS <= now:
             number = self._next % GATEWAYS
-            exchange = self._exchanges[number]
-            told = exchange.meet({run: share for run, share in self._told.items() if run != f"run{number}"})
+            balance = self._balances[number]
+            told = balance.meet({run: each for run, each in self._told.items() if run != f"run{number}"})
             self._told[f"run{number}"] = told
-            exchange.hold(told.slots)
+            balance.hold(told.slots)
             self._next += 1
             if self._next > 0:
-                self.slots_max = max(self.slots_max, sum(each.slots for each in self._exchanges))
+                self.slots_max = max(self.slots_max, sum(each.slots for each in self._balances))
 
     def arrive(self, request: Request, engine: SimulatedEngine) -> None:
         """Let a request come to its gateway."""
@@ -66,7 +66,7 @@ class Gateways:
 
     def note_in_flight(self) -> None:
         """Remember the most that were under way at once."""
-        self.in_flight_max = max(self.in_flight_max, sum(each.shares.in_flight for each in self._gateways))
+        self.in_flight_max = max(self.in_flight_max, sum(each.scheduler.in_flight for each in self._gateways))
 
     def _of(self, request: Request) -> Fair:
         assert isinstance(request, Sent)
@@ -97,7 +97,7 @@ def simulate_gateways(workload: Workload, *, together: bool, profile: Profile = 
             engine.now = max(engine.now, coming[0].at) if coming else engine.now
         while coming and coming[0].at <= engine.now:
             gateways.arrive(coming.popleft(), engine)
-        gateways.exchange_until(engine.now)
+        gateways.sync_until(engine.now)
         if engine.idle:
             engine.now += SYNC_SECONDS / GATEWAYS
         else:

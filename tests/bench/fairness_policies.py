@@ -76,7 +76,7 @@ class Fair:
     """The gateway's own class: the very one that serves, with this engine's bounds."""
 
     def __init__(self, profile: Profile, weights: Mapping[str, int], *, predicts: bool) -> None:
-        self.shares = FairScheduler(
+        self.scheduler = FairScheduler(
             profile.sequences_max - EXPRESS_SLOTS,
             express_max=EXPRESS_SLOTS,
             entitled=lambda tenant: Entitlement(weights.get(tenant, 1)),
@@ -88,17 +88,17 @@ class Fair:
         """Queue with the tenant's own."""
         length_bound = LengthBound(request.input_tokens, request.output_tokens_bound)
         waiting = Waiting(length_bound, partial(self._begin, request, engine), batch=request.batch)
-        self.shares.arrive(TenantId(request.tenant), waiting)
-        self.shares.dispatch()
+        self.scheduler.arrive(TenantId(request.tenant), waiting)
+        self.scheduler.dispatch()
 
     def tokens(self, request: Request) -> None:
         """Charge what was streamed."""
-        self.shares.use(self._turns[request], input_tokens=request.input_tokens, output_tokens=request.made)
+        self.scheduler.use(self._turns[request], input_tokens=request.input_tokens, output_tokens=request.made)
 
     def ended(self, request: Request, engine: SimulatedEngine) -> None:
         """Settle, and let the next ones go."""
-        self.shares.end(self._turns.pop(request), input_tokens=request.input_tokens, output_tokens=request.made)
-        self.shares.dispatch()
+        self.scheduler.end(self._turns.pop(request), input_tokens=request.input_tokens, output_tokens=request.made)
+        self.scheduler.dispatch()
 
     def _begin(self, request: Request, engine: SimulatedEngine, turn: Turn) -> None:
         self._turns[request] = turn

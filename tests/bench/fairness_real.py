@@ -33,8 +33,8 @@ class Load:
         self._backends = backends
         slots = MODEL.engine.slots
         # First come first served is the same queue with one tenant in it.
-        shares = FairScheduler(slots, express_max=EXPRESS_SLOTS) if fair else FairScheduler(slots + EXPRESS_SLOTS)
-        self._queue = FairQueue(shares, waiting_max=1000, wait_seconds_max=600)
+        scheduler = FairScheduler(slots, express_max=EXPRESS_SLOTS) if fair else FairScheduler(slots + EXPRESS_SLOTS)
+        self._queue = FairQueue(scheduler, waiting_max=1000, wait_seconds_max=600)
         self._fair = fair
         self.service: Counter[str] = Counter()
         self.tokens = 0

@@ -52,8 +52,8 @@ class InferencePath:
             database("inference"), holder, spool.return_lease, share_of_rest=0.01, idle_seconds=0.001
         )
         self.quota = Quota(self.limits, self.allotments)
-        self.shares = FairScheduler(2)
-        self.queue = FairQueue(self.shares, waiting_max=6, wait_seconds_max=0.2)
+        self.scheduler = FairScheduler(2)
+        self.queue = FairQueue(self.scheduler, waiting_max=6, wait_seconds_max=0.2)
         self.backends = Backends(settings)
         self.calls = OpenCalls()
 

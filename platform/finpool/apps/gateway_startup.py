@@ -17,12 +17,12 @@ from finpool.metering.spool.spool import Spool
 _log = logger("apps.gateway_startup")
 _RETRY_SECONDS = 2.0
 
-Parts = Callable[[], AbstractAsyncContextManager[tuple[Gateway, Spool]]]
+OpenGateway = Callable[[], AbstractAsyncContextManager[tuple[Gateway, Spool]]]
 """Opens the gateway and the spool; raises `SpoolUnusable` if the spool's file cannot be used."""
 
 
 @asynccontextmanager
-async def opened_when_usable(parts: Parts, spool_directory: Path, state: State) -> AsyncIterator[None]:
+async def opened_when_usable(open_gateway: OpenGateway, spool_directory: Path, state: State) -> AsyncIterator[None]:
     """Put the gateway and its spool into the app's state, at once or as soon as the spool is usable.
 
     Until then `state.gateway` is None: requests for inference get a 503 with the reason; banks still see their usage.
@@ -30,19 +30,19 @@ async def opened_when_usable(parts: Parts, spool_directory: Path, state: State) 
     """
     state.gateway = state.spool = None
     async with AsyncExitStack() as stack:
-        opening: asyncio.Task[None] | None = None
+        retrying: asyncio.Task[None] | None = None
         try:
-            state.gateway, state.spool = await stack.enter_async_context(parts())
+            state.gateway, state.spool = await stack.enter_async_context(open_gateway())
         except SpoolUnusable as error:
             _log.error("nothing is served until the spool can be used", error=str(error), commands=spool_file.COMMANDS)
-            opening = asyncio.create_task(_open_later(parts, spool_directory, state, stack), name="opening")
+            retrying = asyncio.create_task(_open_later(open_gateway, spool_directory, state, stack), name="startup")
         try:
             yield
         finally:
-            if opening is not None:
-                opening.cancel()
+            if retrying is not None:
+                retrying.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
-                    await opening
+                    await retrying
 
 
 async def spool_takes_work(state: State) -> bool:
@@ -56,12 +56,12 @@ async def spool_takes_work(state: State) -> bool:
     return spool is not None
 
 
-async def _open_later(parts: Parts, spool_directory: Path, state: State, stack: AsyncExitStack) -> None:
+async def _open_later(open_gateway: OpenGateway, spool_directory: Path, state: State, stack: AsyncExitStack) -> None:
     while True:
         await asyncio.sleep(_RETRY_SECONDS)
         try:
             await asyncio.to_thread(spool_file.verify, spool_directory)
-            state.gateway, state.spool = await stack.enter_async_context(parts())
+            state.gateway, state.spool = await stack.enter_async_context(open_gateway())
         except SpoolUnusable:
             continue
         except Exception:  # Another failure may pass as well; until then the answer is a 503.

@@ -142,7 +142,7 @@ class Gateway:
         return queue
 
     def _leave_unrouted(self) -> None:
-        """Drop the idle queues of versions without a share of the requests."""
+        """Drop the idle queues of versions without a part of the requests."""
         routed = self._versions.engine_keys()
         for key in [key for key, queue in self._queues.items() if queue.idle and key not in routed]:
             del self._queues[key]

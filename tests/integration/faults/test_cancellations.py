@@ -98,8 +98,8 @@ async def few_under_way(tasks: list[asyncio.Task[None]], most: int) -> None:
 
 
 async def require_nothing_held(path: InferencePath, sector: Sector) -> list[dict[str, Any]]:
-    assert path.shares.in_flight == 0
-    assert path.shares.waiting(BANK) == 0
+    assert path.scheduler.in_flight == 0
+    assert path.scheduler.waiting(BANK) == 0
     assert path.under_way() == 0
     assert path.intents() == []
     await path.return_everything()

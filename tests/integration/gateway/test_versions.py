@@ -196,7 +196,7 @@ async def test_a_gateway_tells_the_others_of_a_version_only_while_requests_go_to
 
 
 async def told_of(bank: ServedBank, *engines: str) -> None:
-    """Wait until the gateway exchanges about these engines and no other."""
+    """Wait until the gateway syncs about these engines and no other."""
     owner = await asyncpg.connect(bank.settings.database_url("owner"))
     since = await owner.fetchval("SELECT clock_timestamp()")
 

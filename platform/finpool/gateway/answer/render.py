@@ -24,8 +24,8 @@ class Renderer:
         }
         self._include_usage = include_usage
         # These parts are equal in every chunk, so they are rendered once.
-        opening = orjson.dumps({**self._head, "object": "chat.completion.chunk"})[:-1]
-        self._chunk_start = b"data: " + opening + b',"choices":'
+        head = orjson.dumps({**self._head, "object": "chat.completion.chunk"})[:-1]
+        self._chunk_start = b"data: " + head + b',"choices":'
         self._chunk_end = (b',"usage":null' if include_usage else b"") + b"}\n\n"
 
     def chunk(self, choices: list[dict[str, Any]]) -> bytes:

@@ -26,7 +26,7 @@ LIVE_SECONDS = 5.0
 """A run without a sync for this long counts as ended for the others, and as cut off for itself."""
 
 _DATABASE_ERRORS = (SQLAlchemyError, PostgresError, OSError, TimeoutError)
-_log = logger("gateway.exchange")
+_log = logger("gateway.peers")
 
 
 class PeerSync:
@@ -42,7 +42,7 @@ class PeerSync:
         self._reported: dict[str, GatewayStanding] = {}
         self._gateways = 1
         self._synced_at = clock()
-        self._cut_off = False
+        self._separated = False
         self._task: asyncio.Task[None] | None = None
 
     def join(self, engine: str, scheduler: FairScheduler) -> None:
@@ -55,8 +55,8 @@ class PeerSync:
 
     async def start(self) -> None:
         """Sync once, so that no slot of another gateway is taken, then sync periodically."""
-        await self._try_exchange()
-        self._task = asyncio.create_task(self._exchange_periodically(), name="peer-sync")
+        await self._try_sync()
+        self._task = asyncio.create_task(self._sync_periodically(), name="peer-sync")
 
     async def close(self) -> None:
         """Stop, and free the slots for the others."""
@@ -69,7 +69,7 @@ class PeerSync:
             async with asyncio.timeout(ANSWER_SECONDS_MAX), self._database.across_tenants() as session:
                 await repository.delete_run(session, self._run)
 
-    async def exchange(self) -> None:
+    async def sync(self) -> None:
         """Report this gateway's standings, read those of the others, and hold the resulting slots.
 
         Slots are given up before the others can read it, and taken after. So a sync without an answer takes no slot
@@ -88,20 +88,20 @@ class PeerSync:
                 balance.hold(min(reported[engine].slots, balance.slots))
             await repository.write_standings(session, self._run, reported, self._reported)
             await repository.delete_ended(session, self._run)
-        self._reported, self._synced_at, self._cut_off = reported, started, False
+        self._reported, self._synced_at, self._separated = reported, started, False
         self._gateways = 1 + len({run_id for standings in others.values() for run_id in standings})
         for engine, standing in reported.items():
             if engine in self._engines:  # It may have left in the meantime.
                 self._engines[engine].hold(standing.slots)
 
-    async def _exchange_periodically(self) -> None:
+    async def _sync_periodically(self) -> None:
         while True:
             await asyncio.sleep(SYNC_SECONDS)
-            await self._try_exchange()
+            await self._try_sync()
 
-    async def _try_exchange(self) -> None:
+    async def _try_sync(self) -> None:
         try:
-            await self.exchange()
+            await self.sync()
         except _DATABASE_ERRORS as error:
             _log.warning("peer sync failed; the database does not answer", error=type(error).__name__)
         except Exception:
@@ -109,9 +109,9 @@ class PeerSync:
 
     def _separate(self) -> None:
         """Continue alone under a new run id, because the others count this run as ended."""
-        if not self._cut_off:
+        if not self._separated:
             _log.warning("peer sync is overdue; this gateway fills at most an even part of each engine's slots")
-        self._cut_off = True
+        self._separated = True
         self._run, self._reported = Run(self._run.replica_id, new_id("gateway")), {}
         for balance in self._engines.values():
             balance.separate()

@@ -106,8 +106,8 @@ class FairScheduler:
         tenant = self._tenants.get(tenant_id)
         return 0 if tenant is None else len(tenant.interactive) + len(tenant.batch)
 
-    def share(self, tenant_id: TenantId) -> float:
-        """Return a tenant's part of the service among the tenants that wait or run now, itself included."""
+    def entitled_share(self, tenant_id: TenantId) -> float:
+        """Return a tenant's entitled share of the service among the tenants that wait or run now, itself included."""
         active = {each.id: each for each in self._tenants.values() if each.in_flight or each.interactive or each.batch}
         active.setdefault(tenant_id, self._tenant(tenant_id))
         weights = self.weight_parts({**active, **self._elsewhere})

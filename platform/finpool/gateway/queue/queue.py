@@ -93,7 +93,7 @@ class FairQueue:
             raise
 
     def _wait_seconds(self, tenant_id: TenantId) -> float:
-        """Estimate the wait of one more request: its tenant's queue at the pace of the tenant's share."""
+        """Estimate the wait of one more request: its tenant's queue at the pace of its entitled share."""
         turn_seconds = self._turn_seconds or _TURN_SECONDS_GUESS
-        turns_at_once = max(1, self._scheduler.in_flight_max) * self._scheduler.share(tenant_id)
+        turns_at_once = max(1, self._scheduler.in_flight_max) * self._scheduler.entitled_share(tenant_id)
         return (self._scheduler.waiting(tenant_id) + 1) * turn_seconds / turns_at_once

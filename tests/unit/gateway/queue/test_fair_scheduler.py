@@ -21,15 +21,15 @@ ASK = LengthBound(input_tokens_bound=16, output_tokens_bound=BOUND)
 class Engine:
     """Works on the turns that begin, round by round, one token each."""
 
-    def __init__(self, shares: FairScheduler) -> None:
-        self.shares = shares
+    def __init__(self, scheduler: FairScheduler) -> None:
+        self.scheduler = scheduler
         self.running: deque[tuple[Turn, str, int, int]] = deque()
         self.served: Counter[str] = Counter()
 
     def ask(self, tenant: str, output_tokens: int, batch: bool = False) -> Waiting:
         waiting = Waiting(ASK, lambda turn: self.running.append((turn, tenant, output_tokens, 0)), batch=batch)
-        self.shares.arrive(TenantId(tenant), waiting)
-        self.shares.dispatch()
+        self.scheduler.arrive(TenantId(tenant), waiting)
+        self.scheduler.dispatch()
         return waiting
 
     def round(self) -> None:
@@ -38,11 +38,11 @@ class Engine:
             self.served[tenant] += service_of(16 if made == 0 else 0, 1)
             made += 1
             if made < wanted:
-                self.shares.use(turn, input_tokens=16, output_tokens=made)
+                self.scheduler.use(turn, input_tokens=16, output_tokens=made)
                 self.running.append((turn, tenant, wanted, made))
             else:
-                self.shares.end(turn, input_tokens=16, output_tokens=made)
-                self.shares.dispatch()
+                self.scheduler.end(turn, input_tokens=16, output_tokens=made)
+                self.scheduler.dispatch()
 
 
 def backlogged(
@@ -52,11 +52,11 @@ def backlogged(
     in_flight_max: int = 4,
 ) -> Counter[str]:
     """Serve tenants that always have something waiting; returns what each was served."""
-    shares = FairScheduler(in_flight_max, entitled=lambda tenant: entitled.get(tenant, Entitlement()))
-    engine, numbers = Engine(shares), random.Random(1)
+    scheduler = FairScheduler(in_flight_max, entitled=lambda tenant: entitled.get(tenant, Entitlement()))
+    engine, numbers = Engine(scheduler), random.Random(1)
     for _ in range(rounds):
         for tenant, (low, high) in lengths.items():
-            while shares.waiting(TenantId(tenant)) < 2 * in_flight_max:
+            while scheduler.waiting(TenantId(tenant)) < 2 * in_flight_max:
                 engine.ask(tenant, numbers.randint(low, high))
         engine.round()
     return engine.served
@@ -115,13 +115,13 @@ def test_guarantees_of_everybody_are_kept_beside_each_other() -> None:
 def test_every_request_gets_its_turn_once_and_is_charged_what_it_cost(
     history: list[tuple[str, int, bool, int]],
 ) -> None:
-    shares = FairScheduler(2, express_max=1)
-    engine = Engine(shares)
+    scheduler = FairScheduler(2, express_max=1)
+    engine = Engine(scheduler)
     left: list[str] = []
     used: Counter[str] = Counter()
     for tenant, tokens, batch, rounds in history:
         waiting = engine.ask(tenant, tokens, batch)
-        if rounds == 3 and shares.withdraw(TenantId(tenant), waiting):
+        if rounds == 3 and scheduler.withdraw(TenantId(tenant), waiting):
             left.append(tenant)
         else:
             used[tenant] += service_of(16, tokens)
@@ -129,14 +129,14 @@ def test_every_request_gets_its_turn_once_and_is_charged_what_it_cost(
             engine.round()
     for _ in range(BOUND * (len(history) + 1)):
         engine.round()
-    assert shares.in_flight == 0
+    assert scheduler.in_flight == 0
     assert engine.served == used
-    assert not any(shares.waiting(TenantId(tenant)) for tenant in "abc")
+    assert not any(scheduler.waiting(TenantId(tenant)) for tenant in "abc")
 
 
 def test_what_was_expected_and_did_not_come_goes_back() -> None:
-    shares = FairScheduler(1)
-    engine = Engine(shares)
+    scheduler = FairScheduler(1)
+    engine = Engine(scheduler)
     # The first answers are long, so the next are expected to be; they turn out to be short.
     for _ in range(5):
         engine.ask("a", BOUND)

@@ -28,10 +28,10 @@ def make(
     waiting_max: int = 1000,
     wait_seconds_max: float = 30.0,
     clock: Callable[[], float] = time.monotonic,
-    **shares: Any,
+    **options: Any,
 ) -> FairQueue:
     return FairQueue(
-        FairScheduler(in_flight_max, **shares), waiting_max=waiting_max, wait_seconds_max=wait_seconds_max, clock=clock
+        FairScheduler(in_flight_max, **options), waiting_max=waiting_max, wait_seconds_max=wait_seconds_max, clock=clock
     )
 
 

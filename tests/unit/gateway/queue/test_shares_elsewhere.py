@@ -1,6 +1,6 @@
 """How a gateway orders banks that also wait, or are served, at other gateways. Each story is told at one gateway."""
 
-from exchanging_gateways import HARBOUR, LOTUS, PINE, SLOTS, Gateway
+from peer_gateways import HARBOUR, LOTUS, PINE, SLOTS, Gateway
 
 from finpool.billing.service_share.entitlement import Entitlement
 from finpool.gateway.queue.standing import Standing
@@ -10,12 +10,12 @@ def test_a_raised_bound_begins_turns_at_once_and_a_lowered_one_ends_none() -> No
     gateway = Gateway("north")
     gateway.send(HARBOUR, 20)
 
-    gateway.shares.limit(2, 0)
+    gateway.scheduler.limit(2, 0)
     assert len(gateway.turns) == SLOTS - 1, "the turns under way go on"
     gateway.finish_oldest()
     assert len(gateway.turns) == SLOTS - 2, "no turn begins while more than two are under way"
 
-    gateway.shares.limit(10, 0)
+    gateway.scheduler.limit(10, 0)
     assert len(gateway.turns) == 10
 
 
@@ -68,7 +68,7 @@ def test_who_waits_elsewhere_already_is_not_lifted_when_it_comes_here_too() -> N
     behind = gateway.counter(LOTUS)
     gateway.hear(grown={HARBOUR: 5_000}, harbour=Standing(waiting=1), lotus=Standing(waiting=1))
 
-    gateway.shares.limit(0, 0)
+    gateway.scheduler.limit(0, 0)
     gateway.send(LOTUS)
 
     assert gateway.counter(LOTUS) == behind < gateway.counter(HARBOUR)
@@ -79,7 +79,7 @@ def test_who_comes_when_all_others_are_served_elsewhere_is_lifted_to_them() -> N
     gateway = Gateway("north", slots=2)
     gateway.hear(grown={HARBOUR: 7_000}, harbour=Standing(in_flight=3))
 
-    gateway.shares.limit(0, 0)
+    gateway.scheduler.limit(0, 0)
     gateway.send(LOTUS)
 
     assert gateway.counter(LOTUS) == 7_000

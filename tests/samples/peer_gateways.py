@@ -1,4 +1,4 @@
-"""Gateways without engines, and the table through which they exchange: what tests of their fairness play with.
+"""Gateways without engines, and the table through which they sync: what tests of their fairness play with.
 
 The sector of these tests has three banks of equal weight, and an engine with `SLOTS` slots that all gateways share.
 """
@@ -36,7 +36,7 @@ class RememberingScheduler(FairScheduler):
 
 
 class Gateway:
-    """A queue, its part in the exchange, and the turns that are under way, the oldest first."""
+    """A queue, its peer balance, and the turns that are under way, the oldest first."""
 
     def __init__(
         self,
@@ -48,21 +48,21 @@ class Gateway:
     ) -> None:
         known = entitlements or {}
         self.run = run
-        self.shares = RememberingScheduler(slots - express_slots, express_slots, lambda bank: known.get(bank, EQUAL))
-        self.exchange = PeerBalance(self.shares)
+        self.scheduler = RememberingScheduler(slots - express_slots, express_slots, lambda bank: known.get(bank, EQUAL))
+        self.balance = PeerBalance(self.scheduler)
         self.turns: deque[Turn] = deque()
         self.served: list[TenantId] = []
 
     @property
     def slots(self) -> int:
         """How many of the engine's slots this gateway may fill."""
-        return self.exchange.slots
+        return self.balance.slots
 
     def send(self, bank: TenantId, requests: int = 1, *, batch: bool = False) -> None:
         """Let a bank send requests; each gets its turn as soon as the order gives it one."""
         for _ in range(requests):
-            self.shares.arrive(bank, Waiting(LENGTH_BOUND, partial(self._begin, bank), batch=batch))
-            self.shares.dispatch()
+            self.scheduler.arrive(bank, Waiting(LENGTH_BOUND, partial(self._begin, bank), batch=batch))
+            self.scheduler.dispatch()
 
     def finish_oldest(self, output_tokens: int = 1) -> None:
         """End the oldest turn, if there is one, with an answer of so many tokens."""
@@ -74,21 +74,21 @@ class Gateway:
 
     def charged(self, bank: TenantId) -> int:
         """Return what a bank was charged at this gateway itself."""
-        return self.shares.standings().get(bank, Standing()).charged
+        return self.scheduler.standings().get(bank, Standing()).charged
 
     def counter(self, bank: TenantId) -> int:
         """Return what decides when a bank's next turn is here: the smallest counter is served next."""
-        return self.shares.counter(bank)
+        return self.scheduler.counter(bank)
 
     def hear(self, *, grown: Mapping[TenantId, int] | None = None, **elsewhere: Standing) -> None:
         """Hear where banks stand at all other gateways together, by their short names, and by how much each grew."""
         named = {TenantId(f"bank-{name}"): standing for name, standing in elsewhere.items()}
-        self.shares.meet(grown or {}, named)
+        self.scheduler.meet(grown or {}, named)
 
     def _end_oldest(self, input_tokens: int, output_tokens: int) -> None:
         if self.turns:
-            self.shares.end(self.turns.popleft(), input_tokens=input_tokens, output_tokens=output_tokens)
-            self.shares.dispatch()
+            self.scheduler.end(self.turns.popleft(), input_tokens=input_tokens, output_tokens=output_tokens)
+            self.scheduler.dispatch()
 
     def _begin(self, bank: TenantId, turn: Turn) -> None:
         self.turns.append(turn)
@@ -102,17 +102,17 @@ class Table:
         self.gateways = list(gateways)
         self.told: dict[str, GatewayStanding] = {}
 
-    def exchange(self, gateway: Gateway) -> None:
+    def sync(self, gateway: Gateway) -> None:
         """Let one gateway hear what the others told last, and tell where it stands itself."""
-        told = gateway.exchange.meet({run: each for run, each in self.told.items() if run != gateway.run})
+        told = gateway.balance.meet({run: each for run, each in self.told.items() if run != gateway.run})
         self.told[gateway.run] = told
-        gateway.exchange.hold(told.slots)
+        gateway.balance.hold(told.slots)
 
-    def all_exchange(self, rounds: int = 1) -> None:
-        """Let every gateway exchange, one after the other, so many times."""
+    def all_sync(self, rounds: int = 1) -> None:
+        """Let every gateway sync, one after the other, so many times."""
         for _ in range(rounds):
             for gateway in self.gateways:
-                self.exchange(gateway)
+                self.sync(gateway)
 
     def lose(self, gateway: Gateway) -> None:
         """Let nothing be heard of a gateway any more."""
