@@ -7,6 +7,7 @@ from typing import Any
 
 import openai
 import pytest
+from waiting import until_now
 
 MODEL = "smollm2-135m-instruct"
 QUESTION: list[Any] = [{"role": "user", "content": "What is a bank? Answer in one sentence."}]
@@ -60,12 +61,12 @@ class Platform:
     def settled(self, tenant: str) -> dict[str, int]:
         """Wait until nothing of the bank is pending, and return its account."""
         url = f"{self.env['FINPOOL_OPERATOR_URL']}/v1/tenants/{tenant}/account"
-        for _ in range(200):
+
+        def nothing_pending() -> dict[str, int] | None:
             account: dict[str, int] = get(url, self.env["OPERATOR_TOKEN"])
-            if account["pending_micros"] == 0:
-                return account
-            time.sleep(0.1)
-        raise AssertionError(f"still pending: {account}")
+            return account if account["pending_micros"] == 0 else None
+
+        return until_now(nothing_pending, "nothing is pending", pause_seconds=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -184,26 +185,20 @@ def test_a_budget_too_small_is_refused_for_good_and_a_new_one_holds_at_once(
     platform: Platform, installation: Any
 ) -> None:
     installation.json("limits", "set", "bank-b", "--budget-month-micros", "10")
-    refused: openai.RateLimitError | None = None
     with platform.bank("B") as client:
-        for _ in range(40):
+
+        def refusal() -> openai.RateLimitError | None:
             try:
                 client.chat.completions.create(model=MODEL, messages=QUESTION, max_tokens=4)
             except openai.RateLimitError as error:
-                refused = error
-                break
-            time.sleep(0.05)
-        assert refused is not None
+                return error
+            return None
+
+        refused = until_now(refusal, "the budget refuses", pause_seconds=0.05)
         assert (refused.status_code, refused.code) == (429, "insufficient_quota")
         assert refused.response.headers["x-should-retry"] == "false"
         installation.json("apply")
-        for _ in range(40):
-            try:
-                client.chat.completions.create(model=MODEL, messages=QUESTION, max_tokens=4)
-                return
-            except openai.RateLimitError:
-                time.sleep(0.05)
-    pytest.fail("the budget that was put back does not hold")
+        until_now(lambda: refusal() is None, "the budget that was put back holds", pause_seconds=0.05)
 
 
 def test_a_revoked_key_stops_working_within_two_seconds(platform: Platform, installation: Any) -> None:

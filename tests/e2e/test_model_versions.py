@@ -3,7 +3,6 @@
 import hashlib
 import json
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from urllib.request import Request, urlopen
 import openai
 import pytest
 import yaml
+from waiting import until_now
 
 from finpool.catalogue.model.service import default_directory
 
@@ -74,11 +74,15 @@ def versions(installed: Any) -> dict[str, dict[str, Any]]:
 
 
 def wait_for(what: str, holds: Callable[[], bool], installed: Any, load: "Load | None" = None) -> None:
-    deadline = time.monotonic() + SECONDS_MAX
-    while not holds():
+    def holds_without_failure() -> bool:
         assert load is None or not load.failures, f"{load.failures[:3]}{installed.logs()}"
-        assert time.monotonic() < deadline, f"{what} did not come{installed.logs()}"
-        time.sleep(0.3)
+        return holds()
+
+    try:
+        until_now(holds_without_failure, what, seconds_max=SECONDS_MAX, pause_seconds=0.3)
+    except AssertionError as error:
+        error.add_note(installed.logs())
+        raise
 
 
 class Load:
@@ -180,8 +184,9 @@ def test_a_swap_under_32_open_streams_fails_no_request_and_no_token_is_lost(inst
     assert load.answers > 2 * STREAMS
     by_version = {name: each["share_basis_points"] for name, each in versions(installed).items()}
     assert by_version == {"1": 0, "2": 10_000}
-    time.sleep(2)
-    assert installed.json("ledger", "reconcile", "--engines")["differences"] == []
+    reconcile = ("ledger", "reconcile", "--engines")
+    wait_for("the last record", lambda: installed.finpool(*reconcile).returncode == 0, installed)
+    assert installed.json(*reconcile)["differences"] == []
 
 
 def test_one_command_goes_back_even_to_a_version_that_was_retired(installed: Any) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import importlib.util
 import os
 import random
-import time
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from installation import CATALOGUE_VARIABLE
 from prometheus_client.parser import text_string_to_metric_families
 from small_model import ADAPTERS, ADAPTERS_TENANT, MODEL
+from waiting import until_now
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("vllm") is None or CATALOGUE_VARIABLE not in os.environ,
@@ -47,10 +47,8 @@ class Engine:
 
     def await_idle(self) -> None:
         """Wait until nothing is generated any more."""
-        deadline = time.monotonic() + 60
-        while self.count("num_requests_running") + self.count("num_requests_waiting"):
-            assert time.monotonic() < deadline, "vLLM goes on generating"
-            time.sleep(0.05)
+        names = ("num_requests_running", "num_requests_waiting")
+        until_now(lambda: not sum(self.count(name) for name in names), "vLLM is idle", pause_seconds=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +66,12 @@ def banks(installation: Any) -> Iterator[dict[str, openai.OpenAI]]:
         name: openai.OpenAI(base_url=env["FINPOOL_BASE_URL"], api_key=env[f"BANK_{name}_KEY"], max_retries=3)
         for name in ("A", "B")
     }
-    deadline = time.monotonic() + 10
-    while len(list(clients["B"].models.list())) < 1 + len(ADAPTERS):
-        assert time.monotonic() < deadline, "the contract's change did not arrive"
-        time.sleep(0.1)
+    until_now(
+        lambda: len(list(clients["B"].models.list())) >= 1 + len(ADAPTERS),
+        "the change of the contract arrives",
+        seconds_max=10,
+        pause_seconds=0.1,
+    )
     yield clients
     for client in clients.values():
         client.close()

@@ -1,6 +1,5 @@
 """Embeddings and rankings by vLLM on CPU cores, of the small chat model's weights: counts equal to vLLM's own."""
 
-import asyncio
 import importlib.util
 import json
 import math
@@ -18,6 +17,7 @@ from installation import CATALOGUE_VARIABLE
 from pool_process import running_pool
 from prometheus_client.parser import text_string_to_metric_families
 from small_model import MODEL, directory_weights
+from waiting import until
 
 from finpool.catalogue.model.schemas import Model, TokenUsage
 from finpool.catalogue.model.service import Catalogue
@@ -168,11 +168,11 @@ async def test_whoever_leaves_stops_vllm(pool: tuple[Settings, Catalogue], backe
     stream = await backends.ask(Operation.EMBED, model, body, RequestId("req_test"))
     with closing(stream):
         await stream.begun()
-    for _ in range(240):
-        before = counted(settings, model)
-        await asyncio.sleep(2)
-        if counted(settings, model) == before:
-            break
-    else:
-        raise AssertionError("vLLM goes on")
-    assert before < 320 * 160
+    counts = [-1]
+
+    def stands_still() -> bool:
+        counts.append(counted(settings, model))
+        return counts[-1] == counts[-2]
+
+    await until(stands_still, "vLLM stops", seconds_max=480, pause_seconds=2)
+    assert counts[-1] < 320 * 160

@@ -1,12 +1,13 @@
 """Keys in memory follow the database, and authenticating reads no database."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
 import pytest
 from sqlalchemy import event
+from waiting import until
 
 from finpool.apps.gatekeeper import TenantGatekeeper
 from finpool.identity import service as identity
@@ -16,7 +17,6 @@ from finpool.identity.schemas import NewKey
 from finpool.identity.service import KeyDirectory
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.changes import ChangeFeed, SnapshotTooOld
-from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.database import Database
 from finpool.kernel.errors import Forbidden
 from finpool.kernel.ids import KeyId, ModelId, ProjectId, TenantId
@@ -53,30 +53,31 @@ class Door:
 
     async def authenticated(self, secret: str) -> Actor:
         """Wait until the key is known, and return whom it stands for."""
-        return await until(lambda: self.gatekeeper.authenticate(secret), CredentialUnknown)
+        return await retried(lambda: self.gatekeeper.authenticate(secret), CredentialUnknown)
 
     async def refused(self, secret: str) -> Exception:
         """Wait until the key is refused, and return how."""
-        deadline = monotonic_seconds() + DEADLINE_SECONDS
-        while monotonic_seconds() < deadline:
+
+        async def refusal() -> Exception | None:
             try:
                 await self.gatekeeper.authenticate(secret)
             except (CredentialUnknown, TenantSuspended) as error:
                 return error
-            await asyncio.sleep(0.01)
-        raise AssertionError("the key is still accepted")
+            return None
+
+        return await until(refusal, "the key is refused", seconds_max=DEADLINE_SECONDS)
 
 
-async def until(attempt: Callable[[], Awaitable[Result]], *errors: type[Exception]) -> Result:
-    """Try again until it succeeds; the last error is raised at the deadline."""
-    deadline = monotonic_seconds() + DEADLINE_SECONDS
-    while True:
-        try:
-            return await attempt()
-        except errors:
-            if monotonic_seconds() > deadline:
-                raise
-            await asyncio.sleep(0.01)
+async def retried(attempt: Callable[[], Awaitable[Result]], *errors: type[Exception]) -> Result:
+    """Try again until it succeeds; it may fail with these errors until then."""
+
+    async def succeeded() -> tuple[Result] | None:
+        with suppress(*errors):
+            return (await attempt(),)
+        return None
+
+    (result,) = await until(succeeded, "the change is heard", seconds_max=DEADLINE_SECONDS)
+    return result
 
 
 @pytest.fixture
@@ -135,7 +136,7 @@ async def test_a_suspended_tenants_good_key_is_told_so_and_a_bad_one_is_not(door
         await door.gatekeeper.authenticate("fpk_" + "0" * 36)
     async with door.operator.across_tenants() as session:
         await tenancy.change_tenant(session, ADMIN, BANK, TenantChange(status="active"), MODELS)
-    await until(lambda: door.gatekeeper.authenticate(secret), TenantSuspended)
+    await retried(lambda: door.gatekeeper.authenticate(secret), TenantSuspended)
 
 
 async def test_an_archived_projects_keys_are_refused_like_unknown_ones(door: Door) -> None:
@@ -161,7 +162,7 @@ async def test_a_changed_contract_reaches_the_policy_of_the_running_door(door: D
         if door.policy.version(BANK) != 2:
             raise LookupError
 
-    await until(version_two, LookupError)
+    await retried(version_two, LookupError)
     assert door.policy.models_for(actor) == ("model-b",)
     assert not door.policy.may_use(actor, ModelId("model-a"))
 

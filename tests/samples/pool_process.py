@@ -7,13 +7,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 from database_settings import settings_for
+from waiting import until_now
 
 from finpool.apps.migrate import migrate
 from finpool.installation.pool.engines_file import read_engines
@@ -94,11 +94,11 @@ def _free_port() -> int:
 
 
 def _await_ready(started: "subprocess.Popen[bytes]", home: Path, log: Path, seconds_max: float) -> None:
-    deadline = time.monotonic() + seconds_max
-    while read_engines(home) is None:
-        if started.poll() is not None or time.monotonic() > deadline:
-            raise AssertionError(f"the pool did not become ready:\n{log.read_text()[-4000:]}")
-        time.sleep(0.1)
+    def is_ready() -> bool:
+        assert started.poll() is None, f"the pool ended:\n{log.read_text()[-4000:]}"
+        return read_engines(home) is not None
+
+    until_now(is_ready, f"the pool is ready; its log is {log}", seconds_max=seconds_max, pause_seconds=0.1)
 
 
 def _stop(started: "subprocess.Popen[bytes]") -> None:

@@ -1,13 +1,14 @@
 """Tenants of a sector as operators see them, and gateways as real processes that a test may kill."""
 
-import asyncio
 import signal
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
 from openai import AsyncOpenAI
+from waiting import until
 
 from finpool.identity.schemas import NewKey
 from finpool.identity.service import create_key
@@ -60,16 +61,26 @@ class ReplicaProcesses:
 
     async def ready(self) -> None:
         """Wait until the door answers."""
-        async with asyncio.timeout(START_SECONDS_MAX), ClientSession(timeout=ClientTimeout(total=5)) as session:
-            while True:
+        async with ClientSession(timeout=ClientTimeout(total=5)) as session:
+
+            async def answers() -> bool:
                 assert self.running[INFERENCE.name].poll() is None, self.log()
-                try:
+                with suppress(ClientError, TimeoutError):
                     async with session.get(f"{self.url}/readyz") as response:
-                        if response.status == 200:
-                            return
-                except (ClientError, TimeoutError):
-                    pass
-                await asyncio.sleep(0.02)
+                        return response.status == 200
+                return False
+
+            await until(answers, "the door answers", seconds_max=START_SECONDS_MAX, pause_seconds=0.02)
+
+    async def knows(self, secret: str) -> None:
+        """Wait until the door has heard of a key."""
+        async with ClientSession(headers={"authorization": f"Bearer {secret}"}) as session:
+
+            async def is_known() -> bool:
+                async with session.get(f"{self.url}/v1/models") as response:
+                    return response.status == 200
+
+            await until(is_known, "the door knows the key")
 
     def log(self) -> str:
         return "\n".join(
@@ -104,12 +115,25 @@ class Sector:
 
     async def settled(self, tenant_id: str) -> AccountView:
         """Wait until nothing is pending; fails if something stays held."""
-        for _ in range(300):
+
+        async def nothing_pending() -> AccountView | None:
             view = await self.account(tenant_id)
-            if view.pending_micros == 0:
-                return view
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"still pending: {view}")
+            return view if view.pending_micros == 0 else None
+
+        return await until(nothing_pending, "nothing is pending", pause_seconds=0.05)
+
+    async def changes_are_heard(self, tenant_id: str, *replicas: ReplicaProcesses) -> None:
+        """Wait until each replica has taken in every change of a tenant that is committed.
+
+        A replica reads the changes of one moment together, a key perhaps first, and a later key after all of them.
+        """
+        for name in ("first", "second"):
+            new = NewKey(project_id="main", name=name, role="owner")
+            async with self._operator.across_tenants() as session:
+                pepper = self._settings.secret("key_pepper")
+                _, secret = await create_key(session, OPERATOR, TenantId(tenant_id), new, pepper=pepper)
+            for replica in replicas:
+                await replica.knows(secret)
 
     async def usage(self, tenant_id: str) -> list[dict[str, Any]]:
         async with self._operator.across_tenants() as session:

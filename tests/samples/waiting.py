@@ -44,7 +44,11 @@ async def until(
 
 
 def until_now(
-    holds: Callable[[], Found], what: str, *, seconds_max: float = SECONDS_MAX, pause_seconds: float = PAUSE_SECONDS
+    holds: Callable[[], Found | None],
+    what: str,
+    *,
+    seconds_max: float = SECONDS_MAX,
+    pause_seconds: float = PAUSE_SECONDS,
 ) -> Found:
     """Do the same outside of an event loop."""
     deadline = time.monotonic() + seconds_max

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 from scripted_engine import ScriptedEngine
 from sector import ReplicaProcesses, Sector
+from waiting import until
 
 from finpool.installation.process.components import INFERENCE, WORKER
 from finpool.metering.spool.file import FILE_NAME
@@ -30,14 +32,16 @@ async def chat(client: AsyncOpenAI) -> ChatCompletion:
 async def answer_of(replica: ReplicaProcesses, path: str, key: str | None = None) -> tuple[int, str]:
     """Wait until the door answers; return the status and the body."""
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
-    async with asyncio.timeout(60), ClientSession(headers=headers) as session:
-        while True:
+    async with ClientSession(headers=headers) as session:
+
+        async def answer() -> tuple[int, str] | None:
             assert replica.running[INFERENCE.name].poll() is None, replica.log()
-            try:
+            with suppress(ClientConnectionError):
                 async with session.get(f"{replica.url}{path}") as response:
                     return response.status, await response.text()
-            except ClientConnectionError:
-                await asyncio.sleep(0.05)
+            return None
+
+        return await until(answer, "the door answers", pause_seconds=0.05)
 
 
 def damage(path: Path) -> bytes:
@@ -91,8 +95,9 @@ async def test_a_replica_with_a_damaged_spool_refuses_keeps_it_and_serves_again_
 
 async def recorded(sector: Sector, count: int) -> list[dict[str, Any]]:
     """Wait until as many requests are recorded."""
-    for _ in range(600):
-        if len(records := await sector.usage("bank-a")) >= count:
-            return records
-        await asyncio.sleep(0.05)
-    raise AssertionError("not everything was recorded")
+
+    async def all_recorded() -> list[dict[str, Any]] | None:
+        records = await sector.usage("bank-a")
+        return records if len(records) >= count else None
+
+    return await until(all_recorded, f"{count} requests are recorded", pause_seconds=0.05)

@@ -14,6 +14,7 @@ from database_settings import settings_for
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 from sector import ReplicaProcesses, Sector
+from waiting import until
 
 from finpool.apps.migrate import migrate
 from finpool.identity.service import revoke_key
@@ -120,11 +121,13 @@ async def test_settlements_wait_for_the_database_and_a_revocation_is_seen_at_onc
 
 
 async def calls_until_refused(client: AsyncOpenAI) -> None:
-    while True:
+    async def is_refused() -> bool:
         try:
             await chat(client)
         except openai.AuthenticationError:
-            return
+            return True
         except openai.RateLimitError:
             pass
-        await asyncio.sleep(0.05)
+        return False
+
+    await until(is_refused, "the key is refused", pause_seconds=0.05)

@@ -8,6 +8,7 @@ from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletionMessageParam
 from scripted_engine import ScriptedEngine
 from sector import ReplicaProcesses, Sector
+from waiting import until
 
 MODEL = "smollm2-135m-instruct"
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
@@ -28,11 +29,7 @@ async def ask_again_and_again(client: AsyncOpenAI, bank: str, served: Counter[st
 
 async def so_many(served: Counter[str], answers: int) -> None:
     """Wait until so many answers were served."""
-    for _ in range(10 * ANSWERS_SECONDS_MAX):
-        if served.total() >= answers:
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError(f"{served.total()} answers came in {ANSWERS_SECONDS_MAX} seconds")
+    await until(lambda: served.total() >= answers, f"{answers} answers", seconds_max=ANSWERS_SECONDS_MAX)
 
 
 async def test_two_replicas_fill_no_slot_twice_and_a_bank_at_both_is_served_as_one_at_one(

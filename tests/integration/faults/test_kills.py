@@ -4,6 +4,7 @@ import asyncio
 import random
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 
@@ -14,6 +15,7 @@ from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletionMessageParam
 from scripted_engine import ScriptedEngine
 from sector import ReplicaProcesses, Sector
+from waiting import until
 
 from finpool.installation.process.components import INFERENCE, WORKER
 
@@ -69,20 +71,27 @@ async def call_until(stop: asyncio.Event, client: AsyncOpenAI, told: Told, chanc
             await call(client, told)
         except GONE:
             told.broken += 1
-            await asyncio.sleep(0.05)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), 0.05)
 
 
-async def kill_rounds(replica: ReplicaProcesses, engine: ScriptedEngine, chance: Random) -> None:
+async def more_answers(told: Told, more: int) -> None:
+    """Wait until so many more answers have arrived whole."""
+    enough = len(told.whole) + more
+    await until(lambda: len(told.whole) >= enough, f"{more} more answers")
+
+
+async def kill_rounds(replica: ReplicaProcesses, engine: ScriptedEngine, told: Told, chance: Random) -> None:
     """Kill one or both in the middle of the load, three times, and start them again."""
     for victims in ((INFERENCE,), (WORKER,), (INFERENCE, WORKER)):
-        await asyncio.sleep(chance.uniform(0.3, 0.9))
+        await more_answers(told, chance.randint(10, 40))
         engine.output_tokens = chance.randint(3, 15)
         for victim in victims:
             replica.end(victim, signal.SIGKILL)
         for victim in victims:
             replica.start(victim)
         await replica.ready()
-    await asyncio.sleep(0.3)
+    await more_answers(told, 10)
 
 
 async def test_what_was_acknowledged_survives_kills_exactly_once(
@@ -96,7 +105,7 @@ async def test_what_was_acknowledged_survives_kills_exactly_once(
     told, stop = Told(), asyncio.Event()
     async with replica.client(key) as client:
         callers = [asyncio.create_task(call_until(stop, client, told, chance)) for _ in range(CALLERS)]
-        await kill_rounds(replica, engine, chance)
+        await kill_rounds(replica, engine, told, chance)
         stop.set()
         await asyncio.gather(*callers)
     account = await sector.settled("bank-a")
