@@ -15,18 +15,23 @@ class HeardChanges:
 
     def __init__(self) -> None:
         self._heard: set[TenantId | None] = set()
+        self.full_loads = 0
         self._is_heard = asyncio.Condition()
 
     async def load(self, session: AsyncSession, tenant_id: TenantId | None) -> None:
         """Remember whose rows were read; None stands for all."""
         async with self._is_heard:
             self._heard.add(tenant_id)
+            self.full_loads += tenant_id is None
             self._is_heard.notify_all()
 
-    async def of(self, tenant_id: TenantId) -> None:
-        """Wait until a change of this tenant was taken in."""
+    async def of(self, tenant_id: TenantId, full_loads: int) -> None:
+        """Wait until this tenant's rows were read, alone or in one more full load than `full_loads`.
+
+        The feed reads all rows once if a change of every tenant comes together with others.
+        """
         async with self._is_heard:
-            await self._is_heard.wait_for(lambda: tenant_id in self._heard)
+            await self._is_heard.wait_for(lambda: tenant_id in self._heard or self.full_loads > full_loads)
 
 
 class ObservedFeed(ChangeFeed):

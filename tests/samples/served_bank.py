@@ -73,12 +73,12 @@ class ServedBank:
         committed before the first of two notifications is known with the second.
         """
         for _ in range(2):
-            named = TenantId(new_id("nobody"))
+            named, full_loads = TenantId(new_id("nobody")), self._heard.full_loads
             async with self.operator.across_tenants() as session:
                 notify = text("SELECT pg_notify(:channel, json_build_object('tenant_id', cast(:named AS text))::text)")
                 await session.execute(notify, {"channel": CHANGES_CHANNEL, "named": named})
             async with asyncio.timeout(CHANGE_SECONDS_MAX):
-                await self._heard.of(named)
+                await self._heard.of(named, full_loads)
 
     async def change_limits(self, tenant_id: str, **limits: Any) -> None:
         async with self.operator.across_tenants() as session:
