@@ -83,7 +83,7 @@ def route(
     json: JsonOption = False,
 ) -> None:
     """Set the versions' shares of a model's requests; they take effect once every version with a share serves."""
-    _show_routing(operator_api().post(_path(model, "routing"), {"shares": dict(map(_share, shares))}), json=json)
+    _show_routing(operator_api().post(_path(model, "routing"), {"shares": dict(map(_basis_points, shares))}), json=json)
 
 
 @model_app.command("promote")
@@ -108,7 +108,7 @@ def _path(model: str, *parts: str) -> str:
     return "/".join(("/v1/models", *map(segment, (model, *parts))))
 
 
-def _share(text: str) -> tuple[str, int]:
+def _basis_points(text: str) -> tuple[str, int]:
     version, _, points = text.rpartition("=")
     if not version or not points.isdecimal():
         raise CliError(
@@ -138,5 +138,5 @@ def _show_routing(routing: dict[str, Any], *, json: bool) -> None:
     if json:
         show_json(routing)
     else:
-        shares = " ".join(f"{version}={share}" for version, share in routing["shares"].items())
-        show_fields({"model": routing["model"], "number": routing["number"], "shares": shares})
+        split = " ".join(f"{version}={points}" for version, points in routing["shares"].items())
+        show_fields({"model": routing["model"], "number": routing["number"], "shares": split})

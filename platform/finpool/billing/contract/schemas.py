@@ -179,7 +179,7 @@ class PoolMonthView(BaseModel):
     fees: list[Fee]
 
 
-def shares(amount: int, equal_share_basis_points: int, weights: Mapping[TenantId, int]) -> dict[TenantId, int]:
+def membership_fees(amount: int, equal_share_basis_points: int, weights: Mapping[TenantId, int]) -> dict[TenantId, int]:
     """Divide a whole `amount` among members by their positive weights, by the largest-remainder method.
 
     One part is divided equally, the rest in proportion to the weights. Each member gets the whole units of its exact

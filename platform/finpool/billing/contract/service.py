@@ -22,7 +22,7 @@ from finpool.billing.contract.schemas import (
     PoolMonthView,
     Terms,
     UpcomingContractView,
-    shares,
+    membership_fees,
 )
 from finpool.billing.errors import NotAWholeAmount
 from finpool.billing.rounding import minor_unit_micros
@@ -186,7 +186,7 @@ async def pool_month(session: AsyncSession, month: date) -> PoolMonthView:
             weights[TenantId(contract.tenant_id)] = contract.pool_weight
     weights = {tenant_id: weight for tenant_id, weight in weights.items() if weight > 0}
     unit = minor_unit_micros(cost.currency)
-    units = shares(cost.amount_micros // unit, cost.equal_share_basis_points, weights)
+    units = membership_fees(cost.amount_micros // unit, cost.equal_share_basis_points, weights)
     listed = [Fee(tenant_id=each, pool_weight=weights[each], fee_micros=units[each] * unit) for each in sorted(units)]
     return PoolMonthView(**{**cost.model_dump(), "fees": listed})
 

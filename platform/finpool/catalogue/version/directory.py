@@ -19,10 +19,10 @@ _log = logger("catalogue.versions")
 
 @dataclass(frozen=True, slots=True)
 class _Routed:
-    """A model's and its adapters' versions with a share of the requests; empty while no version is ready."""
+    """A model's and its adapters' versions that get requests; empty while no version is ready."""
 
     versions: Mapping[tuple[ModelId, str], Model]
-    shares: Mapping[str, int]
+    split: Mapping[str, int]
     loads_ms: Mapping[str, int]
 
 
@@ -62,18 +62,18 @@ class VersionDirectory:
     def version_for(self, model: Model, request_id: str) -> Model:
         """Return the version of `model` that serves a request; raise `ModelNotReady` if none does.
 
-        The CRC32 of the request's id chooses the version in proportion to the shares, so the same request always gets
+        The CRC32 of the request's id chooses the version in proportion to the split, so the same request always gets
         the same version.
         """
         routed = self._routed.get(model.engine_id)
         if routed is None:
             return model
-        if not routed.shares:
+        if not routed.split:
             raise ModelNotReady(
                 f"The model '{model.id}' is being made ready.",
                 headers={"retry-after": str(RETRY_SECONDS), "retry-after-ms": str(RETRY_SECONDS * 1000)},
             )
-        return routed.versions[model.id, chosen(routed.shares, request_id)]
+        return routed.versions[model.id, chosen(routed.split, request_id)]
 
     def load_ms(self, model: Model) -> int | None:
         """Return the load time of a version in ms as its acceptance test measured it, or None without a measurement."""
@@ -85,12 +85,12 @@ def _route(model: Model, adapters: Iterable[Model], life: ModelLife) -> _Routed:
     if life.in_force is None:
         return _Routed({}, {}, {})
     try:
-        asked = {each.version: each.of(model) for each in life.versions if each.version in life.in_force.asked}
+        routed = {each.version: each.of(model) for each in life.versions if each.version in life.in_force.routed}
     except ValueError as error:
         _log.error("a version does not fit its model", model=model.id, reason=str(error))
         return _Routed({}, {}, {})
     loads_ms = {each.version: each.measurements.load_ms for each in life.versions if each.measurements is not None}
-    versions = {(model.id, name): version for name, version in asked.items()}
+    versions = {(model.id, name): version for name, version in routed.items()}
     for adapter in adapters:
-        versions |= {(adapter.id, name): on_version(adapter, version) for name, version in asked.items()}
-    return _Routed(versions, {name: life.in_force.shares[name] for name in asked}, loads_ms)
+        versions |= {(adapter.id, name): on_version(adapter, version) for name, version in routed.items()}
+    return _Routed(versions, {name: life.in_force.split[name] for name in routed}, loads_ms)

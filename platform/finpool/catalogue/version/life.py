@@ -49,7 +49,7 @@ async def declare(session: AsyncSession, model: Model) -> None:
     )
     if is_first:
         routing = await repository.add_routing(session, model.id, {model.version: BASIS_POINTS}, DECLARED)
-        body = {"model_id": model.id, "number": routing.number, "shares": dict(routing.shares)}
+        body = {"model_id": model.id, "number": routing.number, "shares": dict(routing.split)}
         await audit.append(session, kind="model_routing.set", tenant_id=None, actor=None, body=body)
 
 

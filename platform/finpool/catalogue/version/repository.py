@@ -67,11 +67,11 @@ async def routings(session: AsyncSession, model_id: str | None = None) -> list[R
     return [_routing(row) for row in (await session.execute(query)).scalars()]
 
 
-async def add_routing(session: AsyncSession, model_id: str, shares: dict[str, int], created_by: str) -> Routing:
+async def add_routing(session: AsyncSession, model_id: str, split: dict[str, int], created_by: str) -> Routing:
     """Insert the next routing of a model; the caller holds the model's lock."""
     latest = select(func.max(ModelRouting.number)).where(col(ModelRouting.model_id) == model_id)
     number = ((await session.execute(latest)).scalar_one() or 0) + 1
-    row = ModelRouting(model_id=model_id, number=number, shares=shares, created_by=created_by, created_at=now())
+    row = ModelRouting(model_id=model_id, number=number, shares=split, created_by=created_by, created_at=now())
     await session.execute(insert(ModelRouting).values(row.model_dump()))
     return _routing(row)
 

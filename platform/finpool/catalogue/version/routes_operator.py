@@ -62,8 +62,8 @@ class VersionView(BaseModel):
             model=version.model_id,
             version=version.version,
             state=version.state.value,
-            share_basis_points=_share(now_held, version),
-            share_wished_basis_points=_share(latest, version),
+            share_basis_points=_basis_points(now_held, version),
+            share_wished_basis_points=_basis_points(latest, version),
             licence=version.licence,
             licence_accepted_by=version.licence_accepted_by,
             licence_accepted_at=version.licence_accepted_at,
@@ -101,7 +101,7 @@ class RoutingView(BaseModel):
         return cls(
             model=routing.model_id,
             number=routing.number,
-            shares=dict(routing.shares),
+            shares=dict(routing.split),
             created_by=routing.created_by,
             created_at=routing.created_at,
         )
@@ -201,5 +201,5 @@ def _catalogue(request: Request) -> Catalogue:
     return catalogue
 
 
-def _share(routing: Routing | None, version: Version) -> int:
-    return 0 if routing is None else routing.shares.get(version.version, 0)
+def _basis_points(routing: Routing | None, version: Version) -> int:
+    return 0 if routing is None else routing.split.get(version.version, 0)

@@ -1,4 +1,4 @@
-"""A model's versions: declaration, state, measurements and share of the requests."""
+"""A model's versions: declaration, state, measurements and part of the requests."""
 
 import hashlib
 import zlib
@@ -111,18 +111,18 @@ class NewRouting(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """A model's shares as an operator set them; the routing with the highest number is the target."""
+    """The split of a model's requests as an operator set it; the routing with the highest number is the target."""
 
     model_id: str
     number: int
-    shares: Mapping[str, int]
+    split: Mapping[str, int]
     created_by: str
     created_at: datetime
 
     @property
-    def asked(self) -> frozenset[str]:
-        """The versions with a share above 0."""
-        return frozenset(version for version, share in self.shares.items() if share)
+    def routed(self) -> frozenset[str]:
+        """The versions that get requests."""
+        return frozenset(version for version, basis_points in self.split.items() if basis_points)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,21 +143,21 @@ class ModelLife:
 
 def in_force(routings: Iterable[Routing], serving: Collection[str]) -> Routing | None:
     """Return the latest routing whose versions all serve, or None; a newer one waits for its versions."""
-    ready = [routing for routing in routings if routing.asked <= set(serving)]
+    ready = [routing for routing in routings if routing.routed <= set(serving)]
     return max(ready, key=lambda routing: routing.number, default=None)
 
 
-def chosen(shares: Mapping[str, int], request_id: str) -> str:
-    """Return the version for a request: CRC32 of its id modulo 10,000, placed into the cumulative shares.
+def chosen(split: Mapping[str, int], request_id: str) -> str:
+    """Return the version for a request: CRC32 of its id modulo 10,000, placed into the cumulative basis points.
 
-    Raises ValueError if the shares are less than 10,000 basis points in total.
+    Raises ValueError if the split is less than 10,000 basis points in total.
     """
     place = zlib.crc32(request_id.encode()) % BASIS_POINTS
-    for version in sorted(shares):
-        place -= shares[version]
+    for version in sorted(split):
+        place -= split[version]
         if place < 0:
             return version
-    raise ValueError(f"the shares are less than {BASIS_POINTS} basis points together")
+    raise ValueError(f"the split is less than {BASIS_POINTS} basis points in total")
 
 
 def on_version(adapter: Model, base: Model) -> Model:

@@ -93,14 +93,14 @@ async def start(session: AsyncSession, actor: Actor, model_id: str, name: str) -
     return await _held(session, model_id, name)
 
 
-async def route(session: AsyncSession, actor: Actor, model_id: str, shares: Mapping[str, int]) -> Routing:
-    """Set the versions' shares of a model's requests; they take effect once every version with a share serves.
+async def route(session: AsyncSession, actor: Actor, model_id: str, split: Mapping[str, int]) -> Routing:
+    """Set the split of a model's requests; it takes effect once every version that gets requests serves.
 
     A retired version is started again. Raises `VersionNotFound`, or `WrongState` for a version that was never started.
     """
     await repository.lock(session, model_id)
     held = {each.version: each for each in await repository.versions(session, model_id)}
-    for name in shares:
+    for name in split:
         if name not in held:
             raise VersionNotFound(model_id, name)
         version = held[name]
@@ -110,16 +110,16 @@ async def route(session: AsyncSession, actor: Actor, model_id: str, shares: Mapp
             await _move(session, actor, version, VersionState.DOWNLOADING)
         elif version.state is VersionState.DRAINING:
             await _move(session, actor, version, VersionState.SERVING)
-    routing = await repository.add_routing(session, model_id, dict(shares), actor.credential_id)
-    body = {"model_id": model_id, "number": routing.number, "shares": dict(shares)}
+    routing = await repository.add_routing(session, model_id, dict(split), actor.credential_id)
+    body = {"model_id": model_id, "number": routing.number, "shares": dict(split)}
     await audit.append(session, kind="model_routing.set", tenant_id=None, actor=actor, body=body)
     return routing
 
 
 async def promote(session: AsyncSession, actor: Actor, model_id: str, name: str) -> Routing:
-    """Route every request to one version; versions with a share stay loaded, so that a rollback is fast."""
+    """Route every request to one version; those of the latest routing stay loaded, so that a rollback is fast."""
     latest = (await life(session, model_id)).latest
-    others = dict.fromkeys(latest.shares if latest is not None else (), 0)
+    others = dict.fromkeys(latest.split if latest is not None else (), 0)
     return await route(session, actor, model_id, {**others, name: BASIS_POINTS})
 
 
@@ -128,14 +128,14 @@ async def roll_back(session: AsyncSession, actor: Actor, model_id: str) -> Routi
     routings = await repository.routings(session, model_id)
     if len(routings) < 2:
         raise WrongState("There is no earlier routing to go back to.")
-    return await route(session, actor, model_id, routings[1].shares)
+    return await route(session, actor, model_id, routings[1].split)
 
 
 async def retire(session: AsyncSession, actor: Actor, model_id: str, name: str) -> Version:
     """Retire a version: its running answers are finished, then its engine ends. Raises `WrongState` if it is routed."""
     await repository.lock(session, model_id)
     held, now_held = await _held(session, model_id, name), await life(session, model_id)
-    if any(routing is not None and name in routing.asked for routing in (now_held.in_force, now_held.latest)):
+    if any(routing is not None and name in routing.routed for routing in (now_held.in_force, now_held.latest)):
         raise WrongState("Requests go to this version: route them elsewhere first.")
     if held.state is VersionState.SERVING:
         await _move(session, actor, held, VersionState.DRAINING)

@@ -98,8 +98,8 @@ async def _rates_across_tenants(
 
 def _version(version: Version, model: Model, life: ModelLife, used: Rates, nodes: list[Node]) -> VersionCapacity:
     needs, measured = EngineNeeds.of(model), version.measurements
-    share = 0 if life.in_force is None else life.in_force.shares.get(version.version, 0)
-    busy = None if measured is None else used.engines(measured) * share / BASIS_POINTS / _replicas_max(model)
+    basis_points = 0 if life.in_force is None else life.in_force.split.get(version.version, 0)
+    busy = None if measured is None else used.engines(measured) * basis_points / BASIS_POINTS / _replicas_max(model)
     left = None
     if measured is not None and busy is not None and version.state is VersionState.SERVING:
         left = round(max(0.0, 1 - busy) * _replicas_max(model) * measured.output_tokens_per_second_full)
@@ -126,11 +126,11 @@ def _replicas_max(model: Model) -> int:
 
 
 def _main_version(model: Model, life: ModelLife | None) -> tuple[Version, Measurements]:
-    """Return the version with the largest share of requests, and its measurements; raise `NotMeasured` without one."""
+    """Return the version with the most requests, and its measurements; raise `NotMeasured` without one."""
     routing = None if life is None else life.in_force
     if life is None or routing is None:
         raise NotMeasured(model.id)
-    name = max(routing.shares, key=lambda each: routing.shares[each])
+    name = max(routing.split, key=lambda each: routing.split[each])
     version = next(each for each in life.versions if each.version == name)
     if version.measurements is None:
         raise NotMeasured(model.id)

@@ -133,7 +133,7 @@ class Pool:
             test = partial(self._steps.test, version, model, adapters)
             self._run(version, model, partial(self._up_after, model, test))
         elif version.state is VersionState.TESTING:
-            if (latest := self._lives[model.id].latest) is not None and version.version in latest.shares:
+            if (latest := self._lives[model.id].latest) is not None and version.version in latest.split:
                 async with self._database.across_tenants() as session:
                     await life.move(session, version, VersionState.SERVING)
         elif version.state is VersionState.SERVING and key not in self._up:
@@ -173,7 +173,7 @@ class Pool:
 
     async def _failed(self, version: Version, model: Model, fault: str) -> None:
         _log.error("a version cannot proceed", model=model.id, version=version.version, reason=fault)
-        if version.version in self._asked(model.id):
+        if version.version in self._routed(model.id):
             self._fault = f"{model.id}: {fault}"
         async with self._database.across_tenants() as session:
             if version.state is VersionState.SERVING:
@@ -204,17 +204,17 @@ class Pool:
             async with self._database.across_tenants() as session:
                 await node_service.write_nodes(session, found)
 
-    def _asked(self, model_id: str) -> frozenset[str]:
+    def _routed(self, model_id: str) -> frozenset[str]:
         """Return the versions of a model with a share in the routing in force, or else in the latest one."""
         held = self._lives.get(model_id)
         routing = None if held is None else held.in_force or held.latest
-        return frozenset() if routing is None else routing.asked
+        return frozenset() if routing is None else routing.routed
 
     def _publish_state(self) -> None:
         """Publish the engines that are up, once every routed one is up, and after each later change."""
         up = {(model.id, model.version) for model in self._up.values()}
-        asked = {model_id: self._asked(model_id) for model_id in self._models}
-        if any(not names or not {(model_id, name) for name in names} <= up for model_id, names in asked.items()):
+        routed = {model_id: self._routed(model_id) for model_id in self._models}
+        if any(not names or not {(model_id, name) for name in names} <= up for model_id, names in routed.items()):
             return
         if any(self._lives[model_id].in_force is None for model_id in self._models):
             return

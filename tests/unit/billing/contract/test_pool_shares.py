@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finpool.billing.contract.schemas import shares
+from finpool.billing.contract.schemas import membership_fees
 from finpool.kernel.ids import TenantId
 
 amounts = st.integers(0, 10**15)
@@ -20,7 +20,7 @@ def bank(name: str) -> TenantId:
 
 @given(amounts, basis_points, members)
 def test_the_shares_sum_to_the_cost_exactly(amount: int, points: int, weights: dict[TenantId, int]) -> None:
-    parts = shares(amount, points, weights)
+    parts = membership_fees(amount, points, weights)
     assert parts.keys() == weights.keys()
     assert sum(parts.values()) == amount
     assert min(parts.values()) >= 0
@@ -28,7 +28,7 @@ def test_the_shares_sum_to_the_cost_exactly(amount: int, points: int, weights: d
 
 @given(amounts, basis_points, members)
 def test_who_weighs_more_pays_no_less(amount: int, points: int, weights: dict[TenantId, int]) -> None:
-    parts = shares(amount, points, weights)
+    parts = membership_fees(amount, points, weights)
     by_weight = [parts[member] for member in sorted(weights, key=lambda each: (weights[each], parts[each]))]
     assert by_weight == sorted(by_weight)
 
@@ -39,13 +39,13 @@ def test_a_bank_that_grows_alone_pays_no_less(
 ) -> None:
     member = min(weights)
     grown = {**weights, member: weights[member] + growth}
-    assert shares(amount, points, grown)[member] >= shares(amount, points, weights)[member]
+    assert membership_fees(amount, points, grown)[member] >= membership_fees(amount, points, weights)[member]
 
 
 @given(amounts, basis_points, members)
 def test_each_share_is_within_one_unit_of_the_formula(amount: int, points: int, weights: dict[TenantId, int]) -> None:
     count, total = len(weights), sum(weights.values())
-    for member, part in shares(amount, points, weights).items():
+    for member, part in membership_fees(amount, points, weights).items():
         exact = amount * (points * total + (10_000 - points) * count * weights[member])
         assert abs(part * 10_000 * count * total - exact) < 10_000 * count * total
 
@@ -56,18 +56,18 @@ def test_the_order_in_which_banks_are_named_changes_nothing(
 ) -> None:
     shuffled = list(weights.items())
     random.shuffle(shuffled)
-    assert shares(amount, points, dict(shuffled)) == shares(amount, points, weights)
+    assert membership_fees(amount, points, dict(shuffled)) == membership_fees(amount, points, weights)
 
 
 def test_a_third_each_gives_the_last_unit_to_the_first_by_name() -> None:
-    assert shares(100, 10_000, {bank("c"): 1, bank("a"): 1, bank("b"): 1}) == {"a": 34, "b": 33, "c": 33}
+    assert membership_fees(100, 10_000, {bank("c"): 1, bank("a"): 1, bank("b"): 1}) == {"a": 34, "b": 33, "c": 33}
 
 
 def test_half_is_shared_equally_and_half_by_weight() -> None:
-    assert shares(1000, 5000, {bank("large"): 3, bank("small"): 1}) == {"large": 625, "small": 375}
+    assert membership_fees(1000, 5000, {bank("large"): 3, bank("small"): 1}) == {"large": 625, "small": 375}
 
 
 def test_a_pool_without_members_is_shared_by_nobody_and_nobody_weighs_nothing() -> None:
-    assert shares(1000, 5000, {}) == {}
+    assert membership_fees(1000, 5000, {}) == {}
     with pytest.raises(ValueError, match="above 0"):
-        shares(1000, 5000, {bank("a"): 0})
+        membership_fees(1000, 5000, {bank("a"): 0})

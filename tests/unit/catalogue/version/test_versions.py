@@ -24,22 +24,22 @@ AT = datetime(2026, 11, 1, tzinfo=UTC)
 NAMES = ("1", "2", "3")
 
 
-def routing(number: int, **shares: int) -> Routing:
-    return Routing("base", number, {name.lstrip("v"): share for name, share in shares.items()}, "a person", AT)
+def routing(number: int, **split: int) -> Routing:
+    return Routing("base", number, {name.lstrip("v"): points for name, points in split.items()}, "a person", AT)
 
 
 @st.composite
-def whole_shares(draw: st.DrawFn) -> dict[str, int]:
+def whole_split(draw: st.DrawFn) -> dict[str, int]:
     first = draw(st.integers(0, 10_000))
     second = draw(st.integers(0, 10_000 - first))
     return dict(zip(NAMES, (first, second, 10_000 - first - second), strict=True))
 
 
-@given(whole_shares(), st.text(min_size=1, max_size=30))
-def test_a_request_goes_to_a_version_with_a_share_and_always_the_same(shares: dict[str, int], request_id: str) -> None:
-    version = chosen(shares, request_id)
-    assert shares[version] > 0
-    assert chosen(dict(reversed(shares.items())), request_id) == version
+@given(whole_split(), st.text(min_size=1, max_size=30))
+def test_a_request_goes_to_a_version_with_a_share_and_always_the_same(split: dict[str, int], request_id: str) -> None:
+    version = chosen(split, request_id)
+    assert split[version] > 0
+    assert chosen(dict(reversed(split.items())), request_id) == version
 
 
 def test_requests_are_shared_out_as_it_was_set() -> None:
@@ -57,7 +57,7 @@ def test_the_latest_routing_whose_versions_all_serve_holds(asked: list[set[str]]
         for number, names in enumerate(asked, 1)
     ]
     held = in_force(routings, serving)
-    ready = [each for each in routings if each.asked <= serving]
+    ready = [each for each in routings if each.routed <= serving]
     assert held == (ready[-1] if ready else None)
 
 
