@@ -97,7 +97,7 @@ class InferenceDoor:
             await stack.enter_async_context(_running(quota, settings.lease_idle_seconds))
             backends = Backends(settings, self.catalogue.all())
             await backends.start()
-            telemetry.observe_backends(backends.breakers.asked)
+            telemetry.observe_backends(backends.breakers.closed_by_backend)
             stack.push_async_callback(backends.close)
             peer_sync = PeerSync(self.database, replica_id)
             stack.push_async_callback(peer_sync.close)

@@ -46,5 +46,5 @@ class BeginsInThePast(InvalidRequest):
 
     code = "begins_in_the_past"
 
-    def __init__(self, asked: datetime) -> None:
-        super().__init__(f"valid_from {asked.isoformat()} is in the past.", param="valid_from")
+    def __init__(self, valid_from: datetime) -> None:
+        super().__init__(f"valid_from {valid_from.isoformat()} is in the past.", param="valid_from")

@@ -47,7 +47,7 @@ def pull_model(
     """Fetch and verify weights on this machine, so that a later start does not wait for them."""
     settings = local_settings()
     catalogue = Catalogue.load(settings.catalogue_dir or default_directory())
-    models = catalogue.pooled() if model is None else (catalogue.get(model),)
+    models = catalogue.on_pool() if model is None else (catalogue.get(model),)
     progress = _silent if json else _line
     pulled = [{"id": each.id, "path": str(ensure_weights(each, settings, progress))} for each in models]
     if json:

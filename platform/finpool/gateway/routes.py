@@ -119,9 +119,9 @@ async def create_chat_completion(request: Request, actor: Caller) -> Response:
 async def create_embeddings(request: Request, actor: Caller) -> Response:
     """Embed one text or several."""
     gateway = _gateway(request)
-    asked = parse_request(await _json_body(request), EmbeddingRequest)
-    admitted = gateway.admit_vectors(actor, asked, RequestId(request.state.request_id))
-    writer = partial(WholeWriter, EmbeddingList(asked, admitted.model))
+    body = parse_request(await _json_body(request), EmbeddingRequest)
+    admitted = gateway.admit_vectors(actor, body, RequestId(request.state.request_id))
+    writer = partial(WholeWriter, EmbeddingList(body, admitted.model))
     return ModelAnswer(gateway.call(admitted), writer, _answer_headers(actor))
 
 
@@ -131,9 +131,9 @@ async def create_embeddings(request: Request, actor: Caller) -> Response:
 async def create_ranking(request: Request, actor: Caller) -> Response:
     """Order documents by their relevance to a query."""
     gateway = _gateway(request)
-    asked = parse_request(await _json_body(request), RerankRequest)
-    admitted = gateway.admit_vectors(actor, asked, RequestId(request.state.request_id))
-    writer = partial(WholeWriter, Ranking(asked, admitted.model, admitted.request_id))
+    body = parse_request(await _json_body(request), RerankRequest)
+    admitted = gateway.admit_vectors(actor, body, RequestId(request.state.request_id))
+    writer = partial(WholeWriter, Ranking(body, admitted.model, admitted.request_id))
     return ModelAnswer(gateway.call(admitted), writer, _answer_headers(actor))
 
 

@@ -78,7 +78,7 @@ class _Start:
         self._settings = settings
         self._home = home
         self._progress = progress
-        self._models = Catalogue.load(settings.catalogue_dir or default_directory()).pooled()
+        self._models = Catalogue.load(settings.catalogue_dir or default_directory()).on_pool()
 
     def run(self, tenants_dir: Path) -> Started:
         step = self._progress.step

@@ -74,11 +74,11 @@ def observe_backends(read: Callable[[], Mapping[str, bool]], meter: metrics.Mete
     The exporter's thread calls `read`.
     """
 
-    def asked(_: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
+    def breakers_closed(_: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
         return [metrics.Observation(int(each), {BACKEND: backend}) for backend, each in read().items()]
 
     meter.create_observable_gauge(
-        "finpool_backend_asked", [asked], description="1 while a backend is asked, 0 while it is left alone."
+        "finpool_backend_asked", [breakers_closed], description="1 while a backend is asked, 0 while it is left alone."
     )
 
 

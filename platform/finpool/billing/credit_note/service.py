@@ -64,9 +64,9 @@ async def _same(session: AsyncSession, tenant_id: TenantId, issued: Invoice, bod
     """Return the credit note with this reference; raise `ReferenceUsed` if it differs from the body."""
     noted = await repository.lines(session, tenant_id, issued.invoice_id)
     found = {line.refers_to_line: -line.amount_micros for line in noted}
-    asked = {each.line_no: each.amount_micros for each in body.lines or ()}
-    differs = any(amount not in (None, found.get(line_no)) for line_no, amount in asked.items())
-    if issued.reason != body.reason or differs or (asked and asked.keys() != found.keys()):
+    amounts = {each.line_no: each.amount_micros for each in body.lines or ()}
+    differs = any(amount not in (None, found.get(line_no)) for line_no, amount in amounts.items())
+    if issued.reason != body.reason or differs or (amounts and amounts.keys() != found.keys()):
         raise ReferenceUsed(body.reference)
     return view(issued, noted)
 
@@ -76,12 +76,12 @@ def _credits(
 ) -> dict[int, Credited]:
     """Return the credit of each line by its number, without lines that get none."""
     known = {line.line_no: line for line in lines}
-    asked: dict[int, int | None] = {}
+    amounts: dict[int, int | None] = {}
     for each in body.lines or ():
         if each.line_no not in known:
             raise LineNotFound(each.line_no)
-        asked[each.line_no] = each.amount_micros
-    chosen = asked if body.lines is not None else dict.fromkeys(known)
+        amounts[each.line_no] = each.amount_micros
+    chosen = amounts if body.lines is not None else dict.fromkeys(known)
     found = {
         line_no: credit_of(known[line_no], so_far.get(line_no, Credited()), amount, minor_unit)
         for line_no, amount in chosen.items()

@@ -175,18 +175,18 @@ class Credited:
     tax_micros: int = 0
 
 
-def credit_of(line: InvoiceLine, so_far: Credited, asked_micros: int | None, minor_unit: int) -> Credited:
-    """Return the next credit of a line: `asked_micros` of its net amount, or its whole rest for None.
+def credit_of(line: InvoiceLine, so_far: Credited, amount_micros: int | None, minor_unit: int) -> Credited:
+    """Return the next credit of a line: `amount_micros` of its net amount, or its whole rest for None.
 
     The tax follows in proportion, rounded once. The last credit takes the whole rest of the tax, so that a fully
     credited line has no rest. Raises `NotAWholeAmount` and `AboveWhatIsLeft`.
     """
     left = Credited(line.amount_micros - so_far.net_micros, line.tax_micros - so_far.tax_micros)
-    if asked_micros is None or asked_micros == left.net_micros:
+    if amount_micros is None or amount_micros == left.net_micros:
         return left
-    if asked_micros % minor_unit:
+    if amount_micros % minor_unit:
         raise NotAWholeAmount(minor_unit)
-    if asked_micros > left.net_micros:
+    if amount_micros > left.net_micros:
         raise AboveWhatIsLeft(f"line {line.line_no}", max(left.net_micros, 0))
-    tax = min(tax_of(asked_micros, line.tax_basis_points, minor_unit), left.tax_micros)
-    return Credited(asked_micros, tax)
+    tax = min(tax_of(amount_micros, line.tax_basis_points, minor_unit), left.tax_micros)
+    return Credited(amount_micros, tax)

@@ -68,7 +68,7 @@ class Catalogue:
         """Return the models with an engine of their own: all but the adapters."""
         return tuple(model for model in self.all() if model.base is None)
 
-    def pooled(self) -> tuple[Model, ...]:
+    def on_pool(self) -> tuple[Model, ...]:
         """Return the models whose engines run in the pool: all but the remote ones."""
         return tuple(model for model in self.all() if not isinstance(model.engine, OpenAiEngine))
 

@@ -153,9 +153,9 @@ class PriceBook:
         begun = [row for row in self._rows.get((model_id, tier), ()) if row.valid_from <= at]
         return begun[-1] if begun else None
 
-    def held(self, model: Model, asked: Tier, at: datetime) -> PriceHeld | None:
+    def held(self, model: Model, tier: Tier, at: datetime) -> PriceHeld | None:
         """Return the price of a request at `at` for standard or batch service; None without a batch price."""
-        if asked is Tier.BATCH:
+        if tier is Tier.BATCH:
             batch = self.in_force(model.id, Tier.BATCH, at)
             if batch is None or batch.price is None:
                 return None

@@ -73,15 +73,15 @@ async def schedule_price(session: AsyncSession, actor: Actor, model: Model, body
     return repository.scheduled(row, price)
 
 
-def beginning(asked: datetime | None, at: datetime) -> datetime:
+def beginning(valid_from: datetime | None, at: datetime) -> datetime:
     """Return the start of a price or contract that is written at `at`; it never lies before `at`.
 
     Raises `BeginsInThePast` or `BeginsTooLate`.
     """
-    if asked is None:
+    if valid_from is None:
         return at
-    if asked < at - PAST_TOLERANCE:
-        raise BeginsInThePast(asked)
-    if asked > at + AHEAD_MAX:
+    if valid_from < at - PAST_TOLERANCE:
+        raise BeginsInThePast(valid_from)
+    if valid_from > at + AHEAD_MAX:
         raise BeginsTooLate(AHEAD_MAX.days)
-    return max(asked.astimezone(UTC), at)
+    return max(valid_from.astimezone(UTC), at)

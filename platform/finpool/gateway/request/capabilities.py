@@ -18,7 +18,7 @@ def require_chat(model: Model, request: ChatRequest) -> None:
     """Raise `UnsupportedParameter` unless the model chats and supports the requested fields."""
     if not model.chats:
         raise _not_there_for(model, "does not chat")
-    wanted = {
+    uses = {
         "tools": ("tools", bool(request.tools)),
         "json_schema": (
             "response_format",
@@ -26,8 +26,8 @@ def require_chat(model: Model, request: ChatRequest) -> None:
         ),
         "logprobs": ("logprobs", bool(request.logprobs)),
     }
-    for capability, (param, asked) in wanted.items():
-        if asked and capability not in model.capabilities:
+    for capability, (param, used) in uses.items():
+        if used and capability not in model.capabilities:
             raise UnsupportedParameter(f"The model '{model.id}' does not support {param}.", param=param)
 
 

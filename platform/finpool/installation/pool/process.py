@@ -123,7 +123,7 @@ def _start_ray(settings: Settings, catalogue: Catalogue) -> None:
     import ray
     from ray import serve
 
-    engines = [model.engine for model in catalogue.pooled() if model.base is None]
+    engines = [model.engine for model in catalogue.on_pool() if model.base is None]
     declared = sum(engine.threads * engine.replicas_max for engine in engines)
     ray.init(
         address="local",

@@ -43,8 +43,8 @@ def connect(directory: Path) -> sqlite3.Connection:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Inference and worker start together, and SQLite fails at once while another process changes the journal mode.
-        with (directory / "spool.opening").open("ab") as opening:
-            fcntl.flock(opening, fcntl.LOCK_EX)
+        with (directory / "spool.opening").open("ab") as lock_file:
+            fcntl.flock(lock_file, fcntl.LOCK_EX)
             verify(directory)
             return _open(directory)
     except OSError as error:

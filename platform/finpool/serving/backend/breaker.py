@@ -135,6 +135,6 @@ class Breakers:
             )
         return known
 
-    def asked(self) -> dict[str, bool]:
+    def closed_by_backend(self) -> dict[str, bool]:
         """Return for each backend whether its breaker is closed; safe to call from another thread."""
         return {backend_id: each.state is BreakerState.CLOSED for backend_id, each in list(self._breakers.items())}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from finpool.serving.engine.vectors import Compute, Pooled
+from finpool.serving.engine.vectors import Compute, PieceResults
 from finpool.serving.vectors import cosine, unpacked
 
 
@@ -14,13 +14,13 @@ class CosineScores:
         self._query = query
         self._query_vector: list[float] | None = None
 
-    async def __call__(self, piece: Sequence[str]) -> Pooled:
+    async def __call__(self, piece: Sequence[str]) -> PieceResults:
         """Return a score for each document of the piece, and the input tokens read for them."""
         if self._query_vector is not None:
-            pooled = await self._embed(piece)
-            vectors = [unpacked(each["embedding"]) for each in pooled.results]
+            computed = await self._embed(piece)
+            vectors = [unpacked(each["embedding"]) for each in computed.results]
         else:
-            pooled = await self._embed([self._query, *piece])
-            self._query_vector, *vectors = (unpacked(each["embedding"]) for each in pooled.results)
+            computed = await self._embed([self._query, *piece])
+            self._query_vector, *vectors = (unpacked(each["embedding"]) for each in computed.results)
         scores = [{"relevance_score": cosine(self._query_vector, vector)} for vector in vectors]
-        return Pooled(scores, pooled.input_tokens)
+        return PieceResults(scores, computed.input_tokens)

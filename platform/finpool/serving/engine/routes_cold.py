@@ -50,7 +50,7 @@ class ColdStartDoor:
 
     async def _ask(self, scope: Scope, path: str) -> None:
         headers = [(name, value) for name, value in scope["headers"] if name in (b"host", b"authorization")]
-        asked = {**scope, "method": "GET", "path": path, "raw_path": path.encode(), "headers": headers, "state": {}}
+        inner = {**scope, "method": "GET", "path": path, "raw_path": path.encode(), "headers": headers, "state": {}}
         unread = [{"type": "http.request", "body": b"", "more_body": False}]
 
         async def receive() -> Message:
@@ -64,7 +64,7 @@ class ColdStartDoor:
 
         with contextlib.suppress(Exception):  # The next refused request tries again.
             async with asyncio.timeout(WAKE_SECONDS_MAX):
-                await self._app(asked, receive, send)
+                await self._app(inner, receive, send)
 
 
 def _cold_start_action(scope: Scope) -> str | None:

@@ -15,14 +15,14 @@ from finpool.serving.errors import CONTEXT_LENGTH_EXCEEDED, EngineFailed, Engine
 
 
 @dataclass(frozen=True, slots=True)
-class Pooled:
+class PieceResults:
     """The results of one piece, one for each input in order, and the input tokens read for them."""
 
     results: Sequence[Mapping[str, Any]]
     input_tokens: int
 
 
-Compute = Callable[[Sequence[str]], Awaitable[Pooled]]
+Compute = Callable[[Sequence[str]], Awaitable[PieceResults]]
 """Computes one piece; raises `EngineRefused` or `EngineFailed`. Cancelling the call stops the engine's work on it.
 """
 
@@ -61,8 +61,8 @@ class VectorRun(AsyncIterator[dict[str, Any]]):
             self._leave()
             raise StopAsyncIteration
         try:
-            pooled = await self._compute(piece)
-            if len(pooled.results) != len(piece):
+            computed = await self._compute(piece)
+            if len(computed.results) != len(piece):
                 raise EngineFailed("The engine gave another number of results than it was given inputs.")
         except DomainError:
             self._leave()
@@ -71,14 +71,14 @@ class VectorRun(AsyncIterator[dict[str, Any]]):
             # The engine's text may repeat the inputs, and this message reaches the caller.
             self._leave()
             raise EngineFailed("The model failed to answer.") from error
-        return self._chunk_of(pooled)
+        return self._chunk_of(computed)
 
-    def _chunk_of(self, pooled: Pooled) -> dict[str, Any]:
-        self._input_tokens += pooled.input_tokens
-        self._counters.input_tokens += pooled.input_tokens
+    def _chunk_of(self, computed: PieceResults) -> dict[str, Any]:
+        self._input_tokens += computed.input_tokens
+        self._counters.input_tokens += computed.input_tokens
         first = self._next_index
-        self._next_index += len(pooled.results)
-        choices = [{"index": index, **result} for index, result in enumerate(pooled.results, first)]
+        self._next_index += len(computed.results)
+        choices = [{"index": index, **result} for index, result in enumerate(computed.results, first)]
         return {"choices": choices, "usage": usage_object(TokenUsage(self._input_tokens, 0, 0))}
 
     def _leave(self) -> None:

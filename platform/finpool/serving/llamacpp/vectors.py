@@ -14,7 +14,7 @@ from finpool.serving.counters import Counters, counters_for
 from finpool.serving.engine.cosine import CosineScores
 from finpool.serving.engine.vectors import (
     Compute,
-    Pooled,
+    PieceResults,
     VectorRun,
     documents_of,
     gives_a_result,
@@ -87,17 +87,17 @@ class LlamaCppVectors:
     def _scores(self, query: str) -> Compute:
         return CosineScores(self._embed, query) if self.model.ranks_by_cosine else partial(self._rerank, query)
 
-    async def _embed(self, piece: Sequence[str]) -> Pooled:
+    async def _embed(self, piece: Sequence[str]) -> PieceResults:
         param = "input" if self.model.kind == "embedding" else "documents"
         answer = await self._ask("/v1/embeddings", {"input": list(piece), "encoding_format": "base64"}, param)
         ordered = sorted(answer["data"], key=lambda each: each["index"])
-        return Pooled([{"embedding": each["embedding"]} for each in ordered], answer["usage"]["prompt_tokens"])
+        return PieceResults([{"embedding": each["embedding"]} for each in ordered], answer["usage"]["prompt_tokens"])
 
-    async def _rerank(self, query: str, piece: Sequence[str]) -> Pooled:
+    async def _rerank(self, query: str, piece: Sequence[str]) -> PieceResults:
         answer = await self._ask("/v1/rerank", {"query": query, "documents": list(piece)}, "documents")
         ordered = sorted(answer["results"], key=lambda each: each["index"])
         scores = [{"relevance_score": each["relevance_score"]} for each in ordered]
-        return Pooled(scores, answer["usage"]["prompt_tokens"])
+        return PieceResults(scores, answer["usage"]["prompt_tokens"])
 
     async def _ask(self, path: str, body: Mapping[str, Any], param: str) -> dict[str, Any]:
         try:

@@ -51,7 +51,7 @@ class Pool:
         publish: Callable[[PoolState], None],
     ) -> None:
         """Take the parts; `publish` gets the state once every routed engine is up, and after each change."""
-        self._models = {model.id: model for model in catalogue.pooled() if model.base is None}
+        self._models = {model.id: model for model in catalogue.on_pool() if model.base is None}
         self._catalogue = catalogue
         self._database = database
         self._steps = steps

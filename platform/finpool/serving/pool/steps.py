@@ -35,7 +35,7 @@ class VersionSteps:
         self._database = database
         self._backends = backends
         self._engines = engines
-        self._one_trial = asyncio.Lock()
+        self._one_test = asyncio.Lock()
 
     async def download(self, version: Version, model: Model, progress: Callable[[str], None]) -> None:
         """Fetch and verify the weights, then move to `testing` if the pool has room. Raises `StepFailed`."""
@@ -51,7 +51,7 @@ class VersionSteps:
         if version.measurements is not None:
             return
         try:
-            async with self._one_trial:  # Two tests at a time would slow each other down.
+            async with self._one_test:  # Two tests at a time would slow each other down.
                 measurements = await AcceptanceTest(self._backends, model).run(load_ms=load_ms)
         except AcceptanceFailed as error:
             raise StepFailed(str(error)) from error

@@ -16,7 +16,7 @@ from finpool.serving.counters import Counters, counters_for
 from finpool.serving.engine.cosine import CosineScores
 from finpool.serving.engine.vectors import (
     Compute,
-    Pooled,
+    PieceResults,
     VectorRun,
     documents_of,
     gives_a_result,
@@ -96,22 +96,22 @@ class VllmVectors:
             return CosineScores(self._embedding(name, None), query)
         return partial(self._rerank, name, query)
 
-    async def _embed(self, name: str, dimensions: int | None, piece: Sequence[str]) -> Pooled:
+    async def _embed(self, name: str, dimensions: int | None, piece: Sequence[str]) -> PieceResults:
         request = EmbeddingCompletionRequest(
             model=name, input=list(piece), dimensions=dimensions, encoding_format="base64"
         )
         param = "input" if self.model.kind == "embedding" else "documents"
         answer = await _only(self._server.embeddings(request), param)
         ordered = sorted(answer.data, key=lambda each: each.index)
-        return Pooled([{"embedding": each.embedding} for each in ordered], int(answer.usage.prompt_tokens))
+        return PieceResults([{"embedding": each.embedding} for each in ordered], int(answer.usage.prompt_tokens))
 
-    async def _rerank(self, name: str, query: str, piece: Sequence[str]) -> Pooled:
+    async def _rerank(self, name: str, query: str, piece: Sequence[str]) -> PieceResults:
         request = ScoreRequest(model=name, text_1=query, text_2=list(piece))
         answer = await _only(self._server.score(request), "documents")
         ordered = sorted(answer.data, key=lambda each: each.index)
         if not all(math.isfinite(each.score) for each in ordered):
             raise EngineFailed("The model failed to answer.")
-        return Pooled([{"relevance_score": each.score} for each in ordered], int(answer.usage.prompt_tokens))
+        return PieceResults([{"relevance_score": each.score} for each in ordered], int(answer.usage.prompt_tokens))
 
 
 def require_scoring(model: Model, scores: Any) -> None:

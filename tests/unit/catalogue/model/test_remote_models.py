@@ -77,7 +77,7 @@ def test_remote_weights_and_an_engine_of_ours_do_not_go_together(tmp_path: Path)
 
 def test_the_pool_neither_serves_a_remote_model_nor_fetches_weights_for_it(tmp_path: Path) -> None:
     model = load(tmp_path, remote_declaration(ADDRESS))
-    assert Catalogue.load(tmp_path).pooled() == ()
+    assert Catalogue.load(tmp_path).on_pool() == ()
     with pytest.raises(WeightsUnavailable, match="not ours to fetch"):
         ensure_weights(model, Settings(home=tmp_path), lambda _: None)
 

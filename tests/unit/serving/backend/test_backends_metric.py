@@ -24,7 +24,7 @@ def asked(reader: InMemoryMetricReader) -> dict[Any, Any]:
 def test_a_backend_that_fails_is_told_as_left_alone_and_another_is_not() -> None:
     reader = InMemoryMetricReader()
     breakers = Breakers(failures_max=1, open_seconds=60)
-    telemetry.observe_backends(breakers.asked, MeterProvider(metric_readers=[reader]).get_meter("test"))
+    telemetry.observe_backends(breakers.closed_by_backend, MeterProvider(metric_readers=[reader]).get_meter("test"))
     breakers.before("other_1")
     permit = breakers.before("model_1").enter()
     permit.note(EngineFailed("It failed."))

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from finpool.serving.counters import Counters
-from finpool.serving.engine.vectors import Pooled, VectorRun, documents_of, inputs_of
+from finpool.serving.engine.vectors import PieceResults, VectorRun, documents_of, inputs_of
 from finpool.serving.errors import EngineFailed, EngineRefused
 
 TOKENS = 3
 
 
-async def lengths(piece: Sequence[str]) -> Pooled:
+async def lengths(piece: Sequence[str]) -> PieceResults:
     """Stand in for an engine: the result of a text is its length."""
-    return Pooled([{"length": len(text)} for text in piece], TOKENS * len(piece))
+    return PieceResults([{"length": len(text)} for text in piece], TOKENS * len(piece))
 
 
 async def test_each_piece_is_told_with_the_count_so_far() -> None:
@@ -34,7 +34,7 @@ async def test_each_piece_is_told_with_the_count_so_far() -> None:
 async def test_whoever_leaves_is_counted_for_whole_pieces_and_stops_the_one_under_way() -> None:
     stopped = asyncio.Event()
 
-    async def slow_then_never(piece: Sequence[str]) -> Pooled:
+    async def slow_then_never(piece: Sequence[str]) -> PieceResults:
         if piece[0] == "first":
             return await lengths(piece)
         try:
@@ -69,10 +69,10 @@ async def test_whoever_leaves_is_counted_for_whole_pieces_and_stops_the_one_unde
 async def test_what_breaks_ends_the_run_without_repeating_the_text(
     failure: Exception | None, told: type[Exception]
 ) -> None:
-    async def broken(piece: Sequence[str]) -> Pooled:
+    async def broken(piece: Sequence[str]) -> PieceResults:
         if failure is not None:
             raise failure
-        return Pooled([], TOKENS)
+        return PieceResults([], TOKENS)
 
     counters = Counters()
     run = VectorRun(broken, ["a"], counters, piece_inputs=1)

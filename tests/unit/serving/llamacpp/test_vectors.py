@@ -3,7 +3,7 @@
 import pytest
 
 from finpool.serving.engine.cosine import CosineScores
-from finpool.serving.engine.vectors import Pooled
+from finpool.serving.engine.vectors import PieceResults
 from finpool.serving.errors import EngineFailed, EngineRefused
 from finpool.serving.llamacpp.vectors import refused
 
@@ -41,10 +41,10 @@ def test_its_own_words_are_not_passed_on(answer: dict[str, object], kind: type[E
 async def test_a_query_is_read_once_for_all_documents() -> None:
     read: list[str] = []
 
-    async def embed(texts: object) -> Pooled:
+    async def embed(texts: object) -> PieceResults:
         assert isinstance(texts, list)
         read.extend(texts)
-        return Pooled([{"embedding": EMBEDDED[text]} for text in texts], len(texts))
+        return PieceResults([{"embedding": EMBEDDED[text]} for text in texts], len(texts))
 
     scores = CosineScores(embed, "q")
     first, second = await scores(["same"]), await scores(["other"])
