@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from sample_intent import INTENT
+from sector import Sector
 from sqlalchemy import select, text
 from waiting import until
 
@@ -78,7 +79,7 @@ async def a_transaction_waits_for_a_lock(database: Database) -> None:
 
 
 async def test_a_lease_grows_while_what_was_spent_of_it_is_recorded(
-    sector: Any, database: Callable[[str], Database], gateway: Gateway
+    sector: Sector, database: Callable[[str], Database], gateway: Gateway
 ) -> None:
     """The lease's growth has locked the account, and the recorder comes to post a cost to the same lease."""
     await sector.add_tenant(BANK, 1_000)

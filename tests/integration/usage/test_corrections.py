@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from usage_doors import Doors
 
 from finpool.catalogue.model.schemas import Price
 from finpool.catalogue.price import service as prices
@@ -73,7 +74,7 @@ async def adjustments(database: Callable[[str], Database]) -> list[Any]:
 
 @pytest.mark.usefixtures("crashed")
 async def test_a_correction_moves_usage_account_budget_and_ledger_by_the_same_amount(
-    doors: Any, database: Callable[[str], Database]
+    doors: Doors, database: Callable[[str], Database]
 ) -> None:
     before = await books(database)
     answer = await doors.operator.post(PATH, json=TRUTH)
@@ -103,7 +104,7 @@ async def test_a_correction_moves_usage_account_budget_and_ledger_by_the_same_am
 
 @pytest.mark.usefixtures("crashed")
 async def test_a_second_correction_is_relative_to_the_first_and_may_give_back(
-    doors: Any, database: Callable[[str], Database]
+    doors: Doors, database: Callable[[str], Database]
 ) -> None:
     await doors.operator.post(PATH, json=TRUTH)
     again = await doors.operator.post(PATH, json=TRUTH)
@@ -119,7 +120,7 @@ async def test_a_second_correction_is_relative_to_the_first_and_may_give_back(
 
 
 @pytest.mark.usefixtures("crashed")
-async def test_everybody_sees_usage_with_its_corrections(doors: Any) -> None:
+async def test_everybody_sees_usage_with_its_corrections(doors: Doors) -> None:
     await doors.operator.post(PATH, json=TRUTH)
     (operators,) = (await doors.operator.get("/v1/usage", params=PERIOD)).json()["data"]
     (regulators,) = (await doors.regulator.get("/v1/usage", params=PERIOD)).json()["data"]
@@ -129,7 +130,7 @@ async def test_everybody_sees_usage_with_its_corrections(doors: Any) -> None:
     recent = next(each["last_30_days"] for each in institutions if each["id"] == "bank-a")
     assert (recent["requests"], recent["output_tokens"]) == (0, 37)
     start = int(now().timestamp()) - 3600
-    query = {"start_time": start, "group_by": ["project_id", "api_key_id"]}
+    query: dict[str, Any] = {"start_time": start, "group_by": ["project_id", "api_key_id"]}
     page = (await doors.tenant("bank-a/owner").get("/v1/organization/usage/completions", params=query)).json()
     (found,) = [result for bucket in page["data"] for result in bucket["results"]]
     assert (found["num_model_requests"], found["output_tokens"], found["input_tokens"]) == (0, 37, 0)
@@ -140,7 +141,7 @@ async def test_everybody_sees_usage_with_its_corrections(doors: Any) -> None:
 
 @pytest.mark.usefixtures("crashed")
 async def test_only_what_was_estimated_at_a_known_price_is_corrected(
-    doors: Any, database: Callable[[str], Database]
+    doors: Doors, database: Callable[[str], Database]
 ) -> None:
     for request_id, status, code in (
         ("req_whole", 400, "correction_refused"),
@@ -157,7 +158,7 @@ async def test_only_what_was_estimated_at_a_known_price_is_corrected(
 
 
 @pytest.mark.usefixtures("crashed")
-async def test_operators_find_what_was_estimated(doors: Any) -> None:
+async def test_operators_find_what_was_estimated(doors: Doors) -> None:
     await doors.operator.post(PATH, json=TRUTH)
     listed = (await doors.operator.get("/v1/tenants/bank-a/estimated-usage", params={"limit": 1})).json()
     assert (listed["has_more"], [each["id"] for each in listed["data"]]) == (True, ["req_crashed"])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from model_declarations import CPU_ENGINE, PRICE, adapter_declaration, vllm_declaration
+from usage_doors import Doors
 
 from finpool.billing.contract.models import Contract
 from finpool.catalogue.model.schemas import INPUT_WEIGHT, OUTPUT_WEIGHT
@@ -74,12 +75,12 @@ async def served(used: Callable[..., Any], record: Callable[..., Any], database:
             session.add(Contract(tenant_id=bank, version=1, service_share_min_basis_points=share_min, **fields))
 
 
-async def ask(doors: Any, who: str, model_id: str = MODEL, **more: Any) -> Any:
+async def ask(doors: Doors, who: str, model_id: str = MODEL, **more: Any) -> Any:
     async with doors.tenant(who) as client:
         return await client.get(path(model_id), params=query(**more))
 
 
-async def as_operator(doors: Any, bank: str) -> list[dict[str, Any]]:
+async def as_operator(doors: Doors, bank: str) -> list[dict[str, Any]]:
     """Return what the operators' door says of one bank, in the form in which the bank reads it."""
     answer = (await doors.operator.get(f"/v1/models/{MODEL}/service-shares", params=query())).json()
     return [
@@ -91,7 +92,7 @@ async def as_operator(doors: Any, bank: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("bank", ["bank-a", "bank-b"])
-async def test_a_bank_reads_of_itself_what_the_operator_reads_of_it(doors: Any, served: None, bank: str) -> None:
+async def test_a_bank_reads_of_itself_what_the_operator_reads_of_it(doors: Doors, served: None, bank: str) -> None:
     answer = (await ask(doors, f"{bank}/developer")).json()
     assert answer["data"] == await as_operator(doors, bank)
     assert [datetime.fromisoformat(each["start"]) - START for each in answer["data"]] == [
@@ -100,7 +101,7 @@ async def test_a_bank_reads_of_itself_what_the_operator_reads_of_it(doors: Any, 
     ]
 
 
-async def test_the_figures_follow_from_usage_and_contracts(doors: Any, served: None) -> None:
+async def test_the_figures_follow_from_usage_and_contracts(doors: Doors, served: None) -> None:
     first, third = (await ask(doors, "bank-a/finance")).json()["data"]
     service = INPUT_WEIGHT * (100 + 107) + OUTPUT_WEIGHT * (101 + 43)
     whole = service + INPUT_WEIGHT * (7000 + 31) + OUTPUT_WEIGHT * (11 + 2222)
@@ -119,7 +120,7 @@ async def test_the_figures_follow_from_usage_and_contracts(doors: Any, served: N
     assert (third["share"], third["entitled_share"], third["queue_ms_max"]) == (1.0, 1.0, None)
 
 
-async def test_nothing_of_another_bank_is_in_the_answer(doors: Any, served: None) -> None:
+async def test_nothing_of_another_bank_is_in_the_answer(doors: Doors, served: None) -> None:
     answer = await ask(doors, "bank-a/owner")
     window = (await doors.operator.get(f"/v1/models/{MODEL}/service-shares", params=query())).json()["data"][0]
     of_b = next(each for each in window["tenants"] if each["tenant_id"] == "bank-b")
@@ -131,14 +132,14 @@ async def test_nothing_of_another_bank_is_in_the_answer(doors: Any, served: None
     assert set(answer.json()) == {"object", "model", "models", "window_seconds", "data"}
 
 
-async def test_all_models_of_the_engine_count_whichever_is_asked_about(doors: Any, served: None) -> None:
+async def test_all_models_of_the_engine_count_whichever_is_asked_about(doors: Doors, served: None) -> None:
     of_base, of_adapter = [(await ask(doors, "bank-a/owner", each)).json() for each in (MODEL, OF_A)]
     assert of_base["data"] == of_adapter["data"]
     assert (of_base["model"], of_adapter["model"]) == (MODEL, OF_A)
 
 
 @pytest.mark.parametrize("model_id", [OF_B, ONLY_B, "never-declared"])
-async def test_a_model_that_a_bank_may_not_see_is_not_found(doors: Any, served: None, model_id: str) -> None:
+async def test_a_model_that_a_bank_may_not_see_is_not_found(doors: Doors, served: None, model_id: str) -> None:
     refused = await ask(doors, "bank-a/owner", model_id)
     error = refused.json()["error"]
     assert (refused.status_code, error["code"]) == (404, "model_not_found")
@@ -146,7 +147,7 @@ async def test_a_model_that_a_bank_may_not_see_is_not_found(doors: Any, served: 
 
 
 async def test_a_model_outside_the_contract_is_not_found_and_not_named(
-    doors: Any, served: None, database: Callable[[str], Database]
+    doors: Doors, served: None, database: Callable[[str], Database]
 ) -> None:
     async with database("operator").across_tenants() as session:
         connection = await session.connection()
@@ -158,7 +159,7 @@ async def test_a_model_outside_the_contract_is_not_found_and_not_named(
 
 @pytest.mark.parametrize("seconds", [60, 899, 901, 1000, 0, -900])
 async def test_a_window_that_could_tell_of_less_than_a_quarter_of_an_hour_is_refused(
-    doors: Any, served: None, seconds: int
+    doors: Doors, served: None, seconds: int
 ) -> None:
     refused = await ask(doors, "bank-a/owner", window_seconds=seconds)
     error = refused.json()["error"]
@@ -167,7 +168,7 @@ async def test_a_window_that_could_tell_of_less_than_a_quarter_of_an_hour_is_ref
     assert ";" not in error["message"]
 
 
-async def test_a_time_is_never_cut_to_less_than_whole_windows(doors: Any, served: None) -> None:
+async def test_a_time_is_never_cut_to_less_than_whole_windows(doors: Doors, served: None) -> None:
     whole = (await ask(doors, "bank-a/owner")).json()["data"]
     narrow = {"from": (START + timedelta(minutes=19)).isoformat(), "to": (START + timedelta(minutes=21)).isoformat()}
     assert (await ask(doors, "bank-a/owner", **narrow)).json()["data"] == []
@@ -176,7 +177,7 @@ async def test_a_time_is_never_cut_to_less_than_whole_windows(doors: Any, served
 
 
 async def test_a_window_under_way_or_only_just_over_is_not_shown(
-    doors: Any, used: Callable[..., Any], record: Callable[..., Any]
+    doors: Doors, used: Callable[..., Any], record: Callable[..., Any]
 ) -> None:
     moment = now()
     await record([used("bank-a", moment, model_id=MODEL), used("bank-a", moment - timedelta(hours=2), model_id=MODEL)])
@@ -189,6 +190,6 @@ async def test_a_window_under_way_or_only_just_over_is_not_shown(
         assert answer["window_seconds"] == HOUR
 
 
-async def test_more_than_a_month_at_once_is_refused(doors: Any, served: None) -> None:
+async def test_more_than_a_month_at_once_is_refused(doors: Doors, served: None) -> None:
     refused = await ask(doors, "bank-a/owner", hours=24 * 32)
     assert (refused.status_code, "31 days" in refused.json()["error"]["message"]) == (400, True)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
+from usage_doors import Doors
 
 from finpool.audit.schemas import Entry, verify_chain
 from finpool.audit.sequencer import Sequencer
@@ -17,7 +18,7 @@ async def sequenced(database: Callable[[str], Database]) -> None:
 
 
 async def test_institutions_show_contract_projects_and_recent_use(
-    doors: Any, used: Callable[..., Any], record: Callable[..., Any], day: datetime
+    doors: Doors, used: Callable[..., Any], record: Callable[..., Any], day: datetime
 ) -> None:
     recent = datetime.now(UTC) - timedelta(days=2)
     await record([used("bank-a", day), used("bank-a", recent), used("bank-a", recent - timedelta(hours=1))])
@@ -41,7 +42,9 @@ async def test_institutions_show_contract_projects_and_recent_use(
     assert bank_b["last_30_days"] == {"requests": 0, "input_tokens": 0, "output_tokens": 0}
 
 
-async def test_the_whole_log_can_be_read_in_pages_and_verified(doors: Any, database: Callable[[str], Database]) -> None:
+async def test_the_whole_log_can_be_read_in_pages_and_verified(
+    doors: Doors, database: Callable[[str], Database]
+) -> None:
     await sequenced(database)
     entries, heads = [], []
     after: int | None = -1
@@ -56,12 +59,12 @@ async def test_the_whole_log_can_be_read_in_pages_and_verified(doors: Any, datab
     assert {orjson.loads(each.entry)["kind"] for each in entries} == {"token.issued", "key.created"}
 
 
-async def test_an_empty_log_has_no_head(doors: Any) -> None:
+async def test_an_empty_log_has_no_head(doors: Doors) -> None:
     answer = await doors.regulator.get("/v1/entries")
     assert answer.json() == {"object": "list", "data": [], "head": None, "next": None}
 
 
-async def test_entries_about_one_tenant_can_be_asked_for(doors: Any, database: Callable[[str], Database]) -> None:
+async def test_entries_about_one_tenant_can_be_asked_for(doors: Doors, database: Callable[[str], Database]) -> None:
     await sequenced(database)
     page = (await doors.regulator.get("/v1/entries", params={"tenant_id": "bank-b"})).json()
     assert [each["tenant_id"] for each in page["data"]] == ["bank-b"] * 3
@@ -69,7 +72,7 @@ async def test_entries_about_one_tenant_can_be_asked_for(doors: Any, database: C
 
 
 async def test_each_read_of_a_regulator_is_recorded_without_a_tenant(
-    doors: Any, database: Callable[[str], Database]
+    doors: Doors, database: Callable[[str], Database]
 ) -> None:
     await sequenced(database)
     await doors.regulator.get("/v1/institutions")
@@ -95,13 +98,13 @@ async def test_each_read_of_a_regulator_is_recorded_without_a_tenant(
     ]
 
 
-async def test_a_bad_entries_query_is_a_400_that_names_the_parameter(doors: Any) -> None:
+async def test_a_bad_entries_query_is_a_400_that_names_the_parameter(doors: Doors) -> None:
     for query in ("after=x", "after=-2", f"after={2**63}", "limit=0", "limit=1001", "tenant_id=%00", "kind=x"):
         answer = await doors.regulator.get(f"/v1/entries?{query}")
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, query.split("=")[0])
 
 
-async def test_no_other_doors_credential_opens_the_regulators(doors: Any) -> None:
+async def test_no_other_doors_credential_opens_the_regulators(doors: Doors) -> None:
     for key in ("operator.admin", "bank-a/owner", ""):
         doors.regulator.headers["authorization"] = f"Bearer {doors.keys.get(key, '')}"
         for path in ("/v1/institutions", "/v1/usage", "/v1/entries"):
@@ -109,13 +112,13 @@ async def test_no_other_doors_credential_opens_the_regulators(doors: Any) -> Non
             assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
 
 
-async def test_health_needs_no_credential(doors: Any) -> None:
+async def test_health_needs_no_credential(doors: Doors) -> None:
     del doors.regulator.headers["authorization"]
     assert (await doors.regulator.get("/healthz")).status_code == 200
     assert (await doors.regulator.get("/readyz")).status_code == 200
 
 
-async def test_institutions_come_in_pages(doors: Any) -> None:
+async def test_institutions_come_in_pages(doors: Doors) -> None:
     first = (await doors.regulator.get("/v1/institutions", params={"limit": 1})).json()
     assert ([each["id"] for each in first["data"]], first["has_more"]) == (["bank-a"], True)
     rest = (await doors.regulator.get("/v1/institutions", params={"after": first["last_id"]})).json()

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from usage_doors import Doors
 
 from finpool.billing.contract.models import Contract
 from finpool.kernel.database import Database
@@ -38,7 +39,9 @@ async def served(used: Callable[..., Any], record: Callable[..., Any]) -> None:
     )
 
 
-async def test_each_window_shows_shares_and_waits_and_who_took_what_was_due_to_others(doors: Any, served: None) -> None:
+async def test_each_window_shows_shares_and_waits_and_who_took_what_was_due_to_others(
+    doors: Doors, served: None
+) -> None:
     answer = (await doors.operator.get(PATH, params=query())).json()
     assert (answer["engine"], answer["models"], answer["window_seconds"]) == (MODEL, [MODEL], 60)
     first, third = answer["data"]
@@ -66,7 +69,7 @@ async def test_each_window_shows_shares_and_waits_and_who_took_what_was_due_to_o
 
 
 async def test_what_is_due_follows_the_contract_that_held_as_the_window_began(
-    doors: Any, served: None, database: Callable[[str], Database]
+    doors: Doors, served: None, database: Callable[[str], Database]
 ) -> None:
     def contract(bank: str, begins: datetime, weight: int) -> Contract:
         money: dict[str, Any] = {"discount_basis_points": 0, "commitment_micros": 0, "pool_weight": 0}
@@ -91,7 +94,7 @@ async def test_what_is_due_follows_the_contract_that_held_as_the_window_began(
 
 
 async def test_that_a_supervisor_looked_is_on_record(
-    doors: Any, served: None, database: Callable[[str], Database]
+    doors: Doors, served: None, database: Callable[[str], Database]
 ) -> None:
     assert (await doors.regulator.get(PATH, params=query())).status_code == 200
     async with database("worker").across_tenants() as session:
@@ -101,12 +104,12 @@ async def test_that_a_supervisor_looked_is_on_record(
     assert [(each["resource"], each["parameters"]["model_id"]) for each in read] == [("service_shares", MODEL)]
 
 
-async def test_windows_may_be_longer_and_are_never_too_many(doors: Any, served: None) -> None:
+async def test_windows_may_be_longer_and_are_never_too_many(doors: Doors, served: None) -> None:
     longer = (await doors.operator.get(PATH, params=query(window_seconds=3600))).json()
     assert [window["service"] for window in longer["data"]] == [1400]
     too_many = await doors.operator.get(PATH, params={"from": "2025-01-01", "to": "2025-03-01"})
     assert (too_many.status_code, "windows" in too_many.json()["error"]["message"]) == (400, True)
 
 
-async def test_an_unknown_model_is_not_found(doors: Any) -> None:
+async def test_an_unknown_model_is_not_found(doors: Doors) -> None:
     assert (await doors.operator.get("/v1/models/nothing/service-shares")).status_code == 404

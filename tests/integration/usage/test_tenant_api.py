@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+from usage_doors import Doors
 
 DAY_SECONDS = 86_400
 
@@ -34,7 +35,7 @@ async def two_days(used: Callable[..., Any], record: Callable[..., Any], day: da
     )
 
 
-async def test_usage_comes_in_daily_buckets_with_the_empty_days(doors: Any, two_days: None, midnight: int) -> None:
+async def test_usage_comes_in_daily_buckets_with_the_empty_days(doors: Doors, two_days: None, midnight: int) -> None:
     usage = doors.official("bank-a/developer").admin.organization.usage
     page = await usage.completions(start_time=midnight - DAY_SECONDS, end_time=midnight + 2 * DAY_SECONDS)
     assert [(bucket.start_time, bucket.end_time) for bucket in page.data] == [
@@ -49,7 +50,7 @@ async def test_usage_comes_in_daily_buckets_with_the_empty_days(doors: Any, two_
 
 
 async def test_usage_is_grouped_and_filtered_with_the_clients_own_lists(
-    doors: Any, two_days: None, midnight: int
+    doors: Doors, two_days: None, midnight: int
 ) -> None:
     usage = doors.official("bank-a/developer").admin.organization.usage
     grouped = await usage.completions(start_time=midnight, group_by=["project_id", "api_key_id", "model"], limit=2)
@@ -67,7 +68,7 @@ async def test_usage_is_grouped_and_filtered_with_the_clients_own_lists(
     assert [result.num_model_requests for bucket in page.data for result in bucket.results] == [2]
 
 
-async def test_pages_follow_each_other_and_lose_nothing(doors: Any, two_days: None, midnight: int) -> None:
+async def test_pages_follow_each_other_and_lose_nothing(doors: Doors, two_days: None, midnight: int) -> None:
     usage = doors.official("bank-a/developer").admin.organization.usage
     start, end = midnight + 5_000, midnight + 2 * DAY_SECONDS - 1
     requests, pages = 0, 0
@@ -87,7 +88,7 @@ async def test_pages_follow_each_other_and_lose_nothing(doors: Any, two_days: No
 
 
 async def test_without_an_end_usage_reaches_to_this_moment(
-    doors: Any, used: Callable[..., Any], record: Callable[..., Any], day: datetime
+    doors: Doors, used: Callable[..., Any], record: Callable[..., Any], day: datetime
 ) -> None:
     now = datetime.now(day.tzinfo)
     await record([used("bank-a", now)])
@@ -97,7 +98,7 @@ async def test_without_an_end_usage_reaches_to_this_moment(
 
 
 async def test_tokens_of_two_currencies_are_one_result_but_their_costs_are_two(
-    doors: Any, used: Callable[..., Any], record: Callable[..., Any], day: datetime, midnight: int
+    doors: Doors, used: Callable[..., Any], record: Callable[..., Any], day: datetime, midnight: int
 ) -> None:
     await record([used("bank-a", day), used("bank-a", day, currency="JPY")])
     usage = doors.official("bank-a/owner").admin.organization.usage
@@ -107,7 +108,7 @@ async def test_tokens_of_two_currencies_are_one_result_but_their_costs_are_two(
     assert [result.amount.currency for result in costs] == ["eur", "jpy"]
 
 
-async def test_costs_are_by_day_and_line_item(doors: Any, two_days: None, midnight: int) -> None:
+async def test_costs_are_by_day_and_line_item(doors: Doors, two_days: None, midnight: int) -> None:
     usage = doors.official("bank-a/finance").admin.organization.usage
     end = midnight + 2 * DAY_SECONDS
     page = await usage.costs(start_time=midnight, end_time=end, group_by=["project_id", "line_item"])
@@ -128,7 +129,7 @@ async def test_costs_are_by_day_and_line_item(doors: Any, two_days: None, midnig
 
 
 async def test_an_amount_is_written_without_losing_a_digit(
-    doors: Any, used: Callable[..., Any], record: Callable[..., Any], midnight: int
+    doors: Doors, used: Callable[..., Any], record: Callable[..., Any], midnight: int
 ) -> None:
     written = {1: b"0.000001", 10**12: b"1.000000", 123_456_789_012_345_678_901 * 10**6: b"123456789012345.678901"}
     moment = datetime.fromtimestamp(midnight, UTC)
@@ -140,7 +141,7 @@ async def test_an_amount_is_written_without_losing_a_digit(
 
 
 async def test_a_tenant_sees_nothing_of_another_whatever_it_asks_for(
-    doors: Any, used: Callable[..., Any], record: Callable[..., Any], day: datetime, midnight: int
+    doors: Doors, used: Callable[..., Any], record: Callable[..., Any], day: datetime, midnight: int
 ) -> None:
     await record([used("bank-b", day)])
     usage = doors.official("bank-a/owner").admin.organization.usage
@@ -153,7 +154,7 @@ async def test_a_tenant_sees_nothing_of_another_whatever_it_asks_for(
     assert own.data[0].results[0].num_model_requests == 1
 
 
-async def test_what_cannot_be_answered_truly_is_a_400_that_names_the_parameter(doors: Any) -> None:
+async def test_what_cannot_be_answered_truly_is_a_400_that_names_the_parameter(doors: Doors) -> None:
     for parameter, value in (
         ("start_time", "now"),
         ("start_time", "-1"),
@@ -181,19 +182,19 @@ async def test_what_cannot_be_answered_truly_is_a_400_that_names_the_parameter(d
             assert (answer.status_code, named, value) == (400, parameter.removesuffix("[]"), value)
 
 
-async def test_start_time_is_required(doors: Any) -> None:
+async def test_start_time_is_required(doors: Doors) -> None:
     for path in ("usage/completions", "costs"):
         answer = await doors.tenant("bank-a/owner").get(f"/v1/organization/{path}")
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, "start_time")
 
 
-async def test_a_developer_sees_usage_but_not_costs(doors: Any) -> None:
+async def test_a_developer_sees_usage_but_not_costs(doors: Doors) -> None:
     developer = doors.tenant("bank-a/developer")
     assert (await developer.get("/v1/organization/usage/completions?start_time=1")).status_code == 200
     assert (await developer.get("/v1/organization/costs?start_time=1")).status_code == 403
 
 
-async def test_other_doors_credentials_are_unknown(doors: Any) -> None:
+async def test_other_doors_credentials_are_unknown(doors: Doors) -> None:
     for role in ("operator.admin", "regulator.examiner"):
         doors.keys["other"] = doors.keys[role]
         answer = await doors.tenant("other").get("/v1/organization/costs?start_time=1")

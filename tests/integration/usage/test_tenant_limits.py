@@ -1,9 +1,8 @@
 """A bank's own limits and account, on its own door."""
 
-from typing import Any
-
 import asyncpg
 import pytest
+from usage_doors import Doors
 
 from finpool.kernel.settings import Settings
 from finpool.quota.schemas import Limits
@@ -11,7 +10,7 @@ from finpool.quota.schemas import Limits
 LIMITS = "/v1/organization/limits"
 
 
-async def test_an_owner_sets_limits_beside_the_operators_and_finance_reads_both(doors: Any) -> None:
+async def test_an_owner_sets_limits_beside_the_operators_and_finance_reads_both(doors: Doors) -> None:
     of_operator = Limits(budget_month_micros=1_000, requests_per_minute=10).model_dump()
     assert (await doors.operator.put("/v1/tenants/bank-a/limits/tenant/bank-a", json=of_operator)).status_code == 200
     own = Limits(requests_per_minute=1_000, concurrency=2).model_dump()
@@ -34,19 +33,19 @@ async def test_an_owner_sets_limits_beside_the_operators_and_finance_reads_both(
     assert (await doors.operator.get("/v1/tenants/bank-a/limits")).json()["data"] == listed
 
 
-async def key_id(doors: Any) -> str:
+async def key_id(doors: Doors) -> str:
     found = (await doors.operator.get("/v1/tenants/bank-a/keys")).json()["data"][0]["id"]
     return str(found)
 
 
 @pytest.mark.parametrize("role", ["developer", "finance"])
-async def test_only_an_owner_sets_limits(doors: Any, role: str) -> None:
+async def test_only_an_owner_sets_limits(doors: Doors, role: str) -> None:
     async with doors.tenant(f"bank-a/{role}") as member:
         refused = await member.put(f"{LIMITS}/tenant/bank-a", json={})
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "permission_denied")
 
 
-async def test_an_owner_sets_no_limits_of_another_bank_and_learns_nothing_about_it(doors: Any) -> None:
+async def test_an_owner_sets_no_limits_of_another_bank_and_learns_nothing_about_it(doors: Doors) -> None:
     await doors.operator.put("/v1/tenants/bank-b/limits/tenant/bank-b", json={"budget_total_micros": 7})
     of_b = (await doors.operator.get("/v1/tenants/bank-b/keys")).json()["data"][0]["id"]
     async with doors.tenant("bank-a/owner") as owner:
@@ -58,7 +57,7 @@ async def test_an_owner_sets_no_limits_of_another_bank_and_learns_nothing_about_
         assert (account["tenant_id"], account["budgets"]) == ("bank-a", [])
 
 
-async def test_what_an_owner_set_is_in_the_banks_audit_trail(doors: Any, settings: Settings) -> None:
+async def test_what_an_owner_set_is_in_the_banks_audit_trail(doors: Doors, settings: Settings) -> None:
     async with doors.tenant("bank-a/owner") as owner:
         for _ in range(2):
             await owner.put(f"{LIMITS}/project/credit", json={"budget_day_micros": 5})

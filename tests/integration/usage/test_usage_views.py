@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from usage_doors import Doors
 
 from finpool.kernel.database import Database
 from finpool.kernel.ids import TenantId
@@ -31,7 +32,7 @@ async def month(used: Callable[..., Any], record: Callable[..., Any], day: datet
     )
 
 
-async def test_all_three_views_show_the_same_numbers(doors: Any, month: None) -> None:
+async def test_all_three_views_show_the_same_numbers(doors: Doors, month: None) -> None:
     operators = (await doors.operator.get("/v1/usage", params=PERIOD)).json()["data"]
     regulators = (await doors.regulator.get("/v1/usage", params=PERIOD)).json()["data"]
     assert operators == regulators
@@ -54,7 +55,7 @@ async def test_all_three_views_show_the_same_numbers(doors: Any, month: None) ->
         assert sum(result.output_tokens for result in results) == each["output_tokens"]
 
 
-async def test_costs_are_summed_exactly_and_rounded_up_once_a_group(doors: Any, month: None) -> None:
+async def test_costs_are_summed_exactly_and_rounded_up_once_a_group(doors: Doors, month: None) -> None:
     async def groups(group_by: str) -> list[dict[str, Any]]:
         answer = await doors.operator.get("/v1/usage", params=PERIOD | {"group_by": group_by, "tenant_id": "bank-a"})
         data: list[dict[str, Any]] = answer.json()["data"]
@@ -68,7 +69,7 @@ async def test_costs_are_summed_exactly_and_rounded_up_once_a_group(doors: Any, 
     ]
 
 
-async def test_groups_carry_only_the_ids_they_are_grouped_by(doors: Any, month: None) -> None:
+async def test_groups_carry_only_the_ids_they_are_grouped_by(doors: Doors, month: None) -> None:
     answer = await doors.regulator.get("/v1/usage", params=PERIOD | {"group_by": ["day", "tenant,key"]})
     assert answer.json() == {
         "object": "list",
@@ -99,7 +100,7 @@ def group(day: str, tenant_id: str, *, cached: int, **numbers: int) -> dict[str,
 
 
 async def test_the_range_holds_its_start_and_not_its_end(
-    doors: Any, used: Callable[..., Any], record: Callable[..., Any], day: datetime
+    doors: Doors, used: Callable[..., Any], record: Callable[..., Any], day: datetime
 ) -> None:
     moments = [day - timedelta(microseconds=1), day, day + timedelta(seconds=1)]
     await record([used("bank-a", moment, output_tokens=10**index) for index, moment in enumerate(moments)])
@@ -114,7 +115,7 @@ async def test_the_range_holds_its_start_and_not_its_end(
 
 
 async def test_by_default_usage_is_that_of_this_month_until_now(
-    doors: Any, used: Callable[..., Any], record: Callable[..., Any]
+    doors: Doors, used: Callable[..., Any], record: Callable[..., Any]
 ) -> None:
     now = datetime.now(UTC)
     month_start = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
@@ -124,7 +125,7 @@ async def test_by_default_usage_is_that_of_this_month_until_now(
 
 
 async def test_money_of_two_currencies_is_never_added(
-    doors: Any, used: Callable[..., Any], record: Callable[..., Any], day: datetime
+    doors: Doors, used: Callable[..., Any], record: Callable[..., Any], day: datetime
 ) -> None:
     await record([used("bank-a", day, cost_picos=micros(1)), used("bank-a", day, cost_picos=micros(2), currency="JPY")])
     groups = (await doors.operator.get("/v1/usage", params=PERIOD | {"group_by": ""})).json()["data"]
@@ -132,7 +133,7 @@ async def test_money_of_two_currencies_is_never_added(
 
 
 async def test_sums_beyond_64_bits_are_exact(
-    doors: Any, used: Callable[..., Any], record: Callable[..., Any], day: datetime
+    doors: Doors, used: Callable[..., Any], record: Callable[..., Any], day: datetime
 ) -> None:
     await record([used("bank-a", day, cost_picos=10**24 + 1, output_tokens=2**62) for _ in range(3)])
     [only] = (await doors.operator.get("/v1/usage", params=PERIOD)).json()["data"]
@@ -140,7 +141,7 @@ async def test_sums_beyond_64_bits_are_exact(
     assert only["output_tokens"] == 3 * 2**62
 
 
-async def test_a_bad_parameter_is_a_400_that_names_it(doors: Any) -> None:
+async def test_a_bad_parameter_is_a_400_that_names_it(doors: Doors) -> None:
     for parameter, value in (
         ("from", "yesterday"),
         ("from", "2025-03-10T12:00:00"),
