@@ -14,8 +14,28 @@ PAGE = (ROOT / "docs" / "glossary.md").read_text()
 SECTIONS = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE, flags=re.MULTILINE | re.DOTALL))
 DOMAINS = [name for name in SECTIONS if (PACKAGE / name).is_dir()]
 
-VERBS = {"ask", "exchange"}
-"""Retired as nouns; a function may still have them as its verb."""
+VERBS = {"ask"}
+"""Retired as a noun; a function may still have it as its verb."""
+
+KEPT = {
+    "cut_seq",  # a column of `invoice`, as is the next one
+    "previous_cut_seq",
+    "OPENING",  # a kind of transfer
+    "pooling",  # a field of a model's declaration
+    "_POOLING",
+    "pooling_type",  # a parameter of llama.cpp
+}
+"""Variables with a retired word, because a table, a file format or llama.cpp has the name."""
+
+SHARE_ALONE = {
+    "billing/service_share/figures.py",  # a service share
+    "billing/service_share/schemas.py",
+    "catalogue/version/models.py",  # `shares` of a routing, as in the API
+    "catalogue/version/routes_operator.py",
+    "catalogue/version/schemas.py",
+    "cli/versions.py",
+}
+"""Files with a variable that is called just `share` or `shares`; elsewhere the name says of what."""
 
 
 def rows(section: str) -> list[list[str]]:
@@ -51,9 +71,23 @@ def names_in(folder: Path) -> set[str]:
     return found
 
 
+def variables(tree: ast.Module) -> Iterator[str]:
+    """Yield each variable, attribute and parameter of a module, private ones as well."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.alias) and node.asname is not None:
+            yield node.asname
+
+
 def public_names(path: Path, tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """Yield each public name of a module, and whether it is of a file, class or function."""
+    """Yield each public name of a module, and whether it is of a file, class, function or variable."""
     yield path.stem, "file"
+    yield from ((name, "variable") for name in sorted(set(variables(tree)) - KEPT))
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
             yield node.name, "class"
@@ -72,8 +106,16 @@ def uses(name: str, retired: str) -> bool:
     return any(words[at : at + len(wanted)] == wanted for at in range(len(words)))
 
 
+def shares_alone(folder: Path) -> set[str]:
+    """Return the files with a variable that is called just `share` or `shares`."""
+    names = {
+        (str(path.relative_to(folder)), name.strip("_")) for path, tree in trees(folder) for name in variables(tree)
+    }
+    return {path for path, name in names if name in ("share", "shares")}
+
+
 def retired_names(folder: Path) -> list[str]:
-    """Return each public name that holds a retired word."""
+    """Return each public name, and each variable, that holds a retired word."""
     retired = [cells[0] for cells in rows("Retired words")]
     return [
         f"{path.relative_to(folder)}: {kind} {name}"
@@ -121,6 +163,10 @@ def test_no_public_name_holds_a_retired_word() -> None:
     assert retired_names(PACKAGE) == []
 
 
+def test_a_share_says_of_what() -> None:
+    assert shares_alone(PACKAGE) == SHARE_ALONE
+
+
 @pytest.mark.parametrize(
     ("line", "found"),
     [
@@ -129,9 +175,16 @@ def test_no_public_name_holds_a_retired_word() -> None:
         ("def begin_trial() -> None: ...", ["new.py: function begin_trial"]),
         ("class EngineAsk: ...", ["new.py: class EngineAsk"]),
         ("def ask() -> None: ...", []),
+        ("def serve(exchange: object) -> None: ...", ["new.py: variable exchange"]),
+        ("self._one_trial = 1", ["new.py: variable _one_trial"]),
         ("class Task: ...", []),
     ],
 )
 def test_a_retired_word_that_comes_back_is_found(tmp_path: Path, line: str, found: list[str]) -> None:
     (tmp_path / "new.py").write_text(line)
     assert retired_names(tmp_path) == found
+
+
+def test_a_share_of_nothing_is_found(tmp_path: Path) -> None:
+    (tmp_path / "new.py").write_text("def split(shares: list[int]) -> None: ...")
+    assert shares_alone(tmp_path) == {"new.py"}
