@@ -15,7 +15,8 @@ from finpool.catalogue.version.schemas import Version, VersionState
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.database import Database
 from finpool.kernel.settings import Settings
-from finpool.serving.pool.steps import VersionSteps
+from finpool.serving.pool import steps as steps_module
+from finpool.serving.pool.steps import StepFailed, VersionSteps
 
 OPERATOR = Actor(Audience.OPERATOR, "token_test", Role.OPERATOR_ADMIN)
 SETTINGS = Settings(snapshot_age_max_seconds=0.1, queue_timeout_seconds=0.1, engine_drain_seconds=30)
@@ -28,9 +29,10 @@ class OneEngine:
         self.keys = {key}
         self.counted = {"running": 1}
         self.asked = asyncio.Event()
+        self.missing: list[str] = []
 
     async def missing_resources(self, model: Model) -> str | None:
-        return None
+        return self.missing.pop(0) if self.missing else None
 
     async def deploy(self, model: Model, adapters: Sequence[Model], *, asleep: bool) -> None:
         self.keys.add(model.engine_key)
@@ -79,9 +81,11 @@ class Draining:
         async with self.database("operator").across_tenants() as session:
             await versions.promote(session, OPERATOR, MODEL, "2")
             version = await versions.retire(session, OPERATOR, MODEL, "1")
+        return asyncio.create_task(self.steps().drain(version, version.of(CATALOGUE.get(MODEL)), self._end))
+
+    def steps(self) -> VersionSteps:
         backends: Any = self.engine
-        steps = VersionSteps(SETTINGS, self.database("pool"), backends, self.engine)
-        return asyncio.create_task(steps.drain(version, version.of(CATALOGUE.get(MODEL)), self._end))
+        return VersionSteps(SETTINGS, self.database("pool"), backends, self.engine)
 
     def _end(self) -> None:
         self.ended += 1
@@ -129,3 +133,30 @@ async def test_a_step_that_is_cancelled_as_it_ends_leaves_nothing_half_done(drai
     await asyncio.wait([step])
     await until(lambda: draining.ended and not draining.engine.keys, "the engine ends")
     assert draining.ended == 1
+
+
+async def test_a_version_that_is_asked_back_waits_for_the_room_of_its_ended_engine(
+    draining: Draining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps_module, "ensure_weights", lambda *_: None)
+    step = await draining.begin()
+    draining.engine.counted["running"] = 0
+    await step
+    async with draining.database("operator").across_tenants() as session:
+        await versions.roll_back(session, OPERATOR, MODEL)
+    version, model = await draining.version(), CATALOGUE.get(MODEL)
+    draining.engine.missing = ["CPU 0 of 2", "CPU 0 of 2"]
+    await draining.steps().download(version, version.of(model), print)
+    assert (await draining.version()).state is VersionState.TESTING
+
+
+async def test_a_version_for_which_there_is_no_room_fails_with_the_reason(
+    draining: Draining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps_module, "ensure_weights", lambda *_: None)
+    monkeypatch.setattr(steps_module, "ROOM_SECONDS_MAX", 0.0)
+    await draining.pool.declare()
+    version = await draining.version()
+    draining.engine.missing = ["CPU 0 of 2"]
+    with pytest.raises(StepFailed, match="free are CPU 0 of 2"):
+        await draining.steps().download(version, version.of(CATALOGUE.get(MODEL)), print)

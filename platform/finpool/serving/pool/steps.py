@@ -19,6 +19,7 @@ from finpool.serving.pool.acceptance_test import AcceptanceFailed, AcceptanceTes
 from finpool.serving.protocols import Engines
 
 POLL_SECONDS = 0.25
+ROOM_SECONDS_MAX = 20.0
 IDLE_ANSWERS = 3
 """The number of idle reports in a row after which an engine counts as idle."""
 
@@ -40,8 +41,7 @@ class VersionSteps:
     async def download(self, version: Version, model: Model, progress: Callable[[str], None]) -> None:
         """Fetch and verify the weights, then move to `testing` if the pool has room. Raises `StepFailed`."""
         await self._fetch(model, progress)
-        if missing := await self._engines.missing_resources(model):
-            raise StepFailed(f"it does not fit into the pool: free are {missing}")
+        await self._require_room(model)
         async with self._database.across_tenants() as session:
             await life.move(session, version, VersionState.TESTING, measurements=None, fault=None)
 
@@ -94,6 +94,14 @@ class VersionSteps:
             await asyncio.to_thread(ensure_weights, model, self._settings, progress)
         except WeightsUnavailable as error:
             raise StepFailed(str(error)) from error
+
+    async def _require_room(self, model: Model) -> None:
+        """Wait until the pool has room: Ray frees an ended engine's resources seconds after its end."""
+        by = monotonic_seconds() + ROOM_SECONDS_MAX
+        while missing := await self._engines.missing_resources(model):
+            if monotonic_seconds() >= by:
+                raise StepFailed(f"it does not fit into the pool: free are {missing}")
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _start(self, model: Model, adapters: Sequence[Model], *, asleep: bool) -> int:
         """Start the engine and wait until it answers or sleeps; return the load time in milliseconds."""
