@@ -124,6 +124,13 @@ def test_a_planted_trespass_in_sql_is_found(statement: str, trespass: str) -> No
             "from finpool.tenancy.service import get_tenant\nrow = await get_tenant()\nrow.sqlmodel_update({})",
             "returned",
         ),
+        (
+            "from finpool.tenancy import service\nfor row in await service.list_tenants():\n    row.name = ''",
+            "returned",
+        ),
+        ("from finpool.tenancy import service\nrow, other = await service.get_tenant()\nrow.name = ''", "returned"),
+        ("from finpool.tenancy import service\nrow = service.get_tenant()\nsetattr(row, 'name', '')", "returned"),
+        ("from finpool.tenancy import service\nrow = await service.get_tenant()\nsession.delete(row)", "returned"),
     ],
 )
 def test_a_planted_trespass_through_the_class_of_a_row_is_found(lines: str, trespass: str) -> None:

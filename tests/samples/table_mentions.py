@@ -167,24 +167,39 @@ def changed_results(module: str, source: str) -> set[int]:
         nodes = [node for each in part for node in ast.walk(each)]
         foreign = {name for node in nodes for name in _bound_to_result(node, module.split(".")[1], names)}
         for node in nodes:
-            updated = isinstance(node, ast.Call) and _last_name(node.func) == "sqlmodel_update"
-            target = node.func if isinstance(node, ast.Call) and updated else node
-            if not isinstance(target, ast.Attribute) or not (updated or isinstance(target.ctx, ast.Store)):
-                continue
-            if isinstance(target.value, ast.Name) and target.value.id in foreign:
-                changed.add(target.lineno)
+            if isinstance(node, ast.Call) and _last_name(node.func) in {
+                "sqlmodel_update",
+                "setattr",
+                "delete",
+                "merge",
+            }:
+                of_call = node.func.value if isinstance(node.func, ast.Attribute) else None
+                held = [of_call, *node.args[:1]]
+            else:
+                held = [node.value] if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) else []
+            changed |= {each.lineno for each in held if isinstance(each, ast.Name) and each.id in foreign}
     return changed
 
 
 def _bound_to_result(node: ast.AST, domain: str, names: Mapping[str, str]) -> Iterator[str]:
     """Yield the variables that a statement gives what a call of another domain returned."""
-    if not isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr):
+    source: ast.expr | None
+    targets: list[ast.expr]
+    if isinstance(node, ast.For | ast.AsyncFor):
+        source, targets = node.iter, [node.target]
+    elif isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr):
+        source, targets = node.value, node.targets if isinstance(node, ast.Assign) else [node.target]
+    else:
         return
-    value = node.value.value if isinstance(node.value, ast.Await) else node.value
+    value = source.value if isinstance(source, ast.Await) else source
     called = dotted(value.func, names).split(".") if isinstance(value, ast.Call) else []
     if called[:1] == ["finpool"] and called[1] not in {domain, "kernel"}:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        yield from (each.id for each in targets if isinstance(each, ast.Name))
+        yield from (
+            each.id
+            for target in targets
+            for each in ast.walk(target)
+            if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)
+        )
 
 
 def imported(tree: ast.Module) -> dict[str, str]:

@@ -9,7 +9,7 @@ from sql_text import tables_in
 from sqlmodel import SQLModel
 from table_mentions import Schema, dotted, imported, texts
 
-_QUERIES = {"select", "update", "delete", "select_from", "get", "exists"}
+_QUERIES = {"select", "update", "delete", "select_from", "get", "get_one", "exists", "aliased", "query"}
 _FILTER = re.compile(r"\btenant_id\s*=\s*(?:ANY\s*\(\s*)?(?:CAST\s*\(\s*)?:\w+", re.IGNORECASE)
 _SCOPED_PART = re.compile(r"\$(?:of_tenant|issued|balance|logged|spent_of_lease)\b")
 """The parts of reconciliation's queries; each holds the filter by tenant."""
