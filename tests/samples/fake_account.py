@@ -9,8 +9,8 @@ from typing import Any, Self
 from sqlalchemy.exc import OperationalError
 
 from finpool.kernel.ids import LeaseId, ReplicaId, RequestId, TenantId, new_id
+from finpool.quota.grant.rate_share_table import Holder
 from finpool.quota.grant.schemas import BudgetNeed, BudgetRest, Grants, RateNeed, RateRest
-from finpool.quota.grant.share_table import Holder
 from finpool.quota.limit.directory import LimitDirectory
 from finpool.quota.limits import TenantLimits
 from finpool.quota.reservation.allotments import Allotments

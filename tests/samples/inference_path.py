@@ -23,7 +23,7 @@ from finpool.metering.meter.service import Metering
 from finpool.metering.recorder.recorder import Recorder
 from finpool.metering.spool.file import FILE_NAME
 from finpool.metering.spool.spool import Spool
-from finpool.quota.grant.share_table import Holder
+from finpool.quota.grant.rate_share_table import Holder
 from finpool.quota.limit.directory import LimitDirectory
 from finpool.quota.reservation.allotments import Allotments
 from finpool.quota.reservation.service import Quota

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from finpool.kernel.database import Database
 from finpool.kernel.ids import LeaseId, ReplicaId, RequestId, TenantId, new_id
 from finpool.quota.account import service as account_service
-from finpool.quota.grant.share_table import Holder
+from finpool.quota.grant.rate_share_table import Holder
 from finpool.quota.limit.directory import LimitDirectory
 from finpool.quota.limit.service import write_limits
 from finpool.quota.reservation.allotments import Allotments

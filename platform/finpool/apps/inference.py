@@ -30,7 +30,7 @@ from finpool.kernel.web import new_door
 from finpool.metering.meter.service import Metering, open_spool
 from finpool.metering.spool.spool import Spool
 from finpool.policy.service import Policy
-from finpool.quota.grant.share_table import Holder
+from finpool.quota.grant.rate_share_table import Holder
 from finpool.quota.limit.directory import LimitDirectory
 from finpool.quota.reservation.allotments import Allotments
 from finpool.quota.reservation.service import Quota

@@ -17,7 +17,7 @@ from finpool.billing.invoice.lines import BillingTerms
 from finpool.billing.invoice.routes_operator import router as invoices_router
 from finpool.billing.payment.routes_operator import router as payments_router
 from finpool.billing.reconciliation.routes_operator import router as reconciliation_router
-from finpool.billing.service_share.routes_operator import router as shares_router
+from finpool.billing.service_share.routes_operator import router as service_shares_router
 from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.catalogue.price import service as prices
 from finpool.catalogue.price.routes_operator import router as prices_router
@@ -66,7 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
         disputes_router,
         files_router,
         reconciliation_router,
-        shares_router,
+        service_shares_router,
         metering_router,
         leases_router,
         lost_spools_router,

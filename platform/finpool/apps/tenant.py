@@ -15,7 +15,7 @@ from finpool.billing.cost.routes_tenant import router as billing_router
 from finpool.billing.dispute.routes_tenant import router as disputes_router
 from finpool.billing.document.routes_tenant import router as files_router
 from finpool.billing.invoice.routes_tenant import router as invoices_router
-from finpool.billing.service_share.routes_tenant import router as shares_router
+from finpool.billing.service_share.routes_tenant import router as service_shares_router
 from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.kernel.database import Database
 from finpool.kernel.settings import Settings
@@ -52,7 +52,7 @@ def create_app(settings: Settings, gatekeeper: Gatekeeper) -> FastAPI:
     app.include_router(metering_router)
     app.include_router(billing_router)
     app.include_router(contracts_router)
-    app.include_router(shares_router)
+    app.include_router(service_shares_router)
     app.include_router(invoices_router)
     app.include_router(disputes_router)
     app.include_router(files_router)

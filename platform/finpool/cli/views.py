@@ -87,7 +87,7 @@ def show_usage(
 
 
 @usage_app.command("shares")
-def show_shares(
+def show_service_shares(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Model id; its adapters share its engine.")],
     start: Annotated[str | None, typer.Option("--from", help="Begin; an hour ago if left out.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="End, not included; now if left out.")] = None,

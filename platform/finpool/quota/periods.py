@@ -7,7 +7,7 @@ from finpool.quota.schemas import BudgetKey, Period
 WINDOW_SECONDS = 60.0
 """A rate holds in every window of this length."""
 
-SHARE_SECONDS = 120.0
+RATE_SHARE_SECONDS = 120.0
 """A replica stops using a share after this time without a renewal."""
 
 

@@ -18,8 +18,8 @@ from finpool.metering.recorder.recorder import Recorder
 from finpool.metering.spool.schemas import Outcome, Settlement
 from finpool.metering.spool.spool import Spool
 from finpool.quota.grant import grants
+from finpool.quota.grant.rate_share_table import Holder
 from finpool.quota.grant.schemas import BudgetNeed
-from finpool.quota.grant.share_table import Holder
 from finpool.quota.models import Account
 from finpool.quota.schemas import BudgetKey, Period, operator_limit
 

@@ -18,7 +18,7 @@ from finpool.metering.recorder.recorder import Recorder
 from finpool.metering.spool.schemas import Intent, Outcome, Settlement
 from finpool.metering.spool.spool import Spool
 from finpool.quota.errors import InsufficientQuota
-from finpool.quota.grant.share_table import Holder
+from finpool.quota.grant.rate_share_table import Holder
 from finpool.quota.limit.directory import LimitDirectory
 from finpool.quota.reservation.allotments import Allotments
 from finpool.quota.reservation.service import Quota, Reservation

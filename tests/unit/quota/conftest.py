@@ -14,7 +14,7 @@ from finpool.quota.grant import grants
 def account(monkeypatch: pytest.MonkeyPatch) -> FakeAccount:
     fake = FakeAccount()
     monkeypatch.setattr(grants, "ask", fake.ask)
-    monkeypatch.setattr("finpool.quota.reservation.rate_allotments.write_share", _written)
+    monkeypatch.setattr("finpool.quota.reservation.rate_allotments.write_rate_share", _written)
     return fake
 
 

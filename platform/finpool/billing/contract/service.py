@@ -54,7 +54,7 @@ async def set_contract(session: AsyncSession, actor: Actor, tenant_id: TenantId,
     held = await repository.contract_at(session, tenant_id, begins)
     if held is not None and new_terms is None and _terms(held) == body.terms:
         return ContractView.of(held)
-    await _require_shares_left(session, tenant_id, body.service_share_min_basis_points)
+    await _require_service_share_left(session, tenant_id, body.service_share_min_basis_points)
     contract = Contract(
         tenant_id=tenant_id,
         version=await repository.last_version(session, tenant_id) + 1,
@@ -201,7 +201,7 @@ def month_end(month: date) -> datetime:
     return month_start(month_start(month).date() + timedelta(days=31))
 
 
-async def _require_shares_left(session: AsyncSession, tenant_id: TenantId, share_basis_points: int) -> None:
+async def _require_service_share_left(session: AsyncSession, tenant_id: TenantId, share_basis_points: int) -> None:
     """Raise `SharesOvercommitted` if this guarantee and all others, future contracts included, exceed the whole."""
     if share_basis_points == 0:
         return

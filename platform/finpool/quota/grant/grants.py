@@ -16,8 +16,8 @@ from finpool.kernel.clock import now
 from finpool.kernel.ids import LeaseId, TenantId
 from finpool.kernel.money import from_micros
 from finpool.kernel.tenant_rows import rows_of, update_of
+from finpool.quota.grant.rate_share_table import Holder, write_rate_share
 from finpool.quota.grant.schemas import BudgetNeed, BudgetRest, Grants, RateNeed, RateRest
-from finpool.quota.grant.share_table import Holder, write_share
 from finpool.quota.ledger import service as ledger
 from finpool.quota.ledger.schemas import TransferKind, available, leased
 from finpool.quota.limits import TenantLimits, key_of, limits_of_row
@@ -57,7 +57,7 @@ async def ask(
     for offer in offers:
         await _grant(session, tenant_id, holder, offer.need, budget_id(offer.need.key, at), offer.granted_picos)
     for room in rooms:
-        await write_share(session, tenant_id, holder, room.need.key, room.amount)
+        await write_rate_share(session, tenant_id, holder, room.need.key, room.amount)
     return grants
 
 

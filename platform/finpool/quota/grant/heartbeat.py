@@ -13,7 +13,7 @@ from sqlmodel import col
 
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.database import Database
-from finpool.quota.grant.share_table import Holder
+from finpool.quota.grant.rate_share_table import Holder
 from finpool.quota.models import ReplicaRun
 
 SHOWN_EVERY_SECONDS = 10.0

@@ -18,11 +18,11 @@ from finpool.kernel.logs import logger
 from finpool.quota.errors import QuotaUnavailable
 from finpool.quota.grant import grants
 from finpool.quota.grant.heartbeat import Heartbeat
+from finpool.quota.grant.rate_share_table import Holder, shorten_expiry
 from finpool.quota.grant.schemas import BudgetNeed, Grants, RateNeed
-from finpool.quota.grant.share_table import Holder, expire_shares
 from finpool.quota.limits import Applicable, Demand
 from finpool.quota.models import Lease
-from finpool.quota.periods import SHARE_SECONDS
+from finpool.quota.periods import RATE_SHARE_SECONDS
 from finpool.quota.reservation import refusals
 from finpool.quota.reservation.leases import HeldLease, Leases, ReturnLease
 from finpool.quota.reservation.rate_allotments import RateAllotments
@@ -135,7 +135,7 @@ class Allotments:
         Leases of another spool stay open: that spool is lost, and its settlements are too.
         """
         async with self._database.across_tenants() as session:
-            await expire_shares(session, self._holder.replica_id)
+            await shorten_expiry(session, self._holder.replica_id)
             await self.heartbeat.light(session)
             query = select(Lease).where(
                 col(Lease.replica_id) == self._holder.replica_id, col(Lease.closed_at).is_(None)
@@ -172,7 +172,7 @@ class Allotments:
                 allotment.room, allotment.asked_at = rest.room, now
                 if granted.whole:
                     allotment.amount = 0 if allotment.limit < limit else rest.amount  # 0: it was lowered.
-                    allotment.written, allotment.valid_until = rest.amount, now + SHARE_SECONDS
+                    allotment.written, allotment.valid_until = rest.amount, now + RATE_SHARE_SECONDS
             self._require_whole(demand, granted, [allotment for allotment, _ in rates], now)
 
     async def _grow(

@@ -5,14 +5,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.database import Database
 from finpool.kernel.ids import TenantId
+from finpool.quota.grant.rate_share_table import Holder, delete_rate_share, shorten_expiry, write_rate_share
 from finpool.quota.grant.schemas import RateNeed
-from finpool.quota.grant.share_table import Holder, delete_share, expire_shares, write_share
 from finpool.quota.limits import Demand
-from finpool.quota.periods import SHARE_SECONDS
+from finpool.quota.periods import RATE_SHARE_SECONDS
 from finpool.quota.reservation.rates import RateAllotment
 from finpool.quota.schemas import RateKey
 
-_RENEWED_BEFORE_SECONDS = SHARE_SECONDS * 3 / 4
+_RENEWED_BEFORE_SECONDS = RATE_SHARE_SECONDS * 3 / 4
 
 
 class RateAllotments:
@@ -83,7 +83,7 @@ class RateAllotments:
         async with self._database.for_tenant(tenant_id) as session:
             await self._write(session, tenant_id, due)
         for allotment, claimed in due:
-            allotment.written, allotment.valid_until = claimed, now + SHARE_SECONDS
+            allotment.written, allotment.valid_until = claimed, now + RATE_SHARE_SECONDS
 
     async def leave(self) -> None:
         """Shrink every allotment to its used amount, which counts for one more window after this replica stops."""
@@ -94,11 +94,11 @@ class RateAllotments:
             async with self._database.for_tenant(tenant_id) as session:
                 await self._write(session, tenant_id, [(each, each.claimed(now)) for each in allotments.values()])
         async with self._database.across_tenants() as session:
-            await expire_shares(session, self._holder.replica_id)
+            await shorten_expiry(session, self._holder.replica_id)
 
     async def _write(self, session: AsyncSession, tenant_id: TenantId, claims: list[tuple[RateAllotment, int]]) -> None:
         for allotment, claimed in claims:
             if claimed:
-                await write_share(session, tenant_id, self._holder, allotment.key, claimed)
+                await write_rate_share(session, tenant_id, self._holder, allotment.key, claimed)
             else:
-                await delete_share(session, tenant_id, self._holder, allotment.key)
+                await delete_rate_share(session, tenant_id, self._holder, allotment.key)

@@ -32,8 +32,8 @@ from finpool.metering.recorder.recorder import Recorder
 from finpool.metering.spool.schemas import Intent, Outcome, Settlement
 from finpool.metering.spool.spool import Spool
 from finpool.quota.grant import grants
+from finpool.quota.grant.rate_share_table import Holder
 from finpool.quota.grant.schemas import BudgetNeed
-from finpool.quota.grant.share_table import Holder
 from finpool.quota.limit.service import write_limits
 from finpool.quota.schemas import BudgetKey, Limits, Period, operator_limit
 from finpool.tenancy.schemas import NewProject, NewTenant

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from finpool.kernel.errors import DomainError
 from finpool.kernel.ids import RequestId, TenantId
-from finpool.quota.periods import SHARE_SECONDS, WINDOW_SECONDS
+from finpool.quota.periods import RATE_SHARE_SECONDS, WINDOW_SECONDS
 from finpool.quota.reservation.rates import RateAllotment, SlidingWindow
 from finpool.quota.schemas import LimitKey, Rate, RateKey, Scope, SetBy, Subject
 
@@ -114,9 +114,9 @@ async def test_a_limit_of_nothing_tells_the_client_not_to_retry(replica_of: Call
 
 def test_a_share_that_could_not_be_renewed_is_not_used() -> None:
     allotment = allotment_of(Rate.REQUESTS, 10)
-    allotment.valid_until = SHARE_SECONDS
-    assert allotment.fits(1, SHARE_SECONDS - 1)
-    assert not allotment.fits(1, SHARE_SECONDS)
+    allotment.valid_until = RATE_SHARE_SECONDS
+    assert allotment.fits(1, RATE_SHARE_SECONDS - 1)
+    assert not allotment.fits(1, RATE_SHARE_SECONDS)
 
 
 @given(

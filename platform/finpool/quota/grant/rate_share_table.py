@@ -11,10 +11,10 @@ from sqlmodel import col
 from finpool.kernel.ids import ReplicaId, TenantId
 from finpool.kernel.tenant_rows import delete_of
 from finpool.quota.models import RateShare
-from finpool.quota.periods import SHARE_SECONDS, WINDOW_SECONDS
+from finpool.quota.periods import RATE_SHARE_SECONDS, WINDOW_SECONDS
 from finpool.quota.schemas import Rate, RateKey
 
-EXPIRY = timedelta(seconds=SHARE_SECONDS + WINDOW_SECONDS)
+EXPIRY = timedelta(seconds=RATE_SHARE_SECONDS + WINDOW_SECONDS)
 """The time until an unrenewed share expires: its replica stops using it earlier, and its requests are a window old
 then.
 """
@@ -31,7 +31,9 @@ class Holder:
     run_id: str
 
 
-async def write_share(session: AsyncSession, tenant_id: TenantId, holder: Holder, key: RateKey, amount: int) -> None:
+async def write_rate_share(
+    session: AsyncSession, tenant_id: TenantId, holder: Holder, key: RateKey, amount: int
+) -> None:
     """Insert or renew this run's share of a rate."""
     expires_at = func.clock_timestamp() + cast(literal(EXPIRY), Interval)
     names = {"tenant_id": tenant_id, "limit_id": key.limit.limit_id, "rate": key.rate.value, "run_id": holder.run_id}
@@ -40,7 +42,7 @@ async def write_share(session: AsyncSession, tenant_id: TenantId, holder: Holder
     await session.execute(new.on_conflict_do_update(index_elements=list(names), set_=changed))
 
 
-async def delete_share(session: AsyncSession, tenant_id: TenantId, holder: Holder, key: RateKey) -> None:
+async def delete_rate_share(session: AsyncSession, tenant_id: TenantId, holder: Holder, key: RateKey) -> None:
     """Delete an unused share."""
     names = {"limit_id": key.limit.limit_id, "rate": key.rate.value, "run_id": holder.run_id}
     await session.execute(delete_of(tenant_id, RateShare).filter_by(**names))
@@ -52,7 +54,7 @@ _EXPIRE = text("""
 """).bindparams(bindparam("window", type_=Interval))
 
 
-async def expire_shares(session: AsyncSession, replica_id: ReplicaId) -> None:
+async def shorten_expiry(session: AsyncSession, replica_id: ReplicaId) -> None:
     """Shorten the shares of a replica's earlier runs to one more window, for the requests that they admitted."""
     done = (col(RateShare.rate) == Rate.CONCURRENCY.value) | (col(RateShare.expires_at) < func.clock_timestamp())
     await session.execute(delete(RateShare).where(col(RateShare.replica_id) == replica_id, done))
