@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from waiting import until_now
 
 from finpool.installation.home.home import Home
 from finpool.installation.process.processes import (
@@ -75,10 +76,15 @@ def test_a_process_that_died_is_not_running_although_nobody_collected_it(home: H
     reap(pid)
 
 
+def ticks_since_boot() -> int:
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+
+
 def test_a_reused_process_id_is_never_signalled(home: Home) -> None:
     with subprocess.Popen(SLEEPS, stdout=subprocess.DEVNULL) as somebody_else:
         # The kernel tells start times in hundredths of a second, and no id is reused as fast as that.
-        time.sleep(0.05)
+        begun = ticks_since_boot()
+        until_now(lambda: ticks_since_boot() > begun + 1, "a tick passes")
         start(home, "door", ["true"])
         record = json.loads((home.run / "door.json").read_text())
         (home.run / "door.json").write_text(json.dumps({**record, "pid": somebody_else.pid}))
