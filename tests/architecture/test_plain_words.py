@@ -26,6 +26,9 @@ AFTER = (
 NOUN_CLAUSE = re.compile(rf"\b(?:whoever|whatever)\b|{BEFORE}(?:what|who) {AFTER}", flags=re.IGNORECASE)
 """Clauses such as `what is told`, `who has read it`, `whoever asks`: a noun says the same in fewer words."""
 
+PRINTED = {"platform/finpool/billing/document/pdf.py: Paid out of what was paid in advance."}
+"""Invoices that were sent say this, and the same invoice is printed the same."""
+
 CODE_BLOCK = re.compile(r"^ *```.*?^ *```", flags=re.MULTILINE | re.DOTALL)
 LIST_ITEM = re.compile(r" *(?:[-*]|\d+\.) ")
 
@@ -67,6 +70,22 @@ def texts_of_module(source: str) -> Iterator[str]:
     yield " ".join(comment)
 
 
+def messages_of_module(source: str) -> Iterator[str]:
+    """Yield each text of one line that a call is passed, such as an error's or a log line's; code counts as a word."""
+    for call in ast.walk(ast.parse(source)):
+        for value in [*call.args, *(each.value for each in call.keywords)] if isinstance(call, ast.Call) else []:
+            parts = [_text(part) for part in (value.values if isinstance(value, ast.JoinedStr) else [value])]
+            text = "".join(part for part in parts if part is not None)
+            if None not in parts and "\n" not in text:
+                yield text
+
+
+def _text(node: ast.expr) -> str | None:
+    if isinstance(node, ast.FormattedValue):
+        return "CODE"
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
 def sentences(text: str) -> list[str]:
     """Return the sentences of a text; code counts as one word, a link as its words."""
     plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", re.sub(r"`[^`]*`", "CODE", text))
@@ -95,6 +114,22 @@ def test_comments_and_docstrings_are_plain() -> None:
     names = [name for name in tracked("*.py") if name not in unchangeable]
     assert len(names) > 500
     assert {name: found for name in names if (found := not_plain(name))} == {}
+
+
+def test_errors_and_log_lines_are_plain() -> None:
+    texts = {
+        f"{name}: {sentence}"
+        for name in tracked("platform/finpool/*.py")
+        for message in messages_of_module((ROOT / name).read_text(encoding="utf-8"))
+        for sentence in sentences(message)
+        if not is_plain(sentence)
+    }
+    assert texts == PRINTED
+
+
+def test_a_message_that_is_not_plain_is_found() -> None:
+    (text,) = messages_of_module("raise DomainError(f'{name}: what was started goes on', code=code)")
+    assert not is_plain(text)
 
 
 @pytest.mark.parametrize(

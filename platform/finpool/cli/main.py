@@ -98,7 +98,7 @@ def run(arguments: Sequence[str]) -> int:
         if ended != ExitCode.INTERRUPTED:
             return ended
         shown = CliError(
-            "interrupted; what was started goes on running", code="interrupted", exit_code=ExitCode.INTERRUPTED
+            "interrupted; started processes go on running", code="interrupted", exit_code=ExitCode.INTERRUPTED
         )
     except typer.TyperException as error:
         usage = error.exit_code == ExitCode.USAGE

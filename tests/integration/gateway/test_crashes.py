@@ -121,7 +121,7 @@ async def test_an_old_copy_of_a_spool_is_not_served_with(bank: ServedBank) -> No
                 spool.execute("INSERT INTO intent VALUES (?, ?, 30, 0, 7)", (f"req_{number}", body))
         spool.close()
         for _ in range(2):  # The supervisor of the process starts it again.
-            with pytest.raises(ConfigurationError, match="older than what is recorded"):
+            with pytest.raises(ConfigurationError, match="older than its records"):
                 async with InferenceDoor(bank.settings).open():
                     pass
         path.write_bytes(newest)

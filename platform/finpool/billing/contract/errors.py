@@ -20,7 +20,7 @@ class PoolCostNotSet(NotFound):
     code = "pool_cost_not_set"
 
     def __init__(self, month: date) -> None:
-        super().__init__(f"What the pool costs in {month:%Y-%m} is not set.", param="month")
+        super().__init__(f"The pool's cost of {month:%Y-%m} is not set.", param="month")
 
 
 class SharesOvercommitted(InvalidRequest):

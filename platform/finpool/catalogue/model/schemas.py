@@ -122,7 +122,9 @@ class Model(Served):
     title: Name
     kind: Literal["general", "financial", "embedding", "rerank"]
     price: Price
-    tenants: Tenants | None = Field(None, description="Who may call it; None is every tenant whose contract allows it.")
+    tenants: Tenants | None = Field(
+        None, description="Tenants that may call it. None: every tenant whose contract allows it."
+    )
     base: ModelId | None = Field(None, description="Whose engine serves it, for an adapter.")
 
     @model_validator(mode="after")

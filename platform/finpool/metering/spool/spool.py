@@ -101,7 +101,7 @@ class Spool:
         held = spool_file.last_seq(self._connection)
         if recorded > held:
             raise ConfigurationError(
-                f"the spool is older than what is recorded of it ({held} < {recorded}):"
+                f"the spool is older than its records in the database ({held} < {recorded}):"
                 " an old copy was put back; move it away and start with a new one"
             )
 

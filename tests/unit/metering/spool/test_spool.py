@@ -76,7 +76,7 @@ async def test_an_old_copy_is_refused_and_nothing_is_settled_in_it(tmp_path: Pat
     await spool.intend(INTENT)
     await spool.close()
     for _ in range(2):
-        with pytest.raises(ConfigurationError, match=r"older than what is recorded of it \(1 < 2\)"):
+        with pytest.raises(ConfigurationError, match=r"older than its records in the database \(1 < 2\)"):
             Spool(tmp_path, 10**9, recorded={spool.spool_id: 2})
     assert len(rows(tmp_path)) == 1
 
