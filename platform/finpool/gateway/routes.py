@@ -101,9 +101,9 @@ async def get_model(model_id: str, request: Request, actor: Reader) -> UsableMod
 )
 async def create_chat_completion(request: Request, actor: Caller) -> Response:
     """Complete a chat, whole or streamed."""
-    gateway = _gateway(request)
     body = await _json_body(request)
     chat = parse_chat_request(body)
+    gateway = _gateway(request)
     admitted = gateway.admit(actor, chat, len(body), RequestId(request.state.request_id))
     include_usage = chat.stream_options is not None and chat.stream_options.include_usage
     created = int(now().timestamp())
@@ -118,8 +118,8 @@ async def create_chat_completion(request: Request, actor: Caller) -> Response:
 )
 async def create_embeddings(request: Request, actor: Caller) -> Response:
     """Embed one text or several."""
-    gateway = _gateway(request)
     body = parse_request(await _json_body(request), EmbeddingRequest)
+    gateway = _gateway(request)
     admitted = gateway.admit_vectors(actor, body, RequestId(request.state.request_id))
     writer = partial(WholeWriter, EmbeddingList(body, admitted.model))
     return ModelAnswer(gateway.call(admitted), writer, _answer_headers(actor))
@@ -130,8 +130,8 @@ async def create_embeddings(request: Request, actor: Caller) -> Response:
 )
 async def create_ranking(request: Request, actor: Caller) -> Response:
     """Order documents by their relevance to a query."""
-    gateway = _gateway(request)
     body = parse_request(await _json_body(request), RerankRequest)
+    gateway = _gateway(request)
     admitted = gateway.admit_vectors(actor, body, RequestId(request.state.request_id))
     writer = partial(WholeWriter, Ranking(body, admitted.model, admitted.request_id))
     return ModelAnswer(gateway.call(admitted), writer, _answer_headers(actor))
