@@ -76,6 +76,8 @@ class Allotments:
             # Shielded: if a caller left, the account's view of a lease would differ from this replica's.
             async with asyncio.timeout(ACCOUNT_SECONDS_MAX):
                 await asyncio.shield(self._start(asking))
+        except refusals.RateShort as short:
+            raise refusals.of_rate(short, demand.tokens) from None  # In the step that reads the rest for the headers.
         except _DATABASE_ERRORS as error:
             _log.warning("the account did not answer a request for leases", error=type(error).__name__)
             raise QuotaUnavailable from error
@@ -157,7 +159,7 @@ class Allotments:
             now = monotonic_seconds()
             leases = self.leases.needs(demand, now, ahead=ahead)
             rates = self.rates.needs(demand, now, ahead=ahead)
-            refusals.require_room(rates, demand.tokens, now)
+            refusals.require_room(rates, now)
             self._refusals.require_none(demand, [need for _, need in leases], now)
             if not (leases or rates):
                 return
@@ -213,7 +215,7 @@ class Allotments:
             raise refusals.of_budget(budget, demand.amount_picos, returning=granted.returning)
         if rate is not None:
             allotment = next(each for each in allotments if each.key == rate.need.key)
-            raise refusals.of_rate(allotment, demand.tokens, now)
+            raise refusals.RateShort(allotment, now)
 
     def _lock(self, tenant_id: TenantId) -> asyncio.Lock:
         """Return the lock that makes this replica's requests to a tenant's account serial."""
@@ -229,6 +231,6 @@ class Allotments:
         """Forget a finished request to the account; log only unexpected errors, as its caller handles the others."""
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        expected = (DomainError, refusals.LeasesReturning, *_DATABASE_ERRORS)
+        expected = (DomainError, refusals.LeasesReturning, refusals.RateShort, *_DATABASE_ERRORS)
         if error is not None and not isinstance(error, expected):
             _log.error("the account's answer could not be used", error=type(error).__name__)

@@ -32,6 +32,15 @@ class LeasesReturning(Exception):
         self.refusal = refusal
 
 
+class RateShort(Exception):
+    """A rate has no room for a request. The request words the refusal, so that it agrees with the answer's headers."""
+
+    def __init__(self, allotment: RateAllotment, at: float) -> None:
+        super().__init__(str(allotment.key))
+        self.allotment = allotment
+        self.at = at
+
+
 class RecentRefusals:
     """The budgets that did not cover a request within the last 20 ms; they are not requested again so soon."""
 
@@ -60,13 +69,13 @@ def of_budget(rest: BudgetRest, amount_picos: int, *, returning: bool) -> Insuff
     return LeasesReturning(refusal) if returning else refusal
 
 
-def require_room(needs: Iterable[tuple[RateAllotment, RateNeed]], tokens: int, now: float) -> None:
-    """Raise the refusal of a rate without a request to the account: above the limit, full, or just short of room."""
+def require_room(needs: Iterable[tuple[RateAllotment, RateNeed]], now: float) -> None:
+    """Raise `RateShort` without a request to the account: above the limit, full, or just short of room."""
     for allotment, need in needs:
         full = allotment.held(now) >= allotment.limit
         short = need.needed > allotment.room and now - allotment.asked_at < REFUSAL_SECONDS
         if need.needed > allotment.limit or (need.needed and full) or short:
-            raise of_rate(allotment, tokens, now)
+            raise RateShort(allotment, now)
 
 
 def stopped(key: BudgetKey, amount_picos: int) -> InsufficientQuota:
@@ -93,8 +102,9 @@ def _budget(rest: BudgetRest, amount_picos: int) -> InsufficientQuota:
     return InsufficientQuota(message, headers, left_picos)
 
 
-def of_rate(allotment: RateAllotment, tokens: int, now: float) -> RequestAboveLimit | RateLimitExceeded:
+def of_rate(short: RateShort, tokens: int) -> RequestAboveLimit | RateLimitExceeded:
     """Return the error for a rate without room for a request."""
+    allotment, now = short.allotment, short.at
     limit = allotment.key.limit
     about = f"{limit.scope} {limit.scope_id}"
     if allotment.key.rate is Rate.CONCURRENCY:

@@ -1,5 +1,6 @@
 """Rates hold in every window, and come back."""
 
+import asyncio
 import math
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from finpool.kernel.errors import DomainError
 from finpool.kernel.ids import RequestId, TenantId
+from finpool.quota.errors import RequestAboveLimit
 from finpool.quota.periods import RATE_SHARE_SECONDS, WINDOW_SECONDS
 from finpool.quota.reservation.rates import RateAllotment, SlidingWindow
 from finpool.quota.schemas import LimitKey, Rate, RateKey, Scope, SetBy, Subject
@@ -138,3 +140,17 @@ def test_a_raised_limit_gives_no_replica_more_before_it_asked() -> None:
     allotment = allotment_of(Rate.TOKENS, 10)
     allotment.relimit(100)
     assert (allotment.held(0.0), allotment.room) == (10, 100)
+
+
+async def test_a_refusal_and_its_headers_agree_on_the_rest(replica_of: Callable[..., Replica]) -> None:
+    replica = replica_of(share_of_rest=1.0, tokens_per_minute=100)
+    await replica.quota.reserve(SUBJECT, RequestId("first"), amount_picos=1, tokens=10)
+    refused = asyncio.create_task(replica.quota.reserve(SUBJECT, RequestId("second"), amount_picos=1, tokens=101))
+    for _ in range(2):  # The account's part has refused; its caller does not run yet.
+        await asyncio.sleep(0)
+    await replica.quota.reserve(SUBJECT, RequestId("third"), amount_picos=1, tokens=20)
+    with pytest.raises(RequestAboveLimit) as refusal:
+        await refused
+    assert "70 left" in str(refusal.value)
+    assert refusal.value.headers["x-ratelimit-remaining-tokens"] == "70"
+    assert refusal.value.left_tokens == 70
