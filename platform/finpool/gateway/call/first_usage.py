@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import Callable
 
 from finpool.catalogue.model.schemas import TokenUsage
+from finpool.kernel.logs import logger
 from finpool.metering.spool.schemas import Outcome
 from finpool.serving.backend.breaker import BreakerPermit
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.protocols import EngineStream
 
 FIRST_USAGE_SECONDS_MAX = 30.0
+_log = logger("gateway.first_usage")
 
 
 async def first_usage(
@@ -34,4 +36,7 @@ async def first_usage(
         return None if isinstance(failure, EngineUnavailable) else Outcome.FAILED, False
     except TimeoutError:
         return Outcome.ABORTED, True  # A long prompt may take longer, which is no failure of the engine.
+    except Exception:  # A defect must not keep the call's slot, permit and reservation for ever.
+        _log.exception("the first usage of a client that left could not be read")
+        return Outcome.ABORTED, True
     return Outcome.ABORTED, False
