@@ -1,10 +1,10 @@
 """Corrections of usage that was estimated after a crash: each is a new `usage_adjustment` row; the record stays."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-from sqlalchemy import func, insert
+from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -12,11 +12,11 @@ from finpool.audit import service as audit
 from finpool.catalogue.model.schemas import TokenUsage
 from finpool.catalogue.price import service as prices
 from finpool.kernel.actor import Actor
-from finpool.kernel.clock import now
-from finpool.kernel.ids import LeaseId, TenantId, new_id
+from finpool.kernel.ids import TenantId
 from finpool.kernel.money import to_micros_ceiling
 from finpool.kernel.paging import ListPage, PageQuery, page_of
 from finpool.kernel.tenant_rows import rows_of
+from finpool.metering.adjustment.service import Adjustment, adjust_request
 from finpool.metering.correction.schemas import CorrectedUsageView, EstimatedUsageView, NewCorrection
 from finpool.metering.errors import CorrectionRefused, UsageNotFound
 from finpool.metering.models import UsageAdjustment, UsageRecord
@@ -76,9 +76,11 @@ async def correct(
     cost_picos = await _cost(session, record, truth)
     if (truth, cost_picos) == (counted.usage, counted.cost_picos):
         return _corrected(record, counted, None)
-    adjustment_id = new_id("adjustment")
-    await _write(session, actor, record, counted, truth, cost_picos, adjustment_id, body.reason)
-    return _corrected(record, Counted(truth, cost_picos, counted.corrections + 1), adjustment_id)
+    corrected = Counted(truth, cost_picos, counted.corrections + 1)
+    adjustment = _difference(counted, corrected, body.reason)
+    await adjust_request(session, actor, record, adjustment)
+    await _append_event(session, actor, record, adjustment)
+    return _corrected(record, corrected, adjustment.adjustment_id)
 
 
 async def _cost(session: AsyncSession, record: UsageRecord, truth: TokenUsage) -> int:
@@ -96,45 +98,26 @@ async def _cost(session: AsyncSession, record: UsageRecord, truth: TokenUsage) -
     return price.cost(truth)
 
 
-async def _write(
-    session: AsyncSession,
-    actor: Actor,
-    record: UsageRecord,
-    counted: Counted,
-    truth: TokenUsage,
-    cost_picos: int,
-    adjustment_id: str,
-    reason: str,
-) -> None:
-    tenant_id = TenantId(record.tenant_id)
-    numbers = await accounts.number_usage(session, {tenant_id: 1})
-    delta_picos = cost_picos - counted.cost_picos
-    deltas = {
-        "input_tokens": truth.input_tokens - counted.usage.input_tokens,
-        "cached_input_tokens": truth.cached_input_tokens - counted.usage.cached_input_tokens,
-        "output_tokens": truth.output_tokens - counted.usage.output_tokens,
-    }
-    row = {
-        "tenant_id": tenant_id,
-        "adjustment_id": adjustment_id,
-        "kind": KIND,
+def _difference(before: Counted, after: Counted, reason: str) -> Adjustment:
+    return Adjustment(
+        kind=KIND,
+        reason=reason,
+        cost_picos=after.cost_picos - before.cost_picos,
+        input_tokens=after.usage.input_tokens - before.usage.input_tokens,
+        cached_input_tokens=after.usage.cached_input_tokens - before.usage.cached_input_tokens,
+        output_tokens=after.usage.output_tokens - before.usage.output_tokens,
+    )
+
+
+async def _append_event(session: AsyncSession, actor: Actor, record: UsageRecord, adjustment: Adjustment) -> None:
+    body = asdict(adjustment) | {
         "request_id": record.request_id,
-        "project_id": record.project_id,
-        "model_id": record.model_id,
         "price_version": record.price_version,
         "currency": record.currency,
-        **deltas,
-        "cost_picos": delta_picos,
-        "reason": reason,
-        "made_by": actor.credential_id,
-        "usage_seq": numbers[tenant_id],
-        "recorded_at": now(),
+        "cost_picos": str(adjustment.cost_picos),
     }
-    await session.execute(insert(UsageAdjustment).values(**row))
-    leases = [LeaseId(each) for each in record.lease_ids]
-    await accounts.adjust(session, tenant_id, leases, delta_picos, adjustment_id)
-    details = {name: row[name] for name in ("adjustment_id", "request_id", "price_version", "currency", "reason")}
-    body = {**details, **deltas, "cost_picos": str(delta_picos)}
+    del body["kind"]
+    tenant_id = TenantId(record.tenant_id)
     await audit.append(session, kind="usage.corrected", tenant_id=tenant_id, actor=actor, body=body)
 
 

@@ -1,17 +1,13 @@
 """The end of a spool that is lost with its volume: an operator decides on its leases, and the audit log keeps it."""
 
-from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from finpool.audit import service as audit
 from finpool.kernel.actor import Actor
-from finpool.kernel.clock import now
-from finpool.kernel.ids import TenantId, new_id
 from finpool.kernel.money import to_micros_ceiling
+from finpool.metering.adjustment.service import Adjustment, adjust_tenants
 from finpool.metering.errors import SpoolAlive
 from finpool.metering.lost_spool.schemas import ChargedTenant, LostSpoolBody, LostSpoolView
-from finpool.metering.models import UsageAdjustment
-from finpool.quota.account import service as accounts
 from finpool.quota.lease import service as leases
 from finpool.quota.schemas import LeaseOutcome
 
@@ -29,11 +25,8 @@ async def settle_lost_spool(session: AsyncSession, actor: Actor, lost: LostSpool
     closed = await leases.close_spool(session, lost.replica_id, lost.spool_id, outcome, lost.spool_id)
     charged = {tenant_id: amount for tenant_id, amount in closed.charged_picos.items() if amount}
     if charged:
-        numbers = await accounts.number_usage(session, dict.fromkeys(charged, 1))
-        rows = [
-            _row(tenant_id, amount, numbers[tenant_id], actor, lost, currency) for tenant_id, amount in charged.items()
-        ]
-        await session.execute(insert(UsageAdjustment), rows)
+        charges = {each: Adjustment(KIND, lost.reason, amount) for each, amount in charged.items()}
+        await adjust_tenants(session, actor, currency, charges)
     if closed.leases:
         body = {
             "replica_id": lost.replica_id,
@@ -58,22 +51,3 @@ async def settle_lost_spool(session: AsyncSession, actor: Actor, lost: LostSpool
             for tenant_id, amount in charged.items()
         ],
     )
-
-
-def _row(
-    tenant_id: TenantId, amount_picos: int, usage_seq: int, actor: Actor, lost: LostSpoolBody, currency: str
-) -> dict[str, object]:
-    return {
-        "tenant_id": tenant_id,
-        "adjustment_id": new_id("adjustment"),
-        "kind": KIND,
-        "currency": currency,
-        "input_tokens": 0,
-        "cached_input_tokens": 0,
-        "output_tokens": 0,
-        "cost_picos": amount_picos,
-        "reason": lost.reason,
-        "made_by": actor.credential_id,
-        "usage_seq": usage_seq,
-        "recorded_at": now(),
-    }

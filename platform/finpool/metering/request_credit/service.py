@@ -1,15 +1,14 @@
 """Credits on a single request: each is a usage adjustment; the record stays."""
 
-from sqlalchemy import func, insert
+from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from finpool.kernel.actor import Actor
-from finpool.kernel.clock import now
-from finpool.kernel.ids import LeaseId, TenantId, new_id
+from finpool.kernel.ids import TenantId
 from finpool.kernel.tenant_rows import rows_of
+from finpool.metering.adjustment.service import Adjustment, adjust_request
 from finpool.metering.models import UsageAdjustment, UsageRecord
-from finpool.quota.account import service as accounts
 
 KIND = "dispute"
 
@@ -42,26 +41,6 @@ async def credit_request(
     """
     query = rows_of(tenant_id, UsageRecord).where(col(UsageRecord.request_id) == request_id)
     record = (await session.execute(query)).scalar_one()
-    adjustment_id = new_id("adjustment")
-    row = {
-        "tenant_id": tenant_id,
-        "adjustment_id": adjustment_id,
-        "kind": KIND,
-        "request_id": record.request_id,
-        "project_id": record.project_id,
-        "model_id": record.model_id,
-        "price_version": record.price_version,
-        "currency": record.currency,
-        "input_tokens": 0,
-        "cached_input_tokens": 0,
-        "output_tokens": 0,
-        "cost_picos": -credit_picos,
-        "reason": reason,
-        "made_by": actor.credential_id,
-        "usage_seq": (await accounts.number_usage(session, {tenant_id: 1}))[tenant_id],
-        "recorded_at": now(),
-    }
-    await session.execute(insert(UsageAdjustment).values(**row))
-    leases = [LeaseId(each) for each in record.lease_ids]
-    await accounts.adjust(session, tenant_id, leases, -credit_picos, adjustment_id)
-    return adjustment_id
+    credit = Adjustment(kind=KIND, reason=reason, cost_picos=-credit_picos)
+    await adjust_request(session, actor, record, credit)
+    return credit.adjustment_id
