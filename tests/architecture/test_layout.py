@@ -2,12 +2,10 @@
 
 import ast
 import re
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-PACKAGE = ROOT / "platform" / "finpool"
+from source_files import PACKAGE, ROOT, imports, tracked
+
 FILE_LINES_MAX = 250
 FUNCTION_LINES_MAX = 70
 WEB_FRAMEWORKS = {"fastapi", "starlette"}
@@ -16,29 +14,12 @@ NAMES_WITHOUT_MEANING = {"utils", "util", "helpers", "helper", "common", "misc",
 TEMPORARY = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 
 
-def tracked(*patterns: str) -> list[Path]:
-    """Return the files that belong to the project: tracked ones and new ones that git does not ignore."""
-    command = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z", *patterns]
-    names = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split("\0")
-    return [ROOT / name for name in names if name and (ROOT / name).is_file()]
-
-
-PYTHON_FILES = tracked("*.py")
+PYTHON_FILES = [ROOT / name for name in tracked("*.py")]
 PACKAGE_FILES = [path for path in PYTHON_FILES if PACKAGE in path.parents]
 
 
 def shown(path: Path) -> str:
     return str(path.relative_to(ROOT))
-
-
-def imports(path: Path) -> Iterator[str]:
-    """Yield every module that a file imports, `from a import b` as `a.b`."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{shown(path)} imports relatively"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def test_files_are_short_enough_to_be_read_at_once() -> None:
@@ -79,7 +60,10 @@ def test_modules_are_named_by_what_they_hold() -> None:
 
 
 def test_nothing_is_left_for_later() -> None:
-    files = tracked("platform", "tests", "helm", "terraform", "tenants", "docs", "Makefile", ".ci", "*.md")
+    files = [
+        ROOT / name
+        for name in tracked("platform", "tests", "helm", "terraform", "tenants", "docs", "Makefile", ".ci", "*.md")
+    ]
     found = [
         f"{shown(path)}:{number}"
         for path in files

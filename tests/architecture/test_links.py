@@ -1,23 +1,15 @@
 """A link of the documentation leads somewhere: to a file of the project, and to a heading that is there."""
 
 import re
-import subprocess
 from functools import cache
 from pathlib import Path
 
 import pytest
+from source_files import ROOT, tracked
 
-ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CODE_BLOCK = re.compile(r"^```.*?^```", flags=re.MULTILINE | re.DOTALL)
 ELSEWHERE = re.compile(r"^(https?|mailto):")
-
-
-def pages() -> list[str]:
-    """Return every page of the project, tracked or new, by its path."""
-    command = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "*.md"]
-    names = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    return [name for name in names if (ROOT / name).is_file()]
 
 
 @cache
@@ -35,7 +27,7 @@ def leads_nowhere(page: Path, link: str) -> bool:
     return bool(anchor) and target.suffix == ".md" and anchor not in anchors(target)
 
 
-@pytest.mark.parametrize("name", pages())
+@pytest.mark.parametrize("name", tracked("*.md"))
 def test_every_link_of_a_page_leads_somewhere(name: str) -> None:
     page = ROOT / name
     links = [link for link in LINK.findall(CODE_BLOCK.sub("", page.read_text())) if not ELSEWHERE.match(link)]

@@ -3,14 +3,12 @@
 import ast
 import io
 import re
-import subprocess
 import tokenize
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from source_files import ROOT, tracked
 
-ROOT = Path(__file__).parents[2]
 RELEASED = ROOT / "platform" / "migrations" / "released.txt"
 WORDS_MAX = 25
 
@@ -31,13 +29,6 @@ PRINTED = {"platform/finpool/billing/document/pdf.py: Paid out of what was paid 
 
 CODE_BLOCK = re.compile(r"^ *```.*?^ *```", flags=re.MULTILINE | re.DOTALL)
 LIST_ITEM = re.compile(r" *(?:[-*]|\d+\.) ")
-
-
-def tracked(*patterns: str) -> list[str]:
-    """Return the files of the project, tracked or new, by their paths."""
-    command = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", *patterns]
-    names = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    return sorted(name for name in names if (ROOT / name).is_file())
 
 
 def texts_of_page(page: str) -> Iterator[str]:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from documented_answers import documented_errors
 from fastapi.routing import APIRoute
-from raised_errors import RaisedErrors, modules_below
+from raised_errors import RaisedErrors
+from source_files import module_sources
 
 from finpool.apps import openapi
 from finpool.kernel.errors import DomainError
@@ -30,7 +31,7 @@ def errors_below(error: type[DomainError]) -> dict[str, type[DomainError]]:
 
 def test_a_route_documents_every_error_that_its_code_raises() -> None:
     doors, errors = openapi.doors(), errors_below(DomainError)
-    sources = {name: source for name, source in modules_below(PACKAGE).items() if name != GUARDS}
+    sources = {name: source for name, source in module_sources().items() if name != GUARDS}
     raised = RaisedErrors(sources, set(errors))
     compared, missing = 0, []
     for door, app in doors.items():

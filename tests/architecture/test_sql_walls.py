@@ -10,8 +10,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from source_files import PLATFORM, module_sources
 from sql_text import HOLE
-from table_mentions import PLATFORM, Mention, changed_results, mentions, schema
+from table_mentions import Mention, changed_results, mentions, schema
 
 DECLARED = Path(__file__).with_name("foreign_tables.csv")
 REASON_CHARACTERS_MIN = 40
@@ -45,14 +46,6 @@ def trespasses(module: str, source: str) -> list[str]:
     ]
 
 
-@cache
-def sources() -> dict[str, str]:
-    return {
-        ".".join(path.relative_to(PLATFORM).with_suffix("").parts): path.read_text(encoding="utf-8")
-        for path in sorted((PLATFORM / "finpool").rglob("*.py"))
-    }
-
-
 def test_every_table_that_a_migration_creates_belongs_to_a_domain() -> None:
     create = re.compile(r"CREATE (?:UNLOGGED )?TABLE (?:IF NOT EXISTS )?(\w+)")
     migrations = (PLATFORM / "migrations" / "versions").glob("*.py")
@@ -60,12 +53,12 @@ def test_every_table_that_a_migration_creates_belongs_to_a_domain() -> None:
 
 
 def test_a_domain_writes_only_its_own_tables_and_reads_others_only_as_declared() -> None:
-    found = [each for module, source in sources().items() for each in trespasses(module, source)]
+    found = [each for module, source in module_sources().items() for each in trespasses(module, source)]
     assert found == [], f"call the service of the table's domain; a read model may be declared in {DECLARED.name}"
 
 
 def test_every_declared_read_is_made_and_has_a_reason() -> None:
-    made = {(module, each.table) for module, source in sources().items() for each in foreign_in(module, source)}
+    made = {(module, each.table) for module, source in module_sources().items() for each in foreign_in(module, source)}
     declared = [(row["module"], row["table"]) for row in rows()]
     assert declared == sorted(set(declared))
     assert [each for each in declared if each not in made] == [], "nothing reads these any more"
@@ -74,7 +67,7 @@ def test_every_declared_read_is_made_and_has_a_reason() -> None:
 
 def planted(module: str, lines: str) -> list[str]:
     """Return the trespasses of a module to which lines are added."""
-    return trespasses(module, f"{sources()[module]}\n{lines}\n")
+    return trespasses(module, f"{module_sources()[module]}\n{lines}\n")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from table_mentions import PLATFORM, schema
+from source_files import module_sources
+from table_mentions import schema
 from tenant_queries import queries_without_a_tenant, tenant_filters
 
 DECLARED = Path(__file__).with_name("queries_across_tenants.csv")
@@ -29,14 +30,6 @@ def rows() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@cache
-def sources() -> dict[str, str]:
-    return {
-        ".".join(path.relative_to(PLATFORM).with_suffix("").parts): path.read_text(encoding="utf-8")
-        for path in sorted((PLATFORM / "finpool").rglob("*.py"))
-    }
-
-
 def places(module: str, source: str) -> set[tuple[str, str]]:
     """Return the queries of a module over all tenants whose names do not say so."""
     found = {(module, each.place) for each in queries_without_a_tenant(source, SCHEMA)}
@@ -44,14 +37,14 @@ def places(module: str, source: str) -> set[tuple[str, str]]:
 
 
 def test_the_filter_by_tenant_is_written_once() -> None:
-    counted = {module: len(tenant_filters(source, SCHEMA)) for module, source in sources().items()}
+    counted = {module: len(tenant_filters(source, SCHEMA)) for module, source in module_sources().items()}
     once = dict.fromkeys([FILTER, *WITH_A_FILTER_OF_THEIR_OWN], 1)
     assert {module: count for module, count in counted.items() if count} == once, f"start with a function of {FILTER}"
 
 
 def test_a_query_starts_from_one_tenants_rows_unless_it_is_declared() -> None:
     declared = {(row["module"], row["query"]) for row in rows()}
-    found = {each for module, source in sources().items() for each in places(module, source)}
+    found = {each for module, source in module_sources().items() for each in places(module, source)}
     assert found - declared == set(), f"start the query with a function of {FILTER}, or declare it in {DECLARED.name}"
     assert declared - found == set(), "these start from one tenant's rows now, or are gone"
 
@@ -79,12 +72,11 @@ def test_every_declared_query_stands_once_and_has_a_reason() -> None:
 )
 def test_a_planted_query_over_all_tenants_is_found(line: str) -> None:
     module = "finpool.billing.invoice.repository"
-    planted = (
-        f"{sources()[module]}\nfrom sqlalchemy import update\nasync def planted(session, wanted):\n    return {line}\n"
-    )
+    source = module_sources()[module]
+    planted = f"{source}\nfrom sqlalchemy import update\nasync def planted(session, wanted):\n    return {line}\n"
     assert (module, "planted") in places(module, planted)
     named = planted.replace("def planted", "def planted_across_tenants")
-    assert places(module, named) == places(module, sources()[module])
+    assert places(module, named) == places(module, source)
 
 
 @pytest.mark.parametrize(
@@ -100,6 +92,6 @@ def test_a_planted_query_over_all_tenants_is_found(line: str) -> None:
     ],
 )
 def test_a_planted_filter_by_tenant_is_found(line: str) -> None:
-    source = sources()["finpool.billing.invoice.repository"]
+    source = module_sources()["finpool.billing.invoice.repository"]
     planted = f"{source}\nasync def planted(session, tenant_id):\n    return {line}\n"
     assert len(tenant_filters(planted, SCHEMA)) == 1

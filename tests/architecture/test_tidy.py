@@ -2,10 +2,9 @@
 
 import hashlib
 import re
-import subprocess
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from source_files import ROOT, tracked
+
 VERSIONS = ROOT / "platform" / "migrations" / "versions"
 RELEASED = ROOT / "platform" / "migrations" / "released.txt"
 
@@ -34,13 +33,11 @@ HOMES.append(re.escape("/" + "root") + r"\b")
 
 def texts() -> dict[str, str]:
     """Return every file that belongs to the project, tracked or new, that is text, by its path."""
-    command = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    names = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split("\0")
     found = {}
-    for name in filter(None, names):
+    for name in tracked():
         try:
             found[name] = (ROOT / name).read_text(encoding="utf-8")
-        except (UnicodeDecodeError, FileNotFoundError, IsADirectoryError):
+        except UnicodeDecodeError:
             continue
     return found
 

@@ -2,12 +2,10 @@
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
+from source_files import PACKAGE, ROOT, imports
 
-ROOT = Path(__file__).parents[2]
-PACKAGE = ROOT / "platform" / "finpool"
 FILES_MAX = {
     "The walk from a route to the engine's connection": 12,
     "The walk from an operator's budget to its refusal": 10,
@@ -29,13 +27,9 @@ def walk(heading: str) -> list[str]:
 
 
 def imported(file: str) -> set[str]:
-    """Return the files of the package that a file imports."""
-    found = set()
-    for node in ast.walk(ast.parse((PACKAGE / file).read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("finpool."):
-            path = node.module.removeprefix("finpool.").replace(".", "/")
-            found |= {f"{path}.py", *(f"{path}/{each.name}.py" for each in node.names)}
-    return found
+    """Return the files of the package that a file imports, whole or a name of."""
+    names = [each.removeprefix("finpool.") for each in imports(PACKAGE / file) if each.startswith("finpool.")]
+    return {f"{name.replace('.', '/')}.py" for each in names for name in (each, each.rpartition(".")[0])}
 
 
 def strangers(files: list[str]) -> list[str]:

@@ -3,20 +3,10 @@
 import ast
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from pathlib import Path
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Place = tuple[str, str]
 """A module, and a name within it: `function`, `Class` or `Class.method`."""
-
-
-def modules_below(package: Path) -> dict[str, str]:
-    """Return the source of every module of a package, by its dotted name."""
-    return {
-        ".".join(path.relative_to(package.parent).with_suffix("").parts): path.read_text(encoding="utf-8")
-        for path in package.rglob("*.py")
-        if path.name != "__init__.py"
-    }
 
 
 class RaisedErrors:

@@ -8,13 +8,11 @@ import importlib
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
+from source_files import PLATFORM
 from sql_text import HOLE, tables_in
 from sqlmodel import SQLModel
 
-ROOT = Path(__file__).parents[2]
-PLATFORM = ROOT / "platform"
 _CREATES = re.compile(r"(?=CREATE (?:OR REPLACE )?(?:VIEW|FUNCTION) )", re.IGNORECASE)
 _CREATED = re.compile(r"CREATE (?:OR REPLACE )?(?:VIEW|FUNCTION) (\w+)", re.IGNORECASE)
 _CHANGES = {"insert", "update", "delete", "merge", "__table__"}
