@@ -7,24 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
+from new_bank import OPERATOR, new_bank
 from openai import AsyncOpenAI
 from waiting import until
 
 from finpool.identity.schemas import NewKey
 from finpool.identity.service import create_key
 from finpool.installation.process.components import INFERENCE, Component, component_environment
-from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.database import Database
-from finpool.kernel.ids import ModelId, TenantId
+from finpool.kernel.ids import TenantId
 from finpool.kernel.settings import Settings
 from finpool.quota.account.service import account_view
-from finpool.quota.limit.service import write_limits
-from finpool.quota.schemas import AccountView, Limits, operator_limit
-from finpool.tenancy.schemas import NewProject, NewTenant
-from finpool.tenancy.service import create_project, create_tenant
+from finpool.quota.schemas import AccountView
 
-MODEL = ModelId("smollm2-135m-instruct")
-OPERATOR = Actor(Audience.OPERATOR, "token_test", Role.OPERATOR_ADMIN)
 START_SECONDS_MAX = 300
 
 
@@ -98,16 +93,8 @@ class Sector:
 
     async def add_tenant(self, tenant_id: str, budget_micros: int) -> tuple[str, str]:
         """Create a tenant with a key; returns the key's id and its secret."""
-        tenant = TenantId(tenant_id)
-        pepper = self._settings.secret("key_pepper")
         async with self._operator.across_tenants() as session:
-            await create_tenant(session, OPERATOR, NewTenant(id=tenant_id, name=tenant_id), [MODEL])
-            await create_project(session, OPERATOR, tenant, NewProject(id="main", name="Main"))
-            new = NewKey(project_id="main", name="test", role="owner")
-            key, secret = await create_key(session, OPERATOR, tenant, new, pepper=pepper)
-            limits = Limits(budget_total_micros=budget_micros)
-            await write_limits(session, tenant, operator_limit(tenant), limits)
-        return key.key_id, secret
+            return await new_bank(session, self._settings, tenant_id, budget_total_micros=budget_micros)
 
     async def account(self, tenant_id: str) -> AccountView:
         async with self._operator.across_tenants() as session:

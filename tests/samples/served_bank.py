@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 import uvicorn
+from new_bank import new_bank
 from observed_feed import HeardChanges
 from openai import AsyncOpenAI
 from served_app import served
@@ -16,23 +17,16 @@ from sqlalchemy import text
 from waiting import until
 
 from finpool.apps.inference import create_app
-from finpool.identity.schemas import NewKey
-from finpool.identity.service import create_key
-from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.database import CHANGES_CHANNEL, Database
-from finpool.kernel.ids import ModelId, ReplicaId, TenantId, new_id
+from finpool.kernel.ids import ReplicaId, TenantId, new_id
 from finpool.kernel.settings import Settings
 from finpool.metering.recorder.recorder import Recorder
 from finpool.metering.spool.file import FILE_NAME
 from finpool.quota.account.service import account_view
 from finpool.quota.limit.service import write_limits
 from finpool.quota.schemas import AccountView, Limits, operator_limit
-from finpool.tenancy.schemas import NewProject, NewTenant
-from finpool.tenancy.service import create_project, create_tenant
 
-MODEL = ModelId("smollm2-135m-instruct")
 CHANGE_SECONDS_MAX = 60
-OPERATOR = Actor(Audience.OPERATOR, "token_test", Role.OPERATOR_ADMIN)
 
 
 @dataclass
@@ -54,15 +48,9 @@ class ServedBank:
 
     async def add_tenant(self, tenant_id: str, **limits: Any) -> str:
         """Create a tenant with a project and a key; returns the secret."""
-        tenant = TenantId(tenant_id)
-        pepper = self.settings.secret("key_pepper")
         async with self.operator.across_tenants() as session:
-            await create_tenant(session, OPERATOR, NewTenant(id=tenant_id, name=tenant_id), [MODEL])
-            await create_project(session, OPERATOR, tenant, NewProject(id="main", name="Main"))
-            new = NewKey(project_id="main", name="test", role="owner")
-            _, secret = await create_key(session, OPERATOR, tenant, new, pepper=pepper)
-            granted = Limits(**{"budget_total_micros": 1_000_000, **limits})
-            await write_limits(session, tenant, operator_limit(tenant), granted)
+            granted = {"budget_total_micros": 1_000_000, **limits}
+            _, secret = await new_bank(session, self.settings, tenant_id, **granted)
         await self.hears_changes()
         return secret
 

@@ -49,7 +49,7 @@ def forest(**options: Any) -> APIRouter:
 
     @router.post("/trees/{tree_id}", dependencies=[Depends(requires("tree:write"))], **options)
     async def grow_tree(tree_id: str, request: Request) -> Leaf:
-        raise NotImplementedError
+        return Leaf(colour="green")
 
     return router
 
@@ -82,7 +82,7 @@ def test_only_a_route_with_a_permission_documents_the_gatekeepers_errors() -> No
 
     @router.get("/weather")
     async def weather() -> Leaf:
-        raise NotImplementedError
+        return Leaf(colour="green")
 
     found = document(router)
     guarded, free = found["paths"]["/trees/{tree_id}"]["post"], found["paths"]["/weather"]["get"]
