@@ -22,11 +22,6 @@ LIMITS_MAX = 1_000
 """The largest number of one tenant's scopes on which one party may set limits."""
 
 
-async def limits_of(session: AsyncSession, tenant_id: TenantId, key: LimitKey) -> Limits:
-    """Return the limits in force on one scope; without any, nothing is limited and no budget is given."""
-    return await _set_limits(session, tenant_id, key) or Limits()
-
-
 async def list_limits(session: AsyncSession, tenant_id: TenantId) -> list[LimitView]:
     """Return every limit of a tenant, in a fixed order."""
     query = rows_of(tenant_id, QuotaLimit)
