@@ -5,12 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from finpool.installation.demo.env import read_demo_env, write_demo_env
 from finpool.installation.home.home import Home, exclusive, local_settings, write_atomically
 from finpool.installation.home.secret_files import ensure_secret, secret_fault
-from finpool.installation.process.components import DOORS, INFERENCE, POOL, START_ORDER, WORKER, component_environment
+from finpool.installation.process.components import POOL, component_environment
 from finpool.kernel.errors import ConfigurationError
-from finpool.kernel.settings import Settings
 
 
 def test_a_home_and_what_is_in_it_are_for_their_owner_alone(tmp_path: Path) -> None:
@@ -47,58 +45,6 @@ def test_every_directory_means_the_same_to_every_process(tmp_path: Path, monkeyp
     environment = component_environment(POOL, settings, {"pool": "postgresql://pool"})
     assert environment["FINPOOL_HOME"] == str(tmp_path / "state")
     assert environment["FINPOOL_WEIGHTS_DIR"] == str(tmp_path.parent / "weights")
-
-
-def test_each_process_gets_its_own_database_roles_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    urls = {
-        role: f"postgresql://{role}"
-        for role in ("owner", "inference", "tenant", "operator", "regulator", "worker", "pool")
-    }
-    monkeypatch.setenv("FINPOOL_OWNER_DATABASE_URL", "postgresql://from-the-environment")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not for us")
-    given = {
-        component.name: {
-            name.removeprefix("FINPOOL_").removesuffix("_DATABASE_URL").lower()
-            for name in component_environment(component, Settings(), urls)
-            if name.endswith("_DATABASE_URL")
-        }
-        for component in START_ORDER
-    }
-    assert given == {
-        "pool": {"pool"},
-        "worker": {"worker"},
-        "inference": {"inference", "tenant"},
-        "operator": {"operator"},
-        "regulator": {"regulator"},
-    }
-    assert "AWS_SECRET_ACCESS_KEY" not in component_environment(INFERENCE, Settings(), urls)
-
-
-def test_the_ports_are_those_the_settings_promise() -> None:
-    settings = Settings(port=9000)
-    assert [door.port(settings) for door in DOORS] == [9000, 9001, 9002]
-    assert (POOL.port(settings), WORKER.port(settings)) == (9010, None)
-
-
-def test_demo_env_reads_back_as_it_was_written_and_only_its_owner_reads_it(tmp_path: Path) -> None:
-    home = Home(tmp_path)
-    values = {"FINPOOL_BASE_URL": "http://127.0.0.1:8000/v1", "BANK_A_KEY": "fpk_abc"}
-    assert read_demo_env(home) == {}
-    write_demo_env(home, values)
-    assert read_demo_env(home) == values
-    assert home.demo_env.stat().st_mode & 0o777 == 0o600
-
-
-def test_a_demo_env_that_is_half_written_is_named_with_its_line(tmp_path: Path) -> None:
-    home = Home(tmp_path)
-    home.demo_env.write_text("BANK_A_KEY=fpk_abc\nBANK_B_")
-    with pytest.raises(ConfigurationError, match=r"line 2 is not NAME=value"):
-        read_demo_env(home)
-
-
-def test_a_value_that_a_shell_would_run_is_not_written(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="BANK_A_KEY"):
-        write_demo_env(Home(tmp_path), {"BANK_A_KEY": "$(true)"})
 
 
 def test_a_secret_is_made_once_and_stays(tmp_path: Path) -> None:
