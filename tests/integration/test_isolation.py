@@ -84,7 +84,7 @@ OpenDatabase = Callable[[str], Database]
 @pytest.fixture
 async def owner(database: OpenDatabase) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
     """The schema's owner, after it gave both banks one row in each table."""
-    connection = await asyncpg.connect(database("owner").url)
+    connection = await database("owner").connect()
     try:
         for tenant_id in (BANK_A, BANK_B):
             await connection.execute("SELECT set_config('finpool.tenant_id', $1, false)", tenant_id)

@@ -8,13 +8,12 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import SQLModel
 
 import finpool
 from finpool.apps.migrate import LOGIN_ROLES
 from finpool.installation.postgres import EmbeddedPostgres
-from finpool.kernel.database import driver_url
+from finpool.kernel.database import Database
 
 PLATFORM = Path(finpool.__file__).parents[1]
 
@@ -98,10 +97,10 @@ async def test_the_code_and_the_migrations_describe_the_same_tables(clean_postgr
     def differences(connection: Connection) -> list[object]:
         return list(compare_metadata(MigrationContext.configure(connection), SQLModel.metadata))
 
-    engine = create_async_engine(driver_url(clean_postgres.urls["owner"]))
+    owner = Database(clean_postgres.urls["owner"], connections_max=1)
     try:
-        async with engine.connect() as connection:
+        async with owner.engine.connect() as connection:
             found = await connection.run_sync(differences)
     finally:
-        await engine.dispose()
+        await owner.close()
     assert [item for item in found if item[0] not in ("remove_index",)] == []  # type: ignore[index]

@@ -2,16 +2,15 @@
 
 import asyncio
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import asyncpg
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import create_async_engine
 
 import finpool
-from finpool.kernel.database import driver_url
+from finpool.kernel.database import Database
+from finpool.kernel.database_url import DatabaseUrl
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.settings import Settings
 
@@ -36,15 +35,15 @@ def migrate(settings: Settings) -> None:
 
 
 async def _migrate(settings: Settings) -> None:
-    owner_url = settings.database_url("owner")
-    await _ensure_roles(owner_url, {role: settings.database_url(role) for role in LOGIN_ROLES})
-    engine = create_async_engine(driver_url(owner_url))
+    urls = {role: DatabaseUrl.parse(settings.database_url(role)) for role in LOGIN_ROLES}
+    database = Database(settings.database_url("owner"), connections_max=1)
     try:
-        async with engine.connect() as connection:
+        await _ensure_roles(database, urls)
+        async with database.engine.connect() as connection:
             await connection.run_sync(_upgrade)
             await connection.commit()
     finally:
-        await engine.dispose()
+        await database.close()
 
 
 def _upgrade(connection: Connection) -> None:
@@ -54,8 +53,8 @@ def _upgrade(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-async def _ensure_roles(owner_url: str, urls: dict[str, str]) -> None:
-    connection = await asyncpg.connect(owner_url)
+async def _ensure_roles(database: Database, urls: dict[str, DatabaseUrl]) -> None:
+    connection = await database.connect()
     try:
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _ROLES_LOCK_ID)
@@ -65,14 +64,13 @@ async def _ensure_roles(owner_url: str, urls: dict[str, str]) -> None:
         await connection.close()
 
 
-async def _ensure_role(connection: "asyncpg.Connection[asyncpg.Record]", name: str, url: str) -> None:
-    parts = urlsplit(url)
-    if parts.username != name or not parts.password:
+async def _ensure_role(connection: "asyncpg.Connection[asyncpg.Record]", name: str, url: DatabaseUrl) -> None:
+    if url.user != name or not url.password:
         variable = f"FINPOOL_{name.removeprefix('finpool_').upper()}_DATABASE_URL"
         raise ConfigurationError(f"{variable} must log in as {name} with a password")
     row = await connection.fetchrow("SELECT rolsuper OR rolbypassrls AS unsafe FROM pg_roles WHERE rolname = $1", name)
     if row is not None and row["unsafe"]:
         raise ConfigurationError(f"the database role {name} is a superuser or bypasses row-level security")
     verb = "CREATE" if row is None else "ALTER"
-    literal = await connection.fetchval("SELECT quote_literal($1::text)", unquote(parts.password))
+    literal = await connection.fetchval("SELECT quote_literal($1::text)", url.password)
     await connection.execute(f"{verb} ROLE {name} LOGIN PASSWORD {literal}")

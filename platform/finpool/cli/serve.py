@@ -32,9 +32,11 @@ def serve(
 ) -> None:
     """Run one process in the foreground until SIGTERM."""
     settings = Settings()
-    offsets = {door.name: door.port_offset for door in DOORS}
-    if process in offsets:
-        serve_door(process, settings, settings.port + (offsets[process] or 0), drain_seconds)
+    door = next((each for each in DOORS if each.name == process), None)
+    if door is not None:
+        for role in door.database_roles:
+            settings.database_url(role)  # A door opens its database late; a wrong URL should end it here, in one line.
+        serve_door(process, settings, settings.port + (door.port_offset or 0), drain_seconds)
         return
     raise typer.Exit(run_process(process, settings))
 

@@ -95,7 +95,7 @@ def _shown(token: "PlatformToken") -> dict[str, Any]:
 def _as_owner(settings: Settings, work: "Callable[[AsyncSession], Awaitable[Result]]") -> Result:
     """Run `work` in one transaction of the schema's owner, in the configured database or this machine's own."""
     if settings.owner_database_url is not None:
-        url = settings.owner_database_url.get_secret_value()
+        url = settings.database_url("owner")
     elif Home(settings.home).started_before:
         from finpool.installation.postgres import start_postgres
 

@@ -92,7 +92,7 @@ class ChangeFeed:
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def _listen(self) -> None:
-        connection = await asyncpg.connect(self._database.url, timeout=_ANSWER_SECONDS_MAX)
+        connection = await self._database.connect(_ANSWER_SECONDS_MAX)
         # Wake the feed when the connection ends, so that it reconnects and reloads at once.
         connection.add_termination_listener(lambda _: self._wake.set())
         try:

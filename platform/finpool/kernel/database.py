@@ -7,34 +7,53 @@ its tenant filter. A transaction without a scope sees no tenant's rows.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from finpool.kernel.database_url import DatabaseUrl
+from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.ids import TenantId
 
 CHANGES_CHANNEL = "finpool_changes"
 
+_DIALECT = "postgresql+asyncpg://"
 _SET_TENANT = text("SELECT set_config('finpool.tenant_id', :tenant_id, true)")
 _SET_SECTOR = text("SELECT set_config('finpool.scope', 'sector', true)")
 
 
-def driver_url(url: str) -> str:
-    """Return a `postgresql://` URL with the asynchronous driver named in it."""
-    return url.replace("postgresql://", "postgresql+asyncpg://", 1)
+async def connect(url: DatabaseUrl, seconds_max: float | None = None) -> "asyncpg.Connection[asyncpg.Record]":
+    """Open one connection without a pool; it fails after the smaller of the URL's own timeout and `seconds_max`.
+
+    Raises `ConfigurationError` if the environment (`PG...`) or a file that it names is malformed.
+    """
+    seconds = min((each for each in (url.connect_seconds_max, seconds_max) if each is not None), default=None)
+    try:
+        return await asyncpg.connect(**{**url.arguments(), "timeout": seconds})
+    except TimeoutError:
+        raise TimeoutError(f"the database gave no connection within {seconds:g} seconds") from None
+    except ValueError as error:
+        raise ConfigurationError(
+            "the database's address is malformed: look at the PG... variables, and at the files that the URL names"
+        ) from error
 
 
 class Database:
     """The connection pool of one database role."""
 
     def __init__(self, url: str, connections_max: int) -> None:
-        self.url = url
+        self._url = DatabaseUrl.parse(url)
         self.engine: AsyncEngine = create_async_engine(
-            driver_url(url), pool_size=connections_max, max_overflow=0, pool_pre_ping=True
+            _DIALECT, async_creator=self.connect, pool_size=connections_max, max_overflow=0, pool_pre_ping=True
         )
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
 
+    async def connect(self, seconds_max: float | None = None) -> "asyncpg.Connection[asyncpg.Record]":
+        """Open a connection outside of the pool, as the function `connect` does."""
+        return await connect(self._url, seconds_max)
+
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection of the pool."""
         await self.engine.dispose()
 
     @asynccontextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from finpool.kernel.database_url import DatabaseUrl
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.ids import SLUG_PATTERN
 
@@ -148,11 +149,16 @@ class Settings(BaseSettings):
         return value
 
     def database_url(self, role: str) -> str:
-        """Return the URL of a database role (`owner`, `inference`, ...); raise `ConfigurationError` without one."""
+        """Return the URL of a database role (`owner`, ...); raise `ConfigurationError` if it cannot be used."""
         url: SecretStr | None = getattr(self, f"{role}_database_url")
         if url is None:
             raise ConfigurationError(f"FINPOOL_{role.upper()}_DATABASE_URL is not set")
-        return url.get_secret_value()
+        text = url.get_secret_value()
+        try:
+            DatabaseUrl.parse(text)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"FINPOOL_{role.upper()}_DATABASE_URL: {error}") from None
+        return text
 
 
 def python_version_supported() -> bool:

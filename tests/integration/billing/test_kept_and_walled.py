@@ -63,7 +63,7 @@ async def invoices(open_bank: Any, bank: Any, use: Any, at: Any) -> dict[str, An
 @pytest.fixture
 async def owner(bank: Any) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
     """The schema's owner, in a transaction for bank A."""
-    connection = await asyncpg.connect(bank.open_as("owner").url)
+    connection = await bank.open_as("owner").connect()
     await connection.execute("SELECT set_config('finpool.tenant_id', 'bank-a', false)")
     yield connection
     await connection.close()

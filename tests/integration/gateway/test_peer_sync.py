@@ -13,6 +13,7 @@ from finpool.catalogue.model.schemas import service_of
 from finpool.gateway.peers.sync import LIVE_SECONDS, PeerSync
 from finpool.gateway.queue.fair_scheduler import FairScheduler, Turn, Waiting
 from finpool.gateway.queue.length_prediction import LengthBound
+from finpool.installation.postgres import EmbeddedPostgres
 from finpool.kernel.database import Database
 from finpool.kernel.ids import ReplicaId, TenantId
 
@@ -82,7 +83,7 @@ class Gateway:
 @pytest.fixture
 async def owner(database: OpenDatabase) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
     """The schema's owner, after it made the tenants."""
-    connection = await asyncpg.connect(database("owner").url)
+    connection = await database("owner").connect()
     try:
         for tenant_id in (A, B, C):
             await connection.execute("SELECT set_config('finpool.tenant_id', $1, false)", tenant_id)
@@ -93,9 +94,11 @@ async def owner(database: OpenDatabase) -> AsyncIterator["asyncpg.Connection[asy
 
 
 @pytest.fixture
-async def gateways(database: OpenDatabase, owner: "asyncpg.Connection[asyncpg.Record]") -> AsyncIterator[list[Gateway]]:
+async def gateways(
+    clean_postgres: EmbeddedPostgres, owner: "asyncpg.Connection[asyncpg.Record]"
+) -> AsyncIterator[list[Gateway]]:
     """Three gateways that have met."""
-    url = database("inference").url
+    url = clean_postgres.urls["inference"]
     made = [Gateway(FailingDatabase(url, connections_max=2), name) for name in ("one", "two", "three")]
     try:
         await all_sync(made, times=3)

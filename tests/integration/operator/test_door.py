@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import asyncpg
 import httpx2
 import pytest
 
@@ -56,7 +55,7 @@ async def test_every_credential_that_does_not_fit_this_door_is_refused_alike(
 ) -> None:
     good, regulator = await token(Role.OPERATOR_ADMIN), await token(Role.REGULATOR_SUPERVISOR)
     revoked = await token(Role.OPERATOR_SRE)
-    connection = await asyncpg.connect(database("owner").url)
+    connection = await database("owner").connect()
     await connection.execute("UPDATE platform_token SET status = 'revoked' WHERE role = 'operator.sre'")
     await connection.close()
     mistyped = good[:-1] + ("a" if good[-1] != "a" else "b")

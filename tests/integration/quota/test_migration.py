@@ -13,11 +13,11 @@ from alembic import command
 from alembic.config import Config
 from database_settings import settings_for
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from finpool.apps import migrate
 from finpool.installation.postgres import start_postgres, stop_postgres
-from finpool.kernel.database import Database, driver_url
+from finpool.kernel.database import Database
+from finpool.kernel.database_url import DatabaseUrl
 from finpool.kernel.ids import LeaseId, TenantId
 from finpool.kernel.settings import Settings
 from finpool.quota.account import service as account_service
@@ -54,14 +54,13 @@ async def upgrade_to(settings: Settings, revision: str) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 
-    owner_url = settings.database_url("owner")
-    roles = {role: settings.database_url(role) for role in migrate.LOGIN_ROLES}
-    await migrate._ensure_roles(owner_url, roles)
-    engine = create_async_engine(driver_url(owner_url))
-    async with engine.connect() as connection:
+    owner = Database(settings.database_url("owner"), connections_max=1)
+    roles = {role: DatabaseUrl.parse(settings.database_url(role)) for role in migrate.LOGIN_ROLES}
+    await migrate._ensure_roles(owner, roles)
+    async with owner.engine.connect() as connection:
         await connection.run_sync(upgrade)
         await connection.commit()
-    await engine.dispose()
+    await owner.close()
 
 
 async def rows(settings: Settings, tenant_id: str, query: str) -> list[dict[str, Any]]:
