@@ -1,4 +1,7 @@
-"""The folders of the tests mirror the nouns: the tests of `platform/finpool/D/N` are in `tests/unit/D/N`."""
+"""The folders of the tests mirror the nouns: the unit tests of `platform/finpool/D/N` are in `tests/unit/D/N`.
+
+Integration tests stand alike; only folders beside those of domains, like `faults`, hold tests of several domains.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,6 +10,10 @@ from source_files import PACKAGE, ROOT, imports, tracked
 
 TESTS = ROOT / "tests" / "unit"
 UNIT_TESTS = [ROOT / name for name in tracked("tests/unit/**/test_*.py")]
+INTEGRATION = ROOT / "tests" / "integration"
+INTEGRATION_FOLDERS = {
+    (ROOT / name).parent.relative_to(INTEGRATION) for name in tracked("tests/integration/**/test_*.py")
+}
 
 
 def nouns_of(domain: str) -> set[str]:
@@ -30,6 +37,21 @@ def misplaced(test: Path, imported: Iterable[str]) -> str | None:
 
 def test_every_unit_test_is_in_the_folder_of_its_noun() -> None:
     assert [found for each in UNIT_TESTS if (found := misplaced(each, imports(each)))] == []
+
+
+def without_a_noun(folders: Iterable[Path]) -> list[str]:
+    """Return the folders below that of a domain which have no package in it."""
+    return sorted(
+        str(each)
+        for each in folders
+        if len(each.parts) > 1 and (PACKAGE / each.parts[0]).is_dir() and not (PACKAGE / each / "__init__.py").is_file()
+    )
+
+
+def test_every_folder_of_integration_tests_in_a_domain_is_named_by_a_noun() -> None:
+    assert without_a_noun(INTEGRATION_FOLDERS) == []
+    planted = [Path("quota/wallet"), Path("quota/ledger"), Path("quota"), Path("faults/disk")]
+    assert without_a_noun(planted) == ["quota/wallet"]
 
 
 def test_planted_tests_in_wrong_folders_are_found() -> None:

@@ -3,8 +3,8 @@
 These invariants of the design hold here: 1 (never over a limit), 2 (a reservation resolves once), 3 (settled usage is
 never lost). So do 4 (usage = ledger), 5 (transfers sum to zero), 7 (nothing is served that is not on disk) and 9
 (replay changes nothing). The others have tests of their own: 6 in tests/integration/test_isolation.py, 8 in
-tests/integration/test_audit_log.py, 10 in tests/integration/gateway/test_refusals.py. Kills of whole processes are the
-fault run's (tests/faultrun).
+tests/integration/audit/test_audit_log.py, 10 in tests/integration/gateway/test_refusals.py. Kills of whole processes
+are the fault run's (tests/faultrun).
 """
 
 import os

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
-import pytest
 
 from finpool.audit.sequencer import Sequencer
 from finpool.billing.contract.models import Contract, PoolCost
@@ -23,7 +22,6 @@ from finpool.billing.reconciliation.service import reconcile
 from finpool.catalogue.model.schemas import Price
 from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.catalogue.price.schemas import TokenPrice
-from finpool.installation.postgres import EmbeddedPostgres
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.clock import now
 from finpool.kernel.database import Database
@@ -225,11 +223,3 @@ class World:
             streamed=False,
             started_at=datetime.now(UTC).isoformat(),
         )
-
-
-@pytest.fixture
-async def world(database: Callable[[str], Database], clean_postgres: EmbeddedPostgres, tmp_path: Path) -> World:
-    """One bank that has used nothing yet."""
-    created = World(database, clean_postgres.urls["owner"], tmp_path / "spool")
-    await created.add_bank()
-    return created
