@@ -13,7 +13,7 @@ from database_settings import settings_for
 from work_units import WorkUnits, place, scheduler
 
 from finpool.installation.postgres import EmbeddedPostgres
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.settings import Settings
 
 pytest_plugins = ("installation", "shallow_model")

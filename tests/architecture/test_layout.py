@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from source_files import PACKAGE, ROOT, imports, tracked
@@ -76,7 +77,7 @@ def test_nothing_is_left_for_later() -> None:
 
 def may_use_the_web(path: Path) -> bool:
     routes = path.stem == "routes" or path.stem.startswith("routes_")
-    return routes or PACKAGE / "apps" in path.parents or path == PACKAGE / "kernel" / "web.py"
+    return routes or PACKAGE / "apps" in path.parents or path == PACKAGE / "kernel" / "door" / "web.py"
 
 
 def test_no_web_framework_below_the_routes() -> None:
@@ -88,6 +89,21 @@ def test_no_web_framework_below_the_routes() -> None:
         if module.split(".")[0] in WEB_FRAMEWORKS
     ]
     assert found == []
+
+
+def past_the_routes(path: Path, imported: Iterable[str]) -> list[str]:
+    """Return the modules of the doors that a file below the routes imports."""
+    if may_use_the_web(path) or PACKAGE / "kernel" / "door" in path.parents:
+        return []
+    return [f"{shown(path)} imports {each}" for each in imported if each.startswith("finpool.kernel.door.")]
+
+
+def test_nothing_below_the_routes_knows_the_doors() -> None:
+    assert [found for path in PACKAGE_FILES for found in past_the_routes(path, imports(path))] == []
+    planted = ["finpool.kernel.door.web.requires", "finpool.kernel.ids.TenantId"]
+    below, above = PACKAGE / "quota" / "limit" / "service.py", PACKAGE / "quota" / "limit" / "routes_tenant.py"
+    assert past_the_routes(below, planted) == [f"{shown(below)} imports {planted[0]}"]
+    assert past_the_routes(above, planted) == []
 
 
 def test_the_protocols_of_serving_are_in_one_place() -> None:

@@ -11,7 +11,7 @@ from finpool.apps import openapi
 from finpool.kernel.errors import DomainError
 
 PACKAGE = Path(__file__).parents[2] / "platform" / "finpool"
-GUARDS = "finpool.kernel.web"
+GUARDS = "finpool.kernel.door.web"
 """Its errors come before the route's own code; each gatekeeper lists them."""
 
 NEVER_RAISED = {

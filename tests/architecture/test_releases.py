@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from finpool.kernel.door.web import new_door
 from finpool.kernel.version import VERSION
-from finpool.kernel.web import new_door
 
 ROOT = Path(__file__).parents[2]
 VERSION_FILE = "platform/finpool/kernel/version.py"

@@ -16,9 +16,9 @@ from starlette.routing import BaseRoute
 
 from finpool.apps.openapi import doors
 from finpool.kernel.actor import Actor, Audience, Role
+from finpool.kernel.door.web import DoorRoute
 from finpool.kernel.errors import Forbidden
 from finpool.kernel.ids import ProjectId, TenantId
-from finpool.kernel.web import DoorRoute
 from finpool.policy.service import Policy
 from finpool.tenancy.models import TenantStatus
 from finpool.tenancy.schemas import HeldTenant

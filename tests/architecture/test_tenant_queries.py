@@ -16,7 +16,7 @@ from tenant_queries import queries_without_a_tenant, tenant_filters
 DECLARED = Path(__file__).with_name("queries_across_tenants.csv")
 REASON_CHARACTERS_MIN = 40
 SCHEMA = schema()
-FILTER = "finpool.kernel.tenant_rows"
+FILTER = "finpool.kernel.database.tenant_rows"
 WITH_A_FILTER_OF_THEIR_OWN = {
     "finpool.billing.invoice.usage": "its sums over usage are SQL, which takes the filter from one constant",
     "finpool.billing.reconciliation.queries": "its comparisons are SQL, which takes the filter from one part",

@@ -6,7 +6,7 @@ from finpool.catalogue.model.service import default_directory
 from finpool.identity.schemas import NewKey
 from finpool.identity.service import create_key
 from finpool.kernel.actor import Actor, Audience, Role
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import ModelId, TenantId
 from finpool.kernel.settings import Settings
 from finpool.quota.limit.service import set_limits

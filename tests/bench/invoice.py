@@ -22,7 +22,7 @@ from finpool.billing.invoice.lines import BillingTerms
 from finpool.billing.invoice.service import draft_invoice, issue_invoice
 from finpool.installation.postgres import start_postgres, stop_postgres
 from finpool.kernel.actor import Actor, Audience, Role
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import TenantId
 from finpool.kernel.settings import Settings
 

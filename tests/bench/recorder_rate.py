@@ -23,7 +23,7 @@ from finpool.catalogue.model.schemas import Price
 from finpool.catalogue.price.schemas import TokenPrice
 from finpool.installation.postgres import start_postgres, stop_postgres
 from finpool.kernel.clock import now
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import ReplicaId
 from finpool.kernel.settings import Settings
 from finpool.metering.recorder.recorder import Recorder

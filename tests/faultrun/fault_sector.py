@@ -25,7 +25,7 @@ from finpool.identity.schemas import NewKey
 from finpool.identity.service import create_key
 from finpool.installation.postgres import postgres_pid, start_postgres, stop_postgres
 from finpool.kernel.actor import Actor, Audience, Role
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import ModelId, TenantId
 from finpool.kernel.settings import Settings
 from finpool.tenancy.schemas import NewProject, NewTenant

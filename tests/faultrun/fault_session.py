@@ -17,7 +17,7 @@ from fault_world import PRICES
 from finpool.billing.reconciliation.service import reconcile
 from finpool.installation.process.components import INFERENCE, WORKER
 from finpool.kernel.clock import now
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 
 OVER_LIMIT = "over limit"
 RECONCILE = "reconcile"

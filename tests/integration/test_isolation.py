@@ -18,7 +18,7 @@ from finpool.identity.errors import KeyNotFound
 from finpool.identity.schemas import KeyChange
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.clock import now
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import KeyId, ProjectId, TenantId
 from finpool.kernel.paging import PageQuery
 from finpool.metering.usage import service as metering

@@ -13,7 +13,7 @@ from sqlmodel import SQLModel
 import finpool
 from finpool.apps.migrate import LOGIN_ROLES
 from finpool.installation.postgres import EmbeddedPostgres
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 
 PLATFORM = Path(finpool.__file__).parents[1]
 

@@ -19,7 +19,7 @@ from finpool.billing.payment.service import pay_invoice
 from finpool.catalogue.model.schemas import Price, price_version_name
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.clock import now
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import TenantId
 from finpool.metering.models import UsageAdjustment, UsageRecord
 from finpool.quota.ledger import service as ledger

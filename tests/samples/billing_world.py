@@ -24,7 +24,7 @@ from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.catalogue.price.schemas import TokenPrice
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.clock import now
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import LeaseId, ModelId, ReplicaId, TenantId
 from finpool.metering.recorder.recorder import Recorder
 from finpool.metering.spool.schemas import Intent, Outcome, Settlement

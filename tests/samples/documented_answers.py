@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from jsonschema import Draft202012Validator
 
-from finpool.kernel.ingress import Ingress, Message, Receive, Send
+from finpool.kernel.door.ingress import Ingress, Message, Receive, Send
 
 FOLDER = Path(__file__).parents[2] / "docs" / "openapi"
 END_OF_STREAM = "[DONE]"

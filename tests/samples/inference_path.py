@@ -16,7 +16,7 @@ from finpool.gateway.call.prompt_counter import PromptCounter
 from finpool.gateway.queue.fair_scheduler import FairScheduler
 from finpool.gateway.queue.queue import FairQueue
 from finpool.kernel.actor import Actor, Audience, Role
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import ModelId, ProjectId, ReplicaId, RequestId, TenantId, new_id
 from finpool.kernel.settings import Settings
 from finpool.metering.meter.service import Metering

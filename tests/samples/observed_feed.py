@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from finpool.kernel.changes import ChangeFeed, Snapshot
-from finpool.kernel.database import Database
+from finpool.kernel.database.changes import ChangeFeed, Snapshot
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import TenantId
 
 

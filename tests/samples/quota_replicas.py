@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import LeaseId, ReplicaId, RequestId, TenantId, new_id
 from finpool.quota.account import service as account_service
 from finpool.quota.grant.rate_share_table import Holder

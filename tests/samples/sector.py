@@ -14,7 +14,7 @@ from waiting import until
 from finpool.identity.schemas import NewKey
 from finpool.identity.service import create_key
 from finpool.installation.process.components import INFERENCE, Component, component_environment
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import TenantId
 from finpool.kernel.settings import Settings
 from finpool.quota.account.service import account_view

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from waiting import until
 
 from finpool.apps.inference import create_app
-from finpool.kernel.database import CHANGES_CHANNEL, Database
+from finpool.kernel.database.database import CHANGES_CHANNEL, Database
 from finpool.kernel.ids import ReplicaId, TenantId, new_id
 from finpool.kernel.settings import Settings
 from finpool.metering.recorder.recorder import Recorder

@@ -3,8 +3,8 @@
 from finpool.identity.errors import CredentialUnknown, TenantSuspended
 from finpool.identity.service import KeyDirectory, PlatformTokens
 from finpool.kernel.actor import Actor, Audience
-from finpool.kernel.changes import ChangeFeed, SnapshotTooOld
-from finpool.kernel.database import Database
+from finpool.kernel.database.changes import ChangeFeed, SnapshotTooOld
+from finpool.kernel.database.database import Database
 from finpool.kernel.errors import Forbidden, MismatchedOrganization
 from finpool.policy.service import Policy
 

@@ -22,11 +22,11 @@ from finpool.gateway.routes import router as gateway_router
 from finpool.gateway.service import Gateway
 from finpool.identity.service import KeyDirectory
 from finpool.kernel import telemetry
-from finpool.kernel.changes import ChangeFeed, SnapshotTooOld
-from finpool.kernel.database import Database
+from finpool.kernel.database.changes import ChangeFeed, SnapshotTooOld
+from finpool.kernel.database.database import Database
+from finpool.kernel.door.web import new_door
 from finpool.kernel.ids import ReplicaId, new_id
 from finpool.kernel.settings import Settings
-from finpool.kernel.web import new_door
 from finpool.metering.meter.service import Metering, open_spool
 from finpool.metering.spool.spool import Spool
 from finpool.policy.service import Policy

@@ -9,8 +9,8 @@ from alembic.config import Config
 from sqlalchemy import Connection
 
 import finpool
-from finpool.kernel.database import Database
-from finpool.kernel.database_url import DatabaseUrl
+from finpool.kernel.database.database import Database
+from finpool.kernel.database.database_url import DatabaseUrl
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.settings import Settings
 

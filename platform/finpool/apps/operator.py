@@ -26,10 +26,10 @@ from finpool.catalogue.routes_operator import router as catalogue_router
 from finpool.catalogue.version.routes_operator import router as versions_router
 from finpool.identity.routes_operator import router as identity_router
 from finpool.kernel.actor import Audience
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
+from finpool.kernel.door.web import new_door
 from finpool.kernel.logs import logger
 from finpool.kernel.settings import Settings
-from finpool.kernel.web import new_door
 from finpool.metering.lost_spool.routes_operator import router as lost_spools_router
 from finpool.metering.usage.routes_operator import router as metering_router
 from finpool.oversight.capacity.routes_operator import router as capacity_router

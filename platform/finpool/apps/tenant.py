@@ -17,9 +17,9 @@ from finpool.billing.document.routes_tenant import router as files_router
 from finpool.billing.invoice.routes_tenant import router as invoices_router
 from finpool.billing.service_share.routes_tenant import router as service_shares_router
 from finpool.catalogue.model.service import Catalogue, default_directory
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
+from finpool.kernel.door.web import Gatekeeper, new_door
 from finpool.kernel.settings import Settings
-from finpool.kernel.web import Gatekeeper, new_door
 from finpool.metering.usage.routes_tenant import router as metering_router
 from finpool.quota.limit.routes_tenant import router as quota_router
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from finpool.audit.sequencer import Sequencer
 from finpool.kernel import telemetry
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import ReplicaId
 from finpool.kernel.logs import configure_logs, logger
 from finpool.kernel.settings import Settings

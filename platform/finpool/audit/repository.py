@@ -6,8 +6,8 @@ from sqlmodel import col
 
 from finpool.audit.models import AuditEntry
 from finpool.audit.schemas import Entry, Head
+from finpool.kernel.database.tenant_rows import rows_of
 from finpool.kernel.ids import TenantId
-from finpool.kernel.tenant_rows import rows_of
 
 
 async def head(session: AsyncSession) -> Head | None:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query
 from finpool.audit import service
 from finpool.audit.schemas import TrailPage
 from finpool.kernel.actor import Actor
-from finpool.kernel.web import DoorRoute, TenantSession, requires
+from finpool.kernel.door.web import DoorRoute, TenantSession, requires
 
 PAGE_MAX = 100
 

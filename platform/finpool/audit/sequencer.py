@@ -9,7 +9,7 @@ from sqlmodel import col
 
 from finpool.audit.models import AuditEntry, AuditOutbox
 from finpool.audit.schemas import FIRST_PREVIOUS, canonical_entry, chain_hash
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('finpool.audit.sequencer'))")
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, DateTime, ForeignKeyConstraint, Text
 from sqlmodel import Field, SQLModel
 
-from finpool.kernel.columns import PicosColumn
+from finpool.kernel.database.columns import PicosColumn
 
 
 class InvoiceSeries(SQLModel, table=True):

@@ -12,8 +12,8 @@ from finpool.catalogue.price import service as prices
 from finpool.catalogue.price.schemas import PriceBook, Tier
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
+from finpool.kernel.door.web import DoorRoute, SectorSession, requires
 from finpool.kernel.ids import ModelId, TenantId
-from finpool.kernel.web import DoorRoute, SectorSession, requires
 
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=DoorRoute)
 

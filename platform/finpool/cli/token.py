@@ -103,7 +103,7 @@ def _as_owner(settings: Settings, work: "Callable[[AsyncSession], Awaitable[Resu
     else:
         raise CliError("set FINPOOL_OWNER_DATABASE_URL, or run this where `finpool up` was run", code="configuration")
 
-    from finpool.kernel.database import Database
+    from finpool.kernel.database.database import Database
 
     async def run() -> Result:
         database = Database(url, connections_max=1)

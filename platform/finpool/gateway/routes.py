@@ -36,9 +36,9 @@ from finpool.gateway.routes_direct import DirectRoute
 from finpool.gateway.service import Gateway
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
+from finpool.kernel.door.openapi import event_stream, json_body, refusals
+from finpool.kernel.door.web import DoorRoute, requires
 from finpool.kernel.ids import RequestId
-from finpool.kernel.openapi import event_stream, json_body, refusals
-from finpool.kernel.web import DoorRoute, requires
 from finpool.metering.errors import SpoolUnavailable
 from finpool.quota.errors import InsufficientQuota, QuotaUnavailable, RateLimitExceeded, RequestAboveLimit
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable, ModelCold

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import Request
 from starlette.responses import Response
 
-from finpool.kernel.web import DoorRoute, guards_of
+from finpool.kernel.door.web import DoorRoute, guards_of
 
 
 class DirectRoute(DoorRoute):

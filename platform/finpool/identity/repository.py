@@ -7,8 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from finpool.identity.models import ApiKey, CredentialStatus, PlatformToken
+from finpool.kernel.database.tenant_rows import rows_of
 from finpool.kernel.ids import KeyId, TenantId
-from finpool.kernel.tenant_rows import rows_of
 
 
 async def keys(session: AsyncSession, tenant_id: TenantId, *, after: str | None, limit: int) -> Sequence[ApiKey]:

@@ -9,10 +9,10 @@ from finpool.identity import service
 from finpool.identity.errors import KeyNotFound
 from finpool.identity.schemas import KEY_ID_PATTERN, CreatedKeyView, KeyChange, KeyView, NewKey
 from finpool.kernel.actor import Actor
+from finpool.kernel.door.openapi import refusals
+from finpool.kernel.door.web import DoorRoute, Page, SectorSession, TenantPath, requires
 from finpool.kernel.ids import KeyId
-from finpool.kernel.openapi import refusals
 from finpool.kernel.paging import ListPage
-from finpool.kernel.web import DoorRoute, Page, SectorSession, TenantPath, requires
 from finpool.tenancy.errors import ProjectNotFound, TenantNotFound
 
 router = APIRouter(prefix="/v1/tenants/{tenant_id}/keys", tags=["keys"], route_class=DoorRoute)

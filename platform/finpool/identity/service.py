@@ -11,7 +11,7 @@ from finpool.identity.models import ApiKey, CredentialStatus
 from finpool.identity.schemas import KeyChange, KeyView, NewKey
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.clock import now
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.errors import Unavailable
 from finpool.kernel.ids import KeyId, ProjectId, TenantId, new_id
 from finpool.kernel.paging import ListPage, PageQuery, page_of

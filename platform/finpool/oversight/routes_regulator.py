@@ -8,9 +8,9 @@ from finpool.audit.errors import AuditEntryTooLarge
 from finpool.billing.service_share.schemas import ServiceShareList, ServiceShareQuery
 from finpool.catalogue.errors import ModelNotFound
 from finpool.kernel.actor import Actor
-from finpool.kernel.openapi import refusals
+from finpool.kernel.door.openapi import refusals
+from finpool.kernel.door.web import DoorRoute, Page, SectorSession, requires
 from finpool.kernel.paging import ListPage
-from finpool.kernel.web import DoorRoute, Page, SectorSession, requires
 from finpool.metering.usage.schemas import UsageList, UsageQuery
 from finpool.oversight import service
 from finpool.oversight.schemas import EntriesQuery, EntryList, InstitutionView

@@ -7,8 +7,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from finpool.kernel.database.tenant_rows import rows_of
 from finpool.kernel.ids import ProjectId, TenantId
-from finpool.kernel.tenant_rows import rows_of
 from finpool.tenancy.models import Project, Tenant
 
 

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Depends, Path, Request
 
 from finpool.audit.errors import AuditEntryTooLarge
 from finpool.kernel.actor import Actor
+from finpool.kernel.door.openapi import refusals
+from finpool.kernel.door.web import DoorRoute, Page, SectorSession, TenantPath, requires
 from finpool.kernel.ids import SLUG_PATTERN, ModelId, ProjectId
-from finpool.kernel.openapi import refusals
 from finpool.kernel.paging import ListPage
-from finpool.kernel.web import DoorRoute, Page, SectorSession, TenantPath, requires
 from finpool.tenancy import service
 from finpool.tenancy.errors import (
     ModelNotOffered,

@@ -16,7 +16,7 @@ from finpool.audit.sequencer import Sequencer
 from finpool.audit.service import append, append_all, entries
 from finpool.installation.postgres import EmbeddedPostgres
 from finpool.kernel.actor import Actor, Audience, Role
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import TenantId
 
 OPERATOR = Actor(Audience.OPERATOR, "token_1", Role.OPERATOR_ADMIN)

@@ -21,9 +21,9 @@ from finpool.identity.schemas import NewKey
 from finpool.identity.service import KeyDirectory
 from finpool.installation.postgres import EmbeddedPostgres
 from finpool.kernel.actor import Actor, Audience, Role
-from finpool.kernel.changes import ChangeFeed
 from finpool.kernel.clock import now
-from finpool.kernel.database import Database
+from finpool.kernel.database.changes import ChangeFeed
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import TenantId
 from finpool.kernel.settings import Settings
 from finpool.policy.service import Policy

@@ -12,8 +12,8 @@ from sqlalchemy import text
 from finpool.cli.main import run
 from finpool.installation.home.secret_files import DATABASE_ROLES
 from finpool.installation.postgres import EmbeddedPostgres
-from finpool.kernel.database import Database, connect
-from finpool.kernel.database_url import DatabaseUrl
+from finpool.kernel.database.database import Database, connect
+from finpool.kernel.database.database_url import DatabaseUrl
 from finpool.kernel.settings import Settings
 
 

@@ -9,7 +9,7 @@ import pytest
 from finpool.apps.operator import create_app
 from finpool.identity.platform_tokens import issue_platform_token
 from finpool.kernel.actor import Role
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.settings import Settings
 
 Client = httpx2.AsyncClient

@@ -13,7 +13,7 @@ from finpool.catalogue.node.schemas import Node
 from finpool.catalogue.version import service as versions
 from finpool.catalogue.version.schemas import Version, VersionState
 from finpool.kernel.actor import Actor, Audience, Role
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.settings import Settings
 from finpool.serving.pool import steps as steps_module
 from finpool.serving.pool.steps import StepFailed, VersionSteps

@@ -9,7 +9,7 @@ from scripted_engine import ScriptedEngine
 from sector import ReplicaProcesses, Sector
 
 from finpool.installation.process.components import INFERENCE, WORKER
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.settings import Settings
 
 

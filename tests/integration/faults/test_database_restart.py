@@ -20,7 +20,7 @@ from finpool.apps.migrate import migrate
 from finpool.identity.service import revoke_key
 from finpool.installation.postgres import start_postgres, stop_postgres
 from finpool.kernel.actor import Actor, Audience, Role
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import KeyId, TenantId
 from finpool.kernel.settings import Settings
 

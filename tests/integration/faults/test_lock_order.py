@@ -12,7 +12,7 @@ from sector import Sector
 from sqlalchemy import select, text
 from waiting import until
 
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import LeaseId, ReplicaId, TenantId
 from finpool.metering.recorder.recorder import Recorder
 from finpool.metering.spool.schemas import Outcome, Settlement

@@ -12,7 +12,7 @@ from waiting import until
 
 from finpool.identity import service as identity
 from finpool.kernel.actor import Actor, Audience, Role
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import KeyId, TenantId
 from finpool.quota.limit.service import write_limits
 from finpool.quota.schemas import AccountView, LimitKey, Limits, Scope, SetBy

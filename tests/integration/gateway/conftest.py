@@ -8,7 +8,7 @@ import pytest
 from observed_feed import ObservedFeed
 from served_bank import ServedBank
 
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.settings import Settings
 
 

@@ -12,7 +12,7 @@ from served_bank import ServedBank
 
 from finpool.billing.contract.service import own_prices
 from finpool.catalogue.model.service import Catalogue
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import TenantId
 from finpool.kernel.settings import Settings
 

@@ -20,7 +20,7 @@ from finpool.catalogue.version import service as versions
 from finpool.catalogue.version.schemas import NewVersion, VersionState
 from finpool.gateway.peers.sync import SYNC_SECONDS
 from finpool.kernel.actor import Actor, Audience, Role
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 
 MODEL = "smollm2-135m-instruct"
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]

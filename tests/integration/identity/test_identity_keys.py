@@ -16,8 +16,8 @@ from finpool.identity.platform_tokens import issue_platform_token
 from finpool.identity.schemas import NewKey
 from finpool.identity.service import KeyDirectory
 from finpool.kernel.actor import Actor, Audience, Role
-from finpool.kernel.changes import ChangeFeed, SnapshotTooOld
-from finpool.kernel.database import Database
+from finpool.kernel.database.changes import ChangeFeed, SnapshotTooOld
+from finpool.kernel.database.database import Database
 from finpool.kernel.errors import Forbidden
 from finpool.kernel.ids import KeyId, ModelId, ProjectId, TenantId
 from finpool.policy.service import Policy

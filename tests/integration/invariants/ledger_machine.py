@@ -20,7 +20,7 @@ from ledger_model import LedgerModel, Tokens
 from ledger_rig import REFUSAL_REMEMBERED_SECONDS, LedgerReplica, LostAnswer, settle_background_work
 from skipping_clock import SkippingClock
 
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import TenantId
 
 NAMES = "one", "two", "three"

@@ -11,7 +11,7 @@ from ledger_model import PRICES, Tokens
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from finpool.kernel.clock import now
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import ReplicaId, RequestId, TenantId, new_id
 from finpool.metering.meter.service import Metering
 from finpool.metering.recorder.recorder import Recorder

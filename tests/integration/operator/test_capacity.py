@@ -9,7 +9,7 @@ from finpool.catalogue.node import service as node_service
 from finpool.catalogue.node.schemas import Node
 from finpool.catalogue.version.schemas import VersionState
 from finpool.kernel.clock import now
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 
 MEASURED = {"output_tokens_per_second_full": 100, "input_tokens_per_second": 1_000, "memory_bytes": 600_000_000}
 

@@ -13,7 +13,7 @@ from finpool.billing.contract import service as contract_service
 from finpool.installation.postgres import EmbeddedPostgres
 from finpool.kernel.actor import Role
 from finpool.kernel.clock import now
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import TenantId
 from finpool.quota.schemas import PaymentTerms
 

@@ -8,7 +8,7 @@ import pytest
 
 from finpool.apps.operator import create_app
 from finpool.kernel.actor import Role
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.settings import Settings
 
 MODEL = "smollm2-135m-instruct"

@@ -11,7 +11,7 @@ from httpx2 import AsyncClient
 from finpool.billing.contract import service as contract_service
 from finpool.installation.postgres import EmbeddedPostgres
 from finpool.kernel.clock import now
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import TenantId
 
 CreateBank = Callable[..., Awaitable[dict[str, Any]]]

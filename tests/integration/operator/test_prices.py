@@ -13,7 +13,7 @@ from finpool.catalogue.price.schemas import TokenPrice
 from finpool.installation.postgres import EmbeddedPostgres
 from finpool.kernel.actor import Role
 from finpool.kernel.clock import now
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 
 MODEL = "smollm2-135m-instruct"
 PATH = f"/v1/models/{MODEL}/prices"

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from quota_replicas import QuotaReplicas, StoppedClock
 
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 
 
 @pytest.fixture

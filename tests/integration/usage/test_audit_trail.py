@@ -8,7 +8,7 @@ from usage_doors import Doors
 
 from finpool.audit import service as audit
 from finpool.audit.sequencer import Sequencer
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import TenantId
 
 

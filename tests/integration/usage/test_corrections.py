@@ -12,7 +12,7 @@ from finpool.catalogue.model.schemas import Price
 from finpool.catalogue.price import service as prices
 from finpool.catalogue.price.schemas import TokenPrice
 from finpool.kernel.clock import now
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import LeaseId, TenantId
 from finpool.kernel.money import to_micros_ceiling
 from finpool.quota.account import service as accounts

@@ -13,7 +13,7 @@ from usage_doors import Doors
 from finpool.billing.contract.models import Contract
 from finpool.catalogue.model.schemas import INPUT_WEIGHT, OUTPUT_WEIGHT
 from finpool.kernel.clock import now
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.settings import Settings
 
 MODEL, OF_B, ONLY_B, OF_A = "shared-base", "tuned-for-b", "engine-of-b", "tuned-for-a"

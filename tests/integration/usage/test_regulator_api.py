@@ -9,7 +9,7 @@ from usage_doors import Doors
 
 from finpool.audit.schemas import Entry, verify_chain
 from finpool.audit.sequencer import Sequencer
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 
 
 async def sequenced(database: Callable[[str], Database]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from usage_doors import Doors
 
 from finpool.billing.contract.models import Contract
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 
 MODEL = "smollm2-135m-instruct"
 PATH = f"/v1/models/{MODEL}/service-shares"

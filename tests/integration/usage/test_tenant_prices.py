@@ -15,7 +15,7 @@ from finpool.catalogue.price import service as price_service
 from finpool.catalogue.price.schemas import Amounts, NewScheduledPrice, Tier
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.clock import now
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import TenantId
 
 MODEL = Catalogue.load(default_directory()).get("smollm2-135m-instruct")

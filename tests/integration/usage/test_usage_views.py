@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from usage_doors import Doors
 
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import TenantId
 from finpool.metering.usage import service
 from finpool.metering.usage.schemas import UsageDimension

@@ -10,8 +10,8 @@ from fastapi import FastAPI
 
 from finpool.gateway.routes import direct_router, router
 from finpool.kernel.actor import Actor, Audience, Role
+from finpool.kernel.door.web import new_door
 from finpool.kernel.ids import ProjectId, TenantId
-from finpool.kernel.web import new_door
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
 REQUESTS: dict[str, dict[str, Any]] = {

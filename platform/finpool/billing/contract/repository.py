@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from finpool.billing.contract.models import Contract, PoolCost
+from finpool.kernel.database.tenant_rows import rows_of
 from finpool.kernel.ids import TenantId
-from finpool.kernel.tenant_rows import rows_of
 
 _LOCK_GUARANTEES = text("SELECT pg_advisory_xact_lock(hashtext('finpool.billing.guarantees'))")
 _GUARANTEES = text("""

@@ -13,8 +13,8 @@ from finpool.billing.errors import NotAWholeAmount
 from finpool.catalogue.errors import BeginsInThePast, BeginsTooLate
 from finpool.catalogue.model.service import Catalogue
 from finpool.kernel.actor import Actor
-from finpool.kernel.openapi import refusals
-from finpool.kernel.web import DoorRoute, SectorSession, TenantPath, requires
+from finpool.kernel.door.openapi import refusals
+from finpool.kernel.door.web import DoorRoute, SectorSession, TenantPath, requires
 from finpool.tenancy.errors import TenantNotFound
 
 router = APIRouter(prefix="/v1", tags=["contracts"], route_class=DoorRoute)

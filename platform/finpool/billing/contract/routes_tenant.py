@@ -8,7 +8,7 @@ from finpool.billing.contract import service
 from finpool.billing.contract.schemas import OwnContractView, OwnPriceList
 from finpool.catalogue.model.service import Catalogue
 from finpool.kernel.actor import Actor
-from finpool.kernel.web import DoorRoute, TenantSession, requires
+from finpool.kernel.door.web import DoorRoute, TenantSession, requires
 
 router = APIRouter(prefix="/v1/organization", tags=["contracts"], route_class=DoorRoute)
 

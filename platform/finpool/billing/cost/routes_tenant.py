@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from finpool.billing.cost import service
 from finpool.billing.cost.schemas import CostsQuery, CostsResult
 from finpool.kernel.actor import Actor
-from finpool.kernel.web import DoorRoute, TenantSession, requires
+from finpool.kernel.door.web import DoorRoute, TenantSession, requires
 from finpool.metering.usage.schemas import BucketPage
 
 router = APIRouter(tags=["costs"], route_class=DoorRoute)

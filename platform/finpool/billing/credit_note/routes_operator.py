@@ -18,8 +18,8 @@ from finpool.billing.invoice.lines import BillingTerms
 from finpool.billing.invoice.schemas import InvoiceView
 from finpool.billing.payment.schemas import NewCreditNote
 from finpool.kernel.actor import Actor
-from finpool.kernel.openapi import refusals
-from finpool.kernel.web import DoorRoute, SectorSession, TenantPath, requires
+from finpool.kernel.door.openapi import refusals
+from finpool.kernel.door.web import DoorRoute, SectorSession, TenantPath, requires
 from finpool.tenancy.errors import TenantNotFound
 
 router = APIRouter(prefix="/v1/tenants/{tenant_id}", tags=["invoices"], route_class=DoorRoute)

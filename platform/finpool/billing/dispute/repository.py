@@ -9,8 +9,8 @@ from sqlmodel import col
 
 from finpool.billing.dispute.schemas import DisputeStatus
 from finpool.billing.models import Dispute
+from finpool.kernel.database.tenant_rows import rows_of, update_of
 from finpool.kernel.ids import TenantId
-from finpool.kernel.tenant_rows import rows_of, update_of
 
 
 async def add(session: AsyncSession, row: Dispute) -> bool:

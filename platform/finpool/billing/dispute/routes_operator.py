@@ -19,9 +19,9 @@ from finpool.billing.errors import (
     WrongInvoiceStatus,
 )
 from finpool.kernel.actor import Actor
-from finpool.kernel.openapi import refusals
+from finpool.kernel.door.openapi import refusals
+from finpool.kernel.door.web import DoorRoute, SectorSession, TenantPath, requires
 from finpool.kernel.paging import ListPage
-from finpool.kernel.web import DoorRoute, SectorSession, TenantPath, requires
 from finpool.tenancy.errors import TenantNotFound
 
 router = APIRouter(prefix="/v1", tags=["disputes"], route_class=DoorRoute)

@@ -16,9 +16,9 @@ from finpool.billing.errors import (
     WrongInvoiceStatus,
 )
 from finpool.kernel.actor import Actor
-from finpool.kernel.openapi import refusals
+from finpool.kernel.door.openapi import refusals
+from finpool.kernel.door.web import DoorRoute, Page, TenantSession, requires
 from finpool.kernel.paging import ListPage
-from finpool.kernel.web import DoorRoute, Page, TenantSession, requires
 
 router = APIRouter(prefix="/v1/organization", tags=["invoices"], route_class=DoorRoute)
 

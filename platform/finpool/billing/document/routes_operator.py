@@ -9,8 +9,8 @@ from finpool.billing.document.routes_tenant import files, sent
 from finpool.billing.document.schemas import DocumentFormat, DocumentQuery, FocusFormat, FocusQuery
 from finpool.billing.errors import InvoiceNotFound
 from finpool.catalogue.model.service import Catalogue
-from finpool.kernel.openapi import refusals
-from finpool.kernel.web import DoorRoute, SectorSession, TenantPath, requires
+from finpool.kernel.door.openapi import refusals
+from finpool.kernel.door.web import DoorRoute, SectorSession, TenantPath, requires
 
 router = APIRouter(tags=["invoices"], route_class=DoorRoute)
 

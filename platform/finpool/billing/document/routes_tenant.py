@@ -17,8 +17,8 @@ from finpool.billing.document.schemas import (
 from finpool.billing.errors import InvoiceNotFound
 from finpool.catalogue.model.service import Catalogue
 from finpool.kernel.actor import Actor
-from finpool.kernel.openapi import Responses, refusals
-from finpool.kernel.web import DoorRoute, TenantSession, requires
+from finpool.kernel.door.openapi import Responses, refusals
+from finpool.kernel.door.web import DoorRoute, TenantSession, requires
 
 router = APIRouter(prefix="/v1/organization", tags=["invoices"], route_class=DoorRoute)
 

@@ -22,8 +22,8 @@ from finpool.billing.months import month_named, next_month
 from finpool.catalogue.model.schemas import Model
 from finpool.catalogue.price import service as prices
 from finpool.catalogue.price.schemas import TokenPrice
+from finpool.kernel.database.tenant_rows import rows_of
 from finpool.kernel.ids import TenantId
-from finpool.kernel.tenant_rows import rows_of
 from finpool.tenancy import service as tenancy
 
 

@@ -12,8 +12,8 @@ from finpool.billing.contract.models import PoolCost
 from finpool.billing.invoice.lines import Charged, Credited
 from finpool.billing.invoice.schemas import InvoiceKind, InvoiceStatus, LineKind
 from finpool.billing.models import Invoice, InvoiceLine, InvoiceSeries, Payment
+from finpool.kernel.database.tenant_rows import delete_of, rows_of, update_of
 from finpool.kernel.ids import TenantId
-from finpool.kernel.tenant_rows import delete_of, rows_of, update_of
 
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('invoices of ' || :tenant_id, 0))")
 

@@ -10,9 +10,9 @@ from finpool.billing.invoice import service as invoice_service
 from finpool.billing.invoice.lines import BillingTerms
 from finpool.billing.invoice.schemas import InvoiceSummary, InvoiceView, NewInvoice
 from finpool.kernel.actor import Actor
-from finpool.kernel.openapi import refusals
+from finpool.kernel.door.openapi import refusals
+from finpool.kernel.door.web import DoorRoute, Page, SectorSession, TenantPath, requires
 from finpool.kernel.paging import ListPage
-from finpool.kernel.web import DoorRoute, Page, SectorSession, TenantPath, requires
 from finpool.tenancy.errors import TenantNotFound
 
 router = APIRouter(prefix="/v1/tenants/{tenant_id}", tags=["invoices"], route_class=DoorRoute)

@@ -8,9 +8,9 @@ from finpool.billing.errors import InvoiceNotFound
 from finpool.billing.invoice import service as invoice_service
 from finpool.billing.invoice.schemas import InvoiceSummary, InvoiceView
 from finpool.kernel.actor import Actor
-from finpool.kernel.openapi import refusals
+from finpool.kernel.door.openapi import refusals
+from finpool.kernel.door.web import DoorRoute, Page, TenantSession, requires
 from finpool.kernel.paging import ListPage
-from finpool.kernel.web import DoorRoute, Page, TenantSession, requires
 
 router = APIRouter(prefix="/v1/organization", tags=["invoices"], route_class=DoorRoute)
 

@@ -16,9 +16,9 @@ from finpool.billing.reconciliation import books as reconcile_books
 from finpool.billing.reconciliation import queries as reconcile_queries
 from finpool.billing.reconciliation.queries import with_parts
 from finpool.billing.reconciliation.schemas import Difference, EngineCounts
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
+from finpool.kernel.database.tenant_rows import rows_of
 from finpool.kernel.ids import TenantId
-from finpool.kernel.tenant_rows import rows_of
 
 _ACROSS_TENANTS = text("SELECT set_config('finpool.scope', 'sector', true)")
 

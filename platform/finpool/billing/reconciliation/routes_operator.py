@@ -6,8 +6,8 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from finpool.billing.reconciliation.schemas import ReconciliationQuery, ReconciliationView
 from finpool.billing.reconciliation.service import reconcile
-from finpool.kernel.database import Database
-from finpool.kernel.web import DoorRoute, requires
+from finpool.kernel.database.database import Database
+from finpool.kernel.door.web import DoorRoute, requires
 
 router = APIRouter(tags=["invoices"], route_class=DoorRoute)
 

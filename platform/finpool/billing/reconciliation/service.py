@@ -13,7 +13,7 @@ from finpool.billing.invoice.schemas import InvoiceKind, InvoiceView
 from finpool.billing.invoice.usage import BillingCutoff
 from finpool.billing.reconciliation import documents, repository
 from finpool.billing.reconciliation.schemas import Difference, EngineCounts, ReconciliationView, Stage, TenantTotals
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import TenantId
 from finpool.tenancy import service as tenancy
 

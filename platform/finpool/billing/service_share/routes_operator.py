@@ -7,8 +7,8 @@ from fastapi import APIRouter, Depends, Query, Request
 from finpool.billing.service_share import service
 from finpool.billing.service_share.schemas import ServiceShareList, ServiceShareQuery
 from finpool.catalogue.errors import ModelNotFound
-from finpool.kernel.openapi import refusals
-from finpool.kernel.web import DoorRoute, SectorSession, requires
+from finpool.kernel.door.openapi import refusals
+from finpool.kernel.door.web import DoorRoute, SectorSession, requires
 
 router = APIRouter(tags=["usage"], route_class=DoorRoute)
 

@@ -8,8 +8,8 @@ from finpool.billing.service_share import service
 from finpool.billing.service_share.schemas import OwnServiceShareList, OwnServiceShareQuery
 from finpool.catalogue.errors import ModelNotFound
 from finpool.kernel.actor import Actor
-from finpool.kernel.openapi import refusals
-from finpool.kernel.web import DoorRoute, TenantSession, requires
+from finpool.kernel.door.openapi import refusals
+from finpool.kernel.door.web import DoorRoute, TenantSession, requires
 
 router = APIRouter(tags=["usage"], route_class=DoorRoute)
 

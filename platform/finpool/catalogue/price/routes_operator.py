@@ -14,8 +14,8 @@ from finpool.catalogue.price import service
 from finpool.catalogue.price.schemas import Amounts, NewScheduledPrice, ScheduledPrice, Tier, TokenPrice
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
-from finpool.kernel.openapi import refusals
-from finpool.kernel.web import DoorRoute, SectorSession, requires
+from finpool.kernel.door.openapi import refusals
+from finpool.kernel.door.web import DoorRoute, SectorSession, requires
 
 router = APIRouter(prefix="/v1/models/{model_id}/prices", tags=["prices"], route_class=DoorRoute)
 

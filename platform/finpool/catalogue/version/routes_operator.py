@@ -20,8 +20,8 @@ from finpool.catalogue.version.errors import (
 )
 from finpool.catalogue.version.schemas import Measurements, NewRouting, NewVersion, Routing, Version
 from finpool.kernel.actor import Actor
-from finpool.kernel.openapi import refusals
-from finpool.kernel.web import DoorRoute, SectorSession, requires
+from finpool.kernel.door.openapi import refusals
+from finpool.kernel.door.web import DoorRoute, SectorSession, requires
 
 router = APIRouter(prefix="/v1/models/{model_id}", tags=["models"], route_class=DoorRoute)
 

@@ -16,7 +16,7 @@ from finpool.gateway.peers.repository import Run
 from finpool.gateway.peers.schemas import GatewayStanding
 from finpool.gateway.queue.fair_scheduler import FairScheduler
 from finpool.kernel.clock import monotonic_seconds
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import ReplicaId, new_id
 from finpool.kernel.logs import logger
 

@@ -12,7 +12,7 @@ from finpool.installation.demo.env import read_demo_env, write_demo_env
 from finpool.installation.home.home import Home
 from finpool.installation.process.components import INFERENCE, OPERATOR, REGULATOR, local_url
 from finpool.kernel.actor import Role
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.settings import Settings
 

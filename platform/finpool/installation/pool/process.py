@@ -12,7 +12,7 @@ from pathlib import Path
 from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.installation.pool.engines_file import write_engines
 from finpool.kernel.clock import monotonic_seconds
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.logs import configure_logs, logger
 from finpool.kernel.settings import Settings

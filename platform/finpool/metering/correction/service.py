@@ -12,10 +12,10 @@ from finpool.audit import service as audit
 from finpool.catalogue.model.schemas import TokenUsage
 from finpool.catalogue.price import service as prices
 from finpool.kernel.actor import Actor
+from finpool.kernel.database.tenant_rows import rows_of
 from finpool.kernel.ids import TenantId
 from finpool.kernel.money import to_micros_ceiling
 from finpool.kernel.paging import ListPage, PageQuery, page_of
-from finpool.kernel.tenant_rows import rows_of
 from finpool.metering.adjustment.service import Adjustment, adjust_request
 from finpool.metering.correction.schemas import CorrectedUsageView, EstimatedUsageView, NewCorrection
 from finpool.metering.errors import CorrectionRefused, UsageNotFound

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Depends, Request
 from finpool.audit.errors import AuditEntryTooLarge
 from finpool.catalogue.model.service import Catalogue
 from finpool.kernel.actor import Actor
-from finpool.kernel.openapi import refusals
-from finpool.kernel.web import DoorRoute, SectorSession, requires
+from finpool.kernel.door.openapi import refusals
+from finpool.kernel.door.web import DoorRoute, SectorSession, requires
 from finpool.metering.errors import SpoolAlive
 from finpool.metering.lost_spool import service as lost_spool_service
 from finpool.metering.lost_spool.schemas import LostSpoolBody, LostSpoolView

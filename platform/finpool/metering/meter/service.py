@@ -7,7 +7,7 @@ from sqlmodel import col
 
 from finpool.catalogue.model.schemas import TokenUsage
 from finpool.kernel.clock import monotonic_seconds
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import ReplicaId
 from finpool.metering.models import SpoolPosition
 from finpool.metering.spool.schemas import Intent, Settlement

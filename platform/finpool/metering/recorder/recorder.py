@@ -18,7 +18,7 @@ from finpool.audit import service as audit
 from finpool.catalogue.price import service as prices
 from finpool.kernel import telemetry
 from finpool.kernel.clock import now
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import LeaseId, ReplicaId, TenantId
 from finpool.kernel.logs import logger
 from finpool.metering.errors import RecordDamaged, SpoolCorrupt, SpoolUnusable

@@ -5,8 +5,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from finpool.kernel.actor import Actor
+from finpool.kernel.database.tenant_rows import rows_of
 from finpool.kernel.ids import TenantId
-from finpool.kernel.tenant_rows import rows_of
 from finpool.metering.adjustment.service import Adjustment, adjust_request
 from finpool.metering.models import UsageAdjustment, UsageRecord
 

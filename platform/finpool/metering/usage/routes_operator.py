@@ -6,9 +6,9 @@ from fastapi import APIRouter, Depends, Path, Query
 
 from finpool.audit.errors import AuditEntryTooLarge
 from finpool.kernel.actor import Actor
-from finpool.kernel.openapi import refusals
+from finpool.kernel.door.openapi import refusals
+from finpool.kernel.door.web import DoorRoute, Page, SectorSession, TenantPath, requires
 from finpool.kernel.paging import ListPage
-from finpool.kernel.web import DoorRoute, Page, SectorSession, TenantPath, requires
 from finpool.metering.correction import service as correction_service
 from finpool.metering.correction.schemas import (
     REQUEST_ID_PATTERN,

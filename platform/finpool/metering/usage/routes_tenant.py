@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from finpool.kernel.actor import Actor
-from finpool.kernel.web import DoorRoute, TenantSession, requires
+from finpool.kernel.door.web import DoorRoute, TenantSession, requires
 from finpool.metering.usage import service
 from finpool.metering.usage.schemas import BucketPage, CompletionsQuery, CompletionsResult
 

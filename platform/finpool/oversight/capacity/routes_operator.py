@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 
 from finpool.catalogue.errors import ModelNotFound
-from finpool.kernel.openapi import refusals
-from finpool.kernel.web import DoorRoute, SectorSession, requires
+from finpool.kernel.door.openapi import refusals
+from finpool.kernel.door.web import DoorRoute, SectorSession, requires
 from finpool.oversight.capacity import service
 from finpool.oversight.capacity.schemas import CapacityQuery, CapacityView, EstimateQuery, EstimateView
 from finpool.oversight.errors import NotMeasured

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from finpool.kernel.clock import now
+from finpool.kernel.database.tenant_rows import rows_of, update_of
 from finpool.kernel.ids import LeaseId, TenantId
-from finpool.kernel.tenant_rows import rows_of, update_of
 from finpool.quota.ledger import service as ledger
 from finpool.quota.ledger.schemas import Book, TransferKind, available, leased, spent
 from finpool.quota.models import Account, Budget, Lease

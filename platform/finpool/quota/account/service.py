@@ -8,9 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from finpool.kernel.clock import now
+from finpool.kernel.database.tenant_rows import rows_of, update_of
 from finpool.kernel.ids import LeaseId, TenantId
 from finpool.kernel.money import PICOS_PER_MICRO, to_micros_ceiling
-from finpool.kernel.tenant_rows import rows_of, update_of
 from finpool.quota.account import postings, thresholds
 from finpool.quota.limits import key_of, limits_of_row
 from finpool.quota.models import Account, Budget, QuotaLimit

@@ -7,9 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from finpool.audit import service as audit
+from finpool.kernel.database.tenant_rows import update_of
 from finpool.kernel.ids import TenantId
 from finpool.kernel.money import PICOS_PER_MICRO, to_micros_ceiling
-from finpool.kernel.tenant_rows import update_of
 from finpool.quota.models import Budget, QuotaLimit
 from finpool.quota.schemas import LimitKey
 

@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from finpool.kernel.clock import now
+from finpool.kernel.database.tenant_rows import rows_of, update_of
 from finpool.kernel.ids import LeaseId, TenantId
 from finpool.kernel.money import from_micros
-from finpool.kernel.tenant_rows import rows_of, update_of
 from finpool.quota.grant.rate_share_table import Holder, write_rate_share
 from finpool.quota.grant.schemas import BudgetNeed, BudgetRest, Grants, RateNeed, RateRest
 from finpool.quota.ledger import service as ledger

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from finpool.kernel.clock import monotonic_seconds
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.quota.grant.rate_share_table import Holder
 from finpool.quota.models import ReplicaRun
 

@@ -8,8 +8,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from finpool.kernel.database.tenant_rows import delete_of
 from finpool.kernel.ids import ReplicaId, TenantId
-from finpool.kernel.tenant_rows import delete_of
 from finpool.quota.models import RateShare
 from finpool.quota.periods import RATE_SHARE_SECONDS, WINDOW_SECONDS
 from finpool.quota.schemas import Rate, RateKey

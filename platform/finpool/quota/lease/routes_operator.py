@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query
 
 from finpool.kernel.actor import Actor
+from finpool.kernel.door.web import DoorRoute, SectorSession, requires
 from finpool.kernel.ids import SLUG_PATTERN, TenantId
-from finpool.kernel.web import DoorRoute, SectorSession, requires
 from finpool.quota.lease import service as lease_service
 from finpool.quota.lease.schemas import LeaseList
 from finpool.quota.schemas import (

@@ -6,9 +6,9 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from finpool.kernel.database.tenant_rows import rows_of
 from finpool.kernel.ids import LeaseId, TenantId
 from finpool.kernel.money import to_micros_ceiling
-from finpool.kernel.tenant_rows import rows_of
 from finpool.quota.account import postings
 from finpool.quota.grant import heartbeat as runs
 from finpool.quota.lease.schemas import ClosedSpool, LeaseView

@@ -6,8 +6,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from finpool.kernel.database.tenant_rows import rows_of
 from finpool.kernel.ids import TenantId
-from finpool.kernel.tenant_rows import rows_of
 from finpool.quota.limits import Applicable, TenantLimits, key_of, limits_of_row
 from finpool.quota.models import Account, QuotaLimit
 from finpool.quota.schemas import (

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Depends, Path
 
 from finpool.audit.errors import AuditEntryTooLarge
 from finpool.kernel.actor import Actor
-from finpool.kernel.openapi import refusals
-from finpool.kernel.web import DoorRoute, TenantSession, requires
+from finpool.kernel.door.openapi import refusals
+from finpool.kernel.door.web import DoorRoute, TenantSession, requires
 from finpool.quota.account import service as account_service
 from finpool.quota.errors import LimitSubjectNotFound, TooManyLimits
 from finpool.quota.limit import service as limit_service

@@ -9,8 +9,8 @@ from finpool.audit import service as audit
 from finpool.identity import service as identity
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
+from finpool.kernel.database.tenant_rows import rows_of
 from finpool.kernel.ids import KeyId, ProjectId, TenantId
-from finpool.kernel.tenant_rows import rows_of
 from finpool.quota.account import postings
 from finpool.quota.errors import LimitSubjectNotFound, TooManyLimits
 from finpool.quota.limits import key_of, limits_of_row

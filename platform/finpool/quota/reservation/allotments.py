@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col
 
 from finpool.kernel.clock import monotonic_seconds
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.errors import DomainError
 from finpool.kernel.ids import LeaseId, TenantId
 from finpool.kernel.logs import logger

@@ -3,7 +3,7 @@
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from finpool.kernel.clock import monotonic_seconds
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import TenantId
 from finpool.quota.grant.rate_share_table import Holder, delete_rate_share, shorten_expiry, write_rate_share
 from finpool.quota.grant.schemas import RateNeed

@@ -14,9 +14,9 @@ from finpool.catalogue.node import service as node_service
 from finpool.catalogue.version import life
 from finpool.catalogue.version import service as versions
 from finpool.catalogue.version.schemas import ON_THE_POOL, ModelLife, Version, VersionState, on_version
-from finpool.kernel.changes import ChangeFeed
 from finpool.kernel.clock import monotonic_seconds
-from finpool.kernel.database import Database
+from finpool.kernel.database.changes import ChangeFeed
+from finpool.kernel.database.database import Database
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.ids import TenantId
 from finpool.kernel.logs import logger

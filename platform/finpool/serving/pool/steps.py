@@ -10,7 +10,7 @@ from finpool.catalogue.version import life
 from finpool.catalogue.version.schemas import Version, VersionState
 from finpool.catalogue.weights.service import ensure_weights
 from finpool.kernel.clock import monotonic_seconds, now
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.errors import DomainError
 from finpool.kernel.settings import Settings
 from finpool.serving.backend.service import Backends

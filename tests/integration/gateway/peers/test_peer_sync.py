@@ -14,7 +14,7 @@ from finpool.gateway.peers.sync import LIVE_SECONDS, PeerSync
 from finpool.gateway.queue.fair_scheduler import FairScheduler, Turn, Waiting
 from finpool.gateway.queue.length_prediction import LengthBound
 from finpool.installation.postgres import EmbeddedPostgres
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import ReplicaId, TenantId
 
 A, B, C = TenantId("bank-a"), TenantId("bank-b"), TenantId("bank-c")

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from finpool.catalogue.model.schemas import Price
 from finpool.catalogue.price.schemas import TokenPrice
 from finpool.kernel.clock import now
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
 from finpool.kernel.ids import ReplicaId
 from finpool.metering.errors import RecordDamaged, SpoolCorrupt, SpoolLocked
 from finpool.metering.recorder.recorder import Recorder

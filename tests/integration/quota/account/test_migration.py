@@ -16,8 +16,8 @@ from sqlalchemy import Connection
 
 from finpool.apps import migrate
 from finpool.installation.postgres import start_postgres, stop_postgres
-from finpool.kernel.database import Database
-from finpool.kernel.database_url import DatabaseUrl
+from finpool.kernel.database.database import Database
+from finpool.kernel.database.database_url import DatabaseUrl
 from finpool.kernel.ids import LeaseId, TenantId
 from finpool.kernel.settings import Settings
 from finpool.quota.account import service as account_service

@@ -11,7 +11,7 @@ import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
-from finpool.kernel.database_url import DatabaseUrl
+from finpool.kernel.database.database_url import DatabaseUrl
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.ids import TenantId
 

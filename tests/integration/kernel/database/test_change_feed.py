@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from waiting import until
 
 from finpool.installation.postgres import EmbeddedPostgres
-from finpool.kernel.changes import ChangeFeed, SnapshotTooOld
-from finpool.kernel.database import CHANGES_CHANNEL, Database
+from finpool.kernel.database.changes import ChangeFeed, SnapshotTooOld
+from finpool.kernel.database.database import CHANGES_CHANNEL, Database
 from finpool.kernel.ids import TenantId
 
 SHORT_AGE_SECONDS = 1.0
@@ -60,7 +60,7 @@ async def loads_reach(snapshot: CountingSnapshot, count: int) -> None:
 @pytest.fixture
 def no_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the feeds that open from here on check nothing for an hour."""
-    monkeypatch.setattr("finpool.kernel.changes.CHECK_SECONDS_MAX", 3600.0)
+    monkeypatch.setattr("finpool.kernel.database.changes.CHECK_SECONDS_MAX", 3600.0)
 
 
 async def test_a_connection_that_ends_is_made_again_without_waiting_for_the_next_check(

@@ -6,9 +6,9 @@ import pytest
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 
+from finpool.kernel.door.openapi import event_stream, json_body, refusals
+from finpool.kernel.door.web import DoorRoute, new_door, requires
 from finpool.kernel.errors import Forbidden, InvalidRequest, NotFound
-from finpool.kernel.openapi import event_stream, json_body, refusals
-from finpool.kernel.web import DoorRoute, new_door, requires
 
 
 class TreeNotFound(NotFound):

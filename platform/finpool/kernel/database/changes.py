@@ -10,7 +10,7 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from finpool.kernel.clock import monotonic_seconds
-from finpool.kernel.database import CHANGES_CHANNEL, Database
+from finpool.kernel.database.database import CHANGES_CHANNEL, Database
 from finpool.kernel.errors import ConfigurationError, Unavailable
 from finpool.kernel.ids import TenantId
 from finpool.kernel.logs import logger

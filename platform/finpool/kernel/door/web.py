@@ -16,7 +16,9 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from finpool.kernel.actor import Actor
-from finpool.kernel.database import Database
+from finpool.kernel.database.database import Database
+from finpool.kernel.door.ingress import Ingress
+from finpool.kernel.door.openapi import SECURED, complete
 from finpool.kernel.errors import (
     DomainError,
     InvalidRequest,
@@ -26,9 +28,7 @@ from finpool.kernel.errors import (
     Unavailable,
 )
 from finpool.kernel.ids import SLUG_PATTERN, TenantId
-from finpool.kernel.ingress import Ingress
 from finpool.kernel.logs import logger
-from finpool.kernel.openapi import SECURED, complete
 from finpool.kernel.paging import PageQuery
 from finpool.kernel.version import VERSION
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finpool.kernel.database_url import DatabaseUrl
+from finpool.kernel.database.database_url import DatabaseUrl
 from finpool.kernel.errors import ConfigurationError
 
 ONE = DatabaseUrl(hosts=("db",), ports=(5433,), user="u", password="p", database="d")
