@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 from hypothesis import given
@@ -12,22 +13,32 @@ from finpool.declared.plan import Action, Resource, Undeclared, plan, undeclared
 from finpool.declared.reconcile import apply_changes
 from finpool.quota.schemas import Limits, Scope
 
-ids = st.sampled_from(["a", "b", "c", "d"])
-rates = st.none() | st.integers(0, 3)
-limits = st.builds(
-    Limits,
-    budget_day_micros=rates,
-    budget_month_micros=rates,
-    soft_thresholds_percent=st.lists(st.integers(1, 3), max_size=2),
-    requests_per_minute=rates,
+IDS = ("a", "b", "c", "d")
+RATES = (None, 0, 1, 2, 3)
+THRESHOLDS = [list(few) for count in range(3) for few in product((1, 2, 3), repeat=count)]
+PROJECTS = [
+    {project_id: name for project_id, name in zip(IDS, names, strict=True) if name is not None}
+    for names in product((None, "P", "Q"), repeat=len(IDS))
+]
+# One draw out of all that there are: to draw each field of each example takes a hundred times as long as to plan.
+limits = st.sampled_from(
+    [
+        Limits(
+            budget_day_micros=day,
+            budget_month_micros=month,
+            soft_thresholds_percent=thresholds,
+            requests_per_minute=requests,
+        )
+        for day, month, thresholds, requests in product(RATES, RATES, THRESHOLDS, RATES)
+    ]
 )
-subjects = st.builds(LimitSubject, st.sampled_from(Scope), ids)
+subjects = st.sampled_from([LimitSubject(scope, scope_id) for scope, scope_id in product(Scope, IDS)])
 tenants = st.builds(
     DeclaredTenant,
-    id=ids,
+    id=st.sampled_from(IDS),
     name=st.sampled_from(["One", "Two"]),
-    models=st.sets(st.sampled_from(["m1", "m2"]), min_size=1).map(lambda models: tuple(sorted(models))),
-    projects=st.dictionaries(ids, st.sampled_from(["P", "Q"]), max_size=3),
+    models=st.sampled_from([("m1",), ("m2",), ("m1", "m2")]),
+    projects=st.sampled_from([few for few in PROJECTS if len(few) <= 3]),
     limits=st.dictionaries(subjects, limits, max_size=3),
 )
 sectors = st.lists(tenants, unique_by=lambda tenant: tenant.id)
