@@ -196,6 +196,21 @@ class World:
                 await connection.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
             await connection.close()
 
+    @asynccontextmanager
+    async def tampered(self, change: str) -> AsyncIterator[None]:
+        """Make one such change for as long as the block runs; then every row is again as it was."""
+        async with self.tamper() as owner:
+            for table in TAMPERED:
+                await owner.execute(f"CREATE TEMP TABLE true_{table} AS TABLE {table}")
+            try:
+                assert not (await owner.execute(change)).endswith(" 0"), "no row was changed"
+                yield
+            finally:
+                for table in reversed(TAMPERED):
+                    await owner.execute(f"DELETE FROM {table}")
+                for table in TAMPERED:
+                    await owner.execute(f"INSERT INTO {table} TABLE true_{table}")
+
     async def _lease(self, tenant_id: TenantId, spool_id: str) -> LeaseId:
         if tenant_id not in self.leases:
             self.leases[tenant_id] = LeaseId(f"lease_{len(self.leases)}")
