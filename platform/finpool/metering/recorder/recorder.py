@@ -60,6 +60,7 @@ class Recorder:
         self._open: _Open | None = None
         self._refused: tuple[object, SpoolCorrupt] | None = None
         self._batch_max = BATCH_MAX
+        self._position_stored = False
 
     def close(self) -> None:
         """Close the spool's file."""
@@ -67,6 +68,7 @@ class Recorder:
             self._open.connection.close()
             self._open.lock.close()
             self._open = None
+            self._position_stored = False
 
     async def run_once(self) -> int:
         """Record the next batch and return the number of its records, 0 for an empty spool.
@@ -75,26 +77,36 @@ class Recorder:
         Such a record is named and never skipped; an operator decides.
         """
         spool = self._spool()
+        rows = await self._record_batch(spool) if self._has_work(spool) else []
+        if not rows and spool_file.identity(self._directory) != spool.identity:
+            _log.error("the spool was deleted or replaced; its readable records are recorded")
+            self.close()
+        return len(rows)
+
+    def _has_work(self, spool: _Open) -> bool:
+        """Tell whether a record waits, or the spool's position is not stored yet; no idle round asks the database."""
+        return not self._position_stored or bool(self._read(spool, 0, 1))
+
+    async def _record_batch(self, spool: _Open) -> list[_Row]:
+        """Record the next batch, move the position behind it, and return its records."""
         settlements: list[Settlement] = []
         rows: list[_Row] = []
         try:
             async with self._database.across_tenants() as session:
                 position = await self._lock_position(session)
-                rows = self._read(spool, position)
+                rows = self._read(spool, position, self._batch_max)
                 if rows:
                     settlements = await self._record(session, rows)
                     await self._move_position(session, rows[-1][0])
         except Exception as error:
             self._narrow_down(rows, error)
             raise
+        self._position_stored = True
         self._batch_max = min(BATCH_MAX, self._batch_max * 2)
         for each in settlements:
             _count(each)
         self._trim(rows[-1][0] if rows else position)
-        if not rows and spool_file.identity(self._directory) != spool.identity:
-            _log.error("the spool was deleted or replaced; its readable records are recorded")
-            self.close()
-        return len(rows)
+        return rows
 
     def _spool(self) -> _Open:
         """Return the spool, opened if necessary; a rejected file is read again only after it has changed."""
@@ -110,10 +122,10 @@ class Recorder:
             self._refused = None
         return self._open
 
-    def _read(self, spool: _Open, position: int) -> list[_Row]:
+    def _read(self, spool: _Open, position: int, count_max: int) -> list[_Row]:
         try:
             with spool_file.translated(self._directory / spool_file.FILE_NAME):
-                return spool.connection.execute(_READ, (position, self._batch_max)).fetchall()
+                return spool.connection.execute(_READ, (position, count_max)).fetchall()
         except SpoolUnusable:
             # Close it, so that an operator can repair it; the next run opens it again.
             self.close()

@@ -1,5 +1,6 @@
 """The recorder on a spool that is damaged, deleted or replaced under it: nothing is skipped, nothing twice."""
 
+import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -104,6 +105,20 @@ async def test_usage_is_numbered_for_each_tenant_in_the_order_of_the_spool(
         query = "SELECT posted_picos, pending_picos FROM budget ORDER BY tenant_id"
         rows = [tuple(map(int, row)) for row in await session.execute(text(query))]
     assert rows == [(3 * cost, GRANTED_PICOS - 3 * cost)] * 2
+
+
+async def test_an_empty_spool_asks_nothing_of_the_database(
+    recorder: Recorder, database: Callable[[str], Database], tmp_path: Path
+) -> None:
+    write(tmp_path, body(0))
+    await drain(recorder)
+    async with database("worker").across_tenants() as session:
+        await session.execute(text("SELECT seq FROM spool_position FOR UPDATE"))
+        async with asyncio.timeout(5):
+            assert await recorder.run_once() == 0
+    write(tmp_path, body(1))
+    await drain(recorder)
+    assert [row[1] for row in await recorded(database)] == ["req_0", "req_1"]
 
 
 async def test_a_record_that_cannot_be_decoded_is_named_and_those_behind_it_wait_for_an_operator(
