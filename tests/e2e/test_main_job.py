@@ -7,6 +7,7 @@ from typing import Any
 
 import openai
 import pytest
+from installation import Installation
 from waiting import until_now
 
 MODEL = "smollm2-135m-instruct"
@@ -23,7 +24,7 @@ def get(url: str, credential: str) -> Any:
 class Platform:
     """The doors of a running installation and its engine's counts."""
 
-    def __init__(self, installation: Any) -> None:
+    def __init__(self, installation: Installation) -> None:
         self.env = installation.demo_env
         self.serve_url = f"http://127.0.0.1:{installation.port + 10}/engines/{MODEL}/1"
         self.engine_token = (installation.home / "secrets" / "engine_token").read_text().strip()
@@ -70,7 +71,7 @@ class Platform:
 
 
 @pytest.fixture(scope="module")
-def platform(installation: Any) -> Platform:
+def platform(installation: Installation) -> Platform:
     return Platform(installation)
 
 
@@ -182,7 +183,7 @@ def test_bank_a_sees_nothing_of_bank_b_by_any_route(platform: Platform) -> None:
 
 
 def test_a_budget_too_small_is_refused_for_good_and_a_new_one_holds_at_once(
-    platform: Platform, installation: Any
+    platform: Platform, installation: Installation
 ) -> None:
     installation.json("limits", "set", "bank-b", "--budget-month-micros", "10")
     with platform.bank("B") as client:
@@ -201,7 +202,7 @@ def test_a_budget_too_small_is_refused_for_good_and_a_new_one_holds_at_once(
         until_now(lambda: refusal() is None, "the budget that was put back holds", pause_seconds=0.05)
 
 
-def test_a_revoked_key_stops_working_within_two_seconds(platform: Platform, installation: Any) -> None:
+def test_a_revoked_key_stops_working_within_two_seconds(platform: Platform, installation: Installation) -> None:
     made = installation.json("key", "create", "bank-a", "research", "--name", "short-lived")
     with openai.OpenAI(base_url=platform.env["FINPOOL_BASE_URL"], api_key=made["secret"], max_retries=3) as client:
         deadline = time.monotonic() + 2
@@ -221,7 +222,7 @@ def test_a_revoked_key_stops_working_within_two_seconds(platform: Platform, inst
     pytest.fail("the revoked key still works after two seconds")
 
 
-def test_the_audit_log_holds_what_happened_and_verifies(platform: Platform, installation: Any) -> None:
+def test_the_audit_log_holds_what_happened_and_verifies(platform: Platform, installation: Installation) -> None:
     assert installation.json("audit", "verify")
     entries = installation.json("audit", "list", "--limit", "1000")
     kinds = {json.loads(entry["entry"])["kind"] for entry in entries["data"]}

@@ -11,6 +11,7 @@ from urllib.request import Request, urlopen
 import openai
 import pytest
 import yaml
+from installation import Installation, Installations
 from waiting import until_now
 
 from finpool.catalogue.model.service import default_directory
@@ -26,10 +27,10 @@ SHALLOW_ANSWER = "("
 
 @pytest.fixture(scope="module")
 def installed(
-    new_installation: Callable[[], Any], shallow_weights: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
-) -> Any:
+    installations: Installations, shallow_weights: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Installation:
     """A platform whose one model, a shallow one, generates 32 answers at once."""
-    made = new_installation()
+    made = installations.new()
     directory = tmp_path_factory.mktemp("catalogue")
     (directory / "model.yaml").write_text(yaml.safe_dump(declared() | {"weights": shallow_weights}))
     made.environment.update(
@@ -67,13 +68,13 @@ def get(url: str, token: str) -> Any:
         return json.load(answer)
 
 
-def versions(installed: Any) -> dict[str, dict[str, Any]]:
+def versions(installed: Installation) -> dict[str, dict[str, Any]]:
     env = installed.demo_env
     listed = get(f"{env['FINPOOL_OPERATOR_URL']}/v1/models/{MODEL}/versions", env["OPERATOR_TOKEN"])["data"]
     return {each["version"]: each for each in listed}
 
 
-def wait_for(what: str, holds: Callable[[], bool], installed: Any, load: "Load | None" = None) -> None:
+def wait_for(what: str, holds: Callable[[], bool], installed: Installation, load: "Load | None" = None) -> None:
     def holds_without_failure() -> bool:
         assert load is None or not load.failures, f"{load.failures[:3]}{installed.logs()}"
         return holds()
@@ -134,7 +135,7 @@ class Load:
             self.answers += 1
 
 
-def engine_requests(installed: Any, version: str) -> int:
+def engine_requests(installed: Installation, version: str) -> int:
     """Return the requests that a version's engine has counted by itself."""
     token = (installed.home / "secrets" / "engine_token").read_text().strip()
     url = f"http://127.0.0.1:{installed.port + 10}/engines/{MODEL}/{version}/usage"
@@ -143,7 +144,7 @@ def engine_requests(installed: Any, version: str) -> int:
 
 
 def test_a_version_is_fetched_only_after_its_licence_is_accepted(
-    installed: Any, other_weights: dict[str, Any], tmp_path: Path
+    installed: Installation, other_weights: dict[str, Any], tmp_path: Path
 ) -> None:
     file = tmp_path / "version.yaml"
     fields = ("engine", "context_tokens", "output_tokens_default", "output_tokens_max", "licence", "capabilities")
@@ -168,7 +169,7 @@ def test_a_version_is_fetched_only_after_its_licence_is_accepted(
     assert engine_requests(installed, "2") == 0, "a test is nobody's usage"
 
 
-def test_a_swap_under_32_open_streams_fails_no_request_and_no_token_is_lost(installed: Any) -> None:
+def test_a_swap_under_32_open_streams_fails_no_request_and_no_token_is_lost(installed: Installation) -> None:
     with Load(installed.demo_env) as load:
         wait_for("the load", lambda: load.open >= STREAMS // 2 and load.answers >= STREAMS, installed, load)
         installed.json("model", "route", MODEL, "1=7500", "2=2500")
@@ -189,7 +190,7 @@ def test_a_swap_under_32_open_streams_fails_no_request_and_no_token_is_lost(inst
     assert installed.json(*reconcile)["differences"] == []
 
 
-def test_one_command_goes_back_even_to_a_version_that_was_retired(installed: Any) -> None:
+def test_one_command_goes_back_even_to_a_version_that_was_retired(installed: Installation) -> None:
     installed.json("model", "rollback", MODEL)
     with Load(installed.demo_env) as load:
         shares = {"1": 7500, "2": 2500}
@@ -202,7 +203,7 @@ def test_one_command_goes_back_even_to_a_version_that_was_retired(installed: Any
     assert load.failures == []
 
 
-def test_a_restart_brings_back_what_was_routed(installed: Any) -> None:
+def test_a_restart_brings_back_what_was_routed(installed: Installation) -> None:
     assert installed.finpool("down").returncode == 0
     started = installed.finpool("up")
     assert started.returncode == 0, f"{started.stdout}{started.stderr}{installed.logs()}"

@@ -1,4 +1,4 @@
-"""The real thing: `finpool up` on this machine, once for all tests that need it."""
+"""The real thing: `finpool up` on this machine, once for all files that share it."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ ROOT = Path(__file__).parents[2]
 UP_SECONDS_MAX = 1000
 CATALOGUE_VARIABLE = "FINPOOL_TEST_CATALOGUE_DIR"
 """Names a catalogue to bring up in the place of the default one: the same tests then run on another engine."""
+
+PORT_OFFSETS = (0, 1, 2, 10)
+"""The ports of the doors and of Ray Serve, from an installation's first port on."""
 
 LOG_LINES_SHOWN = 8
 LOG_CHARACTERS_SHOWN = 600
@@ -70,6 +73,15 @@ class Installation:
                 found.append(int(directory.name))
         return found
 
+    def ports_in_use(self) -> list[int]:
+        """Return those of its ports that accept a connection."""
+        found = []
+        for port in (self.port + offset for offset in PORT_OFFSETS):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    found.append(port)
+        return found
+
     def logs(self) -> str:
         """Return the end of every log, to explain the failure of a test."""
         parts = [""]
@@ -77,6 +89,67 @@ class Installation:
             lines = log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
             parts += [f"--- {log.name}", *(line[-LOG_CHARACTERS_SHOWN:] for line in lines)]
         return "\n".join(parts)
+
+
+class Installations:
+    """The installations of one test process.
+
+    A running one takes a fifth of a core even when nobody asks it. So each stops as soon as the next file uses
+    another one or none, and its home stays until the process ends.
+    """
+
+    def __init__(self) -> None:
+        self._made: list[Installation] = []
+        self._shared: Installation | None = None
+
+    def new(self) -> Installation:
+        """Make a home with free ports in which nothing runs yet."""
+        # A short path: Postgres and Ray keep Unix sockets whose paths may have 107 bytes.
+        home = Path(tempfile.mkdtemp(prefix="finpool-e2e-"))
+        taken = {each.port for each in self._made}
+        port = next(
+            port
+            for port in range(18_000 + os.getpid() % 500 * 20, 30_000, 20)
+            if port not in taken and all(_is_free(port + offset) for offset in PORT_OFFSETS)
+        )
+        weights = os.environ.get("FINPOOL_TEST_WEIGHTS_DIR", str(ROOT / ".cache" / "weights"))
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("FINPOOL_")}
+        environment |= {"FINPOOL_HOME": str(home), "FINPOOL_PORT": str(port), "FINPOOL_WEIGHTS_DIR": weights}
+        if catalogue := os.environ.get(CATALOGUE_VARIABLE):
+            environment["FINPOOL_CATALOGUE_DIR"] = catalogue
+        self._made.append(Installation(home, port, environment))
+        return self._made[-1]
+
+    def share(self, installation: Installation) -> None:
+        """Let the files that share an installation use this one, and stop another one that they used."""
+        self._shared = installation
+        self.stop()
+
+    def shared(self) -> Installation:
+        """Return the shared installation, which runs: a new one, unless a file has shared its own."""
+        if self._shared is None:
+            self._shared = self.new()
+        if not self._shared.processes():
+            started = self._shared.finpool("up")
+            if started.returncode != 0:
+                said = f"{started.stdout}{started.stderr}{self._shared.logs()}"
+                pytest.fail(f"finpool up failed:\n{said}", pytrace=False)
+        return self._shared
+
+    def stop(self, *, shared: bool = False) -> None:
+        """Stop every installation that runs, and the shared one if `shared` says so."""
+        for each in self._made:
+            if (shared or each is not self._shared) and each.processes():
+                stopped = each.finpool("down")
+                assert stopped.returncode == 0, stopped.stderr
+
+    def close(self, *, show_logs: bool) -> None:
+        """Stop all of them and remove their homes."""
+        if show_logs:
+            sys.stderr.writelines(f"{each.logs()}\n" for each in self._made)
+        self.stop(shared=True)
+        for each in self._made:
+            shutil.rmtree(each.home)
 
 
 def _is_free(port: int) -> bool:
@@ -89,45 +162,28 @@ def _is_free(port: int) -> bool:
     return True
 
 
-@pytest.fixture(scope="session")
-def new_installation() -> Iterator[Callable[[], Installation]]:
-    """Make homes with free ports in which nothing runs yet; processes that were started in them are stopped at the
-    end."""
-    made: list[Installation] = []
-
-    def make() -> Installation:
-        # A short path: Postgres and Ray keep Unix sockets whose paths may have 107 bytes.
-        home = Path(tempfile.mkdtemp(prefix="finpool-e2e-"))
-        taken = {each.port for each in made}
-        port = next(
-            port
-            for port in range(18_000 + os.getpid() % 500 * 20, 30_000, 20)
-            if port not in taken and all(_is_free(port + offset) for offset in (0, 1, 2, 10))
-        )
-        weights = os.environ.get("FINPOOL_TEST_WEIGHTS_DIR", str(ROOT / ".cache" / "weights"))
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("FINPOOL_")}
-        environment |= {"FINPOOL_HOME": str(home), "FINPOOL_PORT": str(port), "FINPOOL_WEIGHTS_DIR": weights}
-        if catalogue := os.environ.get(CATALOGUE_VARIABLE):
-            environment["FINPOOL_CATALOGUE_DIR"] = catalogue
-        made.append(Installation(home, port, environment))
-        return made[-1]
-
-    yield make
-    for installation in made:
-        stopped = installation.finpool("down")
-        assert stopped.returncode == 0, stopped.stderr
-        shutil.rmtree(installation.home)
+_STARTED = pytest.StashKey[Installations]()
 
 
 @pytest.fixture(scope="session")
-def installation(
-    new_installation: Callable[[], Installation], request: pytest.FixtureRequest
-) -> Iterator[Installation]:
+def installations(request: pytest.FixtureRequest) -> Iterator[Installations]:
+    """All installations of this test process."""
+    started = request.config.stash[_STARTED] = Installations()
+    yield started
+    started.close(show_logs=bool(request.session.testsfailed))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
+    """Stop the installations that the next test's file does not share."""
+    yield
+    started = item.config.stash.get(_STARTED, None)
+    if started is not None and nextitem is not None and nextitem.path != item.path:
+        shares = isinstance(nextitem, pytest.Function) and "installation" in nextitem.fixturenames
+        started.stop(shared=not shares)
+
+
+@pytest.fixture(scope="module")
+def installation(installations: Installations) -> Installation:
     """The platform as `make up` brings it up, with two demo banks; tests leave it running."""
-    installed = new_installation()
-    started = installed.finpool("up")
-    if started.returncode != 0:
-        pytest.fail(f"finpool up failed:\n{started.stdout}{started.stderr}{installed.logs()}", pytrace=False)
-    yield installed
-    if request.session.testsfailed:
-        sys.stderr.write(installed.logs() + "\n")
+    return installations.shared()

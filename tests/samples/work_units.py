@@ -7,10 +7,10 @@ from xdist.scheduler import LoadFileScheduling
 
 REAL_ENGINES = {
     "installations": (
-        "tests/e2e/test_model_versions.py",
+        "tests/e2e/test_readme.py",
         "tests/e2e/test_make_up.py",
         "tests/e2e/test_main_job.py",
-        "tests/e2e/test_readme.py",
+        "tests/e2e/test_model_versions.py",
     ),
     "pools": (
         "tests/integration/engine/test_scaling.py",
