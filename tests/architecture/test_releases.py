@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from finpool.kernel.door.web import new_door
+from finpool.kernel.door.door import new_door
 from finpool.kernel.version import VERSION
 
 ROOT = Path(__file__).parents[2]

@@ -20,7 +20,7 @@ def unused_port() -> int:
 @pytest.fixture(scope="session", autouse=True)
 def doors_are_checked() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("finpool.kernel.door.web.Ingress", CheckedIngress)
+        patch.setattr("finpool.kernel.door.door.Ingress", CheckedIngress)
         yield
 
 

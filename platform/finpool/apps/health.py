@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from starlette.datastructures import State
 
 from finpool.kernel.database.database import Database
+from finpool.kernel.door.web import DoorRoute
 from finpool.kernel.errors import Unavailable
 
 Check = Callable[[State], Awaitable[bool]]
@@ -28,7 +29,7 @@ def health_router(checks: Mapping[str, Check]) -> APIRouter:
 
     `/readyz` answers 503 with the names of the failed checks; a check that takes longer than two seconds fails.
     """
-    router = APIRouter(tags=["health"])
+    router = APIRouter(tags=["health"], route_class=DoorRoute)
 
     @router.get("/healthz")
     async def healthz() -> HealthView:

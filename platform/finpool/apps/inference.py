@@ -24,7 +24,7 @@ from finpool.identity.service import KeyDirectory
 from finpool.kernel import telemetry
 from finpool.kernel.database.changes import ChangeFeed, SnapshotTooOld
 from finpool.kernel.database.database import Database
-from finpool.kernel.door.web import new_door
+from finpool.kernel.door.door import new_door
 from finpool.kernel.ids import ReplicaId, new_id
 from finpool.kernel.settings import Settings
 from finpool.metering.meter.service import Metering, open_spool

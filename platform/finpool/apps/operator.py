@@ -27,7 +27,7 @@ from finpool.catalogue.version.routes_operator import router as versions_router
 from finpool.identity.routes_operator import router as identity_router
 from finpool.kernel.actor import Audience
 from finpool.kernel.database.database import Database
-from finpool.kernel.door.web import new_door
+from finpool.kernel.door.door import new_door
 from finpool.kernel.logs import logger
 from finpool.kernel.settings import Settings
 from finpool.metering.lost_spool.routes_operator import router as lost_spools_router

@@ -10,7 +10,7 @@ from finpool.apps.health import database_reachable, health_router
 from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.kernel.actor import Audience
 from finpool.kernel.database.database import Database
-from finpool.kernel.door.web import new_door
+from finpool.kernel.door.door import new_door
 from finpool.kernel.settings import Settings
 from finpool.oversight.routes_regulator import router as oversight_router
 from finpool.policy.service import Policy

@@ -18,7 +18,8 @@ from finpool.billing.invoice.routes_tenant import router as invoices_router
 from finpool.billing.service_share.routes_tenant import router as service_shares_router
 from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.kernel.database.database import Database
-from finpool.kernel.door.web import Gatekeeper, new_door
+from finpool.kernel.door.door import new_door
+from finpool.kernel.door.web import Gatekeeper
 from finpool.kernel.settings import Settings
 from finpool.metering.usage.routes_tenant import router as metering_router
 from finpool.quota.limit.routes_tenant import router as quota_router
@@ -44,7 +45,7 @@ def create_app(settings: Settings, gatekeeper: Gatekeeper) -> FastAPI:
         "tenant",
         body_bytes_max=settings.body_bytes_max,
         lifespan=lifespan,
-        openapi_url=None,
+        described=False,
         gate=TenantGatekeeper.errors,
     )
     app.state.gatekeeper = gatekeeper

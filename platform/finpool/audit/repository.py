@@ -1,13 +1,18 @@
 """Queries on the audit log."""
 
-from sqlalchemy import select
+from collections.abc import Iterator
+
+from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, cast, func, or_, select, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from finpool.audit.models import AuditEntry
-from finpool.audit.schemas import Entry, Head
+from finpool.audit.schemas import Entry, Head, TrailQuery, written_time
 from finpool.kernel.database.tenant_rows import rows_of
 from finpool.kernel.ids import TenantId
+
+_NAMES_A_RESOURCE = text("""'$.body.keyvalue() ? (@.key like_regex "_id$" && @.value == $ids[*])'::jsonpath""")
 
 
 async def head(session: AsyncSession) -> Head | None:
@@ -37,13 +42,48 @@ async def page(
     ]
 
 
-async def newest_of_tenant(
-    session: AsyncSession, tenant_id: TenantId, *, before_hash: bytes | None, limit: int
-) -> list[AuditEntry]:
-    """Return one tenant's entries before the entry with hash `before_hash`, the newest first."""
+async def trail(session: AsyncSession, tenant_id: TenantId, query: TrailQuery, *, limit: int) -> list[AuditEntry]:
+    """Return one tenant's entries that the query selects: the newest first, or the oldest first for a page backwards.
+
+    No index covers the filters: the query reads the tenant's entries until the page is full.
+    """
+    seq = col(AuditEntry.seq)
     own = rows_of(tenant_id, AuditEntry)
-    query = own.order_by(col(AuditEntry.seq).desc()).limit(limit)
-    if before_hash is not None:
-        known = own.where(col(AuditEntry.hash) == before_hash).with_only_columns(col(AuditEntry.seq))
-        query = query.where(col(AuditEntry.seq) < known.scalar_subquery())
-    return list((await session.scalars(query)).all())
+    rows = own.order_by(seq.asc() if query.backwards else seq.desc()).limit(limit).where(*_filters(query))
+    if query.after is not None:
+        rows = rows.where(seq < _number_of(own, query.after))
+    if query.before is not None:
+        rows = rows.where(seq > _number_of(own, query.before))
+    return list((await session.scalars(rows)).all())
+
+
+def _number_of(own: Select[AuditEntry], entry_hash: str) -> ScalarSelect[int]:
+    """Return the number of a tenant's own entry; another's entry has none, so nothing compares with it."""
+    return (
+        own.where(col(AuditEntry.hash) == bytes.fromhex(entry_hash))
+        .with_only_columns(col(AuditEntry.seq))
+        .scalar_subquery()
+    )
+
+
+def _filters(query: TrailQuery) -> Iterator[ColumnElement[bool]]:
+    entry = cast(col(AuditEntry.entry), JSONB)
+    body, time = entry["body"], entry["occurred_at"].astext.collate("C")
+    if query.begins_at is not None:
+        yield time >= written_time(query.begins_at)
+    if query.ends_before is not None:
+        yield time < written_time(query.ends_before)
+    if query.event_types:
+        yield entry["kind"].astext.in_(query.event_types)
+    if query.project_ids:
+        of_scope = body["scope"].astext == "project"
+        yield or_(
+            body["project_id"].astext.in_(query.project_ids),
+            and_(of_scope, body["scope_id"].astext.in_(query.project_ids)),
+        )
+    if query.actor_ids:
+        yield body["actor"]["credential_id"].astext.in_(query.actor_ids)
+    if query.resource_ids:
+        yield func.jsonb_path_exists(
+            entry, _NAMES_A_RESOURCE, func.jsonb_build_object("ids", cast(query.resource_ids, JSONB))
+        )

@@ -4,20 +4,27 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import orjson
 import rfc8785
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from finpool.kernel.actor import Actor
 from finpool.kernel.ids import TenantId
+from finpool.kernel.paging import Ids
 
 ENTRY_BYTES_MAX = 65_535
 """The tiles of the transparency log hold an entry's length in two bytes."""
 
 SEQ_MAX = 2**53 - 1
 """The largest integer of canonical JSON (RFC 8785)."""
+
+TRAIL_PAGE_MAX = 100
+
+EntryHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+UnixSeconds = Annotated[int, Field(ge=0, le=253_402_214_400)]
+"""A moment up to the last day that a date can name."""
 
 FIRST_PREVIOUS = bytes(32)
 """The hash before the first entry."""
@@ -61,6 +68,50 @@ class EntryPage(BaseModel):
     head: Head | None
 
 
+class TrailQuery(BaseModel):
+    """A part of a tenant's own events: the filters of OpenAI's audit log, which all have to hold."""
+
+    NOT_SERVED: ClassVar[Mapping[str, str]] = {
+        "actor_emails": "actors are keys and tokens, which have no e-mail address, so filter by actor_ids",
+        "tenant_only": "every event of this list is one of the tenant, so leave it out",
+    }
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    limit: int = Field(20, ge=1, le=TRAIL_PAGE_MAX)
+    after: EntryHash | None = Field(None, description="`last_id` of the page before; by default the newest events.")
+    before: EntryHash | None = Field(None, description="`first_id` of the page after, to read the list backwards.")
+    later_than: UnixSeconds | None = Field(None, alias="effective_at[gt]", description="Unix seconds.")
+    from_second: UnixSeconds | None = Field(None, alias="effective_at[gte]", description="Unix seconds.")
+    earlier_than: UnixSeconds | None = Field(None, alias="effective_at[lt]", description="Unix seconds.")
+    to_second: UnixSeconds | None = Field(None, alias="effective_at[lte]", description="Unix seconds.")
+    event_types: Ids = Field([], description="The `type` of events.")
+    project_ids: Ids = Field([], description="Events about these projects, their keys and their usage.")
+    actor_ids: Ids = Field([], description="Events that these keys or tokens caused (`details.actor.credential_id`).")
+    resource_ids: Ids = Field([], description="Events that name one of these in a field of `details` ending with _id.")
+
+    @property
+    def backwards(self) -> bool:
+        """Whether the page is read from its end, `before` an event."""
+        return self.before is not None and self.after is None
+
+    @property
+    def begins_at(self) -> datetime | None:
+        """The earliest moment of an event, or None. An event's `effective_at` is its moment without the fraction."""
+        bounds = [_after(self.later_than), self.from_second]
+        return max((datetime.fromtimestamp(each, UTC) for each in bounds if each is not None), default=None)
+
+    @property
+    def ends_before(self) -> datetime | None:
+        """The end of the time range, exclusive, or None."""
+        bounds = [_after(self.to_second), self.earlier_than]
+        return min((datetime.fromtimestamp(each, UTC) for each in bounds if each is not None), default=None)
+
+
+def _after(second: int | None) -> int | None:
+    return None if second is None else second + 1
+
+
 class TrailEntry(BaseModel):
     """One event of a tenant's own trail, in OpenAI's shape; `id` is the entry's hash in the log.
 
@@ -90,12 +141,17 @@ def canonical_entry(
     return rfc8785.dumps(
         {
             "seq": seq,
-            "occurred_at": occurred_at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "occurred_at": written_time(occurred_at),
             "kind": kind,
             "tenant_id": tenant_id,
             "body": dict(body),
         }
     )
+
+
+def written_time(moment: datetime) -> str:
+    """Return a moment as entries hold it. The length is fixed, so texts sort as moments do."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def chain_hash(previous: bytes, entry: bytes) -> bytes:

@@ -18,6 +18,7 @@ from finpool.audit.schemas import (
     Event,
     TrailEntry,
     TrailPage,
+    TrailQuery,
     canonical_entry,
 )
 from finpool.kernel.actor import Actor
@@ -77,16 +78,19 @@ async def entries(
     return EntryPage(entries=page, head=head)
 
 
-async def trail(session: AsyncSession, tenant_id: TenantId, *, after: str | None, limit: int) -> TrailPage:
-    """Return a tenant's own events, the newest first; `after` is the id of the last event of the page before."""
-    before_hash = None if after is None else bytes.fromhex(after)
-    rows = await repository.newest_of_tenant(session, tenant_id, before_hash=before_hash, limit=limit + 1)
-    data = [_trail_entry(row) for row in rows[:limit]]
+async def trail(session: AsyncSession, tenant_id: TenantId, query: TrailQuery) -> TrailPage:
+    """Return a page of a tenant's own events, the newest first."""
+    rows = await repository.trail(session, tenant_id, query, limit=query.limit + 1)
+    has_more = len(rows) > query.limit
+    if query.backwards:
+        rows.reverse()
+    page = rows[-query.limit :] if query.backwards else rows[: query.limit]
+    data = [_trail_entry(row) for row in page]
     return TrailPage(
         data=data,
         first_id=data[0].id if data else None,
         last_id=data[-1].id if data else None,
-        has_more=len(rows) > limit,
+        has_more=has_more,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import Request
 from starlette.responses import Response
 
-from finpool.kernel.door.web import DoorRoute, guards_of
+from finpool.kernel.door.web import DoorRoute, guards_of, query_rules
 
 
 class DirectRoute(DoorRoute):
@@ -20,10 +20,13 @@ class DirectRoute(DoorRoute):
         (guard,) = guards_of(self.dependant)
         if len(self.dependant.dependencies) != 1 or self.body_field is not None or self.dependant.query_params:
             raise TypeError(f"{self.path} takes more than the request and the actor")
-        endpoint = self.endpoint
+        endpoint, rules = self.endpoint, query_rules(self.dependant)
 
         async def direct(request: Request) -> Response:
-            answer: Response = await endpoint(request, await guard(request))
+            actor = await guard(request)
+            if request.scope["query_string"]:
+                rules.checked(request.scope["query_string"])
+            answer: Response = await endpoint(request, actor)
             return answer
 
         return direct

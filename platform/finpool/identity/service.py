@@ -142,7 +142,7 @@ async def change_key(
     if body.name is not None and body.name != key.name:
         key.name = body.name
         await session.flush()
-        record = {"key_id": key_id, "name": key.name}
+        record = {"key_id": key_id, "project_id": key.project_id, "name": key.name}
         await audit.append(session, kind="key.changed", tenant_id=tenant_id, actor=actor, body=record)
     return key
 
@@ -154,7 +154,8 @@ async def revoke_key(session: AsyncSession, actor: Actor, tenant_id: TenantId, k
         key.status = CredentialStatus.REVOKED
         key.revoked_at = now()
         await session.flush()
-        await audit.append(session, kind="key.revoked", tenant_id=tenant_id, actor=actor, body={"key_id": key_id})
+        record = {"key_id": key_id, "project_id": key.project_id}
+        await audit.append(session, kind="key.revoked", tenant_id=tenant_id, actor=actor, body=record)
     return key
 
 

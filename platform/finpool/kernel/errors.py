@@ -45,6 +45,24 @@ class InvalidRequest(DomainError):
     type = "invalid_request_error"
 
 
+class UnknownQueryParameter(InvalidRequest):
+    """The route does not know this query parameter; it refuses the request rather than ignore it."""
+
+    code = "unknown_parameter"
+
+
+class UnsupportedQueryParameter(InvalidRequest):
+    """OpenAI knows this query parameter, but the platform cannot answer it; the message says why."""
+
+    code = "unsupported_parameter"
+
+
+class RepeatedQueryParameter(InvalidRequest):
+    """A query parameter that is no list is given more than once."""
+
+    code = "repeated_parameter"
+
+
 class BodyTooLarge(InvalidRequest):
     """The body is larger than the limit."""
 

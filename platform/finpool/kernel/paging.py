@@ -1,12 +1,15 @@
 """Pages of a long list, in OpenAI's shape."""
 
 from collections.abc import Callable, Sequence
-from typing import Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 PAGE_DEFAULT = 100
 PAGE_MAX = 1000
+
+Ids = Annotated[list[Annotated[str, Field(pattern=r"^[!-~]{1,256}$")]], Field(max_length=100)]
+"""Ids to filter a list by. No existing id holds other characters, and some of those no database query can carry."""
 
 Row = TypeVar("Row")
 

@@ -1,6 +1,7 @@
 """A bank's own audit trail, with the official client."""
 
 from collections.abc import Callable
+from typing import Any
 
 import openai
 import pytest
@@ -8,8 +9,11 @@ from usage_doors import Doors
 
 from finpool.audit import service as audit
 from finpool.audit.sequencer import Sequencer
+from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.database.database import Database
-from finpool.kernel.ids import TenantId
+from finpool.kernel.ids import ProjectId, TenantId
+
+BANK = TenantId("bank-a")
 
 
 @pytest.fixture
@@ -40,3 +44,53 @@ async def test_another_tenants_entry_is_no_place_to_page_from(doors: Doors, five
 async def test_a_developer_may_not_read_the_trail(doors: Doors, five_events_each: None) -> None:
     with pytest.raises(openai.PermissionDeniedError):
         await doors.official("bank-a/developer").admin.organization.audit_logs.list()
+
+
+async def test_the_trail_is_filtered_by_what_the_client_asks_for(
+    doors: Doors, banks: None, database: Callable[[str], Database]
+) -> None:
+    owner = Actor(Audience.TENANT, "key_1", Role.TENANT_OWNER, BANK, ProjectId("credit"))
+    staff = Actor(Audience.OPERATOR, "token_1", Role.OPERATOR_ADMIN)
+    events = [
+        ("project.created", staff, {"number": 0, "project_id": "credit"}),
+        ("key.revoked", owner, {"number": 1, "key_id": "key_2", "project_id": "treasury"}),
+        ("limits.changed", staff, {"number": 2, "scope": "project", "scope_id": "credit"}),
+        ("usage.recorded", None, {"number": 3, "request_id": "req_1", "key_id": "key_2", "name": "credit"}),
+    ]
+    async with database("operator").across_tenants() as session:
+        for kind, actor, body in events:
+            await audit.append(session, kind=kind, tenant_id=BANK, actor=actor, body=body)
+    await Sequencer(database("worker")).run_once()
+    logs = doors.official("bank-a/owner").admin.organization.audit_logs
+
+    async def numbers(**filters: Any) -> list[int]:
+        page = await logs.list(**filters)
+        return [entry.details["number"] for entry in page.data if "number" in entry.details]
+
+    shown = (await logs.list()).data
+    at = shown[0].effective_at
+    assert await numbers() == [3, 2, 1, 0]
+    assert await numbers(event_types=[shown[3].type]) == [0]
+    assert await numbers(event_types=[shown[3].type, shown[2].type]) == [1, 0]
+    assert await numbers(event_types=["login.failed"]) == []
+    assert await numbers(project_ids=["credit"]) == [2, 0]
+    assert await numbers(project_ids=["credit", "treasury"], actor_ids=["key_1"]) == [1]
+    assert await numbers(actor_ids=["token_1"]) == [2, 0]
+    assert await numbers(resource_ids=["key_2"]) == [3, 1]
+    assert await numbers(resource_ids=["credit", "req_1"]) == [3, 2, 0]
+    assert await numbers(resource_ids=["key_1", "token_1"]) == []
+    assert await numbers(effective_at={"gt": at + 60}) == await numbers(effective_at={"lt": at - 60}) == []
+    assert await numbers(effective_at={"gte": at - 60, "lte": at}) == [3, 2, 1, 0]
+    assert at not in {entry.effective_at for entry in (await logs.list(effective_at={"gt": at})).data}
+    assert at not in {entry.effective_at for entry in (await logs.list(effective_at={"lt": at})).data}
+
+
+async def test_a_page_may_be_read_backwards_from_an_event(doors: Doors, five_events_each: None) -> None:
+    logs = doors.official("bank-a/owner").admin.organization.audit_logs
+    whole = [entry.id for entry in (await logs.list()).data]
+    page = await logs.list(before=whole[4], limit=2)
+    assert ([entry.id for entry in page.data], page.has_more) == (whole[2:4], True)
+    page = await logs.list(before=page.data[0].id, limit=2)
+    assert ([entry.id for entry in page.data], page.has_more) == (whole[:2], False)
+    between = await logs.list(after=whole[0], before=whole[3])
+    assert [entry.id for entry in between.data] == whole[1:3]

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from finpool.gateway.routes import direct_router, router
 from finpool.kernel.actor import Actor, Audience, Role
-from finpool.kernel.door.web import new_door
+from finpool.kernel.door.door import new_door
 from finpool.kernel.ids import ProjectId, TenantId
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}

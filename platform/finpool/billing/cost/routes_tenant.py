@@ -9,13 +9,17 @@ from fastapi import APIRouter, Depends, Query, Response
 from finpool.billing.cost import service
 from finpool.billing.cost.schemas import CostsQuery, CostsResult
 from finpool.kernel.actor import Actor
+from finpool.kernel.door.openapi import refusals
 from finpool.kernel.door.web import DoorRoute, TenantSession, requires
+from finpool.kernel.errors import UnsupportedQueryParameter
 from finpool.metering.usage.schemas import BucketPage
 
 router = APIRouter(tags=["costs"], route_class=DoorRoute)
 
 
-@router.get("/v1/organization/costs", response_model=BucketPage[CostsResult])
+@router.get(
+    "/v1/organization/costs", response_model=BucketPage[CostsResult], responses=refusals(UnsupportedQueryParameter)
+)
 async def costs(
     actor: Annotated[Actor, Depends(requires("cost:read"))],
     session: TenantSession,

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, WithJsonSchema
 
-from finpool.metering.usage.schemas import BucketQuery, Ids
+from finpool.kernel.paging import Ids
+from finpool.metering.usage.schemas import BucketQuery
 
 
 class CostsQuery(BucketQuery):

@@ -11,8 +11,10 @@ from finpool.kernel.errors import (
     HeadTooLarge,
     InternalError,
     InvalidRequest,
+    RepeatedQueryParameter,
     RequestTooSlow,
     Unavailable,
+    UnknownQueryParameter,
 )
 
 Document = dict[str, Any]
@@ -21,6 +23,8 @@ Responses = dict[int | str, dict[str, Any]]
 
 EVERY_ROUTE: tuple[type[DomainError], ...] = (
     InvalidRequest,
+    UnknownQueryParameter,
+    RepeatedQueryParameter,
     RequestTooSlow,
     BodyTooLarge,
     HeadTooLarge,
@@ -38,6 +42,7 @@ _CODES = "x-codes"
 _ABOUT = (
     "Every error is an `ErrorView`. A path that does not exist gives 404 `unknown_url`, another method of a path"
     " 405 `method_not_allowed`. Every answer to a request that arrived whole carries an id as `x-request-id`."
+    " No route ignores a query parameter. A list in a query is written `name=a&name=b` or `name[]=a&name[]=b`."
 )
 
 
@@ -77,10 +82,10 @@ def event_stream(chunk: type[BaseModel], description: str) -> Document:
     return {"text/event-stream": {"schema": {**schema, "description": description}}}
 
 
-def complete(document: Document, gate: Iterable[type[DomainError]], document_url: str | None) -> None:
+def complete(document: Document, gate: Iterable[type[DomainError]]) -> None:
     """Add the parts that FastAPI leaves out of a door's document.
 
-    These are each operation's errors, the schemas of bodies that routes parse themselves, and the document's own route.
+    These are each operation's errors, and the schemas of bodies that routes parse themselves.
     `gate` are the errors of the door's gatekeeper.
     """
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
@@ -88,24 +93,12 @@ def complete(document: Document, gate: Iterable[type[DomainError]], document_url
         schemas.pop(name, None)
     document["info"]["description"] = _ABOUT
     document["components"]["securitySchemes"] = {SECURITY_SCHEME: {"type": "http", "scheme": "bearer"}}
-    if document_url is not None:
-        document["paths"][document_url] = {"get": _own_operation()}
     shared = document["components"].setdefault("responses", {})
     for operation in _operations(document):
         _add_errors(operation, gate, shared)
     schemas.update(_inline(ErrorView)["$defs"])
     _hoist(document, schemas)
     document["components"]["schemas"] = dict(sorted(schemas.items()))
-
-
-def _own_operation() -> Document:
-    answer = {"description": "This document.", "content": {"application/json": {"schema": {"type": "object"}}}}
-    return {
-        "tags": ["description"],
-        "summary": "Describe this API.",
-        "operationId": "describe_api",
-        "responses": {"200": answer},
-    }
 
 
 def _operations(document: Document) -> Iterator[Document]:

@@ -1,38 +1,24 @@
-"""The parts that the routes of every door share: authorization, strict JSON bodies, and one shape of errors."""
+"""The parts that the routes of every door share: authorization, strict queries and strict JSON bodies."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Annotated, Any, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Annotated, Any, Protocol, get_args, get_origin
 
-from fastapi import Depends, FastAPI, Path, Query, Request
+from fastapi import Depends, Path, Query, Request
 from fastapi.dependencies.models import Dependant
-from fastapi.exceptions import RequestValidationError
+from fastapi.dependencies.utils import get_flat_dependant
 from fastapi.routing import APIRoute
-from sqlalchemy.exc import InterfaceError, OperationalError
+from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from finpool.kernel.actor import Actor
 from finpool.kernel.database.database import Database
-from finpool.kernel.door.ingress import Ingress
-from finpool.kernel.door.openapi import SECURED, complete
-from finpool.kernel.errors import (
-    DomainError,
-    InvalidRequest,
-    MethodNotAllowed,
-    MismatchedOrganization,
-    RouteNotFound,
-    Unavailable,
-)
+from finpool.kernel.door.openapi import SECURED
+from finpool.kernel.door.query import QueryRules
+from finpool.kernel.errors import InvalidRequest, MismatchedOrganization
 from finpool.kernel.ids import SLUG_PATTERN, TenantId
-from finpool.kernel.logs import logger
 from finpool.kernel.paging import PageQuery
-from finpool.kernel.version import VERSION
-
-_log = logger("kernel.web")
 
 TenantPath = Annotated[TenantId, Path(pattern=SLUG_PATTERN)]
 """The tenant in a path of the operator API."""
@@ -95,7 +81,10 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class DoorRoute(APIRoute):
-    """A route that authenticates its caller before it reads the body; FastAPI would read the body first."""
+    """A route that authenticates its caller first, refuses unknown query parameters, and only then reads the body.
+
+    FastAPI would ignore the parameters and read the body first.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -103,18 +92,42 @@ class DoorRoute(APIRoute):
             self.openapi_extra = {**(self.openapi_extra or {}), **SECURED}
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the handler; a route without a body keeps FastAPI's own handler."""
+        """Return the handler; a route without a body and without a query keeps FastAPI's own order."""
         handler = super().get_route_handler()
-        if self.body_field is None:
-            return handler
-        guards = guards_of(self.dependant)
+        guards, rules, has_body = guards_of(self.dependant), query_rules(self.dependant), self.body_field is not None
 
         async def guarded(request: Request) -> Response:
-            for guard in guards:
-                await guard(request)
-            return await handler(DoorRequest(request.scope, request.receive))
+            query = request.scope["query_string"]
+            if query or has_body:
+                for guard in guards:
+                    await guard(request)
+                request = DoorRequest({**request.scope, "query_string": rules.checked(query)}, request.receive)
+            return await handler(request)
 
         return guarded
+
+
+def query_rules(dependant: Dependant) -> QueryRules:
+    """Return the rules for the query parameters that a route declares, one by one or as one model.
+
+    A model's `NOT_SERVED` names the parameters that OpenAI's clients can send, and why they are refused.
+    """
+    is_list: dict[str, bool] = {}
+    refused: dict[str, str] = {}
+    for field in get_flat_dependant(dependant).query_params:
+        declared = field.field_info.annotation
+        if isinstance(declared, type) and issubclass(declared, BaseModel):
+            is_list |= {
+                each.alias or name: _takes_a_list(each.annotation) for name, each in declared.model_fields.items()
+            }
+            refused |= getattr(declared, "NOT_SERVED", {})
+        else:
+            is_list[field.alias] = _takes_a_list(declared)
+    return QueryRules(is_list, refused)
+
+
+def _takes_a_list(annotation: Any) -> bool:
+    return get_origin(annotation) is list or any(_takes_a_list(each) for each in get_args(annotation))
 
 
 def guards_of(dependant: Dependant) -> list[Callable[[Request], Awaitable[Actor]]]:
@@ -151,99 +164,3 @@ TenantSession = Annotated[AsyncSession, Depends(_tenant_session, scope="function
 
 SectorSession = Annotated[AsyncSession, Depends(_sector_session, scope="function")]
 """A transaction over all tenants, for the operator and regulator APIs; it commits before the response is sent."""
-
-
-async def _on_domain_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, DomainError)  # noqa: S101 - registered for this class only.
-    return _refusal(request, error)
-
-
-def _refusal(request: Request, error: DomainError) -> Response:
-    request.state.error_code = error.code
-    return JSONResponse(error.body(), status_code=error.status, headers=error.headers)
-
-
-async def _on_validation_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class only.
-    if error.errors()[0]["type"] == "json_invalid":
-        return _refusal(request, InvalidRequest("The body is not valid JSON."))
-    problems = [_problem(item) for item in error.errors()]
-    param = problems[0][0]
-    message = "; ".join(f"{where}: {what}" for where, what in problems)
-    return _refusal(request, InvalidRequest(message, param=param))
-
-
-def _problem(item: dict[str, Any]) -> tuple[str, str]:
-    where = ".".join(str(part) for part in item["loc"][1:]) or str(item["loc"][0])
-    return where, str(item["msg"])
-
-
-async def _on_http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only.
-    if isinstance(error.__cause__, DomainError):
-        # FastAPI turns every exception of a body read into a 400 of its own; answer with the domain error instead.
-        return _refusal(request, error.__cause__)
-    if error.status_code == 404:
-        return _refusal(request, RouteNotFound(f"Unknown request URL: {request.method} {request.url.path}."))
-    if error.status_code == 405:
-        return _refusal(request, MethodNotAllowed(f"{request.method} is not allowed here.", headers=error.headers))
-    if error.status_code == 400:
-        return _refusal(request, InvalidRequest("The body could not be read."))
-    family = InvalidRequest if error.status_code < 500 else DomainError
-    request.state.error_code = family.code
-    return JSONResponse(family(error.detail).body(), status_code=error.status_code, headers=error.headers)
-
-
-async def _on_client_gone(request: Request, _: Exception) -> Response:
-    return _refusal(request, InvalidRequest("The client left before its request had arrived."))
-
-
-async def _on_database_error(request: Request, error: Exception) -> Response:
-    _log.error("the database failed", path=request.url.path, exc_info=error)
-    return _refusal(request, Unavailable("The platform's database cannot be reached; nothing was done."))
-
-
-class Door(FastAPI):
-    """An app whose API document names every error; `gate` are the gatekeeper's errors, on routes with a permission."""
-
-    gate: Sequence[type[DomainError]] = ()
-
-    def openapi(self) -> dict[str, Any]:
-        """Return the API document, which is built once."""
-        if self.openapi_schema is None:
-            complete(super().openapi(), self.gate, self.openapi_url)
-        return super().openapi()
-
-
-def new_door(
-    name: str,
-    *,
-    body_bytes_max: int,
-    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
-    gate: Sequence[type[DomainError]],
-    openapi_url: str | None = "/openapi.json",
-) -> FastAPI:
-    """Return an app with the parts of every door: request ids, a body limit, one shape of errors, and logs.
-
-    The API description is public, as the code is. The documentation pages load scripts from elsewhere, so they are off.
-    """
-    app = Door(
-        title=f"FinPool {name} API",
-        version=VERSION,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        openapi_url=openapi_url,
-        generate_unique_id_function=lambda route: route.name,
-        lifespan=lifespan,
-    )
-    app.gate = gate
-    app.add_exception_handler(OperationalError, _on_database_error)
-    app.add_exception_handler(InterfaceError, _on_database_error)
-    app.add_exception_handler(OSError, _on_database_error)
-    app.add_exception_handler(DomainError, _on_domain_error)
-    app.add_exception_handler(RequestValidationError, _on_validation_error)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(ClientDisconnect, _on_client_gone)
-    app.add_middleware(Ingress, door=name, body_bytes_max=body_bytes_max)
-    return app

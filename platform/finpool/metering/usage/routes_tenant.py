@@ -5,14 +5,16 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from finpool.kernel.actor import Actor
+from finpool.kernel.door.openapi import refusals
 from finpool.kernel.door.web import DoorRoute, TenantSession, requires
+from finpool.kernel.errors import UnsupportedQueryParameter
 from finpool.metering.usage import service
 from finpool.metering.usage.schemas import BucketPage, CompletionsQuery, CompletionsResult
 
 router = APIRouter(tags=["usage"], route_class=DoorRoute)
 
 
-@router.get("/v1/organization/usage/completions")
+@router.get("/v1/organization/usage/completions", responses=refusals(UnsupportedQueryParameter))
 async def completions_usage(
     actor: Annotated[Actor, Depends(requires("usage:read"))],
     session: TenantSession,

@@ -4,21 +4,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, ClassVar, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from finpool.kernel.clock import now
 from finpool.kernel.ids import SLUG_PATTERN, TenantId
 from finpool.kernel.money import Picos
+from finpool.kernel.paging import Ids
 from finpool.metering.usage.query_fields import MOMENT_FORMS, UNIX_SECONDS_MAX, SplitAtCommas
 from finpool.metering.usage.query_fields import Moment as Moment
 
 Result = TypeVar("Result")
 UnixSeconds = Annotated[int, Field(ge=0, le=UNIX_SECONDS_MAX)]
-Ids = Annotated[list[Annotated[str, Field(pattern=r"^[!-~]{1,256}$")]], Field(max_length=100)]
-"""Ids to filter by. No existing id holds other characters, and some of those no database query can carry."""
 
 
 class UsageDimension(StrEnum):
@@ -132,10 +131,15 @@ class UsageList(BaseModel):
 
 
 class BucketQuery(BaseModel):
-    """The common fields of OpenAI's usage and costs queries. Lists are `name[]=a&name[]=b`, or without brackets.
+    """The common fields of OpenAI's usage and costs queries.
 
-    Filters that the platform cannot answer (users, batches, service tiers) are refused rather than ignored.
+    Filters that the platform cannot answer (users, batches) are refused rather than ignored.
     """
+
+    NOT_SERVED: ClassVar[Mapping[str, str]] = {
+        "user_ids": "keys belong to projects and not to users, so filter by api_key_ids",
+        "batch": "usage is kept by price version, so see line_items of /v1/organization/costs",
+    }
 
     model_config = ConfigDict(extra="forbid")
 
@@ -144,18 +148,6 @@ class BucketQuery(BaseModel):
     page: str | None = Field(None, pattern=r"^page_\d{1,12}$", description="`next_page` of the page before.")
     project_ids: Ids = []
     api_key_ids: Ids = []
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_brackets(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        folded: dict[str, Any] = {}
-        for name, value in values.items():
-            if name.endswith("[]"):
-                more = value if isinstance(value, list) else [value]
-                folded[name[:-2]] = [*folded.get(name[:-2], []), *more]
-            else:
-                folded[name] = value
-        return folded
 
     @field_validator("end_time")
     @classmethod

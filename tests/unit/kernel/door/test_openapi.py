@@ -6,8 +6,9 @@ import pytest
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 
+from finpool.kernel.door.door import new_door
 from finpool.kernel.door.openapi import event_stream, json_body, refusals
-from finpool.kernel.door.web import DoorRoute, new_door, requires
+from finpool.kernel.door.web import DoorRoute, requires
 from finpool.kernel.errors import Forbidden, InvalidRequest, NotFound
 
 
@@ -68,7 +69,7 @@ def test_a_route_documents_its_own_errors_in_one_sentence_each_beside_the_common
     found = document(forest(responses=refusals(TreeNotFound, TreeTooTall)))
     assert error_of(found, "404") == ("- `tree_not_found`: No such tree.", ["tree_not_found"])
     description, codes = error_of(found, "400")
-    assert codes == ["invalid_request", "tree_too_tall"]
+    assert codes == ["invalid_request", "repeated_parameter", "tree_too_tall", "unknown_parameter"]
     assert "- `tree_too_tall`: The tree is too tall." in description
 
 

@@ -86,10 +86,3 @@ def test_a_page_holds_at_most_what_its_width_allows(width: str, limit_max: int) 
     assert fits.buckets_max == limit_max
     with pytest.raises(ValidationError, match=f"at most {limit_max}"):
         CompletionsQuery.model_validate({"start_time": "1", "bucket_width": width, "limit": str(limit_max + 1)})
-
-
-def test_lists_come_with_brackets_without_them_or_both() -> None:
-    query = CompletionsQuery.model_validate(
-        {"start_time": "1", "models": ["a"], "models[]": ["b", "c"], "project_ids[]": "credit"}
-    )
-    assert (query.models, query.project_ids) == (["a", "b", "c"], ["credit"])

@@ -1,0 +1,138 @@
+"""The app of a door: one shape of errors, the API document, and the ingress around all."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+
+from finpool.kernel.door.ingress import Ingress
+from finpool.kernel.door.openapi import complete
+from finpool.kernel.door.web import DoorRoute
+from finpool.kernel.errors import (
+    DomainError,
+    InvalidRequest,
+    MethodNotAllowed,
+    RouteNotFound,
+    Unavailable,
+)
+from finpool.kernel.logs import logger
+from finpool.kernel.version import VERSION
+
+DOCUMENT_PATH = "/openapi.json"
+_log = logger("kernel.door")
+
+
+async def _on_domain_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, DomainError)  # noqa: S101 - registered for this class only.
+    return _refusal(request, error)
+
+
+def _refusal(request: Request, error: DomainError) -> Response:
+    request.state.error_code = error.code
+    return JSONResponse(error.body(), status_code=error.status, headers=error.headers)
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class only.
+    if error.errors()[0]["type"] == "json_invalid":
+        return _refusal(request, InvalidRequest("The body is not valid JSON."))
+    problems = [_problem(item) for item in error.errors()]
+    param = problems[0][0]
+    message = "; ".join(f"{where}: {what}" for where, what in problems)
+    return _refusal(request, InvalidRequest(message, param=param))
+
+
+def _problem(item: dict[str, Any]) -> tuple[str, str]:
+    where = ".".join(str(part) for part in item["loc"][1:]) or str(item["loc"][0])
+    return where, str(item["msg"])
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only.
+    if isinstance(error.__cause__, DomainError):
+        # FastAPI turns every exception of a body read into a 400 of its own; answer with the domain error instead.
+        return _refusal(request, error.__cause__)
+    if error.status_code == 404:
+        return _refusal(request, RouteNotFound(f"Unknown request URL: {request.method} {request.url.path}."))
+    if error.status_code == 405:
+        return _refusal(request, MethodNotAllowed(f"{request.method} is not allowed here.", headers=error.headers))
+    if error.status_code == 400:
+        return _refusal(request, InvalidRequest("The body could not be read."))
+    family = InvalidRequest if error.status_code < 500 else DomainError
+    request.state.error_code = family.code
+    return JSONResponse(family(error.detail).body(), status_code=error.status_code, headers=error.headers)
+
+
+async def _on_client_gone(request: Request, _: Exception) -> Response:
+    return _refusal(request, InvalidRequest("The client left before its request had arrived."))
+
+
+async def _on_database_error(request: Request, error: Exception) -> Response:
+    _log.error("the database failed", path=request.url.path, exc_info=error)
+    return _refusal(request, Unavailable("The platform's database cannot be reached; nothing was done."))
+
+
+class Door(FastAPI):
+    """An app whose API document names every error; `gate` are the gatekeeper's errors, on routes with a permission."""
+
+    gate: Sequence[type[DomainError]] = ()
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the API document, which is built once."""
+        if self.openapi_schema is None:
+            complete(super().openapi(), self.gate)
+        return super().openapi()
+
+
+def new_door(
+    name: str,
+    *,
+    body_bytes_max: int,
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
+    gate: Sequence[type[DomainError]],
+    described: bool = True,
+) -> FastAPI:
+    """Return an app with the parts of every door: request ids, a body limit, one shape of errors, and logs.
+
+    `described` adds the route of the API document. It is public, as the code is. The documentation pages load scripts
+    from elsewhere, so they are off.
+    """
+    app = Door(
+        title=f"FinPool {name} API",
+        version=VERSION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        openapi_url=None,
+        generate_unique_id_function=lambda route: route.name,
+        lifespan=lifespan,
+    )
+    app.gate = gate
+    app.add_exception_handler(OperationalError, _on_database_error)
+    app.add_exception_handler(InterfaceError, _on_database_error)
+    app.add_exception_handler(OSError, _on_database_error)
+    app.add_exception_handler(DomainError, _on_domain_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(ClientDisconnect, _on_client_gone)
+    app.add_middleware(Ingress, door=name, body_bytes_max=body_bytes_max)
+    if described:
+        app.include_router(_description_of(app))
+    return app
+
+
+def _description_of(app: FastAPI) -> APIRouter:
+    router = APIRouter(tags=["description"], route_class=DoorRoute)
+
+    @router.get(DOCUMENT_PATH)
+    async def describe_api() -> dict[str, Any]:
+        """Return the OpenAPI document of this API."""
+        return app.openapi()
+
+    return router

@@ -1,0 +1,58 @@
+"""The one rule for query parameters, at every door: none is ignored.
+
+A parameter that the route does not declare is refused, and so is one value given twice. A list is written
+`name=a&name=b` or, as OpenAI's clients write it, `name[]=a&name[]=b`.
+"""
+
+from collections.abc import Mapping
+from urllib.parse import parse_qsl, urlencode
+
+from finpool.kernel.errors import (
+    InvalidRequest,
+    RepeatedQueryParameter,
+    UnknownQueryParameter,
+    UnsupportedQueryParameter,
+)
+
+BRACKETS = "[]"
+_NAME_LENGTH_MAX = 64
+
+
+class QueryRules:
+    """The query parameters of one route: `is_list` by name, and for each that is refused by name the reason."""
+
+    def __init__(self, is_list: Mapping[str, bool], refused: Mapping[str, str]) -> None:
+        self._is_list = dict(is_list)
+        self._refused = dict(refused)
+
+    def checked(self, raw: bytes) -> bytes:
+        """Return the query with plain names of lists.
+
+        Raises `UnknownQueryParameter`, `UnsupportedQueryParameter` or `RepeatedQueryParameter`.
+        """
+        try:
+            given = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict")
+        except ValueError as error:
+            raise InvalidRequest("The query is not UTF-8 in percent-encoding.") from error
+        plain = [(self._declared(name), value) for name, value in given]
+        seen: set[str] = set()
+        for name, _ in plain:
+            if name in seen and not self._is_list[name]:
+                raise RepeatedQueryParameter(f"The query gives '{name}' more than once; give it once.", param=name)
+            seen.add(name)
+        return urlencode(plain).encode() if BRACKETS in {name[-2:] for name, _ in given} else raw
+
+    def _declared(self, given: str) -> str:
+        """Return the declared name of a given one; raise if there is none."""
+        name = given.removesuffix(BRACKETS)
+        if given in self._is_list:
+            return given
+        if self._is_list.get(name):
+            return name
+        shown = given[:_NAME_LENGTH_MAX]
+        if name in self._refused:
+            reason = self._refused[name]
+            raise UnsupportedQueryParameter(f"The query parameter '{shown}' is not served: {reason}.", param=name)
+        taken = ", ".join(sorted(self._is_list)) or "none"
+        message = f"Unknown query parameter: '{shown}'. This route takes: {taken}."
+        raise UnknownQueryParameter(message, param=shown)
