@@ -93,6 +93,9 @@ class Settings(BaseSettings):
         gt=0,
         description="Longest wait for running requests when an engine ends; requests that are cut off are settled.",
     )
+    engine_upscale_seconds: float = Field(
+        10, gt=0, le=600, description="How long an engine must be overloaded before the pool adds an engine replica."
+    )
     pool_cpus: int | None = Field(
         None, ge=1, description="CPU cores that engines may take together; by default twice what models declare."
     )

@@ -21,7 +21,7 @@ from finpool.kernel.ids import RequestId
 from finpool.kernel.settings import Settings
 from finpool.serving.backend.service import Backends
 from finpool.serving.counters import kept_counts
-from finpool.serving.engine.replicas import LOOK_BACK_SECONDS, UPSCALE_SECONDS
+from finpool.serving.engine.replicas import LOOK_BACK_FACTOR
 from finpool.serving.errors import ModelCold
 from finpool.serving.schemas import Operation
 
@@ -201,7 +201,7 @@ async def test_few_requests_that_are_much_work_bring_a_second_replica_and_as_man
             for _ in range(SLOTS)
         ]
         if expected_service == 4:
-            await asyncio.sleep(UPSCALE_SECONDS + LOOK_BACK_SECONDS)
+            await asyncio.sleep((1 + LOOK_BACK_FACTOR) * Settings().engine_upscale_seconds)
         else:
             await until("two replicas", lambda: replicas(WORKS) == 2)
         seen.append(replicas(WORKS))

@@ -8,11 +8,14 @@ from finpool.serving.engine.capacity import requests_ongoing_max, requests_queue
 from finpool.serving.engine.liveness import CHECK_PERIOD_SECONDS, CHECK_SECONDS_MAX
 from finpool.serving.engine.scaling import ReplicasWanted
 
-LOOK_BACK_SECONDS = 15.0
-"""The window of the average load; an engine replica is idle if no request ran in the whole window."""
+LOOK_BACK_FACTOR = 1.5
+"""The ratio of the window of the average load to `engine_upscale_seconds`: 15 seconds by default.
 
-UPSCALE_SECONDS = 10.0
-"""The overload must last this long before an engine replica is added, because a load takes longer than most bursts."""
+An engine replica is idle if no request ran in the whole window.
+"""
+
+REPORT_SECONDS_MAX = 10.0
+"""The longest time between two reports of a replica's load; Serve wants it shorter than the window."""
 
 
 def replica_options(engine: PoolEngine, settings: Settings, *, asleep: bool) -> dict[str, Any]:
@@ -25,8 +28,9 @@ def replica_options(engine: PoolEngine, settings: Settings, *, asleep: bool) -> 
             "max_replicas": engine.replicas_max,
             "initial_replicas": engine.replicas_min if asleep else engine.replicas_first,
             "target_ongoing_requests": engine.slots,
-            "look_back_period_s": LOOK_BACK_SECONDS,
-            "upscale_delay_s": UPSCALE_SECONDS,
+            "metrics_interval_s": min(REPORT_SECONDS_MAX, settings.engine_upscale_seconds),
+            "look_back_period_s": LOOK_BACK_FACTOR * settings.engine_upscale_seconds,
+            "upscale_delay_s": settings.engine_upscale_seconds,
             "downscale_delay_s": engine.idle_seconds,
             "downscale_to_zero_delay_s": engine.idle_seconds,
         },

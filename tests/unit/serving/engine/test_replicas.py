@@ -49,6 +49,14 @@ def test_serve_is_told_between_which_bounds_replicas_come_and_go() -> None:
     assert scaling["downscale_delay_s"] == scaling["downscale_to_zero_delay_s"] == 60
 
 
+@pytest.mark.parametrize("upscale_seconds", [0.5, 10, 600])
+def test_serve_adds_a_replica_after_the_set_time_and_measures_the_load_more_often(upscale_seconds: float) -> None:
+    settings = Settings(engine_upscale_seconds=upscale_seconds)
+    scaling = replica_options(engine_with(replicas_max=2), settings, asleep=False)["autoscaling_config"]
+    assert scaling["upscale_delay_s"] == upscale_seconds
+    assert scaling["metrics_interval_s"] < scaling["look_back_period_s"]
+
+
 def test_an_engine_that_was_tested_before_can_begin_asleep_if_it_may_sleep() -> None:
     for replicas_min, first in ((0, 0), (2, 2)):
         engine = engine_with(replicas_min=replicas_min, replicas_max=2)
