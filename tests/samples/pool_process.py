@@ -1,5 +1,6 @@
 """The real pool in a process and a home of its own: Postgres, Ray Serve, HAProxy, real models; stopped at the end."""
 
+import asyncio
 import os
 import secrets
 import signal
@@ -7,17 +8,20 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 from database_settings import settings_for
+from model_life import serve_untested
 from waiting import until_now
 
 from finpool.apps.migrate import migrate
+from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.installation.pool.engines_file import read_engines
 from finpool.installation.postgres import start_postgres, stop_postgres
+from finpool.kernel.database.database import Database
 from finpool.kernel.settings import Settings
 
 READY_SECONDS_MAX = 600
@@ -27,11 +31,18 @@ REPOSITORY = Path(__file__).parents[2]
 
 @contextmanager
 def running_pool(
-    catalogue: Path | None = None, *, ready_seconds_max: float = READY_SECONDS_MAX, **variables: str
+    catalogue: Path | None = None,
+    *,
+    urls: Mapping[str, str] | None = None,
+    tested: bool = False,
+    ready_seconds_max: float = READY_SECONDS_MAX,
+    **variables: str,
 ) -> Iterator[tuple[psutil.Process, Settings]]:
     """Run the pool with the default catalogue or another; yields it once every model is ready.
 
-    `variables` are more of its settings, by their names in the environment.
+    Without the `urls` of an empty database it gets a Postgres of its own. With `tested` each version has passed its
+    test before: the pool starts its engine, or leaves it asleep. `variables` are more of its settings, by their names
+    in the environment.
     """
     weights = os.environ.get("FINPOOL_TEST_WEIGHTS_DIR", str(REPOSITORY / ".cache" / "weights"))
     with tempfile.TemporaryDirectory(prefix="finpool-test-") as directory:
@@ -39,7 +50,8 @@ def running_pool(
         (home / "secrets").mkdir(mode=0o700)
         for name in ("key_pepper", "engine_token", "ray_token"):
             (home / "secrets" / name).write_text(secrets.token_hex(32))
-        urls = start_postgres(home).urls
+        own = None if urls is not None else start_postgres(home).urls
+        urls = own or urls or {}
         settings = settings_for(
             urls,
             home=home,
@@ -50,6 +62,8 @@ def running_pool(
         )
         try:
             migrate(settings)
+            if tested:
+                asyncio.run(_serve_untested(settings))
             environment = {
                 **{name: value for name, value in os.environ.items() if not name.startswith(("FINPOOL_", "RAY_"))},
                 "FINPOOL_HOME": str(home),
@@ -63,7 +77,17 @@ def running_pool(
             with _process(home, environment, ready_seconds_max) as process:
                 yield process, settings
         finally:
-            stop_postgres(home)
+            if own is not None:
+                stop_postgres(home)
+
+
+async def _serve_untested(settings: Settings) -> None:
+    database = Database(settings.database_url("pool"), connections_max=1)
+    try:
+        for model in Catalogue.load(settings.catalogue_dir or default_directory()).on_pool():
+            await serve_untested(database, model)
+    finally:
+        await database.close()
 
 
 @contextmanager

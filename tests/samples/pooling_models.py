@@ -1,9 +1,6 @@
 """Embedding and rerank models of the small chat model's weights: they compute, but nothing that is of use."""
 
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from finpool.catalogue.model.service import Catalogue, default_directory
 
@@ -28,16 +25,3 @@ def pooling_declaration(model_id: str, kind: str, **changes: Any) -> dict[str, A
         "context_tokens": CONTEXT_TOKENS,
         **changes,
     }
-
-
-def write_pooling_catalogue(directory: Path) -> Path:
-    """Write a catalogue with an embedding model and both kinds of rerank models, and return its directory."""
-    directory.mkdir()
-    cosine = {"name": "llamacpp", "slots": 2, "threads": 1, "pooling": "mean", "scoring": "cosine"}
-    for declared in (
-        pooling_declaration(EMBEDDING, "embedding"),
-        pooling_declaration(RERANK, "rerank"),
-        pooling_declaration(COSINE, "rerank", engine=cosine),
-    ):
-        (directory / f"{declared['id']}.yaml").write_text(yaml.safe_dump(declared))
-    return directory

@@ -13,10 +13,10 @@ REAL_ENGINES = {
         "tests/e2e/test_model_versions.py",
     ),
     "pools": (
-        "tests/integration/engine/test_scaling.py",
+        "tests/integration/engine/test_engine_killed.py",
         "tests/integration/engine/test_engine_pool.py",
         "tests/integration/engine/test_engine_processes.py",
-        "tests/integration/engine/test_engine_killed.py",
+        "tests/integration/engine/test_scaling.py",
         "tests/integration/gateway/test_embeddings.py",
     ),
 }

@@ -25,7 +25,7 @@ async def status_of(url: str, method: str = "GET") -> int:
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/tokenize", "/usage", "/docs", "/openapi.json", "/", ""])
 async def test_every_route_of_an_engine_asks_for_the_token(pool: Any, path: str) -> None:
     for method in ("GET", "POST"):
-        assert await status_of(f"{pool.engine_url}{path}", method) == 401
+        assert await status_of(f"{pool.engine_url()}{path}", method) == 401
 
 
 async def test_a_replicas_own_port_asks_for_the_token_on_serves_paths_too(pool: Any) -> None:

@@ -1,22 +1,19 @@
 """Embeddings and rankings by llama.cpp itself, as a bank's client gets them: vectors, scores, and exact bills.
 
-The weights are the small chat model's. Their vectors are computed as any embedding model's. The scores of the declared
-cross encoder mean nothing, because no weights of a reranker were available.
+The weights are the small chat model's first layers. Their vectors are computed as any embedding model's. The scores of
+the declared cross encoder mean nothing, because no weights of a reranker were available.
 """
 
 import asyncio
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openai
 import pytest
 from aiohttp import ClientSession
-from pool_process import running_pool
-from pooling_models import CONTEXT_TOKENS, COSINE, EMBEDDING, RERANK, write_pooling_catalogue
+from pooling_models import CONTEXT_TOKENS, COSINE, EMBEDDING, RERANK
 from served_bank import ServedBank
+from shared_pool import Pool
 from waiting import until
 
 from finpool.kernel.settings import Settings
@@ -24,55 +21,24 @@ from finpool.kernel.settings import Settings
 TEXTS = ["A bank takes deposits.", "What is a lease?", "银行吸收存款。", "A bank takes deposits."]
 
 
-@dataclass(frozen=True)
-class RealEngine:
-    """The own counts of the pool's engines."""
-
-    base_url: str
-    token: str
-
-    async def counts(self, model_id: str) -> dict[str, int]:
-        """Return what an engine has counted until now."""
-        headers, url = {"authorization": f"Bearer {self.token}"}, f"{self.base_url}/engines/{model_id}/1/usage"
-        async with ClientSession(headers=headers) as session, session.get(url) as response:
-            counted: dict[str, int] = await response.json()
-            return counted
-
-    async def usage(self, model_id: str) -> dict[str, int]:
-        """Return the counts once the engine has left every request."""
-
-        async def idle() -> dict[str, int] | None:
-            counts = await self.counts(model_id)
-            return None if counts["running"] else counts
-
-        return await until(idle, "the engine is idle", pause_seconds=0.05)
-
-
-@pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, Path]]:
-    """The real pool, with an embedding model and two that rank."""
-    catalogue = write_pooling_catalogue(tmp_path_factory.mktemp("pooling") / "models")
-    with running_pool(catalogue) as (_, settings):
-        yield settings, catalogue
+@pytest.fixture
+async def engine(shared_pool: Pool) -> Pool:
+    """The real engines awake, in the place of the scripted one."""
+    await shared_pool.wake(EMBEDDING, RERANK, COSINE)
+    return shared_pool
 
 
 @pytest.fixture
-def engine(pool: tuple[Settings, Path]) -> RealEngine:
-    """The real engines, in the place of the scripted one."""
-    return RealEngine(pool[0].serve_base_url, pool[0].secret("engine_token").decode())
-
-
-@pytest.fixture
-def engine_port(pool: tuple[Settings, Path]) -> int:
+def engine_port(shared_pool: Pool) -> int:
     """Where the pool serves."""
-    return pool[0].port + 10
+    return shared_pool.settings.port + 10
 
 
 @pytest.fixture
-def settings(settings: Settings, pool: tuple[Settings, Path]) -> Settings:
+def settings(settings: Settings, shared_pool: Pool) -> Settings:
     """Settings of a door before the pool."""
-    (settings.secrets_path / "engine_token").write_bytes(pool[0].secret("engine_token"))
-    return settings.model_copy(update={"catalogue_dir": pool[1]})
+    (settings.secrets_path / "engine_token").write_bytes(shared_pool.settings.secret("engine_token"))
+    return settings.model_copy(update={"catalogue_dir": shared_pool.settings.catalogue_dir})
 
 
 async def rerank(bank: ServedBank, key: str, **fields: Any) -> tuple[int, Any]:
@@ -99,11 +65,11 @@ async def test_vectors_are_the_same_in_both_formats_and_for_the_same_text(bank: 
     assert all(np.linalg.norm(vector) == pytest.approx(1, abs=1e-3) for vector in vectors)
 
 
-async def test_what_is_charged_is_what_the_engine_counted(bank: ServedBank, engine: RealEngine) -> None:
-    key, before = await bank.add_tenant("bank-a"), await engine.usage(EMBEDDING)
+async def test_what_is_charged_is_what_the_engine_counted(bank: ServedBank, engine: Pool) -> None:
+    key, before = await bank.add_tenant("bank-a"), await engine.settled_usage(EMBEDDING)
     async with bank.client(key) as client:
         answer = await client.embeddings.create(model=EMBEDDING, input=TEXTS, user="somebody")
-    after = await engine.usage(EMBEDDING)
+    after = await engine.settled_usage(EMBEDDING)
     counted = after["input_tokens"] - before["input_tokens"]
     assert answer.usage.prompt_tokens == answer.usage.total_tokens == counted > len(TEXTS)
     account = await bank.settled("bank-a")
@@ -113,19 +79,19 @@ async def test_what_is_charged_is_what_the_engine_counted(bank: ServedBank, engi
     assert account.posted_micros == counted
 
 
-async def test_a_client_that_leaves_pays_for_what_was_computed_until_then(bank: ServedBank, engine: RealEngine) -> None:
-    key, before = await bank.add_tenant("bank-a"), await engine.usage(EMBEDDING)
+async def test_a_client_that_leaves_pays_for_what_was_computed_until_then(bank: ServedBank, engine: Pool) -> None:
+    key, before = await bank.add_tenant("bank-a"), await engine.settled_usage(EMBEDDING)
     async with bank.client(key) as client:
         asking = asyncio.create_task(client.embeddings.create(model=EMBEDDING, input=["bank " * 200] * 50))
 
         async def has_counted() -> bool:
-            return (await engine.counts(EMBEDDING))["input_tokens"] > before["input_tokens"]
+            return (await engine.usage(EMBEDDING))["input_tokens"] > before["input_tokens"]
 
         await until(has_counted, "the engine counts the first text")
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
-    account, after = await bank.settled("bank-a"), await engine.usage(EMBEDDING)
+    account, after = await bank.settled("bank-a"), await engine.settled_usage(EMBEDDING)
     counted = after["input_tokens"] - before["input_tokens"]
     (record,) = await bank.usage("bank-a")
     assert (record["outcome"], record["estimated"]) == ("aborted", False)
@@ -143,11 +109,11 @@ async def test_an_input_beyond_the_context_is_refused_and_costs_nothing(bank: Se
     assert (await bank.settled("bank-a")).posted_micros == 0
 
 
-async def test_documents_are_ranked_and_charged_as_the_engine_counted(bank: ServedBank, engine: RealEngine) -> None:
-    key, before = await bank.add_tenant("bank-a"), await engine.usage(RERANK)
+async def test_documents_are_ranked_and_charged_as_the_engine_counted(bank: ServedBank, engine: Pool) -> None:
+    key, before = await bank.add_tenant("bank-a"), await engine.settled_usage(RERANK)
     status, answer = await rerank(bank, key, top_n=3, return_documents=True)
     assert status == 200
-    counted = (await engine.usage(RERANK))["input_tokens"] - before["input_tokens"]
+    counted = (await engine.settled_usage(RERANK))["input_tokens"] - before["input_tokens"]
     assert answer["usage"] == {"prompt_tokens": counted, "total_tokens": counted}
     assert (answer["id"][:7], answer["model"], len(answer["results"])) == ("rerank-", RERANK, 3)
     scores = [each["relevance_score"] for each in answer["results"]]
@@ -164,9 +130,9 @@ async def test_documents_are_ranked_and_charged_as_the_engine_counted(bank: Serv
 
 
 async def test_a_model_that_compares_vectors_gives_their_cosine_and_reads_the_query_once(
-    bank: ServedBank, engine: RealEngine
+    bank: ServedBank, engine: Pool
 ) -> None:
-    key, before = await bank.add_tenant("bank-a"), await engine.usage(COSINE)
+    key, before = await bank.add_tenant("bank-a"), await engine.settled_usage(COSINE)
     query = "What is a bank?"
     async with bank.client(key) as client:
         vectors = await client.embeddings.create(model=EMBEDDING, input=[query, *TEXTS])
@@ -175,5 +141,5 @@ async def test_a_model_that_compares_vectors_gives_their_cosine_and_reads_the_qu
     assert status == 200
     scores = {each["index"]: each["relevance_score"] for each in answer["results"]}
     assert scores == pytest.approx({index: float(first @ other) for index, other in enumerate(others)}, abs=1e-3)
-    counted = (await engine.usage(COSINE))["input_tokens"] - before["input_tokens"]
+    counted = (await engine.settled_usage(COSINE))["input_tokens"] - before["input_tokens"]
     assert answer["usage"]["prompt_tokens"] == counted == vectors.usage.prompt_tokens
