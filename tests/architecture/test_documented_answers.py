@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from documented_answers import faults_of
 
-JSON = [(b"Content-Type", b"application/json; charset=utf-8")]
+JSON = [(b"Content-Type", b"application/json; charset=utf-8"), (b"x-request-id", b"req_1")]
 PATH = "/v1/models/{model_id}/prices"
 PRICES: dict[str, Any] = {
     "object": "list",
@@ -58,11 +58,27 @@ def test_an_answer_that_is_not_documented_is_named(status: int, body: Any, fault
 
 
 def test_another_media_type_is_named() -> None:
-    assert faults(200, PRICES, [(b"content-type", b"text/html")]) == ["status 200 comes as text/html"]
+    assert faults(200, PRICES, [(b"content-type", b"text/html"), JSON[1]]) == ["status 200 comes as text/html"]
+
+
+def test_an_undocumented_a_missing_and_a_wrong_header_are_named() -> None:
+    assert faults(200, PRICES, JSON[:1]) == ["status 200: the header x-request-id is missing"]
+    (undocumented,) = faults(200, PRICES, [*JSON, (b"Retry-After", b"1")])
+    assert undocumented == "status 200: the header retry-after is not documented"
+    refusal = json.dumps(error("rate_limit_exceeded")).encode()
+    start = {"status": 429, "headers": [*JSON, (b"retry-after-ms", b"soon"), (b"x-ratelimit-reset-budget", b"1m0s")]}
+    (wrong,) = faults_of("inference", "POST", "/v1/chat/completions", start, refusal)
+    assert wrong == "status 429: the header retry-after-ms: 'soon' is not of type 'integer'"
+
+
+def test_a_refusal_of_the_server_itself_has_no_id() -> None:
+    assert faults(400, error("invalid_request"), JSON[:1]) == []
 
 
 def test_each_event_of_a_stream_is_compared() -> None:
-    start = {"status": 200, "headers": [(b"content-type", b"text/event-stream; charset=utf-8")]}
+    names = ("x-request-id", "openai-organization", "openai-version")
+    headers = [(name.encode(), b"text") for name in names] + [(b"openai-processing-ms", b"3")]
+    start = {"status": 200, "headers": [*headers, (b"content-type", b"text/event-stream; charset=utf-8")]}
     stream = b'data: {"id": 1}\n\ndata: ' + json.dumps(error("engine_error")).encode() + b"\n\ndata: [DONE]\n\n"
     found = list(faults_of("inference", "POST", "/v1/chat/completions", start, stream))
     assert any("'choices' is a required property" in each for each in found)

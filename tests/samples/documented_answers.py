@@ -12,6 +12,9 @@ from jsonschema import Draft202012Validator
 from finpool.kernel.door.ingress import Ingress, Message, Receive, Send
 
 FOLDER = Path(__file__).parents[2] / "docs" / "openapi"
+FOR_CLIENTS = ("x-", "openai-", "retry-after")
+"""How the names of the headers begin that clients read."""
+
 END_OF_STREAM = "[DONE]"
 
 
@@ -58,6 +61,7 @@ def faults_of(door: str, method: str, path: str, start: Message, body: bytes) ->
         return
     response = resolved(document(door), response)
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in start["headers"]}
+    yield from header_faults(door, status, response.get("headers", {}), headers)
     media_type = headers.get("content-type", "").partition(";")[0]
     if media_type not in response["content"]:
         yield f"status {status} comes as {media_type}"
@@ -66,6 +70,25 @@ def faults_of(door: str, method: str, path: str, start: Message, body: bytes) ->
         schema = {"$ref": "#/components/schemas/ErrorView"} if "error" in part and status == 200 else None
         for error in validator(door, json.dumps(schema or response["content"][media_type]["schema"])).iter_errors(part):
             yield f"status {status}: {error.json_path}: {error.message[:300]}"
+
+
+def header_faults(
+    door: str, status: int, documented: dict[str, dict[str, Any]], headers: dict[str, str]
+) -> Iterator[str]:
+    """Yield each header for clients that is undocumented, missing or has another value than its description says."""
+    for name in sorted(headers):
+        if name.startswith(FOR_CLIENTS) and name not in documented:
+            yield f"status {status}: the header {name} is not documented"
+    for name, reference in documented.items():
+        header = resolved(document(door), reference)
+        if name not in headers:
+            if header.get("required"):
+                yield f"status {status}: the header {name} is missing"
+            continue
+        value: Any = headers[name]
+        value = int(value) if header["schema"].get("type") == "integer" and value.isdecimal() else value
+        for error in validator(door, json.dumps(header["schema"])).iter_errors(value):
+            yield f"status {status}: the header {name}: {error.message[:300]}"
 
 
 def resolved(document: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:

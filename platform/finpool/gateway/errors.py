@@ -2,6 +2,7 @@
 
 from math import ceil
 
+from finpool.kernel.answer_headers import RETRY_AFTER
 from finpool.kernel.errors import DomainError, InvalidRequest
 
 RETRY_MS_MIN = 500
@@ -54,6 +55,7 @@ class QueueRefusal(DomainError):
     status = 429
     code = "model_busy"
     type = "rate_limit_error"
+    header_names = RETRY_AFTER
 
     def __init__(self, message: str, wait_seconds: float) -> None:
         wait_ms = min(max(ceil(wait_seconds * 1000), RETRY_MS_MIN), RETRY_MS_MAX)

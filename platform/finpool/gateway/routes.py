@@ -35,8 +35,9 @@ from finpool.gateway.routes_answers import ModelAnswer, StreamWriter, WholeWrite
 from finpool.gateway.routes_direct import DirectRoute
 from finpool.gateway.service import Gateway
 from finpool.kernel.actor import Actor
+from finpool.kernel.answer_headers import ALWAYS_WITH_A_MODELS_ANSWER, RATE_LIMITS
 from finpool.kernel.clock import now
-from finpool.kernel.door.openapi import event_stream, json_body, refusals
+from finpool.kernel.door.openapi import answer_headers, event_stream, json_body, refusals
 from finpool.kernel.door.web import DoorRoute, requires
 from finpool.kernel.ids import RequestId
 from finpool.metering.errors import SpoolUnavailable
@@ -71,9 +72,13 @@ CALL_ERRORS = (
 )
 """The errors of any request to a model."""
 
-CALL_REFUSALS = refusals(*CALL_ERRORS)
+CALL_HEADERS = answer_headers(*ALWAYS_WITH_A_MODELS_ANSWER, *RATE_LIMITS)
+CALL_ANSWERS = {200: CALL_HEADERS, **refusals(*CALL_ERRORS)}
 CHAT_ANSWERS = {
-    200: {"content": event_stream(ChatCompletionChunk, "With `stream`: one chunk in each event, then `[DONE]`.")},
+    200: {
+        "content": event_stream(ChatCompletionChunk, "With `stream`: one chunk in each event, then `[DONE]`."),
+        **CALL_HEADERS,
+    },
     **refusals(*CALL_ERRORS, TierNotOffered),
 }
 
@@ -114,7 +119,7 @@ async def create_chat_completion(request: Request, actor: Caller) -> Response:
 
 
 @direct_router.post(
-    "/embeddings", response_model=EmbeddingsView, openapi_extra=json_body(EmbeddingRequest), responses=CALL_REFUSALS
+    "/embeddings", response_model=EmbeddingsView, openapi_extra=json_body(EmbeddingRequest), responses=CALL_ANSWERS
 )
 async def create_embeddings(request: Request, actor: Caller) -> Response:
     """Embed one text or several."""
@@ -126,7 +131,7 @@ async def create_embeddings(request: Request, actor: Caller) -> Response:
 
 
 @direct_router.post(
-    "/rerank", response_model=RankingView, openapi_extra=json_body(RerankRequest), responses=CALL_REFUSALS
+    "/rerank", response_model=RankingView, openapi_extra=json_body(RerankRequest), responses=CALL_ANSWERS
 )
 async def create_ranking(request: Request, actor: Caller) -> Response:
     """Order documents by their relevance to a query."""

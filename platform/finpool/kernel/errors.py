@@ -9,13 +9,14 @@ class DomainError(Exception):
     """Base of every error that a client receives.
 
     `status` is the HTTP status, `code` the stable machine-readable name, and `type` OpenAI's error type. `param` names
-    the wrong field, or is None. `headers` are added to the response (for example `retry-after-ms`). Subclasses live in
-    the `errors.py` of their domain.
+    the wrong field, or is None. `headers` are added to the response (for example `retry-after-ms`); `header_names` are
+    all that an error of the class may carry, for the API document. Subclasses live in the `errors.py` of their domain.
     """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     type: ClassVar[str] = "server_error"
+    header_names: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, message: str, *, param: str | None = None, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)

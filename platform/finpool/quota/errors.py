@@ -1,5 +1,6 @@
 """Errors of a request over a limit. Status and headers tell the client whether a retry can succeed."""
 
+from finpool.kernel.answer_headers import BUDGET, RATE_LIMITS, RETRY_AFTER, SHOULD_RETRY
 from finpool.kernel.errors import DomainError, InvalidRequest, NotFound
 
 
@@ -9,6 +10,7 @@ class InsufficientQuota(DomainError):
     status = 429
     code = "insufficient_quota"
     type = "insufficient_quota"
+    header_names = (SHOULD_RETRY, *BUDGET)
 
     def __init__(self, message: str, headers: dict[str, str] | None = None, left_picos: int = 0) -> None:
         super().__init__(message, headers={"x-should-retry": "false", **(headers or {})})
@@ -24,6 +26,7 @@ class RateLimitExceeded(DomainError):
     status = 429
     code = "rate_limit_exceeded"
     type = "rate_limit_error"
+    header_names = (*RETRY_AFTER, *RATE_LIMITS)
 
     def __init__(self, message: str, retry_after_ms: int, left_tokens: int | None = None) -> None:
         seconds = -(-retry_after_ms // 1000)
@@ -40,6 +43,7 @@ class RequestAboveLimit(DomainError):
     status = 429
     code = "rate_limit_exceeded"
     type = "rate_limit_error"
+    header_names = (SHOULD_RETRY, *RATE_LIMITS)
 
     def __init__(self, message: str, left_tokens: int | None = None) -> None:
         super().__init__(message, headers={"x-should-retry": "false"})
@@ -52,6 +56,7 @@ class QuotaUnavailable(DomainError):
     status = 429
     code = "quota_unavailable"
     type = "rate_limit_error"
+    header_names = RETRY_AFTER
 
     def __init__(self) -> None:
         super().__init__(

@@ -2,6 +2,7 @@
 
 import math
 
+from finpool.kernel.answer_headers import RETRY_AFTER
 from finpool.kernel.errors import DomainError, InvalidRequest, Unavailable
 
 LOAD_SECONDS = 30
@@ -20,6 +21,7 @@ class EngineUnavailable(Unavailable):
     """The engine is unreachable, starting or full, and has computed nothing: a retry is safe."""
 
     code = "engine_unavailable"
+    header_names = RETRY_AFTER
 
 
 class EngineBusy(EngineUnavailable):

@@ -1,5 +1,6 @@
 """Errors of a model's versions and of their state changes."""
 
+from finpool.kernel.answer_headers import RETRY_AFTER
 from finpool.kernel.errors import AlreadyExists, InvalidRequest, NotFound, Unavailable
 
 
@@ -45,3 +46,4 @@ class ModelNotReady(Unavailable):
     """No version of the model serves yet."""
 
     code = "model_not_ready"
+    header_names = RETRY_AFTER

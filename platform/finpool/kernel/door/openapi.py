@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from finpool.kernel.answer_headers import HEADERS, REQUEST_ID, REQUEST_ID_IF_ARRIVED, described
 from finpool.kernel.errors import (
     BodyTooLarge,
     DomainError,
@@ -33,12 +34,16 @@ EVERY_ROUTE: tuple[type[DomainError], ...] = (
 )
 """The errors of any request: those of the server, the ingress and the exception handlers."""
 
+OF_THE_SERVER = (InvalidRequest, RequestTooSlow, HeadTooLarge, Unavailable)
+"""The errors that the HTTP server itself may answer, before the request has an id."""
+
 SECURITY_SCHEME = "key"
 SECURED: Document = {"security": [{SECURITY_SCHEME: []}]}
 """The part of an operation that requires a credential."""
 
 _SCHEMAS = "#/components/schemas/"
 _CODES = "x-codes"
+_HEADERS = "headers"
 _ABOUT = (
     "Every error is an `ErrorView`. A path that does not exist gives 404 `unknown_url`, another method of a path"
     " 405 `method_not_allowed`. Every answer to a request that arrived whole carries an id as `x-request-id`."
@@ -65,10 +70,16 @@ def refusals(*errors: type[DomainError]) -> Responses:
     """Return the `responses` of a route for these errors; the errors of every route are added later."""
     found: Responses = {}
     for error in errors:
-        meanings = found.setdefault(error.status, {_CODES: {}})[_CODES]
+        response = found.setdefault(error.status, {_CODES: {}, _HEADERS: {}})
+        response[_HEADERS] |= described(error.header_names)
         for code, meaning in error.meanings().items():
-            meanings.setdefault(code, []).append(meaning)
+            response[_CODES].setdefault(code, []).append(meaning)
     return found
+
+
+def answer_headers(*names: str) -> Document:
+    """Return the part of a route's 200 that describes its headers; that of the request's id is added later."""
+    return {_HEADERS: described(names)}
 
 
 def json_body(model: type[BaseModel]) -> Document:
@@ -96,9 +107,21 @@ def complete(document: Document, gate: Iterable[type[DomainError]]) -> None:
     shared = document["components"].setdefault("responses", {})
     for operation in _operations(document):
         _add_errors(operation, gate, shared)
+        for status, response in operation["responses"].items():
+            if status < "400":
+                response[_HEADERS] = {**response.get(_HEADERS, {}), **described([REQUEST_ID])}
+    document["components"]["headers"] = _used_headers(document)
     schemas.update(_inline(ErrorView)["$defs"])
     _hoist(document, schemas)
     document["components"]["schemas"] = dict(sorted(schemas.items()))
+
+
+def _used_headers(document: Document) -> Document:
+    """Return the descriptions of the headers that the answers of this door name."""
+    answers = [each for operation in _operations(document) for each in operation["responses"].values()]
+    answers += document["components"]["responses"].values()
+    names = {each["$ref"].rpartition("/")[2] for answer in answers for each in answer.get(_HEADERS, {}).values()}
+    return {name: HEADERS[name] for name in sorted(names)}
 
 
 def _operations(document: Document) -> Iterator[Document]:
@@ -114,22 +137,27 @@ def _add_errors(operation: Document, gate: Iterable[type[DomainError]], shared: 
     responses = operation["responses"]
     responses.pop("422", None)
     prefix, errors = ("Guarded", (*EVERY_ROUTE, *gate)) if "security" in operation else ("Open", EVERY_ROUTE)
-    common = {str(status): response[_CODES] for status, response in refusals(*errors).items()}
-    own = {status: responses.pop(status)[_CODES] for status in list(responses) if _CODES in responses[status]}
+    common = {str(status): response for status, response in refusals(*errors).items()}
+    own = {status: responses.pop(status) for status in list(responses) if _CODES in responses[status]}
     for status in sorted(common.keys() | own):
         if status in own:
-            responses[status] = _error_response(own[status], common.get(status, {}))
+            responses[status] = _error_response(status, own[status], common.get(status, {}))
         else:
-            shared[f"{prefix}{status}"] = _error_response({}, common[status])
+            shared[f"{prefix}{status}"] = _error_response(status, {}, common[status])
             responses[status] = {"$ref": f"#/components/responses/{prefix}{status}"}
 
 
-def _error_response(own: dict[str, list[str]], common: dict[str, list[str]]) -> Document:
-    meanings = {code: [*own.get(code, []), *common.get(code, [])] for code in sorted(own.keys() | common)}
+def _error_response(status: str, own: Document, common: Document) -> Document:
+    mine, others = own.get(_CODES, {}), common.get(_CODES, {})
+    meanings = {code: [*mine.get(code, []), *others.get(code, [])] for code in sorted(mine.keys() | others)}
     lines = [f"- `{code}`: {' '.join(dict.fromkeys(sentences))}" for code, sentences in meanings.items()]
     codes = {"properties": {"error": {"properties": {"code": {"enum": list(meanings)}}}}}
     schema = {"$ref": f"{_SCHEMAS}ErrorView", **codes}
-    return {"description": "\n".join(lines), "content": {"application/json": {"schema": schema}}}
+    by_the_server = int(status) in {error.status for error in OF_THE_SERVER}
+    request_id = described([REQUEST_ID_IF_ARRIVED if by_the_server else REQUEST_ID])
+    headers = {**own.get(_HEADERS, {}), **common.get(_HEADERS, {}), **request_id}
+    content = {"application/json": {"schema": schema}}
+    return {"description": "\n".join(lines), _HEADERS: headers, "content": content}
 
 
 def _inline(model: type[BaseModel], mode: Literal["validation", "serialization"] = "validation") -> Document:

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 
 from finpool.kernel.door.door import new_door
-from finpool.kernel.door.openapi import event_stream, json_body, refusals
+from finpool.kernel.door.openapi import answer_headers, event_stream, json_body, refusals
 from finpool.kernel.door.web import DoorRoute, requires
-from finpool.kernel.errors import Forbidden, InvalidRequest, NotFound
+from finpool.kernel.errors import DomainError, Forbidden, InvalidRequest, NotFound
 
 
 class TreeNotFound(NotFound):
@@ -28,6 +28,14 @@ class TreeTooTall(InvalidRequest):
     """The tree is too tall."""
 
     code = "tree_too_tall"
+
+
+class TreeAway(DomainError):
+    """The tree is away for a while."""
+
+    status = 429
+    code = "tree_away"
+    header_names = ("retry-after",)
 
 
 class Leaf(BaseModel):
@@ -71,6 +79,19 @@ def test_a_route_documents_its_own_errors_in_one_sentence_each_beside_the_common
     description, codes = error_of(found, "400")
     assert codes == ["invalid_request", "repeated_parameter", "tree_too_tall", "unknown_parameter"]
     assert "- `tree_too_tall`: The tree is too tall." in description
+
+
+def test_an_answer_documents_its_headers_and_the_document_only_those_that_are_used() -> None:
+    found = document(forest(responses={200: answer_headers("openai-version"), **refusals(TreeAway)}))
+    responses = found["paths"]["/trees/{tree_id}"]["post"]["responses"]
+    assert list(responses["200"]["headers"]) == ["openai-version", "x-request-id"]
+    assert sorted(responses["429"]["headers"]) == ["retry-after", "x-request-id"]
+    assert sorted(found["components"]["headers"]) == [
+        "openai-version",
+        "retry-after",
+        "x-request-id",
+        "x-request-id-if-arrived",
+    ]
 
 
 def test_two_errors_of_one_code_are_described_together() -> None:
