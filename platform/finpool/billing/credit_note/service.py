@@ -8,7 +8,8 @@ from finpool.billing.errors import AboveWhatIsLeft, LineNotFound, ReferenceUsed
 from finpool.billing.invoice import repository
 from finpool.billing.invoice.lines import Credited, credit_of
 from finpool.billing.invoice.schemas import InvoiceKind, InvoiceStatus, InvoiceView, LineKind
-from finpool.billing.invoice.service import FEES, find, find_issued, next_number, record, view
+from finpool.billing.invoice.service import FEES, find, find_issued, next_number, record
+from finpool.billing.invoice.views import view
 from finpool.billing.models import Invoice, InvoiceLine
 from finpool.billing.payment.schemas import NewCreditNote
 from finpool.billing.payment.service import close_if_settled
@@ -37,7 +38,7 @@ async def credit_invoice(
     row = await find_issued(session, tenant_id, invoice_id)
     issued = await repository.credit_note(session, tenant_id, invoice_id, body.reference)
     if issued is not None:
-        return await _same(session, tenant_id, issued, body)
+        return await _same(session, row, issued, body)
     lines = await repository.lines(session, tenant_id, invoice_id)
     so_far = await repository.credited(session, tenant_id, invoice_id)
     credits_now = _credits(lines, so_far, body, minor_unit_micros(row.currency))
@@ -57,18 +58,18 @@ async def credit_invoice(
     result = await find(session, tenant_id, note_id)
     await record(session, actor, "invoice.credited", result)
     await close_if_settled(session, actor, row)
-    return view(result, noted)
+    return view(result, noted, row.number)
 
 
-async def _same(session: AsyncSession, tenant_id: TenantId, issued: Invoice, body: NewCreditNote) -> InvoiceView:
+async def _same(session: AsyncSession, row: Invoice, issued: Invoice, body: NewCreditNote) -> InvoiceView:
     """Return the credit note with this reference; raise `ReferenceUsed` if it differs from the body."""
-    noted = await repository.lines(session, tenant_id, issued.invoice_id)
+    noted = await repository.lines(session, TenantId(row.tenant_id), issued.invoice_id)
     found = {line.refers_to_line: -line.amount_micros for line in noted}
     amounts = {each.line_no: each.amount_micros for each in body.lines or ()}
     differs = any(amount not in (None, found.get(line_no)) for line_no, amount in amounts.items())
     if issued.reason != body.reason or differs or (amounts and amounts.keys() != found.keys()):
         raise ReferenceUsed(body.reference)
-    return view(issued, noted)
+    return view(issued, noted, row.number)
 
 
 def _credits(

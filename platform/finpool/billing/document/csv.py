@@ -1,10 +1,8 @@
 """An invoice as CSV: one record per line, amounts as exact decimals."""
 
-import csv
-import io
-from datetime import UTC, datetime
 from decimal import Decimal
 
+from finpool.billing.csv_table import CsvValue, csv_table
 from finpool.billing.focus.rows import decimal_of_micros, decimal_of_picos
 from finpool.billing.invoice.schemas import InvoiceLineView, InvoiceView
 
@@ -28,22 +26,18 @@ COLUMNS = (
     "amount",
     "tax_percent",
     "tax",
+    "refers_to",
     "refers_to_line",
     "reference",
 )
 
 
 def invoice_csv(invoice: InvoiceView) -> bytes:
-    """Return an invoice's lines as CSV (UTF-8) with a header; a missing value is an empty field."""
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for line in invoice.lines:
-        writer.writerow([_field(value) for value in _values(invoice, line)])
-    return out.getvalue().encode()
+    """Return an invoice's lines as CSV (UTF-8) with a header."""
+    return csv_table(COLUMNS, (_values(invoice, line) for line in invoice.lines))
 
 
-def _values(invoice: InvoiceView, line: InvoiceLineView) -> tuple[object, ...]:
+def _values(invoice: InvoiceView, line: InvoiceLineView) -> tuple[CsvValue, ...]:
     return (
         invoice.kind,
         invoice.number,
@@ -64,16 +58,7 @@ def _values(invoice: InvoiceView, line: InvoiceLineView) -> tuple[object, ...]:
         decimal_of_micros(line.amount_micros),
         Decimal(line.tax_basis_points).scaleb(-2),
         decimal_of_micros(line.tax_micros),
+        invoice.refers_to_number,
         line.refers_to_line,
         line.reference,
     )
-
-
-def _field(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    if isinstance(value, datetime):
-        return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    return str(value)

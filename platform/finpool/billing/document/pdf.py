@@ -106,7 +106,7 @@ def _parties(pages: _Pages, invoice: InvoiceView) -> None:
         ("To", f"{invoice.buyer_name} ({invoice.tenant_id})"),
         ("Period", f"{day(invoice.period_start)} to {last_day(invoice.period_end)} (UTC)"),
         ("Issued", day(invoice.issued_at) if invoice.issued_at else "not issued: this is a draft"),
-        ("Refers to", invoice.refers_to or ""),
+        ("Refers to", invoice.refers_to_number or ""),
         ("Reason", invoice.reason or ""),
         ("Currency", invoice.currency),
     ]

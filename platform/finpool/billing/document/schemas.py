@@ -3,11 +3,12 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from finpool.billing.invoice.schemas import InvoiceView, TokenKind
 
-Month = Annotated[str, Field(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
+Month = Annotated[str, Field(pattern=r"^20[0-9]{2}-(0[1-9]|1[0-2])$")]
 
 
 class DocumentFormat(StrEnum):
@@ -69,3 +70,10 @@ class FocusQuery(BaseModel):
     start: Month = Field(alias="from", description="First month, such as 2026-10.")
     end: Month = Field(alias="to", description="Last month.")
     format: FocusFormat = Field(FocusFormat.CSV, description="csv or parquet.")
+
+    @field_validator("end")
+    @classmethod
+    def _ends_after_it_begins(cls, end: str, info: ValidationInfo) -> str:
+        if end < info.data.get("start", end):
+            raise PydanticCustomError("order", "must not be earlier than `from`")
+        return end

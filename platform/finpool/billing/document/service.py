@@ -14,9 +14,9 @@ from finpool.billing.document.schemas import (
     RenderedFile,
     Rendering,
 )
-from finpool.billing.invoice import repository as invoice_repository
 from finpool.billing.invoice.schemas import InvoiceStatus, InvoiceView, TokenKind
-from finpool.billing.invoice.service import get_invoice, view
+from finpool.billing.invoice.service import get_invoice
+from finpool.billing.invoice.views import read_view
 from finpool.billing.models import Invoice
 from finpool.billing.months import month_named, next_month
 from finpool.catalogue.model.schemas import Model
@@ -81,4 +81,4 @@ async def _issued(session: AsyncSession, tenant_id: TenantId, query: FocusQuery)
         col(Invoice.period_end) <= next_month(month_named(query.end)),
     )
     rows = (await session.execute(wanted.order_by(col(Invoice.period_end), col(Invoice.number)))).scalars().all()
-    return [view(row, await invoice_repository.lines(session, tenant_id, row.invoice_id)) for row in rows]
+    return [await read_view(session, row) for row in rows]

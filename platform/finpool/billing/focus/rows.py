@@ -66,6 +66,7 @@ TEXT_COLUMNS = (
     "SkuPriceDetails",
     "x_InvoiceLine",
     "x_RefersToInvoice",
+    "x_RefersToInvoiceLine",
 )
 COLUMNS = (*TEXT_COLUMNS, *TIME_COLUMNS, *AMOUNT_COLUMNS)
 
@@ -145,7 +146,7 @@ def _of_invoice(invoice: InvoiceView) -> FocusRow:
         "PublisherName": invoice.seller_name,
         "ServiceCategory": "AI and Machine Learning",
         "ServiceSubcategory": "Generative AI",
-        "x_RefersToInvoice": invoice.refers_to,
+        "x_RefersToInvoice": invoice.refers_to_number,
     }
 
 
@@ -165,6 +166,7 @@ def _of_line(invoice: InvoiceView, line: InvoiceLineView, project_names: Mapping
         "ChargePeriodEnd": line.charge_end,
         "ServiceName": charge.service,
         "x_InvoiceLine": str(line.line_no),
+        "x_RefersToInvoiceLine": None if line.refers_to_line is None else str(line.refers_to_line),
     }
 
 

@@ -55,6 +55,16 @@ async def lines(session: AsyncSession, tenant_id: TenantId, invoice_id: str) -> 
     return (await session.execute(query.order_by(col(InvoiceLine.line_no)))).scalars().all()
 
 
+async def referred_numbers(session: AsyncSession, tenant_id: TenantId, rows: Iterable[Invoice]) -> dict[str, str]:
+    """Return the numbers of the invoices that credit notes refer to, by id."""
+    ids = {row.refers_to for row in rows if row.refers_to is not None}
+    if not ids:
+        return {}
+    query = rows_of(tenant_id, Invoice).where(col(Invoice.invoice_id).in_(ids), col(Invoice.number).is_not(None))
+    named = await session.execute(query.with_only_columns(col(Invoice.invoice_id), col(Invoice.number)))
+    return {row[0]: str(row[1]) for row in named}
+
+
 async def invoices(
     session: AsyncSession, tenant_id: TenantId, *, after: str | None, limit: int, drafts: bool
 ) -> Sequence[Invoice]:

@@ -81,6 +81,7 @@ class InvoiceSummary(Listed):
     """An invoice or a credit note without its lines. Amounts are micros of `currency`; times are UTC.
 
     `period_end` is exclusive. `cut_seq` is the number of the last usage record that the invoice may cover.
+    `refers_to` is the id of a credit note's invoice, `refers_to_number` its number.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -92,6 +93,7 @@ class InvoiceSummary(Listed):
     status: InvoiceStatus
     number: str | None
     refers_to: str | None
+    refers_to_number: str | None
     reference: str | None
     reason: str | None
     prepaid: bool

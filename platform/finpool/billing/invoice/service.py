@@ -12,13 +12,13 @@ from finpool.billing.invoice.charges import charges_of
 from finpool.billing.invoice.lines import BillingTerms, invoice_line
 from finpool.billing.invoice.schemas import (
     InvoiceKind,
-    InvoiceLineView,
     InvoiceStatus,
     InvoiceSummary,
     InvoiceView,
     LineKind,
 )
 from finpool.billing.invoice.usage import BillingCutoff
+from finpool.billing.invoice.views import read_view, summary, view
 from finpool.billing.models import Invoice, InvoiceLine
 from finpool.billing.months import month_named, month_of, next_month
 from finpool.kernel.actor import Actor
@@ -48,8 +48,9 @@ async def draft_invoice(
     payment_terms = await accounts.payment_terms_of(session, tenant_id)
     made_at, begins = now(), month_named(month)
     last = await repository.last_issued(session, tenant_id)
-    _require_invoiceable(begins, made_at, last)
-    start = last.period_end if last else min(await _first_month(session, tenant_id, tenant.created_at), begins)
+    first = await _first_month(session, tenant_id, tenant.created_at)
+    _require_invoiceable(begins, made_at, last, first)
+    start = last.period_end if last else first
     cutoff = BillingCutoff(
         tenant_id=tenant_id,
         end=next_month(begins),
@@ -127,7 +128,7 @@ async def get_invoice(session: AsyncSession, tenant_id: TenantId, invoice_id: st
     row = await find(session, tenant_id, invoice_id)
     if row.status == InvoiceStatus.DRAFT and not drafts:
         raise InvoiceNotFound(invoice_id)
-    return view(row, await repository.lines(session, tenant_id, invoice_id))
+    return await read_view(session, row)
 
 
 async def list_invoices(
@@ -135,7 +136,8 @@ async def list_invoices(
 ) -> ListPage[InvoiceSummary]:
     """Return a page of a tenant's invoices and credit notes, the newest first."""
     rows = await repository.invoices(session, tenant_id, after=query.after, limit=query.limit + 1, drafts=drafts)
-    return page_of(rows, query, summary)
+    numbers = await repository.referred_numbers(session, tenant_id, rows)
+    return page_of(rows, query, lambda row: summary(row, numbers.get(row.refers_to or "")))
 
 
 async def find(session: AsyncSession, tenant_id: TenantId, invoice_id: str) -> Invoice:
@@ -178,28 +180,22 @@ async def record(session: AsyncSession, actor: Actor, kind: str, row: Invoice) -
     await audit.append(session, kind=kind, tenant_id=TenantId(row.tenant_id), actor=actor, body=known)
 
 
-def summary(row: Invoice) -> InvoiceSummary:
-    """Return the invoice without its lines."""
-    return InvoiceSummary.model_validate({**row.model_dump(), "id": row.invoice_id})
-
-
-def view(row: Invoice, lines: Sequence[InvoiceLine]) -> InvoiceView:
-    """Return the invoice with its lines."""
-    shown = tuple(InvoiceLineView.model_validate(line) for line in lines)
-    return InvoiceView.model_validate({**row.model_dump(), "id": row.invoice_id, "lines": shown})
-
-
 async def _first_month(session: AsyncSession, tenant_id: TenantId, created_at: datetime) -> datetime:
     """Return the month of a tenant's creation, or of its first usage if that is earlier."""
     oldest = await usage.oldest_usage(session, tenant_id)
     return month_of(min(created_at, oldest or created_at))
 
 
-def _require_invoiceable(begins: datetime, at: datetime, last: Invoice | None) -> None:
+def _require_invoiceable(begins: datetime, at: datetime, last: Invoice | None, first: datetime) -> None:
     if begins > at:
         raise PeriodNotInvoiceable(f"The month {begins:%Y-%m} has not begun.", param="month")
     if last is not None and begins < last.period_end:
         raise PeriodNotInvoiceable(f"The month {begins:%Y-%m} is invoiced already, as {last.number}.", param="month")
+    if begins < first:
+        raise PeriodNotInvoiceable(
+            f"The month {begins:%Y-%m} is before the tenant's first month, {first:%Y-%m}: draft that or a later one.",
+            param="month",
+        )
 
 
 async def _require_ready(session: AsyncSession, row: Invoice, terms: PaymentTerms) -> None:

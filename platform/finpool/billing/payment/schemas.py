@@ -1,9 +1,11 @@
 """Bodies and answers of payments and credits."""
 
+from collections import Counter
 from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from finpool.billing.invoice.schemas import AMOUNT_MAX_MICROS
 from finpool.kernel.names import NAME_LENGTH_MAX, plain_name
@@ -50,11 +52,20 @@ class LineCredit(BaseModel):
     amount_micros: AmountMicros | None = None
 
 
+def _each_line_once(lines: tuple[LineCredit, ...] | None) -> tuple[LineCredit, ...] | None:
+    counts = Counter(each.line_no for each in lines or ())
+    if twice := sorted(line_no for line_no, count in counts.items() if count > 1):
+        raise PydanticCustomError("twice", "must not name line {line_no} twice", {"line_no": twice[0]})
+    return lines
+
+
 class NewCreditNote(BaseModel):
-    """Body that credits an issued invoice: the given lines, or its whole rest."""
+    """Body that credits an issued invoice: the given lines, each once, or its whole rest."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     reference: Reference
     reason: Reference
-    lines: tuple[LineCredit, ...] | None = Field(None, min_length=1, max_length=1000)
+    lines: Annotated[tuple[LineCredit, ...] | None, AfterValidator(_each_line_once)] = Field(
+        None, min_length=1, max_length=1000
+    )

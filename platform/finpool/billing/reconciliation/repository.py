@@ -8,9 +8,8 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from finpool.billing.invoice import repository as invoice_repository
 from finpool.billing.invoice.schemas import InvoiceStatus, InvoiceView
-from finpool.billing.invoice.service import view
+from finpool.billing.invoice.views import read_view
 from finpool.billing.models import Invoice
 from finpool.billing.reconciliation import books as reconcile_books
 from finpool.billing.reconciliation import queries as reconcile_queries
@@ -106,4 +105,4 @@ async def documents(
     )
     ordered = query.order_by(col(Invoice.tenant_id), col(Invoice.period_end), col(Invoice.number))
     for row in (await session.execute(ordered)).scalars().all():
-        yield view(row, await invoice_repository.lines(session, TenantId(row.tenant_id), row.invoice_id))
+        yield await read_view(session, row)

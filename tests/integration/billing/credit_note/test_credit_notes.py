@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from billing_doors import BANKS, Doors
 
 from finpool.billing.errors import AboveWhatIsLeft, LineNotFound, ReferenceUsed, WrongInvoiceStatus
 from finpool.kernel.clock import now
@@ -55,3 +56,14 @@ async def test_a_credit_note_is_not_credited(bank: Any, invoice: Any) -> None:
     note = await bank.credit(invoice.id, (2, CENT))
     with pytest.raises(WrongInvoiceStatus):
         await bank.credit(note.id, reference="case 2")
+
+
+async def test_a_credit_note_that_names_a_line_twice_is_refused_and_credits_nothing(doors: Doors, invoice: Any) -> None:
+    lines = [{"line_no": 2, "amount_micros": CENT}, {"line_no": 1}, {"line_no": 2, "amount_micros": CENT}]
+    body = {"reference": "case 1", "reason": "agreed", "lines": lines}
+    refused = await doors.operator.post(f"{BANKS}/invoices/{invoice.id}/credit-notes", json=body)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "lines")
+    assert "must not name line 2 twice" in refused.json()["error"]["message"]
+    once = await doors.operator.post(f"{BANKS}/invoices/{invoice.id}/credit-notes", json={**body, "lines": lines[:2]})
+    assert once.json()["refers_to_number"] == invoice.number
+    assert [line["refers_to_line"] for line in once.json()["lines"]] == [1, 2]

@@ -69,6 +69,7 @@ async def test_a_bank_gets_its_invoice_as_pdf_and_csv_and_its_months_in_focus(wo
 async def test_nobody_gets_the_file_of_another_banks_invoice_nor_of_a_draft(world: Any, door: Any) -> None:
     first, *_ = await world.bill_everything()
     await world.add_bank(TenantId("bank-b"), "Second Bank")
+    await world.serve([(1_000, 0, 100)], first.period_start, tenant_id=TenantId("bank-b"))
     async with door("bank-b") as other, door("operator") as operators:
         stolen = await other.get(f"/v1/organization/invoices/{first.id}/file")
         everything = {"from": "2000-01", "to": "2099-12"}
@@ -95,3 +96,21 @@ async def test_operators_reconcile_over_their_api(world: Any, door: Any) -> None
     assert [(each["tenant_id"], each["documents"]) for each in body["tenants"]] == [("bank-a", 3)]
     assert {each["subject"] for each in differs.json()["differences"]} == {"posted", "revenue", "unbilled"}
     assert backwards.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "problem"),
+    [
+        ("2026-12", "2026-10", "to: must not be earlier than `from`"),
+        ("0000-01", "2026-10", "from: "),
+        ("2026-10", "9999-12", "to: "),
+        ("2026-13", "2026-10", "from: "),
+    ],
+)
+async def test_months_that_make_no_range_are_refused(door: Any, first: str, last: str, problem: str) -> None:
+    async with door("bank-a") as bank, door("operator") as operators:
+        for client, path in ((bank, "/v1/organization/focus"), (operators, "/v1/tenants/bank-a/focus")):
+            refused = await client.get(path, params={"from": first, "to": last})
+            error = refused.json()["error"]
+            assert (refused.status_code, error["param"]) == (400, problem.partition(":")[0])
+            assert problem in error["message"]

@@ -234,3 +234,12 @@ async def test_drafting_does_not_wait_for_the_account_and_leaves_what_is_being_r
             draft = await bank.draft("2025-01")
     assert (draft.cut_seq, seq) == (1, 2)
     assert exact(draft) == use(at(1)).cost_picos
+
+
+async def test_a_month_before_the_tenants_first_is_not_invoiced(bank: Any, use: Any, at: Any) -> None:
+    with pytest.raises(PeriodNotInvoiceable, match="before the tenant's first month, 2024-12"):
+        await bank.draft("2024-11")
+    await bank.record([use(datetime(2024, 10, 31, 23, 59, tzinfo=UTC))])
+    with pytest.raises(PeriodNotInvoiceable, match="2024-10"):
+        await bank.draft("2024-09")
+    assert (await bank.draft("2024-11")).period_start == datetime(2024, 10, 1, tzinfo=UTC)

@@ -44,7 +44,13 @@ def test_a_pdf_holds_names_amounts_price_versions_and_marked_corrections(invoice
 
 def test_a_credit_note_in_japanese_says_what_it_refers_to(credit_note: InvoiceView) -> None:
     (page,) = pages(invoice_pdf(credit_note))
-    for text in ("CreditnoteCN-2026-000001", "株式会社さくら銀行", "誤請求のため", "Refersto:inv_1", "Total:-1.06CNY"):
+    for text in (
+        "CreditnoteCN-2026-000001",
+        "株式会社さくら銀行",
+        "誤請求のため",
+        "Refersto:INV-2026-000001",
+        "Total:-1.06CNY",
+    ):
         assert text in page, text
 
 

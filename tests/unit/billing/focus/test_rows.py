@@ -47,7 +47,8 @@ def test_corrections_and_credits_have_the_class_correction(invoice: InvoiceView,
         ("Credit", "Correction"),
         ("Tax", "Correction"),
     }
-    assert {row["x_RefersToInvoice"] for row in rows} == {"inv_1"}
+    joined = {(row["x_RefersToInvoice"], row["x_RefersToInvoiceLine"]) for row in rows}
+    assert joined == {(invoice.number, str(invoice.lines[0].line_no))}
 
 
 def test_minimum_and_membership_are_recurring_purchases(invoice: InvoiceView) -> None:
