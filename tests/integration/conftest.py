@@ -2,11 +2,14 @@
 
 import socket
 from collections.abc import AsyncIterator, Iterator
+from functools import cache
 
 import pytest
 from aiohttp import web
 from documented_answers import CheckedIngress
 from scripted_engine import MODEL, ScriptedEngine
+
+from finpool.policy.decisions import shadow_load
 
 
 def unused_port() -> int:
@@ -21,6 +24,14 @@ def unused_port() -> int:
 def doors_are_checked() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("finpool.kernel.door.door.Ingress", CheckedIngress)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def policies_are_proved_once() -> Iterator[None]:
+    """Keep the decisions of equal policies: to prove them again takes a quarter of the time of a test of a door."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("finpool.policy.service.shadow_load", cache(shadow_load))
         yield
 
 
