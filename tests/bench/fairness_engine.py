@@ -4,7 +4,7 @@ A step costs a constant, a part for each sequence, and a part for each prompt to
 sleeps, so ten minutes of a busy engine take a second.
 """
 
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -46,13 +46,14 @@ class Request:
 
 @dataclass(slots=True)
 class Ledger:
-    """The served requests: (time, tenant, service)."""
+    """The service of each tenant in each window of time."""
 
-    served: list[tuple[float, str, int]] = field(default_factory=list)
+    served: defaultdict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
     def add(self, at: float, tenant: str, *, input_tokens: int, output_tokens: int) -> None:
         """Note service as it is given."""
-        self.served.append((at, tenant, INPUT_WEIGHT * input_tokens + OUTPUT_WEIGHT * output_tokens))
+        service = INPUT_WEIGHT * input_tokens + OUTPUT_WEIGHT * output_tokens
+        self.served[int(at // WINDOW_SECONDS)][tenant] += service
 
 
 class SimulatedEngine:

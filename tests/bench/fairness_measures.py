@@ -29,7 +29,7 @@ def measure(
     engine: SimulatedEngine, requests: Sequence[Request], seconds: float, weights: Mapping[str, int]
 ) -> Measures:
     """Return what a run of so many seconds shows; the first minute, in which queues fill up, is left out."""
-    served = _by_window((at, tenant, service) for at, tenant, service in engine.ledger.served if at < seconds)
+    served = engine.ledger.served
     asked = _by_window(
         (each.at, each.tenant, INPUT_WEIGHT * each.input_tokens + OUTPUT_WEIGHT * each.output_tokens)
         for each in requests
