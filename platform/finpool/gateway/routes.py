@@ -110,7 +110,7 @@ async def create_chat_completion(request: Request, actor: Caller) -> Response:
     chat = parse_chat_request(body)
     gateway = _gateway(request)
     admitted = gateway.admit(actor, chat, len(body), RequestId(request.state.request_id))
-    include_usage = chat.stream_options is not None and chat.stream_options.include_usage
+    include_usage = chat.stream_options is not None and chat.stream_options.include_usage is True
     created = int(now().timestamp())
     tier = admitted.quote.tier
     renderer = Renderer(admitted.request_id, admitted.model, created, tier, include_usage=include_usage)

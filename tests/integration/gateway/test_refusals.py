@@ -27,41 +27,67 @@ async def post(bank: ServedBank, key: str, body: Any, **headers: str) -> tuple[i
         return response.status, await response.json(), response.headers
 
 
-REFUSED: dict[str, tuple[dict[str, Any], str, str | None]] = {
+REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown field": ({"best_of": 3}, "unknown_parameter", "best_of"),
     "priority is not the client's": ({"priority": -5}, "unknown_parameter", "priority"),
     "salt is not the client's": ({"cache_salt": "x"}, "unknown_parameter", "cache_salt"),
-    "logit_bias": ({"logit_bias": {"50256": -100}}, "unknown_parameter", "logit_bias"),
+    "logit_bias": ({"logit_bias": {"50256": -100}}, "unsupported_parameter", "logit_bias"),
     "temperature too high": ({"temperature": 2.1}, "invalid_value", "temperature"),
     "temperature is text": ({"temperature": "hot"}, "invalid_value", "temperature"),
     "max_tokens zero": ({"max_tokens": 0}, "invalid_value", "max_tokens"),
     "max_tokens a string": ({"max_tokens": "5"}, "invalid_value", "max_tokens"),
     "max_tokens above the model's": ({"max_tokens": 1_000_000}, "invalid_value", "max_tokens"),
-    "both limits": ({"max_completion_tokens": 5}, "invalid_value", None),
+    "both limits": ({"max_completion_tokens": 5}, "invalid_value", "max_completion_tokens"),
     "too many choices": ({"n": 100}, "invalid_value", "n"),
     "no messages": ({"messages": []}, "invalid_value", "messages"),
     "unknown role": ({"messages": [{"role": "robot", "content": "x"}]}, "invalid_value", "messages[0].role"),
-    "message without content": ({"messages": [{"role": "user"}]}, "invalid_value", "messages[0]"),
+    "message without content": ({"messages": [{"role": "user"}]}, "invalid_value", "messages[0].content"),
     "image content": (
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
-        "unknown_parameter",
-        None,
+        "unsupported_parameter",
+        "messages[0].content[0].type",
     ),
     "unknown field in a message": (
         {"messages": [{"role": "user", "content": "x", "weight": 1}]},
         "unknown_parameter",
         "messages[0].weight",
     ),
-    "too many stops": ({"stop": ["a", "b", "c", "d", "e"]}, "invalid_value", None),
-    "top_logprobs alone": ({"top_logprobs": 2}, "invalid_value", None),
+    "too many stops": ({"stop": ["a", "b", "c", "d", "e"]}, "invalid_value", "stop"),
+    "top_logprobs alone": ({"top_logprobs": 2}, "invalid_value", "top_logprobs"),
     "too many logprobs": ({"logprobs": True, "top_logprobs": 50}, "invalid_value", "top_logprobs"),
     "tools the model lacks": (
         {"tools": [{"type": "function", "function": {"name": "f"}}]},
         "unsupported_parameter",
         "tools",
     ),
-    "stream_options without stream": ({"stream_options": {"include_usage": True}}, "invalid_value", None),
-    "storing": ({"store": True}, "invalid_value", "store"),
+    "stream_options without stream": ({"stream_options": {"include_usage": True}}, "invalid_value", "stream_options"),
+    "storing": ({"store": True}, "unsupported_parameter", "store"),
+    "tool calls in the history of a model without tools": (
+        {
+            "messages": [
+                {"role": "user", "content": "x"},
+                {
+                    "role": "assistant",
+                    "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+                },
+                {"role": "tool", "tool_call_id": "1", "content": "7"},
+            ]
+        },
+        "unsupported_parameter",
+        "messages[1].tool_calls",
+    ),
+    "a conversation that ends with calls": (
+        {
+            "messages": [
+                {
+                    "role": "assistant",
+                    "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+                },
+            ]
+        },
+        "invalid_value",
+        "messages[0].tool_calls",
+    ),
 }
 
 
@@ -70,7 +96,7 @@ async def test_fields_that_cannot_be_honoured_are_refused_by_name(bank: ServedBa
     for case, (fields, code, param) in REFUSED.items():
         status, body, _ = await post(bank, key, {**GOOD, **fields})
         error = body["error"]
-        as_told = (status, error["code"]) == (400, code) and param in (None, error["param"])
+        as_told = (status, error["code"]) == (400, code) and param == error["param"]
         if not as_told or set(error) != {"message", "type", "param", "code"}:
             wrong[case] = (status, error)
     assert wrong == {}

@@ -148,8 +148,8 @@ Refused = dict[str, tuple[dict[str, Any], str, str | None]]
 EMBED_REFUSED: Refused = {
     "unknown field": ({"truncate": True}, "unknown_parameter", "truncate"),
     "dimensions the model lacks": ({"dimensions": 2}, "unsupported_parameter", "dimensions"),
-    "tokens": ({"input": [1, 2]}, "invalid_value", "input"),
-    "several texts as tokens": ({"input": [[1, 2], [3]]}, "invalid_value", "input"),
+    "tokens": ({"input": [1, 2]}, "unsupported_parameter", "input"),
+    "several texts as tokens": ({"input": [[1, 2], [3]]}, "unsupported_parameter", "input"),
     "nothing": ({"input": []}, "invalid_value", "input"),
     "an empty text": ({"input": ["a", ""]}, "invalid_value", "input[1]"),
     "too many": ({"input": ["a"] * 2049}, "invalid_value", "input"),

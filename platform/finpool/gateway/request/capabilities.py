@@ -3,6 +3,8 @@
 from finpool.catalogue.model.schemas import Model
 from finpool.gateway.errors import UnsupportedParameter
 from finpool.gateway.request.chat import ChatRequest
+from finpool.gateway.request.messages import AssistantMessage
+from finpool.gateway.request.options import needed_capabilities
 from finpool.gateway.request.vectors import EmbeddingRequest, VectorRequest
 from finpool.serving.schemas import Operation
 
@@ -13,22 +15,26 @@ _PATHS = {
     "rerank": "/v1/rerank",
 }
 
+_CHAT_NEEDS = needed_capabilities(ChatRequest)
+_EMBEDDING_NEEDS = needed_capabilities(EmbeddingRequest)
+
 
 def require_chat(model: Model, request: ChatRequest) -> None:
     """Raise `UnsupportedParameter` unless the model chats and supports the requested fields."""
     if not model.chats:
         raise _not_there_for(model, "does not chat")
-    uses = {
-        "tools": ("tools", bool(request.tools)),
-        "json_schema": (
-            "response_format",
-            request.response_format is not None and request.response_format.type != "text",
-        ),
-        "logprobs": ("logprobs", bool(request.logprobs)),
-    }
-    for capability, (param, used) in uses.items():
-        if used and capability not in model.capabilities:
-            raise UnsupportedParameter(f"The model '{model.id}' does not support {param}.", param=param)
+    for param, capability in _CHAT_NEEDS.items():
+        if getattr(request, param) and capability not in model.capabilities:
+            raise _lacking(model, param)
+    if "tools" not in model.capabilities:
+        _require_no_tools_in(request, model)
+
+
+def _require_no_tools_in(request: ChatRequest, model: Model) -> None:
+    """Raise `UnsupportedParameter` for an earlier tool call: without tools a template leaves it out in silence."""
+    for index, message in enumerate(request.messages):
+        if isinstance(message, AssistantMessage) and message.tool_calls:
+            raise _lacking(model, f"messages[{index}].tool_calls")
 
 
 def require_vectors(model: Model, request: VectorRequest) -> Operation:
@@ -39,9 +45,14 @@ def require_vectors(model: Model, request: VectorRequest) -> Operation:
         return Operation.RERANK
     if model.kind != "embedding":
         raise _not_there_for(model, "does not give embeddings")
-    if request.dimensions is not None and "dimensions" not in model.capabilities:
-        raise UnsupportedParameter(f"The model '{model.id}' does not support dimensions.", param="dimensions")
+    for param, capability in _EMBEDDING_NEEDS.items():
+        if getattr(request, param) and capability not in model.capabilities:
+            raise _lacking(model, param)
     return Operation.EMBED
+
+
+def _lacking(model: Model, param: str) -> UnsupportedParameter:
+    return UnsupportedParameter(f"The model '{model.id}' does not support {param}.", param=param)
 
 
 def _not_there_for(model: Model, what: str) -> UnsupportedParameter:

@@ -1,191 +1,165 @@
 """The chat completion request. Fields that are not declared here are refused, never passed on."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from finpool.catalogue.price.schemas import Tier
-from finpool.gateway.request.schema_bounds import require_bounded_schema
+from finpool.gateway.request.conversation import require_ordered
+from finpool.gateway.request.messages import MESSAGES_MAX, TEXT_ONLY, Message
+from finpool.gateway.request.options import (
+    IgnoredOption,
+    NotGivenIfEmpty,
+    RefusedOption,
+    RefusedWords,
+    RequestModel,
+    ServedOption,
+    fault,
+    plain,
+)
+from finpool.gateway.request.seeds import engine_seed
+from finpool.gateway.request.tools import AnswerFormat, ToolChoice, Tools
 
 TOP_LOGPROBS_MAX = 20
 CHOICES_MAX = 4
 STOPS_MAX = 4
-TOOLS_MAX = 64
 STOP_CHARACTERS_MAX = 256
 METADATA_PAIRS_MAX = 16
-
-
-def _bounded(schema: dict[str, Any]) -> dict[str, Any]:
-    require_bounded_schema(schema)
-    return schema
-
-
-Schema = Annotated[dict[str, Any], AfterValidator(_bounded)]
-"""A JSON schema within the limits of `schema_bounds`, so that an engine compiles it quickly."""
 
 Stop = Annotated[str, Field(min_length=1, max_length=STOP_CHARACTERS_MAX)]
 """An empty stop would end every answer before its first character."""
 
 MetadataName = Annotated[str, Field(max_length=64)]
 MetadataValue = Annotated[str, Field(max_length=512)]
-FunctionName = Annotated[str, Field(min_length=1, max_length=64)]
+CallerText = Annotated[str | None, Field(max_length=512)]
+
+NOT_FOR_MODELS = "it describes the caller, and no model sees it"
+NO_CUSTOM_CACHE = "the cache of a tenant's prompts has fixed rules; leave it out"
+TIERS = "there are 'default' and 'flex' only"
 
 
-class RequestModel(BaseModel):
-    """Base of every part of a request: strict types, no unknown fields."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+def _as_list(stop: Any) -> Any:
+    return [stop] if isinstance(stop, str) else stop
 
 
-class TextPart(RequestModel):
-    """A piece of text in a message; other kinds of content are refused."""
-
-    type: Literal["text"]
-    text: str
-
-
-class FunctionCall(RequestModel):
-    """The function that a model has called."""
-
-    name: FunctionName
-    arguments: str
-
-
-class ToolCall(RequestModel):
-    """A tool call in an assistant's earlier message."""
-
-    id: str = Field(max_length=256)
-    type: Literal["function"]
-    function: FunctionCall
-
-
-class Message(RequestModel):
-    """One message of the conversation."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart] | None = None
-    name: str | None = Field(None, max_length=64)
-    tool_calls: list[ToolCall] | None = Field(None, max_length=TOOLS_MAX)
-    tool_call_id: str | None = Field(None, max_length=256)
-    # Clients send an answer back unchanged, with null here; an engine would drop any other value.
-    refusal: None = None
-    reasoning_content: None = None
-
-    @model_validator(mode="after")
-    def _has_content(self) -> "Message":
-        if self.content is None and not (self.role == "assistant" and self.tool_calls):
-            raise ValueError("a message needs content")
-        return self
+def _ordered(messages: list[Message]) -> list[Message]:
+    require_ordered(messages)
+    return messages
 
 
 class StreamOptions(RequestModel):
-    """`include_usage` adds a final chunk with the usage."""
+    """Options of a stream."""
 
-    include_usage: bool = False
-
-
-class JsonSchema(RequestModel):
-    """The schema an answer must follow."""
-
-    name: FunctionName
-    description: str | None = Field(None, max_length=1024)
-    schema_: Schema = Field(alias="schema")
-    strict: bool | None = None
-
-
-class ResponseFormat(RequestModel):
-    """Free text, any JSON object, or JSON that follows a schema."""
-
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: JsonSchema | None = None
-
-    @model_validator(mode="after")
-    def _schema_belongs_to_its_type(self) -> "ResponseFormat":
-        if (self.type == "json_schema") != (self.json_schema is not None):
-            raise ValueError("json_schema goes with type json_schema, and only with it")
-        return self
-
-
-class Function(RequestModel):
-    """A function that the model may call."""
-
-    name: FunctionName
-    description: str | None = Field(None, max_length=1024)
-    parameters: Schema | None = None
-    strict: bool | None = None
-
-
-class Tool(RequestModel):
-    """A tool that the model may use."""
-
-    type: Literal["function"]
-    function: Function
-
-
-class NamedFunction(RequestModel):
-    """Names one function."""
-
-    name: FunctionName
-
-
-class NamedTool(RequestModel):
-    """Names the one tool that the model must use."""
-
-    type: Literal["function"]
-    function: NamedFunction
+    include_usage: Annotated[bool | None, ServedOption("a last chunk has the usage")] = None
+    include_obfuscation: Annotated[bool | None, IgnoredOption("no chunk is padded")] = None
 
 
 class ChatRequest(RequestModel):
     """OpenAI's chat completion request, with vLLM's `top_k`, `min_p`, `repetition_penalty` and `ignore_eos`.
 
-    `user`, `safety_identifier`, `metadata` and the like are accepted for compatibility and not used.
+    Null, an empty list or object, and OpenAI's default count as not given, for every field.
     """
 
-    model: str = Field(min_length=1, max_length=256)
-    messages: Annotated[list[Message], Field(min_length=1, max_length=1024)]
-    max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
+    model: str = Field(min_length=1, max_length=256, exclude=True)
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MESSAGES_MAX), AfterValidator(_ordered)]
+    max_tokens: int | None = Field(None, ge=1, exclude=True)
+    max_completion_tokens: int | None = Field(None, ge=1, exclude=True)
     temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
+    top_p: Annotated[float | None, ServedOption("0 is greedy, as `temperature` 0")] = Field(None, ge=0, le=1)
     top_k: int | None = Field(None, ge=-1, le=1_000_000)
     min_p: float | None = Field(None, ge=0, le=1)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     repetition_penalty: float | None = Field(None, ge=0.1, le=2)
     n: int | None = Field(None, ge=1, le=CHOICES_MAX)
-    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
-    stop: Stop | Annotated[list[Stop], Field(max_length=STOPS_MAX)] | None = None
+    seed: Annotated[int | None, ServedOption("engines get a 32-bit number that follows from it")] = Field(
+        None, ge=-(2**63), lt=2**63
+    )
+    stop: Annotated[
+        Annotated[list[Stop], Field(max_length=STOPS_MAX)] | None,
+        NotGivenIfEmpty,
+        BeforeValidator(
+            _as_list, json_schema_input_type=Stop | Annotated[list[Stop], Field(max_length=STOPS_MAX)] | None
+        ),
+    ] = None
     ignore_eos: bool | None = None
-    logprobs: bool | None = None
-    top_logprobs: int | None = Field(None, ge=0, le=TOP_LOGPROBS_MAX)
-    response_format: ResponseFormat | None = None
-    tools: Annotated[list[Tool], Field(max_length=TOOLS_MAX)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
-    parallel_tool_calls: bool | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    user: str | None = Field(None, max_length=512)
-    safety_identifier: str | None = Field(None, max_length=512)
-    metadata: Annotated[dict[MetadataName, MetadataValue], Field(max_length=METADATA_PAIRS_MAX)] | None = None
-    store: Literal[False] | None = None
-    service_tier: Literal["auto", "default", "flex"] | None = None
+    logprobs: Annotated[bool | None, ServedOption(capability="logprobs")] = None
+    top_logprobs: Annotated[int | None, ServedOption("needs `logprobs`")] = Field(None, ge=0, le=TOP_LOGPROBS_MAX)
+    response_format: Annotated[AnswerFormat, ServedOption(capability="json_schema")] = None
+    tools: Annotated[Tools, ServedOption(capability="tools")] = None
+    tool_choice: Annotated[ToolChoice, ServedOption("needs `tools`")] = None
+    parallel_tool_calls: Annotated[bool | None, ServedOption("needs `tools`")] = None
+    stream: bool | None = Field(None, exclude=True)
+    stream_options: Annotated[StreamOptions | None, ServedOption("needs `stream`")] = Field(None, exclude=True)
+    service_tier: Annotated[
+        Literal["auto", "default", "flex"] | None, RefusedWords(dict.fromkeys(("scale", "priority", "fast"), TIERS))
+    ] = Field(None, exclude=True)
+    user: Annotated[CallerText, IgnoredOption(NOT_FOR_MODELS)] = None
+    safety_identifier: Annotated[CallerText, IgnoredOption(NOT_FOR_MODELS)] = None
+    metadata: Annotated[
+        Annotated[dict[MetadataName, MetadataValue], Field(max_length=METADATA_PAIRS_MAX)] | None,
+        IgnoredOption(NOT_FOR_MODELS),
+    ] = None
+    prompt_cache_key: Annotated[CallerText, IgnoredOption("all prompts of a tenant share one cache")] = None
+    store: Annotated[None, RefusedOption("answers are not kept; leave it out", False)] = None
+    logit_bias: Annotated[None, RefusedOption("tokens have other numbers in each version of a model; leave it out")] = (
+        None
+    )
+    functions: Annotated[None, RefusedOption("it is OpenAI's older form of tools; send tools")] = None
+    function_call: Annotated[
+        None, RefusedOption("it is OpenAI's older form of tool_choice; send tools and tool_choice", "none", "auto")
+    ] = None
+    modalities: Annotated[None, RefusedOption(f"{TEXT_ONLY}; leave it out", ["text"])] = None
+    audio: Annotated[None, RefusedOption(f"{TEXT_ONLY}; leave it out")] = None
+    prediction: Annotated[None, RefusedOption("no engine takes an expected answer; leave it out")] = None
+    reasoning_effort: Annotated[
+        None, RefusedOption("a model reasons as its chat template says; leave it out", "medium")
+    ] = None
+    verbosity: Annotated[None, RefusedOption("models are told so in the messages only; leave it out", "medium")] = None
+    web_search_options: Annotated[None, RefusedOption("no model searches the web; leave it out")] = None
+    moderation: Annotated[None, RefusedOption("messages and answers are not moderated; leave it out")] = None
+    prompt_cache_options: Annotated[
+        None,
+        RefusedOption(NO_CUSTOM_CACHE, {"mode": "implicit"}, {"ttl": "30m"}, {"mode": "implicit", "ttl": "30m"}),
+    ] = None
+    prompt_cache_retention: Annotated[None, RefusedOption(NO_CUSTOM_CACHE, "in_memory")] = None
+
+    @field_validator("max_completion_tokens")
+    @classmethod
+    def _is_the_only_limit(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("max_tokens") is not None:
+            raise fault("give max_completion_tokens or max_tokens, not both")
+        return value
+
+    @field_validator("top_logprobs")
+    @classmethod
+    def _needs_logprobs(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if not value:
+            return value if info.data.get("logprobs") else None
+        if not info.data.get("logprobs"):
+            raise fault("it needs logprobs to be true")
+        return value
 
     @field_validator("tool_choice", "parallel_tool_calls")
     @classmethod
     def _needs_tools(cls, value: Any, info: ValidationInfo) -> Any:
-        if value is not None and not info.data.get("tools"):
-            raise ValueError(f"{info.field_name} needs tools")
+        tools: Sequence[Any] | None = info.data.get("tools")
+        if value is None or (not tools and value in ("none", True)):
+            return value if tools else None
+        if not tools:
+            raise fault("it needs tools")
+        named = getattr(value, "function", None)
+        if named is not None and all(named.name != tool.function.name for tool in tools):
+            raise fault(f"no tool has the name '{named.name}'")
         return value
 
-    @model_validator(mode="after")
-    def _fields_agree(self) -> "ChatRequest":
-        if self.max_tokens is not None and self.max_completion_tokens is not None:
-            raise ValueError("give max_completion_tokens or max_tokens, not both")
-        if self.top_logprobs is not None and not self.logprobs:
-            raise ValueError("top_logprobs needs logprobs to be true")
-        if self.stream_options is not None and not self.stream:
-            raise ValueError("stream_options needs stream to be true")
-        return self
+    @field_validator("stream_options")
+    @classmethod
+    def _needs_stream(cls, value: StreamOptions | None, info: ValidationInfo) -> StreamOptions | None:
+        if value is not None and value.include_usage and not info.data.get("stream"):
+            raise fault("it needs stream to be true")
+        return value
 
     @property
     def tier(self) -> Tier:
@@ -204,20 +178,22 @@ class ChatRequest(RequestModel):
 
     def engine_body(self, output_tokens: int) -> dict[str, Any]:
         """Return the engine's request: the fields that steer generation, and none about the caller."""
-        body = self.model_dump(by_alias=True, exclude_none=True, exclude=_NOT_FOR_ENGINES)
+        body: dict[str, Any] = {"messages": [message.for_engines() for message in self.messages]}
+        for name in self.model_fields_set & _FOR_ENGINES:
+            value = getattr(self, name)
+            if value is not None:
+                body[name] = plain(value)
         body["max_tokens"] = output_tokens
+        if self.top_p == 0:
+            # Engines want a mass above 0, and only temperature 0 is greedy on all of them.
+            del body["top_p"]
+            body["temperature"] = 0.0
+        if self.seed is not None:
+            body["seed"] = engine_seed(self.seed)
         return body
 
 
-_NOT_FOR_ENGINES = {
-    "model",
-    "max_tokens",
-    "max_completion_tokens",
-    "stream",
-    "stream_options",
-    "user",
-    "safety_identifier",
-    "metadata",
-    "store",
-    "service_tier",
-}
+_FOR_ENGINES = frozenset(
+    name for name, field in ChatRequest.model_fields.items() if not field.exclude and name != "messages"
+)
+"""The fields that engines get beside the messages; those that are refused or ignored are None in every request."""

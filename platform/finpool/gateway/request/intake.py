@@ -1,15 +1,20 @@
 """The parsing of a request: bytes become a valid request or one error."""
 
+import re
 from typing import Any, TypeVar
 
 import orjson
 from pydantic import ValidationError
 
-from finpool.gateway.errors import InvalidJson, InvalidValue, UnknownParameter, UnsupportedContentType
-from finpool.gateway.request.chat import ChatRequest, RequestModel
-from finpool.kernel.errors import InvalidRequest
+from finpool.gateway.errors import InvalidJson, UnsupportedContentType
+from finpool.gateway.request.chat import ChatRequest
+from finpool.gateway.request.explain import explain
+from finpool.gateway.request.options import RequestModel
+from finpool.kernel.strict_json import parse_strictly
 
 Request = TypeVar("Request", bound=RequestModel)
+
+_ESCAPED_COLON = re.compile(rb"\\u003[aA]")
 
 
 def require_json(content_type: str | None) -> None:
@@ -25,35 +30,37 @@ def parse_chat_request(body: bytes) -> ChatRequest:
 
 
 def parse_request(body: bytes, shape: type[Request]) -> Request:
-    """Parse and validate a body; raise `InvalidJson`, `UnknownParameter` or `InvalidValue` for its first fault."""
+    """Parse and validate a body; raise the error of its first fault.
+
+    It is `InvalidJson`, `InvalidRequest` for a repeated field, `UnsupportedParameter`, `UnknownParameter` or
+    `InvalidValue`.
+    """
     try:
         document: Any = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidJson(f"The body is not valid JSON: {error}.") from error
     if not isinstance(document, dict):
         raise InvalidJson("The body must be a JSON object.")
+    _require_fields_once(body, document)
     try:
         return shape.model_validate(document)
     except ValidationError as error:
-        raise _explain(error) from error
+        raise explain(error, document) from error
 
 
-def _explain(error: ValidationError) -> InvalidRequest:
-    problems = error.errors(include_url=False, include_input=False)
-    unknown = [item for item in problems if item["type"] == "extra_forbidden"]
-    first = unknown[0] if unknown else problems[0]
-    param = _name(first["loc"])
-    if unknown:
-        return UnknownParameter(f"Unknown parameter: '{param}'.", param=param)
-    return InvalidValue(f"Invalid value for '{param}': {first['msg']}." if param else f"{first['msg']}.", param=param)
+def _require_fields_once(body: bytes, document: dict[str, Any]) -> None:
+    """Raise `InvalidRequest` if an object of the body repeats a field, of which the document holds only the last.
 
-
-def _name(location: tuple[int | str, ...]) -> str | None:
-    """Return `("messages", 0, "content")` as `messages[0].content`; names of union branches are left out."""
-    name = ""
-    for part in location:
-        if isinstance(part, int):
-            name += f"[{part}]"
-        elif part.isidentifier() and part[0].islower() and part not in ("str", "list", "dict"):
-            name += f".{part}" if name else part
-    return name or None
+    Written again, the document has the body's colons, unless a field was lost or a colon was written as an escape. Only
+    then the slower parser looks for the field.
+    """
+    try:
+        colons = orjson.dumps(document).count(b":")
+    except orjson.JSONEncodeError as error:
+        raise InvalidJson("The body is nested too deeply.") from error
+    if body.count(b":") == colons and not (b"\\" in body and _ESCAPED_COLON.search(body)):
+        return
+    try:
+        parse_strictly(body)
+    except ValueError as error:
+        raise InvalidJson(f"The body is not valid JSON: {error}.") from error

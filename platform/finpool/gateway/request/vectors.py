@@ -3,9 +3,9 @@
 import unicodedata
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from finpool.gateway.request.chat import RequestModel
+from finpool.gateway.request.options import IgnoredOption, RequestModel, ServedOption, refusal
 
 INPUTS_MAX = 2048
 """OpenAI's limit."""
@@ -21,25 +21,31 @@ PAIR_TOKENS_MAX = 256
 
 Text = Annotated[str, Field(min_length=1)]
 Texts = Annotated[list[Text], Field(min_length=1, max_length=INPUTS_MAX)]
+User = Annotated[
+    Annotated[str, Field(max_length=512)] | None, IgnoredOption("it describes the caller, and no model sees it")
+]
+
+
+def _as_texts(given: Any) -> Any:
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, list) and any(isinstance(each, int | list) for each in given):
+        raise refusal("token arrays are not taken; send texts (in LangChain: check_embedding_ctx_length=False)")
+    return given
 
 
 class EmbeddingRequest(RequestModel):
-    """OpenAI's request for embeddings. `user` is accepted for compatibility and not used."""
+    """OpenAI's request for embeddings. Null counts as not given, for every field."""
 
     model: str = Field(min_length=1, max_length=256)
-    input: Texts
+    input: Annotated[
+        Texts,
+        BeforeValidator(_as_texts, json_schema_input_type=Text | Texts),
+        ServedOption("token arrays are refused: send texts (in LangChain: `check_embedding_ctx_length=False`)"),
+    ]
     encoding_format: Literal["float", "base64"] | None = None
-    dimensions: int | None = Field(None, ge=1, le=DIMENSIONS_MAX)
-    user: str | None = Field(None, max_length=512)
-
-    @field_validator("input", mode="before", json_schema_input_type=Text | Texts)
-    @classmethod
-    def _as_texts(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return [value]
-        if isinstance(value, list) and any(isinstance(each, int | list) for each in value):
-            raise ValueError("token arrays are not taken, send texts (in LangChain: check_embedding_ctx_length=False)")
-        return value
+    dimensions: Annotated[int | None, ServedOption(capability="dimensions")] = Field(None, ge=1, le=DIMENSIONS_MAX)
+    user: User = None
 
     def engine_body(self) -> dict[str, Any]:
         """Return the engine's request."""
@@ -57,15 +63,29 @@ class Document(RequestModel):
     text: Text
 
 
+def _kind_of(document: Any) -> str | None:
+    if isinstance(document, str):
+        return "<text>"
+    return "<object>" if isinstance(document, dict) else None
+
+
+TextOrDocument = Annotated[
+    Annotated[Text, Tag("<text>")] | Annotated[Document, Tag("<object>")],
+    Discriminator(
+        _kind_of, custom_error_type="whole", custom_error_message="it must be a text or an object with a text"
+    ),
+]
+
+
 class RerankRequest(RequestModel):
-    """The ranking request of Jina, Cohere and vLLM. `user` is accepted for compatibility and not used."""
+    """The ranking request of Jina, Cohere and vLLM. Null counts as not given, for every field."""
 
     model: str = Field(min_length=1, max_length=256)
     query: Text
-    documents: Annotated[list[Text | Document], Field(min_length=1, max_length=DOCUMENTS_MAX)]
+    documents: Annotated[list[TextOrDocument], Field(min_length=1, max_length=DOCUMENTS_MAX)]
     top_n: int | None = Field(None, ge=1)
     return_documents: bool | None = None
-    user: str | None = Field(None, max_length=512)
+    user: User = None
 
     @property
     def texts(self) -> list[str]:

@@ -1,6 +1,5 @@
 """The parts that the routes of every door share: authorization, strict queries and strict JSON bodies."""
 
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Annotated, Any, Protocol, get_args, get_origin
 
@@ -16,9 +15,10 @@ from finpool.kernel.actor import Actor
 from finpool.kernel.database.database import Database
 from finpool.kernel.door.openapi import SECURED
 from finpool.kernel.door.query import QueryRules
-from finpool.kernel.errors import InvalidRequest, MismatchedOrganization
+from finpool.kernel.errors import MismatchedOrganization
 from finpool.kernel.ids import SLUG_PATTERN, TenantId
 from finpool.kernel.paging import PageQuery
+from finpool.kernel.strict_json import parse_strictly
 
 TenantPath = Annotated[TenantId, Path(pattern=SLUG_PATTERN)]
 """The tenant in a path of the operator API."""
@@ -67,17 +67,8 @@ class DoorRequest(Request):
     async def json(self) -> Any:
         """Return the parsed body; raise `InvalidRequest` if an object repeats a field."""
         if not hasattr(self, "_json"):
-            self._json = json.loads(await self.body(), object_pairs_hook=_without_duplicates)
+            self._json = parse_strictly(await self.body())
         return self._json
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in fields:
-            raise InvalidRequest("The body names a field twice.", param=name)
-        fields[name] = value
-    return fields
 
 
 class DoorRoute(APIRoute):

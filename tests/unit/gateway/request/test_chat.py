@@ -171,12 +171,8 @@ def test_a_pattern_that_the_engine_ignores_or_that_breaks_the_answers_json_is_re
         ({"tools": [{"type": "function", "function": {"name": "f" * 65}}]}, "tools[0].function.name"),
         ({"messages": [{"role": "user", "content": "x", "name": "n" * 65}]}, "messages[0].name"),
         ({"messages": [{"role": "assistant", "content": "x", "refusal": "No."}]}, "messages[0].refusal"),
-        (
-            {"messages": [{"role": "assistant", "content": "x", "reasoning_content": "Hm."}]},
-            "messages[0].reasoning_content",
-        ),
         ({"tool_choice": "auto"}, "tool_choice"),
-        ({"tool_choice": "none", "tools": []}, "tool_choice"),
+        ({"tool_choice": "required", "tools": []}, "tool_choice"),
         ({"parallel_tool_calls": False}, "parallel_tool_calls"),
     ],
 )

@@ -23,7 +23,6 @@ ENGINES_OWN = [
     "guided_choice",
     "guided_grammar",
     "structured_outputs",
-    "logit_bias",
     "prompt_logprobs",
     "best_of",
     "allowed_token_ids",
@@ -70,14 +69,13 @@ def test_what_a_client_says_of_itself_stays_here() -> None:
     assert body == {"messages": [{"role": "user", "content": "Hello"}], "temperature": 0.5, "max_tokens": 7}
 
 
-TOOL = {"type": "function", "function": {"name": "f"}}
 MESSAGE = {"role": "user", "content": "x"}
 
 
 @pytest.mark.parametrize(
     ("field", "most"),
     [
-        ("tools", [TOOL] * 64),
+        ("tools", [{"type": "function", "function": {"name": f"f{number}"}} for number in range(128)]),
         ("messages", [MESSAGE] * 1024),
         ("metadata", {str(number): "x" for number in range(16)}),
     ],

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finpool.gateway.errors import InvalidValue
+from finpool.gateway.errors import UnsupportedParameter
 from finpool.gateway.request.intake import parse_request
 from finpool.gateway.request.vectors import (
     PAIR_TOKENS_MAX,
@@ -21,7 +21,7 @@ def test_one_text_is_a_list_of_one() -> None:
 
 def test_token_arrays_are_refused_with_what_to_do_instead() -> None:
     for tokens in (b"[1, 2]", b"[[1, 2]]"):
-        with pytest.raises(InvalidValue, match="check_embedding_ctx_length=False"):
+        with pytest.raises(UnsupportedParameter, match="check_embedding_ctx_length=False"):
             parse_request(b'{"model": "m", "input": ' + tokens + b"}", EmbeddingRequest)
 
 

@@ -1,0 +1,123 @@
+"""The tools that a model may call, the choice among them, and the format of its answer."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Discriminator, Field, Tag
+
+from finpool.gateway.request.messages import NO_CUSTOM_TOOLS
+from finpool.gateway.request.options import NotGivenIfEmpty, RefusedWords, RequestModel, fault
+from finpool.gateway.request.schema_bounds import require_bounded_schema
+
+TOOLS_MAX = 128
+"""OpenAI's limit."""
+
+DESCRIPTION_CHARACTERS_MAX = 32_768
+
+FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+Description = Annotated[str | None, Field(max_length=DESCRIPTION_CHARACTERS_MAX)]
+
+
+def _bounded(schema: dict[str, Any]) -> dict[str, Any]:
+    try:
+        require_bounded_schema(schema)
+    except ValueError as error:
+        raise fault(str(error)) from error
+    return schema
+
+
+Schema = Annotated[dict[str, Any], AfterValidator(_bounded)]
+"""A JSON schema within the limits of `schema_bounds`, so that an engine compiles it quickly."""
+
+
+class Function(RequestModel):
+    """A function that the model may call."""
+
+    name: FunctionName
+    description: Description = None
+    parameters: Schema | None = None
+    strict: bool | None = None
+
+
+class Tool(RequestModel):
+    """A tool that the model may use."""
+
+    type: Annotated[Literal["function"], RefusedWords({"custom": NO_CUSTOM_TOOLS})]
+    function: Function
+
+
+def _require_own_names(tools: list[Tool]) -> list[Tool]:
+    seen: set[str] = set()
+    for index, tool in enumerate(tools):
+        if tool.function.name in seen:
+            raise fault(f"two tools have the name '{tool.function.name}'", index, "function", "name")
+        seen.add(tool.function.name)
+    return tools
+
+
+Tools = Annotated[
+    Annotated[list[Tool], Field(max_length=TOOLS_MAX), AfterValidator(_require_own_names)] | None, NotGivenIfEmpty
+]
+
+
+class NamedFunction(RequestModel):
+    """Names one function."""
+
+    name: FunctionName
+
+
+class NamedTool(RequestModel):
+    """Names the one tool that the model must use."""
+
+    type: Annotated[
+        Literal["function"],
+        RefusedWords({"custom": NO_CUSTOM_TOOLS, "allowed_tools": "send only the tools that the model may use"}),
+    ]
+    function: NamedFunction
+
+
+def _kind_of(choice: Any) -> str | None:
+    if isinstance(choice, str):
+        return "<word>"
+    return "<tool>" if isinstance(choice, dict) else None
+
+
+ToolChoice = Annotated[
+    Annotated[
+        Annotated[Literal["none", "auto", "required"], Tag("<word>")] | Annotated[NamedTool, Tag("<tool>")],
+        Discriminator(
+            _kind_of,
+            custom_error_type="whole",
+            custom_error_message="it must be 'none', 'auto', 'required' or an object that names a function",
+        ),
+    ]
+    | None,
+    NotGivenIfEmpty,
+]
+
+
+class JsonSchema(RequestModel):
+    """The schema an answer must follow."""
+
+    name: FunctionName
+    description: Description = None
+    schema_: Schema = Field(alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(RequestModel):
+    """Free text, any JSON object, or JSON that follows a schema."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+
+def _agreeing(format_: ResponseFormat) -> ResponseFormat | None:
+    if format_.type == "json_schema" and format_.json_schema is None:
+        raise fault("the type 'json_schema' needs it", "json_schema")
+    if format_.type != "json_schema" and format_.json_schema is not None:
+        raise fault("it goes with the type 'json_schema' only", "json_schema")
+    return None if format_.type == "text" else format_
+
+
+AnswerFormat = Annotated[Annotated[ResponseFormat, AfterValidator(_agreeing)] | None, NotGivenIfEmpty]
+"""Free text is OpenAI's default, and counts as not given."""
