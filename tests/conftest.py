@@ -16,7 +16,7 @@ from finpool.installation.postgres import EmbeddedPostgres
 from finpool.kernel.database.database import Database
 from finpool.kernel.settings import Settings
 
-pytest_plugins = ("installation", "readme_transcript", "shallow_model", "shared_pool")
+pytest_plugins = ("forked_processes", "installation", "readme_transcript", "shallow_model", "shared_pool")
 
 ROOT = Path(__file__).parents[1]
 

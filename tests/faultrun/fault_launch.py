@@ -1,7 +1,7 @@
-"""Starts the platform's processes for the fault run: loaded once, forked for each, so that a restart takes no time.
+"""Starts the platform's processes for tests that kill them: loaded once and forked for each, so a start takes no time.
 
 Reads one order a line (JSON) and answers with the new process's id. A process is the product's own, untouched but for
-its clock, which follows a file, and for a planted bug if the order names one.
+its clock, which follows a file, and for the planted bugs that the order names.
 """
 
 import datetime as dt
@@ -55,9 +55,8 @@ def run(order: dict[str, Any]) -> None:
     os.environ.update(order["environment"])
     if order["skew"]:
         skew_clock(order["skew"])
-    if order["plant"]:
-        planted = importlib.import_module("planted_bugs")
-        getattr(planted, order["plant"])()
+    for plant in order["plants"]:
+        getattr(importlib.import_module("planted_bugs"), plant)()
     code = 1
     try:
         code = serve_process(order["component"])

@@ -19,13 +19,17 @@ USUAL_CALLS = {"plain": 3.0, "streamed": 5.0, "aborted": 2.0, "impatient": 1.0}
 
 @dataclass
 class Seen:
-    """One request as its client saw it. `tokens_at`: the time at which each output token had arrived."""
+    """One request as its client saw it. `tokens_at`: the time at which each output token had arrived.
+
+    `left` tells that the client went away in the middle of the answer.
+    """
 
     tenant_id: str
     status: int
     usage: tuple[int, int, int] | None = None
     tokens_at: list[float] = field(default_factory=list)
     lost_at: float | None = None
+    left: bool = False
 
 
 @dataclass
@@ -106,6 +110,7 @@ async def _read_stream(response: ClientResponse, seen: Seen, leave_after: int | 
         if any(choice.get("delta", {}).get("content") for choice in chunk.get("choices", ())):
             seen.tokens_at.append(time.monotonic())
         if leave_after is not None and len(seen.tokens_at) >= leave_after:
+            seen.left = True
             response.close()
             return
 

@@ -1,15 +1,12 @@
 """One replica under test: its two processes, its spool, its clock, and its own lines to Postgres and to the engine."""
 
 import asyncio
-import json
 import os
 import random
 import resource
 import signal
 import sqlite3
 import struct
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,47 +14,13 @@ from pathlib import Path
 from aiohttp import ClientError, ClientSession, ClientTimeout
 from fault_launch import SKEW_FORMAT
 from fault_proxy import FaultProxy
+from forked_processes import Launcher
 
 from finpool.installation.process.components import INFERENCE, WORKER, Component, component_environment
 from finpool.kernel.settings import Settings
 
 COMPONENTS = (INFERENCE, WORKER)
 START_SECONDS_MAX = 60
-
-
-class Launcher:
-    """The process that forks all others; when it ends, they do."""
-
-    def __init__(self) -> None:
-        program = Path(__file__).with_name("fault_launch.py")
-        self._process = subprocess.Popen(
-            [sys.executable, str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def start(self, order: dict[str, object]) -> int:
-        """Start a process; returns its id."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline())
-
-    def running(self, pid: int) -> bool:
-        """Tell whether a process that was started here still runs."""
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-        except OSError:
-            return False
-        state, parent = stat.rpartition(")")[2].split()[:2]
-        return int(parent) == self._process.pid and state != "Z"
-
-    def close(self) -> None:
-        """End it and all that it started."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(30)
-        self._process.stdout.close()
 
 
 @dataclass
@@ -70,7 +33,7 @@ class Replica:
     options: dict[str, str]
     database: FaultProxy
     engine: FaultProxy
-    plant: str = ""
+    plants: tuple[str, ...] = ()
     wanted: set[str] = field(default_factory=set)
     pids: dict[str, int] = field(default_factory=dict)
     starts: int = 0
@@ -97,7 +60,7 @@ class Replica:
                 "environment": environment,
                 "log": str(self.settings.home / f"{component.name}.log"),
                 "skew": str(self.skew_path),
-                "plant": self.plant,
+                "plants": self.plants,
             }
         )
 

@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 
 from fault_checks import Difference
-from fault_replica import Launcher
 from fault_schedule import FAULTS, World, do_faults
 from fault_sector import own_postgres
 from fault_session import figures, judge, under_load
-from fault_world import launched, world_with
+from fault_world import world_with
+from forked_processes import Launcher, launched
 
 SEED = 20260101
 BUDGETS = {

@@ -3,17 +3,18 @@
 import asyncio
 import random
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from aiohttp import web
 from fault_proxy import FaultProxy, Streams
-from fault_replica import Launcher, Replica
+from fault_replica import Replica
 from fault_schedule import World
 from fault_sector import PEPPER, Limit, Sector
+from forked_processes import Launcher
 from truth_engine import MODEL, TruthEngine
 
 from finpool.billing.months import month_of, months_between
@@ -120,16 +121,6 @@ async def served_engine(engine: TruthEngine) -> AsyncIterator[int]:
         yield port
     finally:
         await runner.cleanup()
-
-
-@contextmanager
-def launched() -> Iterator[Launcher]:
-    """Keep a launcher until the block ends."""
-    launcher = Launcher()
-    try:
-        yield launcher
-    finally:
-        launcher.close()
 
 
 def _months_over(limits: Mapping[Limit, int]) -> dict[str, list[str]]:

@@ -1,12 +1,12 @@
 """Tenants of a sector as operators see them, and gateways as real processes that a test may kill."""
 
 import signal
-import subprocess
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
+from forked_processes import Launcher
 from new_bank import OPERATOR, new_bank
 from openai import AsyncOpenAI
 from waiting import until
@@ -29,7 +29,8 @@ class ReplicaProcesses:
 
     settings: Settings
     options: dict[str, str]
-    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    launcher: Launcher
+    pids: dict[str, int] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -41,25 +42,27 @@ class ReplicaProcesses:
     def start(self, component: Component) -> None:
         urls = {role: self.settings.database_url(role) for role in component.database_roles}
         environment = {**component_environment(component, self.settings, urls), **self.options}
-        log = (self.settings.home / f"{component.name}.log").open("ab")
-        with log:
-            self.running[component.name] = subprocess.Popen(
-                component.command(), env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
-            )
+        log = str(self.settings.home / f"{component.name}.log")
+        self.pids[component.name] = self.launcher.start(
+            {"component": component.name, "environment": environment, "log": log, "skew": None, "plants": []}
+        )
+
+    def runs(self, component: Component) -> bool:
+        """Tell whether a process was started and has not ended."""
+        return component.name in self.pids and self.launcher.running(self.pids[component.name])
 
     def end(self, component: Component, number: signal.Signals) -> None:
         """Send a signal and wait until the process is gone."""
-        process = self.running.pop(component.name, None)
-        if process is not None:
-            process.send_signal(number)
-            process.wait(60)
+        pid = self.pids.pop(component.name, None)
+        if pid is not None:
+            self.launcher.end(pid, number)
 
     async def ready(self) -> None:
         """Wait until the door answers."""
         async with ClientSession(timeout=ClientTimeout(total=5)) as session:
 
             async def answers() -> bool:
-                assert self.running[INFERENCE.name].poll() is None, self.log()
+                assert self.runs(INFERENCE), self.log()
                 with suppress(ClientError, TimeoutError):
                     async with session.get(f"{self.url}/readyz") as response:
                         return response.status == 200

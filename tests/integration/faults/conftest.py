@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from forked_processes import Launcher
 from scripted_engine import ScriptedEngine
 from sector import ReplicaProcesses, Sector
 
@@ -24,6 +25,7 @@ async def add_replica(
     engine: ScriptedEngine,
     engine_port: int,
     tmp_path: Path,
+    launcher: Launcher,
     unused_tcp_port_factory: Callable[[], int],
 ) -> AsyncIterator[Callable[..., ReplicaProcesses]]:
     """Start inference and worker of a new replica; processes that still run at the end are killed."""
@@ -41,7 +43,7 @@ async def add_replica(
             "FINPOOL_LEASE_IDLE_SECONDS": str(lease_idle_seconds),
             "FINPOOL_RECORDER_INTERVAL_SECONDS": "0.05",
         }
-        replica = ReplicaProcesses(own, options)
+        replica = ReplicaProcesses(own, options, launcher)
         started.append(replica)
         for component in (INFERENCE, WORKER):
             replica.start(component)

@@ -35,7 +35,7 @@ async def answer_of(replica: ReplicaProcesses, path: str, key: str | None = None
     async with ClientSession(headers=headers) as session:
 
         async def answer() -> tuple[int, str] | None:
-            assert replica.running[INFERENCE.name].poll() is None, replica.log()
+            assert replica.runs(INFERENCE), replica.log()
             with suppress(ClientConnectionError):
                 async with session.get(f"{replica.url}{path}") as response:
                     return response.status, await response.text()
