@@ -1,22 +1,72 @@
 """The answer of llama.cpp as OpenAI's chunks, each with the usage so far."""
 
 import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from finpool.catalogue.model.schemas import TokenUsage
+from finpool.serving.engine.stops import Piece, StopSearch
 from finpool.serving.engine.usage_object import usage_object
 from finpool.serving.errors import CONTEXT_LENGTH_EXCEEDED, EngineFailed, EngineRefused
+from finpool.serving.llamacpp.logprobs import entries
+from finpool.serving.llamacpp.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerForm:
+    """The form of an answer, as its request wants it.
+
+    `alternatives` is the number of alternatives for each token, or None without log probabilities. With `markup` the
+    answer may hold calls of tools: the tokens around a call's name and arguments are a part of the call.
+    """
+
+    choices: int = 1
+    stops: tuple[str, ...] = ()
+    alternatives: int | None = None
+    markup: bool = False
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> "AnswerForm":
+        """Return the form that OpenAI's request `body` wants."""
+        stop = body.get("stop") or ()
+        return cls(
+            choices=body.get("n") or 1,
+            stops=(stop,) if isinstance(stop, str) else tuple(stop),
+            alternatives=(body.get("top_logprobs") or 0) if body.get("logprobs") else None,
+            markup=bool(body.get("tools")),
+        )
+
+
+class _Choice:
+    """One choice: `computed` counts the engine's tokens, `counted` those that are charged."""
+
+    def __init__(self, form: AnswerForm) -> None:
+        self.search = StopSearch(form.stops)
+        self.computed = self.counted = 0
+        self.introduced = self.ended = False
 
 
 class LlamaCppAnswer:
-    """The state of one answer. `usage` counts the engine's tokens so far, over all choices.
+    """The state of one answer. `usage` counts the tokens that the answer holds so far, over all choices.
 
-    With n > 1 llama.cpp computes the prompt once and copies it for the other choices, so it counts once. The prompt
-    counts in full as soon as the engine begins it. `refusal` is the error to raise if the engine refuses the request.
+    A choice's tokens are those whose text it holds, and one for its end: the end-of-sequence token, or the first one
+    of a stop string. An answer that its length limit cuts has no end. With n > 1 llama.cpp computes the prompt once and
+    copies it for the other choices, so it counts once. The prompt counts in full as soon as the engine begins it.
+    `refusal` is the error to raise if the engine refuses the request.
     """
 
-    def __init__(self, model_id: str, answer_id: str, refusal: EngineRefused) -> None:
+    def __init__(
+        self,
+        model_id: str,
+        answer_id: str,
+        refusal: EngineRefused,
+        vocabulary: Vocabulary,
+        form: AnswerForm,
+    ) -> None:
         self.refusal = refusal
+        self._vocabulary = vocabulary
+        self._form = form
         self._constant = {
             "id": answer_id,
             "object": "chat.completion.chunk",
@@ -25,55 +75,92 @@ class LlamaCppAnswer:
         }
         self._input_tokens = 0
         self._cached_input_tokens = 0
-        self._output_tokens: dict[int, int] = {}
-        self._introduced: set[int] = set()
-        self._last_index = 0
+        self._choices = [_Choice(form) for _ in range(form.choices)]
+        self._last = self._choices[0]
 
     @property
     def usage(self) -> TokenUsage:
-        """Tokens that the engine has computed so far."""
-        return TokenUsage(self._input_tokens, self._cached_input_tokens, sum(self._output_tokens.values()))
+        """The tokens of the answer so far."""
+        output = sum(choice.counted for choice in self._choices)
+        return TokenUsage(self._input_tokens, self._cached_input_tokens, output)
 
-    def accept(self, chunk: dict[str, Any]) -> dict[str, Any] | None:
-        """Count a chunk of the engine and return it for the caller, or None if it holds only counts.
+    @property
+    def stopped_early(self) -> bool:
+        """Whether stop strings have ended the answer, so that the engine need not go on."""
+        return all(choice.ended for choice in self._choices) and any(choice.search.found for choice in self._choices)
+
+    def accept(self, chunk: dict[str, Any]) -> list[dict[str, Any]]:
+        """Count a chunk of the engine and return the caller's chunks.
 
         Raises `EngineRefused` or `EngineFailed` if the chunk is an error.
         """
         if "error" in chunk:
             raise self._error(chunk["error"])
-        self._count(chunk)
-        if not chunk.get("choices"):
-            return None
-        choice = chunk["choices"][0]
-        if choice["finish_reason"] is None and "role" in choice["delta"]:
-            if choice["index"] in self._introduced:
-                return None
-            self._introduced.add(choice["index"])
-            choice["delta"] = {"role": "assistant", "content": ""}
-        return {**self._constant, "choices": chunk["choices"], "usage": usage_object(self.usage)}
+        if progress := chunk.get("prompt_progress"):
+            self._count_input(progress["total"], progress["cache"])
+        # The exact usage of a choice has no index; it follows directly after the choice's last chunk.
+        if exact := chunk.get("usage"):
+            self._count_input(exact["prompt_tokens"], exact["prompt_tokens_details"]["cached_tokens"])
+            if self._form.markup and not self._last.search.found:
+                self._last.counted = max(self._last.counted, exact["completion_tokens"])
+        found: list[dict[str, Any]] = []
+        for part in chunk.get("choices") or []:
+            self._last = self._choices[part["index"]]
+            for delta in self._deltas(self._last, part, (chunk.get("timings") or {}).get("predicted_n")):
+                shown = {"index": part["index"], "finish_reason": None, **delta}
+                found.append({**self._constant, "choices": [shown], "usage": usage_object(self.usage)})
+        return found
 
     def conclusion(self) -> dict[str, Any]:
         """Return the last chunk: no choices, the exact usage."""
         return {**self._constant, "choices": [], "usage": usage_object(self.usage)}
 
-    def _count(self, chunk: dict[str, Any]) -> None:
-        if chunk.get("choices"):
-            self._last_index = chunk["choices"][0]["index"]
-        if progress := chunk.get("prompt_progress"):
-            self._count_input(progress["total"], progress["cache"])
-        if timings := chunk.get("timings"):
-            self._count_output(timings["predicted_n"])
-        # The exact usage of a choice has no index; it follows directly after the choice's last chunk.
-        if exact := chunk.get("usage"):
-            self._count_input(exact["prompt_tokens"], exact["prompt_tokens_details"]["cached_tokens"])
-            self._count_output(exact["completion_tokens"])
+    def _deltas(self, choice: _Choice, part: Mapping[str, Any], computed: int | None) -> Iterator[dict[str, Any]]:
+        """Yield the parts of a choice for the caller, each after its tokens are counted."""
+        if choice.ended:
+            return  # The engine did not know that a stop string had ended the choice.
+        delta = {name: value for name, value in part["delta"].items() if value is not None}
+        if not choice.introduced:
+            choice.introduced = True
+            yield {"delta": {"role": "assistant", "content": ""}}
+        delta.pop("role", None)
+        new_tokens = max(computed or 0, choice.computed) - choice.computed
+        choice.computed += new_tokens
+        if text := delta.pop("content", ""):
+            piece = Piece(text, choice.computed, self._logprobs(part, text, new_tokens))
+            yield from self._shown(choice, choice.search.feed(piece))
+        if delta:
+            choice.counted = choice.computed
+            yield {"delta": delta}
+        if choice.search.found:
+            yield self._end(choice, "stop")
+        elif part.get("finish_reason") is not None:
+            yield from self._shown(choice, choice.search.flush())
+            yield self._end(choice, part["finish_reason"])
+
+    def _shown(self, choice: _Choice, pieces: list[Piece]) -> Iterator[dict[str, Any]]:
+        for piece in pieces:
+            choice.counted = choice.computed if self._form.markup else piece.tokens
+            shown: dict[str, Any] = {"delta": {"content": piece.text}}
+            yield shown if self._form.alternatives is None else {**shown, "logprobs": {"content": piece.logprobs}}
+
+    def _end(self, choice: _Choice, reason: str) -> dict[str, Any]:
+        choice.ended = True
+        if choice.search.found:
+            choice.counted = min(choice.counted + 1, choice.computed)
+        elif reason != "length":
+            choice.counted += 1
+        return {"delta": {}, "finish_reason": reason}
+
+    def _logprobs(self, part: Mapping[str, Any], text: str, tokens: int) -> list[dict[str, Any]]:
+        if self._form.alternatives is None:
+            return []
+        reported = (part.get("logprobs") or {}).get("content") or []
+        return entries(reported, text, max(tokens, 1), self._vocabulary, self._form.alternatives)
 
     def _count_input(self, tokens: int, cached_tokens: int) -> None:
         self._input_tokens = max(self._input_tokens, tokens)
         self._cached_input_tokens = max(self._cached_input_tokens, cached_tokens)
-
-    def _count_output(self, tokens: int) -> None:
-        self._output_tokens[self._last_index] = max(self._output_tokens.get(self._last_index, 0), tokens)
 
     def _error(self, error: dict[str, Any]) -> EngineRefused | EngineFailed:
         if error.get("type") == "exceed_context_size_error":

@@ -16,11 +16,12 @@ from finpool.serving.counters import Counters, counters_for
 from finpool.serving.engine.capacity import requests_ongoing_max
 from finpool.serving.engine.vectors import unsupported
 from finpool.serving.errors import EngineFailed
-from finpool.serving.llamacpp.answer import LlamaCppAnswer
+from finpool.serving.llamacpp.answer import AnswerForm, LlamaCppAnswer
 from finpool.serving.llamacpp.listener import Listener
 from finpool.serving.llamacpp.parameters import chat_parameters
 from finpool.serving.llamacpp.request import llamacpp_request, refusal
 from finpool.serving.llamacpp.tokenizer import COUNT_SECONDS_MAX, Tokenizer
+from finpool.serving.llamacpp.vocabulary import read_vocabulary
 
 WARM_UP = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
 
@@ -32,6 +33,7 @@ class LlamaCpp:
         """Load the weights and generate one token, which takes seconds; raise `EngineFailed` if that fails."""
         self.model = model
         self.counters = Counters()
+        self._vocabulary = read_vocabulary(weights)
         parameters = chat_parameters(model, weights)
         self._server = xllamacpp.Server(parameters)
         listener = Listener(self._server.listening_address, parameters.api_keys[0], seconds_max=COUNT_SECONDS_MAX)
@@ -44,7 +46,7 @@ class LlamaCpp:
         request = llamacpp_request(body, self.model)
         counters = counters_for(body, self.counters)
         counters.requests += 1
-        generation = Generation(LlamaCppAnswer(self.model.id, new_id("chatcmpl"), refusal(request)), counters)
+        generation = Generation(self._answer(new_id("chatcmpl"), request, AnswerForm.of(body)), counters)
         generation.start(self._server, self._threads, request)
         return generation
 
@@ -63,7 +65,7 @@ class LlamaCpp:
     async def healthy(self) -> bool:
         """Tell whether the engine generates a token now; the test waits for a free slot like any request."""
         request = llamacpp_request(WARM_UP, self.model)
-        answer = LlamaCppAnswer(self.model.id, "health", refusal(request))
+        answer = self._answer("health", request)
         generation = Generation(answer, Counters())
         generation.start(self._server, self._threads, request)
         try:
@@ -77,13 +79,16 @@ class LlamaCpp:
 
     def _warm_up(self) -> None:
         request = llamacpp_request(WARM_UP, self.model)
-        answer = LlamaCppAnswer(self.model.id, "warm-up", refusal(request))
+        answer = self._answer("warm-up", request)
         self._server.handle_chat_completions(
             orjson.dumps(request).decode(),
-            lambda chunk: answer.accept(orjson.loads(chunk)) is None and False,
+            lambda chunk: bool(answer.accept(orjson.loads(chunk))) and False,
         )
         if answer.usage.output_tokens == 0:
             raise EngineFailed(f"The model {self.model.id} generated nothing when it was started.")
+
+    def _answer(self, answer_id: str, request: Mapping[str, Any], form: AnswerForm | None = None) -> LlamaCppAnswer:
+        return LlamaCppAnswer(self.model.id, answer_id, refusal(request), self._vocabulary, form or AnswerForm())
 
 
 class Generation(AsyncIterator[dict[str, Any]]):
@@ -142,15 +147,17 @@ class Generation(AsyncIterator[dict[str, Any]]):
         """Count a chunk, also after an abort, because the engine has computed it."""
         before = self._answer.usage
         try:
-            chunk = self._answer.accept(orjson.loads(raw_chunk))
+            chunks = self._answer.accept(orjson.loads(raw_chunk))
         except DomainError as error:
             self._end(error)
             return
         after = self._answer.usage
         self._counters.input_tokens += after.input_tokens - before.input_tokens
         self._counters.output_tokens += after.output_tokens - before.output_tokens
-        if chunk is not None:
+        for chunk in chunks:
             self._arrived.put_nowait(chunk)
+        if self._answer.stopped_early:
+            self._stop = True
 
     def _leave(self, failure: DomainError | None) -> None:
         """End after every chunk of the engine: an abort is complete only when the engine has stopped."""

@@ -5,8 +5,13 @@ from typing import Any
 
 from finpool.catalogue.model.schemas import Model
 from finpool.serving.engine.chat_body import messages, output_tokens_max, sampling_fields
+from finpool.serving.engine.seeds import folded
 from finpool.serving.errors import EngineRefused
+from finpool.serving.llamacpp.grammar import grammar_of
 from finpool.serving.schemas import UNCOUNTED_FIELD
+
+SEEDS = 2**32 - 16
+"""The seeds of llama.cpp: 2**32 - 1 stands for a random one, and each further choice adds 1 to the request's."""
 
 _RENAMED = {"repetition_penalty": "repeat_penalty"}
 
@@ -18,10 +23,21 @@ def llamacpp_request(body: Mapping[str, Any], model: Model) -> dict[str, Any]:
     """Return the request for llama.cpp; raise `EngineRefused` for a field that this engine does not support.
 
     Other fields never reach the engine, because some of llama.cpp's own (`cache_prompt`, `id_slot`, `grammar`) would
-    break the isolation of tenants.
+    break the isolation of tenants. `stop` does not reach it either: `StopSearch` cuts the answer.
     """
     fields = sampling_fields(body, model, _WITHOUT_EFFECT)
+    fields.pop("stop", None)
     request = {_RENAMED.get(name, name): value for name, value in fields.items()}
+    if "seed" in request:
+        request["seed"] = folded(request["seed"], SEEDS)
+    # Beside tools llama.cpp takes no grammar: it makes one of the tools and the format together.
+    if "response_format" in request and "tools" not in request:
+        grammar = grammar_of(request.pop("response_format"))
+        if grammar is not None:
+            request["grammar"] = grammar
+    if request.get("logprobs"):
+        # Without alternatives llama.cpp reports no probabilities at all, so it always reports one.
+        request["top_logprobs"] = max(request.get("top_logprobs", 0), 1)
     request["messages"] = messages(body)
     request["max_tokens"] = output_tokens_max(body, model)
     request["stream"] = True
@@ -36,7 +52,7 @@ def llamacpp_request(body: Mapping[str, Any], model: Model) -> dict[str, Any]:
 
 def refusal(request: Mapping[str, Any]) -> EngineRefused:
     """Return the error for a request that the engine refused; its own text describes its internals."""
-    if (request.get("response_format") or {}).get("type", "text") != "text":
+    if "grammar" in request or (request.get("response_format") or {}).get("type", "text") != "text":
         return EngineRefused("The model's engine cannot use this response_format.", param="response_format")
     if request.get("tools"):
         return EngineRefused("The model's engine cannot use these tools.", param="tools")

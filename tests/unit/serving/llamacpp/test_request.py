@@ -7,7 +7,7 @@ import pytest
 from finpool.catalogue.model.schemas import Model
 from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.serving.errors import EngineRefused
-from finpool.serving.llamacpp.request import llamacpp_request
+from finpool.serving.llamacpp.request import SEEDS, llamacpp_request, refusal
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
 
@@ -76,3 +76,56 @@ def test_parts_that_are_not_text_are_refused(model: Model) -> None:
     with pytest.raises(EngineRefused) as refused:
         translated(model, messages=[{"role": "user", "content": [image]}])
     assert refused.value.param == "messages"
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32 - 1, 2**32 - 2, 2**63 - 1, -(2**63)])
+def test_no_seed_is_the_engines_sign_for_a_random_one(model: Model, seed: int) -> None:
+    assert 0 <= translated(model, seed=seed)["seed"] < SEEDS
+    assert translated(model, seed=seed) == translated(model, seed=seed)
+
+
+def test_different_seeds_stay_different(model: Model) -> None:
+    seeds = [0, 1, -1, 2**32, 2**32 - 1, 2**63 - 1, -(2**63), 2**40]
+    assert len({translated(model, seed=seed)["seed"] for seed in seeds}) == len(seeds)
+
+
+def test_stop_strings_stay_with_us_and_probabilities_are_always_reported_with_one_alternative(model: Model) -> None:
+    assert "stop" not in translated(model, stop=["a"])
+    assert translated(model, logprobs=True)["top_logprobs"] == 1
+    assert translated(model, logprobs=True, top_logprobs=0)["top_logprobs"] == 1
+    assert translated(model, logprobs=True, top_logprobs=5)["top_logprobs"] == 5
+
+
+SCHEMA = {"type": "object", "properties": {"not": {"type": "string", "format": "uuid"}}, "required": ["not"]}
+
+
+def in_schema(schema: Any) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+
+
+def test_a_format_becomes_a_grammar_that_ends_with_the_value(model: Model) -> None:
+    request = translated(model, response_format=in_schema(SCHEMA))
+    assert request["grammar"].startswith("%llguidance {}\nstart: %json {")
+    assert "response_format" not in request
+    assert "grammar" in translated(model, response_format={"type": "json_object"})
+    assert "grammar" not in translated(model, response_format={"type": "text"})
+
+
+@pytest.mark.parametrize(
+    ("keyword", "schema"),
+    [
+        ("'not'", {"not": {}}),
+        ("'uniqueItems'", {"properties": {"a": {"uniqueItems": True}}}),
+        ("'contains'", {"anyOf": [{"contains": {}}]}),
+        ("'if'", {"$defs": {"a": {"items": {"if": {}}}}}),
+        ("the format 'postcode'", {"prefixItems": [{"format": "postcode"}]}),
+    ],
+)
+def test_a_keyword_that_would_not_hold_is_refused_by_name(model: Model, keyword: str, schema: dict[str, Any]) -> None:
+    with pytest.raises(EngineRefused, match=keyword) as refused:
+        translated(model, response_format=in_schema(schema))
+    assert refused.value.param == "response_format"
+
+
+def test_a_grammar_that_the_engine_refuses_is_the_formats_fault(model: Model) -> None:
+    assert refusal(translated(model, response_format=in_schema(SCHEMA))).param == "response_format"

@@ -1,0 +1,15 @@
+"""The seeds of engines: a request may give any of 64 bits, and an engine knows fewer."""
+
+import hashlib
+
+
+def folded(seed: int, limit: int) -> int:
+    """Return the seed itself if it is at least 0 and below `limit`, and a hash of it below `limit` otherwise.
+
+    So each seed gives the same numbers each time, and no seed becomes an engine's sign for random ones. Two seeds
+    meet only by chance.
+    """
+    if 0 <= seed < limit:
+        return seed
+    digest = hashlib.blake2b(seed.to_bytes(8, "big", signed=True), digest_size=16).digest()
+    return int.from_bytes(digest, "big") % limit

@@ -1,0 +1,95 @@
+"""Charged and delivered tokens are the same, over generated requests of every kind on a real engine.
+
+One witness is the engine's own count of each chunk. The other is the same request with log probabilities: then the
+engine names each token. There is one entry for each, and their bytes are the text.
+"""
+
+import os
+import random
+from typing import Any
+
+from local_engine import Answered, LocalEngine
+
+REQUESTS = int(os.environ.get("FINPOOL_TEST_ANSWERS", "90"))
+"""The requests of a run; `.ci/run` sends 500 of them."""
+
+STOPS = [".", "\n", " a", "the", "e", "an", "tion", "\n\n", "is a", "you can", "}", "é"]
+SCHEMA = {
+    "type": "object",
+    "properties": {"name": {"type": "string", "maxLength": 12}, "rate": {"type": "number", "minimum": 1, "maximum": 2}},
+    "required": ["name", "rate"],
+    "additionalProperties": False,
+}
+FORMATS: list[dict[str, Any]] = [
+    {"type": "text"},
+    {"type": "json_object"},
+    {"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA}},
+]
+QUESTIONS = [
+    "What is a bank?",
+    "Repeat: 😀🎉🦊",
+    "Say hello in Chinese, Russian and Arabic: 你好",
+    "List three colours.",
+    "",
+]
+
+
+def drawn(numbers: random.Random) -> dict[str, Any]:
+    """Return a request of some kind; a hot temperature makes the small model write in many scripts."""
+    body: dict[str, Any] = {
+        "messages": [{"role": "user", "content": numbers.choice(QUESTIONS)}],
+        "max_tokens": numbers.randint(1, 24),
+        "seed": numbers.randrange(-(2**63), 2**63),
+        "temperature": numbers.choice([0, 0.7, 1.5, 2]),
+    }
+    if numbers.random() < 0.4:
+        body["response_format"] = numbers.choice(FORMATS)
+    if numbers.random() < 0.5:
+        body["stop"] = numbers.sample(STOPS, numbers.randint(1, 4))
+    if numbers.random() < 0.2:
+        body["n"] = numbers.randint(2, 4)
+    return body
+
+
+def witnessed(plain: Answered, entered: Answered) -> None:
+    """Compare one request's answers, without and with log probabilities."""
+    assert {index: said.text for index, said in plain.choices.items()} == {
+        index: said.text for index, said in entered.choices.items()
+    }
+    assert plain.usage == entered.usage
+    ends = 0
+    for said in entered.choices.values():
+        content = b"".join(bytes(entry["bytes"]) for entry in said.entries)
+        assert content.startswith(said.text.encode()), "a stop string may cut the last token"
+        last = bytes(said.entries[-1]["bytes"]) if said.entries else b""
+        assert len(content) - len(said.text.encode()) < max(len(last), 1)
+        ends += said.finish == "stop"
+    delivered = sum(len(said.entries) for said in entered.choices.values())
+    billed = plain.usage["completion_tokens"]
+    assert delivered <= billed <= delivered + ends
+    # Only a stop string within one token has no token of its own.
+    shortened = sum(
+        b"".join(bytes(entry["bytes"]) for entry in said.entries) != said.text.encode()
+        for said in entered.choices.values()
+    )
+    assert billed >= delivered + ends - shortened
+
+
+def counted(answer: Answered) -> None:
+    """Every charged token came with text, but for the end of each choice."""
+    silent = sum(added for added, text in answer.parts if not text)
+    assert silent <= sum(said.finish == "stop" for said in answer.choices.values())
+
+
+async def test_charged_tokens_are_delivered_ones_and_one_for_each_end(local_engine: LocalEngine, seed: int) -> None:
+    numbers = random.Random(seed)
+    for number in range(REQUESTS // 2):
+        body = drawn(numbers)
+        plain = await local_engine.answer(body)
+        entered = await local_engine.answer({**body, "logprobs": True, "top_logprobs": numbers.choice([0, 1, 5])})
+        counted(plain)
+        counted(entered)
+        try:
+            witnessed(plain, entered)
+        except AssertionError as error:
+            raise AssertionError(f"request {number}, seed {seed}: {body}\n{plain}\n{entered}") from error

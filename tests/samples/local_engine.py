@@ -1,0 +1,61 @@
+"""llama.cpp in this process, without a pool, and its answers as a caller reads them."""
+
+import importlib
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from finpool.catalogue.model.schemas import Model
+from finpool.serving.llamacpp.threads import let_threads_sleep
+from finpool.serving.protocols import Engine
+
+
+@dataclass
+class Said:
+    """One choice of an answer: its text, its token entries, and the tokens that each part added to the usage."""
+
+    text: str = ""
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    finish: str | None = None
+
+
+@dataclass
+class Answered:
+    """An answer that was read to its end. `parts` are the charged tokens and the text of each chunk."""
+
+    choices: dict[int, Said]
+    usage: dict[str, Any]
+    parts: list[tuple[int, str]]
+
+
+class LocalEngine:
+    """The engine of this process; it must be used from one event loop."""
+
+    def __init__(self, model: Model, weights: Path) -> None:
+        let_threads_sleep()  # Before the next line, because OpenMP reads its setting once.
+        llamacpp = importlib.import_module("finpool.serving.llamacpp.engine")
+
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.engine: Engine = llamacpp.LlamaCpp(model, weights)
+        for number, handler in before.items():
+            signal.signal(number, handler)  # llama.cpp takes over the signals of its process.
+
+    async def answer(self, body: dict[str, Any]) -> Answered:
+        """Return the whole answer."""
+        choices: dict[int, Said] = {}
+        parts: list[tuple[int, str]] = []
+        charged = 0
+        usage: dict[str, Any] = {}
+        async for chunk in self.engine.generate(body):
+            usage = chunk["usage"]
+            added, charged = usage["completion_tokens"] - charged, usage["completion_tokens"]
+            text = ""
+            for part in chunk["choices"]:
+                said = choices.setdefault(part["index"], Said())
+                text += part["delta"].get("content") or ""
+                said.text += part["delta"].get("content") or ""
+                said.entries += (part.get("logprobs") or {}).get("content") or []
+                said.finish = part.get("finish_reason") or said.finish
+            parts.append((added, text))
+        return Answered(choices, usage, parts)
