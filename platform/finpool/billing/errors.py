@@ -1,5 +1,7 @@
 """Errors of invoices, payments, credit notes and disputes."""
 
+import unicodedata
+
 from finpool.kernel.errors import DomainError, InvalidRequest, NotFound
 
 
@@ -37,6 +39,20 @@ class DisputeNotFound(NotFound):
 
     def __init__(self, dispute_id: str) -> None:
         super().__init__(f"The dispute '{dispute_id}' does not exist.", param="dispute_id")
+
+
+class CharacterNotPrintable(InvalidRequest):
+    """No font of the platform has a character of the document, so there is no PDF of it; CSV and JSON hold the text."""
+
+    code = "character_not_printable"
+
+    def __init__(self, character: str, field: str) -> None:
+        name = unicodedata.name(character, "without a name")
+        super().__init__(
+            f"The PDF cannot show '{character}' (U+{ord(character):04X}, {name}) of {field}: no font here has it."
+            " Take format=csv or the JSON, which hold the text exactly.",
+            param="format",
+        )
 
 
 class PeriodNotInvoiceable(InvalidRequest):

@@ -1,15 +1,16 @@
 """An invoice as PDF. An equal invoice gives equal bytes, and its text can be extracted.
 
-The font covers Chinese, Japanese and Korean. The names in the invoice select the Japanese or the Chinese face. The used
-glyphs are embedded, so every reader shows the same page.
+Text of any script that the fonts cover is shaped, and runs from the right where its script does. The used glyphs are
+embedded, so every reader shows the same page.
 """
 
-import re
+import unicodedata
+from collections.abc import Iterator
 
 from fpdf import FPDF
 from fpdf.enums import XPos, YPos
-from noto_cjk_sans_otc import FONT_PATH
 
+from finpool.billing.document.fonts import FAMILY, fonts_for
 from finpool.billing.document.text import (
     day,
     last_day,
@@ -21,11 +22,6 @@ from finpool.billing.document.text import (
     title,
 )
 from finpool.billing.invoice.schemas import InvoiceLineView, InvoiceView
-
-_FAMILY = "Noto Sans CJK"
-_FACE_JAPANESE = 0
-_FACE_SIMPLIFIED_CHINESE = 2
-_KANA = re.compile(r"[\u3040-\u30ff\uff66-\uff9f]")
 
 _PAGE_WIDTH_MM = 190
 _MARGIN_MM = 10
@@ -39,7 +35,10 @@ _GREY, _BLACK, _PALE = 110, 0, 235
 
 
 def invoice_pdf(invoice: InvoiceView) -> bytes:
-    """Return an invoice or a credit note as PDF (A4); each page of a draft is marked as a draft."""
+    """Return an invoice or a credit note as PDF (A4); each page of a draft is marked as a draft.
+
+    Raises `MissingGlyph` if no font has a character of it.
+    """
     pages = _Pages(invoice)
     pages.add_page()
     _parties(pages, invoice)
@@ -55,9 +54,11 @@ class _Pages(FPDF):
         super().__init__(format="A4")
         self._name = title(invoice)
         self.in_table = False
-        names = invoice.seller_name + invoice.buyer_name
-        face = _FACE_JAPANESE if _KANA.search(names) else _FACE_SIMPLIFIED_CHINESE
-        self.add_font(_FAMILY, fname=str(FONT_PATH), collection_font_number=face)
+        fonts = fonts_for(dict(_texts(invoice)))
+        for font in fonts:
+            self.add_font(font.family, fname=font.path, collection_font_number=font.face)
+        self.set_fallback_fonts([font.family for font in fonts[1:]], exact_match=False)
+        self.set_text_shaping(True)
         self.set_margins(_MARGIN_MM, _MARGIN_MM)
         self.set_auto_page_break(True, margin=_FOOTER_MM + 5)
         # An equal document must give equal bytes, so the creation date is the invoice's.
@@ -86,7 +87,7 @@ class _Pages(FPDF):
 
     def row(self, cells: tuple[str, ...], *, fill: bool = False) -> None:
         """Write one row; the first two columns are text, the others are amounts."""
-        self.set_font(_FAMILY, size=9)
+        self.set_font(FAMILY, size=9)
         self.set_text_color(_BLACK)
         for number, (width, cell) in enumerate(zip(_WIDTHS_MM, cells, strict=True)):
             self.cell(width, _ROW_MM, cell, align="L" if number < 2 else "R", fill=fill)
@@ -94,10 +95,24 @@ class _Pages(FPDF):
 
     def write_text(self, text: str, *, size: float, height_mm: float, grey: bool = False, indent_mm: float = 0) -> None:
         """Write text on separate lines, wrapped at the page's width."""
-        self.set_font(_FAMILY, size=size)
+        self.set_font(FAMILY, size=size)
         self.set_text_color(_GREY if grey else _BLACK)
         self.set_x(_MARGIN_MM + indent_mm)
         self.multi_cell(_PAGE_WIDTH_MM - indent_mm, height_mm, text, align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+
+
+def _texts(invoice: InvoiceView) -> Iterator[tuple[str, str]]:
+    """Yield every text of an invoice with the name of its field."""
+    yield "the form", f"{title(invoice)} -·1:"
+    for name, value in invoice:
+        if isinstance(value, str):
+            yield name, value
+    for line in invoice.lines:
+        yield f"lines.{line.line_no}", line_details(line)
+
+
+def _runs_from_the_right(text: str) -> bool:
+    return any(unicodedata.bidirectional(character) in ("R", "AL") for character in text)
 
 
 def _parties(pages: _Pages, invoice: InvoiceView) -> None:
@@ -111,7 +126,11 @@ def _parties(pages: _Pages, invoice: InvoiceView) -> None:
         ("Currency", invoice.currency),
     ]
     for name, value in facts:
-        if value:
+        if _runs_from_the_right(value):
+            # A paragraph of its own gets the direction of its first letter.
+            pages.write_text(f"{name}:", size=10, height_mm=6)
+            pages.write_text(value, size=10, height_mm=6)
+        elif value:
             pages.write_text(f"{name}: {value}", size=10, height_mm=6)
     pages.ln(4)
 

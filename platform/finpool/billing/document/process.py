@@ -5,13 +5,17 @@ tenant's requests.
 """
 
 import asyncio
+import json
 import os
 import sys
 
-from finpool.billing.document.schemas import DocumentFormat, FocusFormat, Rendering
+from finpool.billing.document.schemas import DocumentFormat, FocusFormat, MissingGlyph, Rendering
 
 RENDER_SECONDS_MAX = 60.0
 PROCESSES_MAX = 2
+EXIT_MISSING_GLYPH = 3
+"""The exit code of a renderer that found a character without a glyph; it names that on standard output."""
+
 KEPT_OF_ENVIRONMENT = ("PATH", "PYTHONPATH", "LANG")
 """The environment of a renderer, without addresses and passwords of databases."""
 
@@ -19,7 +23,10 @@ _running = asyncio.Semaphore(PROCESSES_MAX)
 
 
 async def render(rendering: Rendering) -> bytes:
-    """Return the file; at most `PROCESSES_MAX` renderers run at a time. Raises `TimeoutError` or `RuntimeError`."""
+    """Return the file; at most `PROCESSES_MAX` renderers run at a time.
+
+    Raises `MissingGlyph`, `TimeoutError` or `RuntimeError`.
+    """
     async with _running, asyncio.timeout(RENDER_SECONDS_MAX):
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -35,6 +42,8 @@ async def render(rendering: Rendering) -> bytes:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+    if process.returncode == EXIT_MISSING_GLYPH:
+        raise MissingGlyph(**json.loads(content))
     if process.returncode != 0:
         raise RuntimeError(f"rendering ended with {process.returncode}")
     return content
@@ -68,4 +77,8 @@ def rendered(rendering: Rendering) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(rendered(Rendering.model_validate_json(sys.stdin.buffer.read())))
+    try:
+        sys.stdout.buffer.write(rendered(Rendering.model_validate_json(sys.stdin.buffer.read())))
+    except MissingGlyph as missing:
+        sys.stdout.write(json.dumps({"character": missing.character, "field": missing.field}))
+        sys.exit(EXIT_MISSING_GLYPH)

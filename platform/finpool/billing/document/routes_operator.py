@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from finpool.billing.document import service as render_service
 from finpool.billing.document.routes_tenant import files, sent
 from finpool.billing.document.schemas import DocumentFormat, DocumentQuery, FocusFormat, FocusQuery
-from finpool.billing.errors import InvoiceNotFound
+from finpool.billing.errors import CharacterNotPrintable, InvoiceNotFound
 from finpool.catalogue.model.service import Catalogue
 from finpool.kernel.door.openapi import refusals
 from finpool.kernel.door.web import DoorRoute, SectorSession, TenantPath, requires
@@ -19,7 +19,7 @@ router = APIRouter(tags=["invoices"], route_class=DoorRoute)
     "/v1/tenants/{tenant_id}/invoices/{invoice_id}/file",
     response_class=Response,
     dependencies=[Depends(requires("invoice:read"))],
-    responses={**files(DocumentFormat), **refusals(InvoiceNotFound)},
+    responses={**files(DocumentFormat), **refusals(InvoiceNotFound, CharacterNotPrintable)},
 )
 async def invoice_file(
     tenant_id: TenantPath,

@@ -14,7 +14,7 @@ from finpool.billing.document.schemas import (
     FocusQuery,
     RenderedFile,
 )
-from finpool.billing.errors import InvoiceNotFound
+from finpool.billing.errors import CharacterNotPrintable, InvoiceNotFound
 from finpool.catalogue.model.service import Catalogue
 from finpool.kernel.actor import Actor
 from finpool.kernel.door.openapi import Responses, refusals
@@ -33,7 +33,7 @@ def files(formats: Iterable[str]) -> Responses:
 @router.get(
     "/invoices/{invoice_id}/file",
     response_class=Response,
-    responses={**files(DocumentFormat), **refusals(InvoiceNotFound)},
+    responses={**files(DocumentFormat), **refusals(InvoiceNotFound, CharacterNotPrintable)},
 )
 async def invoice_file(
     invoice_id: Annotated[str, Path(pattern=r"^[a-z0-9_]{1,63}$")],

@@ -44,6 +44,15 @@ class Rendering(BaseModel):
     list_picos: dict[str, dict[TokenKind, int]] = {}
 
 
+class MissingGlyph(Exception):
+    """No font has this character of a document's field."""
+
+    def __init__(self, character: str, field: str) -> None:
+        super().__init__(character, field)
+        self.character = character
+        self.field = field
+
+
 class RenderedFile(BaseModel):
     """A rendered file with its name and media type."""
 

@@ -11,9 +11,11 @@ from finpool.billing.document.schemas import (
     MEDIA_TYPES,
     DocumentFormat,
     FocusQuery,
+    MissingGlyph,
     RenderedFile,
     Rendering,
 )
+from finpool.billing.errors import CharacterNotPrintable
 from finpool.billing.invoice.schemas import InvoiceStatus, InvoiceView, TokenKind
 from finpool.billing.invoice.service import get_invoice
 from finpool.billing.invoice.views import read_view
@@ -30,9 +32,19 @@ from finpool.tenancy import service as tenancy
 async def document(
     session: AsyncSession, tenant_id: TenantId, invoice_id: str, wanted: DocumentFormat, *, drafts: bool
 ) -> RenderedFile:
-    """Return one invoice or credit note as a file; raise `InvoiceNotFound`, also for a draft without `drafts`."""
-    invoice = await get_invoice(session, tenant_id, invoice_id, drafts=drafts)
-    content = await render(Rendering(format=wanted, focus=False, invoices=(invoice,)))
+    """Return one invoice or credit note as a file.
+
+    Raises `InvoiceNotFound`, also for a draft without `drafts`, and `CharacterNotPrintable`.
+    """
+    return await document_of(await get_invoice(session, tenant_id, invoice_id, drafts=drafts), wanted)
+
+
+async def document_of(invoice: InvoiceView, wanted: DocumentFormat) -> RenderedFile:
+    """Return an invoice as a file; raise `CharacterNotPrintable`."""
+    try:
+        content = await render(Rendering(format=wanted, focus=False, invoices=(invoice,)))
+    except MissingGlyph as missing:
+        raise CharacterNotPrintable(missing.character, missing.field) from missing
     name = f"{invoice.number or invoice.id}.{wanted}"
     return RenderedFile(name=name, media_type=MEDIA_TYPES[wanted], content=content)
 
