@@ -17,7 +17,7 @@ class Doors:
     keys: dict[str, str]
 
     def official(self, key_name: str) -> Any:
-        """Return the official client with a bank's key, such as `bank-a/owner`.
+        """Return the official client with a bank's key, such as `bank-a/owner`. It refuses answers of another shape.
 
         It has no type here: by its own types each result of usage may be of ten kinds.
         """
@@ -26,6 +26,7 @@ class Doors:
             base_url="http://finpool.test/v1",
             http_client=httpx2.AsyncClient(transport=self.tenant_transport),
             max_retries=0,
+            _strict_response_validation=True,
         )
 
     def tenant(self, key_name: str) -> httpx2.AsyncClient:

@@ -7,6 +7,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from finpool.audit.event_types import kinds_of
 from finpool.audit.models import AuditEntry
 from finpool.audit.schemas import Entry, Head, TrailQuery, written_time
 from finpool.kernel.database.tenant_rows import rows_of
@@ -74,7 +75,9 @@ def _filters(query: TrailQuery) -> Iterator[ColumnElement[bool]]:
     if query.ends_before is not None:
         yield time < written_time(query.ends_before)
     if query.event_types:
-        yield entry["kind"].astext.in_(query.event_types)
+        kinds, all_but = kinds_of(query.event_types)
+        named = entry["kind"].astext.in_(kinds)
+        yield named if all_but is None else or_(named, entry["kind"].astext.not_in(all_but))
     if query.project_ids:
         of_scope = body["scope"].astext == "project"
         yield or_(

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import orjson
 import rfc8785
 from pydantic import BaseModel, ConfigDict, Field
 
+from finpool.audit.event_types import EventType, subject_of
 from finpool.kernel.actor import Actor
 from finpool.kernel.ids import TenantId
 from finpool.kernel.paging import Ids
@@ -85,7 +86,7 @@ class TrailQuery(BaseModel):
     from_second: UnixSeconds | None = Field(None, alias="effective_at[gte]", description="Unix seconds.")
     earlier_than: UnixSeconds | None = Field(None, alias="effective_at[lt]", description="Unix seconds.")
     to_second: UnixSeconds | None = Field(None, alias="effective_at[lte]", description="Unix seconds.")
-    event_types: Ids = Field([], description="The `type` of events.")
+    event_types: Ids = Field([], description="The `type` or the `kind` of events.")
     project_ids: Ids = Field([], description="Events about these projects, their keys and their usage.")
     actor_ids: Ids = Field([], description="Events that these keys or tokens caused (`details.actor.credential_id`).")
     resource_ids: Ids = Field([], description="Events that name one of these in a field of `details` ending with _id.")
@@ -112,16 +113,81 @@ def _after(second: int | None) -> int | None:
     return None if second is None else second + 1
 
 
+class TrailServiceAccount(BaseModel):
+    """The key or token that acted, as OpenAI's service account."""
+
+    id: str
+
+
+class TrailApiKey(BaseModel):
+    """The key of a tenant, or the token of an operator, that acted."""
+
+    id: str
+    type: Literal["service_account"] = "service_account"
+    service_account: TrailServiceAccount
+
+
+class TrailActor(BaseModel):
+    """The actor of an event; people do not act without a key here, so it is never a session."""
+
+    type: Literal["api_key"] = "api_key"
+    api_key: TrailApiKey
+
+
+class TrailProject(BaseModel):
+    """The project of an event; its id stands for its name, which may change."""
+
+    id: str
+    name: str
+
+
 class TrailEntry(BaseModel):
     """One event of a tenant's own trail, in OpenAI's shape; `id` is the entry's hash in the log.
 
-    The entry's number is left out, because it would show every bank the activity of the whole sector.
+    `type` is OpenAI's name, `kind` the platform's own, `details` its whole content. One field has the name of `type`
+    and describes its subject. `actor` is null for the platform itself. The entry's number is left out, because it would
+    show every bank the activity of the whole sector.
     """
 
+    model_config = ConfigDict(populate_by_name=True)
+
     id: str
-    type: str
+    type: EventType
+    kind: str
     effective_at: int
+    actor: TrailActor | None
+    project: TrailProject | None
     details: dict[str, Any]
+    api_key_created: dict[str, Any] | None = Field(None, alias="api_key.created")
+    api_key_updated: dict[str, Any] | None = Field(None, alias="api_key.updated")
+    api_key_deleted: dict[str, Any] | None = Field(None, alias="api_key.deleted")
+    project_created: dict[str, Any] | None = Field(None, alias="project.created")
+    project_updated: dict[str, Any] | None = Field(None, alias="project.updated")
+    rate_limit_updated: dict[str, Any] | None = Field(None, alias="rate_limit.updated")
+    organization_updated: dict[str, Any] | None = Field(None, alias="organization.updated")
+
+    @classmethod
+    def of(cls, entry_hash: str, entry: Mapping[str, Any]) -> Self:
+        """Return the event of an entry of the log, given as the JSON that was hashed."""
+        body: Mapping[str, Any] = entry["body"]
+        caused_by, project_id = body.get("actor"), body.get("project_id")
+        if project_id is None and body.get("scope") == "project":
+            project_id = body.get("scope_id")
+        name, subject = subject_of(entry["kind"], entry["tenant_id"], body)
+        shape = {
+            "id": entry_hash,
+            "type": name,
+            "kind": entry["kind"],
+            "effective_at": int(datetime.fromisoformat(entry["occurred_at"]).timestamp()),
+            "actor": None,
+            "project": {"id": project_id, "name": project_id} if project_id else None,
+            "details": body,
+            name: subject,
+        }
+        if caused_by:
+            acted = {"id": caused_by["credential_id"]}
+            shape["actor"] = {"api_key": {**acted, "service_account": acted}}
+        return cls.model_validate(shape)
 
 
 class TrailPage(BaseModel):

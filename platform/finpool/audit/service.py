@@ -95,11 +95,7 @@ async def trail(session: AsyncSession, tenant_id: TenantId, query: TrailQuery) -
 
 
 def _trail_entry(row: AuditEntry) -> TrailEntry:
-    content = orjson.loads(row.entry)
-    occurred_at = datetime.fromisoformat(content["occurred_at"])
-    return TrailEntry(
-        id=row.hash.hex(), type=content["kind"], effective_at=int(occurred_at.timestamp()), details=content["body"]
-    )
+    return TrailEntry.of(row.hash.hex(), orjson.loads(row.entry))
 
 
 def _body(event: Event, occurred_at: datetime) -> str:

@@ -29,7 +29,7 @@ async def five_events_each(banks: None, database: Callable[[str], Database]) -> 
 
 async def test_a_tenant_pages_through_its_own_trail_only(doors: Doors, five_events_each: None) -> None:
     logs = doors.official("bank-a/owner").admin.organization.audit_logs
-    own = [entry async for entry in logs.list(limit=2) if entry.type == "test.happened"]
+    own = [entry async for entry in logs.list(limit=2) if entry.kind == "test.happened"]
     assert [entry.details["number"] for entry in own] == [4, 3, 2, 1, 0]
     of_b = [entry.id async for entry in doors.official("bank-b/owner").admin.organization.audit_logs.list()]
     assert not {entry.id for entry in own} & set(of_b)
@@ -94,3 +94,45 @@ async def test_a_page_may_be_read_backwards_from_an_event(doors: Doors, five_eve
     assert ([entry.id for entry in page.data], page.has_more) == (whole[:2], False)
     between = await logs.list(after=whole[0], before=whole[3])
     assert [entry.id for entry in between.data] == whole[1:3]
+
+
+async def test_a_client_that_checks_answers_parses_every_kind_of_event(
+    doors: Doors, banks: None, database: Callable[[str], Database]
+) -> None:
+    owner = Actor(Audience.TENANT, "key_1", Role.TENANT_OWNER, BANK, ProjectId("credit"))
+    limited = {"scope": "project", "scope_id": "credit", "requests_per_minute": 5, "tokens_per_minute": None}
+    events: dict[str, tuple[dict[str, Any], str, str | None]] = {
+        "key.created": ({"key_id": "key_2", "role": "tenant.finance"}, "api_key.created", "key_2"),
+        "key.changed": ({"key_id": "key_2", "name": "new"}, "api_key.updated", "key_2"),
+        "key.revoked": ({"key_id": "key_2"}, "api_key.deleted", "key_2"),
+        "project.created": ({"project_id": "loans", "name": "Loans"}, "project.created", "loans"),
+        "project.changed": ({"project_id": "loans", "name": "Credit"}, "project.updated", "loans"),
+        "limits.changed": (limited, "rate_limit.updated", "project/credit"),
+        "invoice.issued": ({"invoice_id": "inv_1"}, "organization.updated", BANK),
+        "usage.recorded": ({"request_id": "req_1", "project_id": "credit"}, "organization.updated", BANK),
+    }
+    async with database("operator").across_tenants() as session:
+        for kind, (body, _, _) in events.items():
+            actor = None if kind == "usage.recorded" else owner
+            await audit.append(session, kind=kind, tenant_id=BANK, actor=actor, body=body)
+    await Sequencer(database("worker")).run_once()
+    client = doors.official("bank-a/owner")
+    newest_first = [entry async for entry in client.admin.organization.audit_logs.list()]
+    shown = {entry.kind: entry for entry in reversed(newest_first)}
+    for kind, (body, name, subject_id) in events.items():
+        entry = shown[kind]
+        subject = getattr(entry, name.replace(".", "_"))
+        assert (entry.type, subject.id) == (name, subject_id)
+        assert {**entry.details, **body} == entry.details
+        if kind != "usage.recorded":
+            assert (entry.actor.type, entry.actor.api_key.id) == ("api_key", "key_1")
+    assert shown["usage.recorded"].actor is None
+    assert shown["usage.recorded"].project.id == "credit"
+    assert shown["limits.changed"].rate_limit_updated.changes_requested.max_requests_per_1_minute == 5
+    logs = client.admin.organization.audit_logs
+    assert {entry.kind for entry in (await logs.list(event_types=["organization.updated"])).data} >= {
+        "invoice.issued",
+        "usage.recorded",
+    }
+    assert {entry.kind for entry in (await logs.list(event_types=["api_key.deleted"])).data} == {"key.revoked"}
+    assert {entry.kind for entry in (await logs.list(event_types=["usage.recorded"])).data} == {"usage.recorded"}
