@@ -107,6 +107,8 @@ def plain(value: Any) -> Any:
     """Return a validated value as engines get it, without nulls in its objects."""
     if isinstance(value, str):
         return value
+    if hasattr(value, "for_engines"):
+        return value.for_engines()
     if isinstance(value, BaseModel):
         return value.model_dump(by_alias=True, exclude_none=True)
     return [plain(each) for each in value] if isinstance(value, list) else value

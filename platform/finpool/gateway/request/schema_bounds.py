@@ -37,7 +37,7 @@ SCHEMA_LENGTH_MAX = 1_024
 """Each unit of a count becomes a rule, and above 2,000 the engine refuses."""
 
 _DEFINITIONS = ("$defs", "definitions")
-_COUNTS_MAX = {
+COUNTS_MAX = {
     "minItems": SCHEMA_ITEMS_MAX,
     "maxItems": SCHEMA_ITEMS_MAX,
     "minLength": SCHEMA_LENGTH_MAX,
@@ -130,7 +130,7 @@ def require_bounded_schema(schema: dict[str, Any]) -> None:
     two.
     """
     # Depth first: the other measures recurse into the schema.
-    if _is_deeper(schema, SCHEMA_DEPTH_MAX):
+    if is_deeper(schema, SCHEMA_DEPTH_MAX):
         raise ValueError(f"a schema may be {SCHEMA_DEPTH_MAX} levels deep at most")
     _require_at_most(len(orjson.dumps(schema)), SCHEMA_BYTES_MAX, "bytes")
     _Measure(schema).size(schema)
@@ -142,7 +142,7 @@ def _largest(counts: Iterable[int]) -> int:
 
 def _own(part: dict[str, Any]) -> _Size:
     """Check a schema's own counts, and return their size."""
-    for name, count_max in _COUNTS_MAX.items():
+    for name, count_max in COUNTS_MAX.items():
         # A property may have this name; then its value is a schema.
         count = part.get(name)
         if isinstance(count, dict | None):
@@ -163,8 +163,9 @@ def _require_at_most(count: int, count_max: int, what: str) -> None:
         raise ValueError(f"a schema may have {count_max} {what} at most")
 
 
-def _is_deeper(value: Any, levels: int) -> bool:
+def is_deeper(value: Any, levels: int) -> bool:
+    """Tell whether a value has more than so many nested objects and lists."""
     if not isinstance(value, dict | list):
         return False
     children = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_is_deeper(child, levels - 1) for child in children)
+    return levels == 0 or any(is_deeper(child, levels - 1) for child in children)

@@ -1,12 +1,14 @@
 """The tools that a model may call, the choice among them, and the format of its answer."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
 
 from finpool.gateway.request.messages import NO_CUSTOM_TOOLS
-from finpool.gateway.request.options import NotGivenIfEmpty, RefusedWords, RequestModel, fault
+from finpool.gateway.request.options import NotGivenIfEmpty, RefusedWords, RequestModel, ServedOption, fault, plain
 from finpool.gateway.request.schema_bounds import require_bounded_schema
+from finpool.gateway.request.tool_schemas import function_for_engines, require_any_schema
 
 TOOLS_MAX = 128
 """OpenAI's limit."""
@@ -17,11 +19,15 @@ FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 Description = Annotated[str | None, Field(max_length=DESCRIPTION_CHARACTERS_MAX)]
 
 
-def _bounded(schema: dict[str, Any]) -> dict[str, Any]:
+def _require(check: Callable[[dict[str, Any]], None], schema: dict[str, Any]) -> None:
     try:
-        require_bounded_schema(schema)
+        check(schema)
     except ValueError as error:
         raise fault(str(error)) from error
+
+
+def _bounded(schema: dict[str, Any]) -> dict[str, Any]:
+    _require(require_bounded_schema, schema)
     return schema
 
 
@@ -34,8 +40,15 @@ class Function(RequestModel):
 
     name: FunctionName
     description: Description = None
-    parameters: Schema | None = None
-    strict: bool | None = None
+    strict: Annotated[bool | None, ServedOption("true bounds the schema as that of an answer")] = None
+    parameters: Annotated[dict[str, Any] | None, ServedOption("any JSON schema without `strict`")] = None
+
+    @field_validator("parameters")
+    @classmethod
+    def _is_bounded(cls, schema: dict[str, Any] | None, info: ValidationInfo) -> dict[str, Any] | None:
+        if schema is not None:
+            _require(require_bounded_schema if info.data.get("strict") else require_any_schema, schema)
+        return schema
 
 
 class Tool(RequestModel):
@@ -43,6 +56,11 @@ class Tool(RequestModel):
 
     type: Annotated[Literal["function"], RefusedWords({"custom": NO_CUSTOM_TOOLS})]
     function: Function
+
+    def for_engines(self) -> dict[str, Any]:
+        """Return the tool as engines get it."""
+        function = plain(self.function)
+        return {"type": "function", "function": function if self.function.strict else function_for_engines(function)}
 
 
 def _require_own_names(tools: list[Tool]) -> list[Tool]:

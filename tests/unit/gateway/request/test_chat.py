@@ -78,7 +78,7 @@ TOO_COSTLY = {
 def test_a_schema_that_an_engine_could_spend_too_long_on_is_refused_naming_its_field(schema: dict[str, Any]) -> None:
     response_format = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     assert str(refusal(response_format=response_format).param).startswith("response_format.json_schema")
-    tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": schema, "strict": True}}
     assert refusal(tools=[tool]).param == "tools[0].function.parameters"
 
 
