@@ -53,7 +53,7 @@ BENCH_ROUNDS ?= 3
 # Once the development set is installed, `make up` keeps it: it holds everything that the engines' set holds.
 RUN_STAMP := $(if $(wildcard $(VENV)/dev.stamp),$(VENV)/dev.stamp,$(VENV)/engines.stamp)
 
-.PHONY: help up down test test-fast test-faults test-vllm test-gpu coverage bench bench-fairness check format openapi lock
+.PHONY: help up down test test-fast test-faults test-vllm test-gpu coverage bench bench-fairness check format openapi compatibility lock
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -112,6 +112,9 @@ format: $(VENV)/dev.stamp ## Format the code and repair what the linter can repa
 
 openapi: $(VENV)/dev.stamp ## Write the OpenAPI document of every door into docs/openapi
 	@$(BIN)/python -m finpool.apps.openapi docs/openapi
+
+compatibility: $(VENV)/dev.stamp ## Write docs/compatibility.md from the classes that read requests
+	@$(BIN)/python -m finpool.gateway.request.compatibility docs/compatibility.md
 
 lock: $(VENV)/bootstrap.stamp ## Resolve pyproject.toml again into requirements/
 	@$(UV) pip compile --quiet --upgrade --no-header --universal --generate-hashes --no-emit-index-url --no-emit-find-links \

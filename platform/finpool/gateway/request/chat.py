@@ -62,9 +62,16 @@ class ChatRequest(RequestModel):
     """
 
     model: str = Field(min_length=1, max_length=256, exclude=True)
-    messages: Annotated[list[Message], Field(min_length=1, max_length=MESSAGES_MAX), AfterValidator(_ordered)]
-    max_tokens: int | None = Field(None, ge=1, exclude=True)
-    max_completion_tokens: int | None = Field(None, ge=1, exclude=True)
+    messages: Annotated[
+        list[Message],
+        Field(min_length=1, max_length=MESSAGES_MAX),
+        AfterValidator(_ordered),
+        ServedOption("each tool call needs its result, each result its call"),
+    ]
+    max_tokens: Annotated[int | None, ServedOption("not together with `max_completion_tokens`")] = Field(
+        None, ge=1, exclude=True
+    )
+    max_completion_tokens: Annotated[int | None, ServedOption("reasoning counts too")] = Field(None, ge=1, exclude=True)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: Annotated[float | None, ServedOption("0 is greedy, as `temperature` 0")] = Field(None, ge=0, le=1)
     top_k: int | None = Field(None, ge=-1, le=1_000_000)
@@ -72,9 +79,11 @@ class ChatRequest(RequestModel):
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     repetition_penalty: float | None = Field(None, ge=0.1, le=2)
-    n: int | None = Field(None, ge=1, le=CHOICES_MAX)
-    seed: Annotated[int | None, ServedOption("engines get a 32-bit number that follows from it")] = Field(
-        None, ge=-(2**63), lt=2**63
+    n: Annotated[int | None, ServedOption("at most the slots of the model's engine")] = Field(
+        None, ge=1, le=CHOICES_MAX
+    )
+    seed: Annotated[int | None, ServedOption("every number is one, `-1` too: the same number gives the same draws")] = (
+        Field(None, ge=-(2**63), lt=2**63)
     )
     stop: Annotated[
         Annotated[list[Stop], Field(max_length=STOPS_MAX)] | None,
@@ -85,13 +94,19 @@ class ChatRequest(RequestModel):
     ] = None
     ignore_eos: bool | None = None
     logprobs: Annotated[bool | None, ServedOption(capability="logprobs")] = None
-    top_logprobs: Annotated[int | None, ServedOption("needs `logprobs`")] = Field(None, ge=0, le=TOP_LOGPROBS_MAX)
-    response_format: Annotated[AnswerFormat, ServedOption(capability="json_schema")] = None
+    top_logprobs: Annotated[int | None, ServedOption("needs `logprobs`; not given: `0`")] = Field(
+        None, ge=0, le=TOP_LOGPROBS_MAX
+    )
+    response_format: Annotated[
+        AnswerFormat, ServedOption('not given: `{"type": "text"}`', capability="json_schema")
+    ] = None
     tools: Annotated[Tools, ServedOption(capability="tools")] = None
-    tool_choice: Annotated[ToolChoice, ServedOption("needs `tools`")] = None
-    parallel_tool_calls: Annotated[bool | None, ServedOption("needs `tools`")] = None
+    tool_choice: Annotated[ToolChoice, ServedOption('needs `tools`, but `"none"`')] = None
+    parallel_tool_calls: Annotated[bool | None, ServedOption("needs `tools`, but `true`")] = None
     stream: bool | None = Field(None, exclude=True)
-    stream_options: Annotated[StreamOptions | None, ServedOption("needs `stream`")] = Field(None, exclude=True)
+    stream_options: Annotated[StreamOptions | None, ServedOption("needs `stream`, but without `include_usage`")] = (
+        Field(None, exclude=True)
+    )
     service_tier: Annotated[
         Literal["auto", "default", "flex"] | None, RefusedWords(dict.fromkeys(("scale", "priority", "fast"), TIERS))
     ] = Field(None, exclude=True)

@@ -14,7 +14,6 @@ from finpool.gateway.request.options import (
     ServedOption,
     Untyped,
     plain,
-    refusal,
 )
 
 MESSAGES_MAX = 1024
@@ -134,7 +133,7 @@ class SystemMessage(SpokenMessage):
 class DeveloperMessage(SpokenMessage):
     """Instructions, in OpenAI's newer word; models read them as a system message."""
 
-    role: Literal["developer"]
+    role: Annotated[Literal["developer"], ServedOption("models read it as `system`")]
     name: Name = None
 
 
@@ -191,14 +190,16 @@ class ToolMessage(RequestModel):
         return {"role": "tool", "content": plain(self.content), "tool_call_id": self.tool_call_id}
 
 
-def _older_form(_: Any) -> Any:
-    raise refusal("it is OpenAI's older form of tool results; send the role 'tool' with a tool_call_id")
-
-
 class FunctionMessage(SpokenMessage):
     """The result of a call in OpenAI's older form."""
 
-    role: Annotated[Literal["function"], AfterValidator(_older_form)]
+    role: Annotated[
+        Literal["function"],
+        RefusedWords(
+            {"function": "it is OpenAI's older form of tool results; send the role 'tool' with a tool_call_id"},
+            after=True,
+        ),
+    ]
     name: Name = None
 
 

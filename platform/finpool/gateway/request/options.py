@@ -63,13 +63,19 @@ class RefusedOption:
 
 
 class RefusedWords:
-    """A field of which some of OpenAI's words are not served; `reasons` has a reason for each."""
+    """A field of which some of OpenAI's words are not served; `reasons` has a reason for each.
 
-    def __init__(self, reasons: dict[str, str]) -> None:
+    `after` looks at words that the type takes, as a discriminator of a union must have it.
+    """
+
+    def __init__(self, reasons: dict[str, str], *, after: bool = False) -> None:
         self.reasons = reasons
+        self._after = after
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Return the schema of the served words, behind the check for the others."""
+        if self._after:
+            return core_schema.no_info_after_validator_function(self._require_served, handler(source))
         return core_schema.no_info_before_validator_function(self._require_served, handler(source))
 
     def _require_served(self, value: Any) -> Any:

@@ -2,8 +2,10 @@
 
 from hashlib import sha256
 
-ENGINE_SEEDS = 2**32 - 1
-"""llama.cpp reads 32 bits, of which the last number means a random seed; vLLM reads -1 so."""
+ENGINE_SEEDS = 2**32 - 16
+"""llama.cpp reads 32 bits, where the last number means a random seed, and each further choice adds 1. vLLM reads -1 as
+random.
+"""
 
 
 def engine_seed(seed: int) -> int:
