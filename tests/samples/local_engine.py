@@ -1,14 +1,17 @@
 """llama.cpp in this process, without a pool, and its answers as a caller reads them."""
 
+import asyncio
 import importlib
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from finpool.catalogue.model.schemas import Model
 from finpool.serving.llamacpp.threads import let_threads_sleep
-from finpool.serving.protocols import Engine
+
+if TYPE_CHECKING:
+    from finpool.serving.llamacpp.engine import LlamaCpp
 
 
 @dataclass
@@ -30,24 +33,37 @@ class Answered:
 
 
 class LocalEngine:
-    """The engine of this process; it must be used from one event loop."""
+    """The engine of this process, with an event loop of its own."""
 
     def __init__(self, model: Model, weights: Path) -> None:
         let_threads_sleep()  # Before the next line, because OpenMP reads its setting once.
         llamacpp = importlib.import_module("finpool.serving.llamacpp.engine")
 
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        self.engine: Engine = llamacpp.LlamaCpp(model, weights)
+        self._runner = asyncio.Runner()
+        self._engine: LlamaCpp = llamacpp.LlamaCpp(model, weights)
         for number, handler in before.items():
             signal.signal(number, handler)  # llama.cpp takes over the signals of its process.
 
-    async def answer(self, body: dict[str, Any]) -> Answered:
+    def close(self) -> None:
+        """Close what belongs to the event loop."""
+        self._runner.run(self._engine.close())
+        self._runner.close()
+
+    def count_input_tokens(self, body: dict[str, Any]) -> int:
+        """Return the engine's count of a prompt in advance."""
+        return self._runner.run(self._engine.count_input_tokens(body))
+
+    def answer(self, body: dict[str, Any]) -> Answered:
         """Return the whole answer."""
+        return self._runner.run(self._answer(body))
+
+    async def _answer(self, body: dict[str, Any]) -> Answered:
         choices: dict[int, Said] = {}
         parts: list[tuple[int, str]] = []
         charged = 0
         usage: dict[str, Any] = {}
-        async for chunk in self.engine.generate(body):
+        async for chunk in self._engine.generate(body):
             usage = chunk["usage"]
             added, charged = usage["completion_tokens"] - charged, usage["completion_tokens"]
             text = ""

@@ -139,7 +139,9 @@ class OpenAiEngine(Declaration):
     slots: StrictInt = Field(ge=1, le=4096)
     usage: Literal["running", "final"]
     output_limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    extensions: frozenset[Literal["top_k", "min_p", "repetition_penalty", "ignore_eos", "cache_salt"]] = frozenset()
+    extensions: frozenset[
+        Literal["top_k", "min_p", "repetition_penalty", "ignore_eos", "cache_salt", "continue_final_message"]
+    ] = frozenset()
 
     @field_validator("base_url")
     @classmethod

@@ -10,6 +10,7 @@ from finpool.catalogue.model.schemas import TokenUsage
 from finpool.kernel.errors import DomainError
 from finpool.serving.backend.reading import BUSY
 from finpool.serving.backend.stream import ChunkStream
+from finpool.serving.continuation import CONTINUE_FIELD, continuation
 from finpool.serving.errors import CONTEXT_LENGTH_EXCEEDED, EngineBusy, EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.schemas import EngineChunks
 from finpool.serving.transport.connection import HttpCall
@@ -46,7 +47,8 @@ _REFUSALS = frozenset({400, 413, 422})
 def remote_request(body: Mapping[str, Any], engine: OpenAiEngine) -> dict[str, Any]:
     """Return the request for `engine`; raise `EngineRefused` for a field that it does not support.
 
-    Only the fields of `OPENAI_FIELDS` and of the declaration are sent; `cache_salt` is dropped unless declared.
+    Only the fields of `OPENAI_FIELDS` and of the declaration are sent; `cache_salt` is dropped unless declared. A last
+    message of the assistant is continued, which not every remote engine can do.
     """
     request: dict[str, Any] = {}
     for name, value in body.items():
@@ -56,6 +58,14 @@ def remote_request(body: Mapping[str, Any], engine: OpenAiEngine) -> dict[str, A
             request[engine.output_limit_field] = value
         elif name != "cache_salt":
             raise EngineRefused(f"The model does not support {name}.", code="unsupported_parameter", param=name)
+    continued = continuation(body["messages"]) if "messages" in body else {}
+    if continued and CONTINUE_FIELD not in engine.extensions:
+        raise EngineRefused(
+            "The model does not continue an answer: end the messages with another role than assistant.",
+            code="unsupported_parameter",
+            param="messages",
+        )
+    request |= continued
     options = {"include_usage": True}
     if engine.usage == "running":
         options["continuous_usage_stats"] = True

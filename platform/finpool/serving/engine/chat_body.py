@@ -64,8 +64,15 @@ def output_tokens_max(body: Mapping[str, Any], model: Model) -> int:
 
 
 def messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the messages for a chat template: known roles, and one string as each content."""
-    return [_message(message) for message in body["messages"]]
+    """Return the messages for a chat template: known roles, and one string as each content.
+
+    A last message of the assistant without text is left out, because there is nothing to continue.
+    """
+    found = [_message(message) for message in body["messages"]]
+    last = found[-1]
+    if last["role"] == "assistant" and last.get("tool_calls"):
+        raise EngineRefused("The last message calls tools: add a message with each result.", param="messages")
+    return found[:-1] if last["role"] == "assistant" and not last["content"] and len(found) > 1 else found
 
 
 def _message(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,8 +36,8 @@ class LlamaCpp:
         self._vocabulary = read_vocabulary(weights)
         parameters = chat_parameters(model, weights)
         self._server = xllamacpp.Server(parameters)
-        listener = Listener(self._server.listening_address, parameters.api_keys[0], seconds_max=COUNT_SECONDS_MAX)
-        self._tokenizer = Tokenizer(listener, refusal({}))
+        self._listener = Listener(self._server.listening_address, parameters.api_keys[0], seconds_max=COUNT_SECONDS_MAX)
+        self._tokenizer = Tokenizer(self._listener, refusal({}))
         self._threads = ThreadPoolExecutor(requests_ongoing_max(model.engine), thread_name_prefix="generation")
         self._warm_up()
 
@@ -76,6 +76,10 @@ class LlamaCpp:
         finally:
             generation.abort()
         return answer.usage.output_tokens > 0
+
+    async def close(self) -> None:
+        """Close the connections within this process; the model stays loaded until the process ends."""
+        await self._listener.close()
 
     def _warm_up(self) -> None:
         request = llamacpp_request(WARM_UP, self.model)

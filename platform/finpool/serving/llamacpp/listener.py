@@ -29,3 +29,8 @@ class Listener:
         async with self._session.post(f"{self._url}{path}", json=body) as response:
             answer: dict[str, Any] = await response.json(content_type=None)
             return response.status, answer
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()

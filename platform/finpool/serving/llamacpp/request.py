@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from finpool.catalogue.model.schemas import Model
+from finpool.serving.continuation import continuation
 from finpool.serving.engine.chat_body import messages, output_tokens_max, sampling_fields
 from finpool.serving.engine.seeds import folded
 from finpool.serving.errors import EngineRefused
@@ -39,6 +40,7 @@ def llamacpp_request(body: Mapping[str, Any], model: Model) -> dict[str, Any]:
         # Without alternatives llama.cpp reports no probabilities at all, so it always reports one.
         request["top_logprobs"] = max(request.get("top_logprobs", 0), 1)
     request["messages"] = messages(body)
+    request |= continuation(request["messages"])
     request["max_tokens"] = output_tokens_max(body, model)
     request["stream"] = True
     request["stream_options"] = {"include_usage": True}

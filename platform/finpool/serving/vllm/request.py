@@ -5,13 +5,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from finpool.catalogue.model.schemas import Model
+from finpool.serving.continuation import CONTINUE_FIELD, continuation
 from finpool.serving.engine.chat_body import messages, output_tokens_max, sampling_fields
+from finpool.serving.engine.seeds import folded
 from finpool.serving.errors import EngineRefused
 from finpool.serving.schemas import ADAPTER_FIELD, UNCOUNTED_FIELD
 
 SALT_FIELD = "cache_salt"
+SEEDS = 2**63
+"""The seeds of vLLM: -1 stands for a random one."""
+
 _OURS = frozenset({SALT_FIELD, ADAPTER_FIELD, UNCOUNTED_FIELD, "user", "metadata", "store", "service_tier", "priority"})
 """Fields that are handled here or concern the caller or its priority; the gateway schedules, so no priority passes."""
+
+_OF_THE_PROMPT = ("model", "messages", "tools", CONTINUE_FIELD, "add_generation_prompt")
 
 
 def vllm_request(body: Mapping[str, Any], model: Model, base_name: str) -> dict[str, Any]:
@@ -21,8 +28,11 @@ def vllm_request(body: Mapping[str, Any], model: Model, base_name: str) -> dict[
     requests with an equal salt share cached prompts. A request without a salt gets a random one.
     """
     request = sampling_fields(body, model, _OURS)
+    if "seed" in request:
+        request["seed"] = folded(request["seed"], SEEDS)
     request["model"] = body.get(ADAPTER_FIELD, base_name)
     request["messages"] = messages(body)
+    request |= continuation(request["messages"])
     request["max_completion_tokens"] = output_tokens_max(body, model)
     request["stream"] = True
     # An aborted request is billed by the running count in each chunk.
@@ -33,7 +43,7 @@ def vllm_request(body: Mapping[str, Any], model: Model, base_name: str) -> dict[
 
 def tokenize_request(request: Mapping[str, Any]) -> dict[str, Any]:
     """Return the tokenizer's request for an engine's request."""
-    return {name: request[name] for name in ("model", "messages", "tools") if name in request}
+    return {name: request[name] for name in _OF_THE_PROMPT if name in request}
 
 
 def _salt(body: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """A real engine in this process for the tests of this folder."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from finpool.catalogue.model.service import Catalogue, default_directory
 
 
 @pytest.fixture(scope="session")
-def local_engine(shallow_weights: dict[str, Any]) -> LocalEngine:
+def local_engine(shallow_weights: dict[str, Any]) -> Iterator[LocalEngine]:
     """The shallow model on llama.cpp."""
-    return LocalEngine(Catalogue.load(default_directory()).get("smollm2-135m-instruct"), Path(shallow_weights["path"]))
+    model = Catalogue.load(default_directory()).get("smollm2-135m-instruct")
+    engine = LocalEngine(model, Path(shallow_weights["path"]))
+    yield engine
+    engine.close()

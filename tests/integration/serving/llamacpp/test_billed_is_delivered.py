@@ -81,12 +81,12 @@ def counted(answer: Answered) -> None:
     assert silent <= sum(said.finish == "stop" for said in answer.choices.values())
 
 
-async def test_charged_tokens_are_delivered_ones_and_one_for_each_end(local_engine: LocalEngine, seed: int) -> None:
+def test_charged_tokens_are_delivered_ones_and_one_for_each_end(local_engine: LocalEngine, seed: int) -> None:
     numbers = random.Random(seed)
     for number in range(REQUESTS // 2):
         body = drawn(numbers)
-        plain = await local_engine.answer(body)
-        entered = await local_engine.answer({**body, "logprobs": True, "top_logprobs": numbers.choice([0, 1, 5])})
+        plain = local_engine.answer(body)
+        entered = local_engine.answer({**body, "logprobs": True, "top_logprobs": numbers.choice([0, 1, 5])})
         counted(plain)
         counted(entered)
         try:

@@ -165,7 +165,9 @@ async def test_a_remote_engine_without_its_key_stops_the_start(model: Model, tmp
         await Backends(Settings(secrets_dir=tmp_path), [model]).start()
 
 
-FIELDS = st.dictionaries(st.text(min_size=1, max_size=12) | st.sampled_from(sorted(OPENAI_FIELDS)), st.integers())
+FIELDS = st.dictionaries(
+    st.text(min_size=1, max_size=12) | st.sampled_from(sorted(OPENAI_FIELDS - {"messages"})), st.integers()
+)
 
 
 @given(FIELDS)
@@ -194,6 +196,21 @@ def test_what_a_declaration_adds_is_sent_and_no_more() -> None:
     assert (sent["top_k"], sent["cache_salt"], sent["max_completion_tokens"]) == (5, "5a17", 3)
     assert "max_tokens" not in sent
     assert sent["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
+
+
+def test_an_answer_is_continued_only_by_an_engine_that_was_declared_to_do_so() -> None:
+    begun = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Once"}], "max_tokens": 3}
+    plain = Model.model_validate(remote_declaration("https://models.example")).engine
+    able = remote_declaration("https://models.example", extensions=["continue_final_message"])
+    continuing = Model.model_validate(able).engine
+    assert isinstance(plain, OpenAiEngine)
+    assert isinstance(continuing, OpenAiEngine)
+    with pytest.raises(EngineRefused, match="does not continue") as raised:
+        remote_request(begun, plain)
+    assert (raised.value.refusal_code, raised.value.param) == ("unsupported_parameter", "messages")
+    sent = remote_request(begun, continuing)
+    assert (sent["continue_final_message"], sent["add_generation_prompt"]) == (True, False)
+    assert "add_generation_prompt" not in remote_request(BODY, continuing)
 
 
 async def test_a_refusal_on_the_way_is_not_told_in_the_other_sides_words(

@@ -129,3 +129,25 @@ def test_a_keyword_that_would_not_hold_is_refused_by_name(model: Model, keyword:
 
 def test_a_grammar_that_the_engine_refuses_is_the_formats_fault(model: Model) -> None:
     assert refusal(translated(model, response_format=in_schema(SCHEMA))).param == "response_format"
+
+
+ASKED = {"role": "user", "content": "Tell me"}
+
+
+def test_a_last_message_of_the_assistant_is_continued(model: Model) -> None:
+    request = translated(model, messages=[ASKED, {"role": "assistant", "content": "Once upon a"}])
+    assert (request["continue_final_message"], request["add_generation_prompt"]) == (True, False)
+    assert "continue_final_message" not in translated(model)
+
+
+def test_a_last_message_without_text_begins_a_new_one(model: Model) -> None:
+    request = translated(model, messages=[ASKED, {"role": "assistant", "content": ""}])
+    assert request["messages"] == [ASKED]
+    assert "continue_final_message" not in request
+
+
+def test_a_call_of_a_tool_without_its_result_is_not_continued(model: Model) -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    with pytest.raises(EngineRefused, match="result") as refused:
+        translated(model, messages=[ASKED, {"role": "assistant", "content": None, "tool_calls": [call]}])
+    assert refused.value.param == "messages"

@@ -67,6 +67,23 @@ def test_the_tokenizer_is_asked_about_the_same_messages() -> None:
     assert tokenize_request(request) == {"model": "base", "messages": request["messages"]}
 
 
+BEGUN = [{"role": "user", "content": "Tell me"}, {"role": "assistant", "content": "Once upon a"}]
+
+
+def test_a_last_message_of_the_assistant_is_continued_and_counted_so() -> None:
+    request = translated(messages=BEGUN)
+    assert (request["continue_final_message"], request["add_generation_prompt"]) == (True, False)
+    assert tokenize_request(request).items() >= {"continue_final_message": True, "add_generation_prompt": False}.items()
+    assert "add_generation_prompt" not in translated()
+
+
+def test_no_seed_is_the_engines_sign_for_a_random_one() -> None:
+    seeds = [translated(seed=seed)["seed"] for seed in (-1, -2, 0, 2**32, 2**63 - 1, -(2**63))]
+    assert min(seeds) >= 0
+    assert len(set(seeds)) == len(seeds)
+    assert seeds[2:5] == [0, 2**32, 2**63 - 1]
+
+
 def event(choices: list[dict[str, Any]], prompt: int, completion: int, cached: int | None = None) -> str:
     usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
     details = {} if cached is None else {"prompt_tokens_details": {"cached_tokens": cached}}
