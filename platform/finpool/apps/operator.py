@@ -83,12 +83,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
         pepper = settings.secret("key_pepper")
         database = Database(settings.database_url("operator"), settings.database_pool_connections_max)
         app.state.catalogue = catalogue
-        app.state.billing_terms = BillingTerms(
-            currency=catalogue.currency,
-            seller_name=settings.invoice_seller_name,
-            tax_label=settings.invoice_tax_label,
-            tax_basis_points=settings.invoice_tax_basis_points,
-        )
+        app.state.billing_terms = BillingTerms.of(settings, catalogue.currency)
         app.state.model_ids = frozenset(model.id for model in catalogue.all())
         app.state.key_pepper = pepper
         app.state.database = database

@@ -14,6 +14,7 @@ from finpool.billing.contract.routes_tenant import router as contracts_router
 from finpool.billing.cost.routes_tenant import router as billing_router
 from finpool.billing.dispute.routes_tenant import router as disputes_router
 from finpool.billing.document.routes_tenant import router as files_router
+from finpool.billing.invoice.lines import BillingTerms
 from finpool.billing.invoice.routes_tenant import router as invoices_router
 from finpool.billing.service_share.routes_tenant import router as service_shares_router
 from finpool.catalogue.model.service import Catalogue, default_directory
@@ -35,6 +36,7 @@ def create_app(settings: Settings, gatekeeper: Gatekeeper) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database = Database(settings.database_url("tenant"), settings.database_pool_connections_max)
         app.state.catalogue = Catalogue.load(settings.catalogue_dir or default_directory())
+        app.state.billing_terms = BillingTerms.of(settings, app.state.catalogue.currency)
         app.state.database = database
         try:
             yield

@@ -119,11 +119,14 @@ async def test_costs_are_by_day_and_line_item(doors: Doors, two_days: None, midn
         ]
         for bucket in page.data
     ] == [
-        [("credit", "model-x@1", 0.000002, "eur"), ("treasury", "model-x@1", 0.000001, "eur")],
+        [("credit", "model-x@1", 0.0000015, "eur"), ("treasury", "model-x@1", 0.000000000001, "eur")],
         [("credit", "model-y@7", 12.345678, "eur")],
     ]
     total = await usage.costs(start_time=midnight, end_time=end)
-    assert [[result.amount.value for result in bucket.results] for bucket in total.data] == [[0.000002], [12.345678]]
+    assert [[result.amount.value for result in bucket.results] for bucket in total.data] == [
+        [0.000001500001],
+        [12.345678],
+    ]
     one = await usage.costs(start_time=midnight, end_time=end, line_items=["model-y@7"])
     assert [len(bucket.results) for bucket in one.data] == [0, 1]
 
@@ -131,7 +134,7 @@ async def test_costs_are_by_day_and_line_item(doors: Doors, two_days: None, midn
 async def test_an_amount_is_written_without_losing_a_digit(
     doors: Doors, used: Callable[..., Any], record: Callable[..., Any], midnight: int
 ) -> None:
-    written = {1: b"0.000001", 10**12: b"1.000000", 123_456_789_012_345_678_901 * 10**6: b"123456789012345.678901"}
+    written = {1: b"0.000000000001", 10**12: b"1", 123_456_789_012_345_678_901 * 10**6: b"123456789012345.678901"}
     moment = datetime.fromtimestamp(midnight, UTC)
     await record([used("bank-a", moment + timedelta(days=n), cost_picos=cost) for n, cost in enumerate(written)])
     answer = await doors.tenant("bank-a/owner").get("/v1/organization/costs", params={"start_time": midnight})

@@ -55,7 +55,7 @@ async def test_all_three_views_show_the_same_numbers(doors: Doors, month: None) 
         assert sum(result.output_tokens for result in results) == each["output_tokens"]
 
 
-async def test_costs_are_summed_exactly_and_rounded_up_once_a_group(doors: Doors, month: None) -> None:
+async def test_costs_of_groups_sum_to_the_whole_which_is_rounded_up_once(doors: Doors, month: None) -> None:
     async def groups(group_by: str) -> list[dict[str, Any]]:
         answer = await doors.operator.get("/v1/usage", params=PERIOD | {"group_by": group_by, "tenant_id": "bank-a"})
         data: list[dict[str, Any]] = answer.json()["data"]
@@ -65,13 +65,23 @@ async def test_costs_are_summed_exactly_and_rounded_up_once_a_group(doors: Doors
     by_project = await groups("project,model")
     assert [(each["project_id"], each["model_id"], each["cost_micros"]) for each in by_project] == [
         ("credit", "model-x", 8),
-        ("treasury", "model-y", 1),
+        ("treasury", "model-y", 0),
     ]
+    exact = [int(each["cost_picos"]) for each in by_project]
+    assert exact[1] == 1
+    for grouped in ("project,model", "day", "key", "day,project,model"):
+        data = await groups(grouped)
+        assert sum(each["cost_micros"] for each in data) == 8
+        assert sum(int(each["cost_picos"]) for each in data) == sum(exact)
 
 
 async def test_groups_carry_only_the_ids_they_are_grouped_by(doors: Doors, month: None) -> None:
     answer = await doors.regulator.get("/v1/usage", params=PERIOD | {"group_by": ["day", "tenant,key"]})
-    assert answer.json() == {
+    body = answer.json()
+    exact = [int(each.pop("cost_picos")) for each in body["data"]]
+    for each, picos in zip(body["data"], exact, strict=True):
+        assert abs(each["cost_micros"] * 10**6 - picos) < 10**6
+    assert body == {
         "object": "list",
         "from": "2025-03-01T00:00:00Z",
         "to": "2025-04-01T00:00:00Z",

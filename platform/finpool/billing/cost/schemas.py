@@ -19,7 +19,7 @@ class CostsQuery(BucketQuery):
 
 
 class Amount(BaseModel):
-    """An amount in units of `currency` (ISO 4217 in lower case, as OpenAI writes it), exact to a millionth."""
+    """An amount in units of `currency` (ISO 4217 in lower case, as OpenAI writes it), exact."""
 
     value: Annotated[Decimal, WithJsonSchema({"type": "number"})]
     currency: str

@@ -6,7 +6,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from finpool.billing.cost.schemas import Amount, CostsQuery, CostsResult
 from finpool.kernel.ids import TenantId
-from finpool.kernel.money import to_micros_ceiling
 from finpool.metering.usage import service as metering
 from finpool.metering.usage.schemas import BUCKET_SECONDS, Bucket, BucketPage, UsageColumn, UsageFilter, UsageTotals
 
@@ -18,7 +17,7 @@ _COLUMN_OF_FIELD = {
 
 
 async def costs(session: AsyncSession, query: CostsQuery, tenant_id: TenantId) -> BucketPage[CostsResult]:
-    """Return one tenant's costs by day (UTC); each result is an exact sum, rounded up once to a millionth."""
+    """Return one tenant's costs by day (UTC); each result is an exact sum, so groups sum to the whole."""
     page = await metering.totals_in_buckets(
         session,
         query,
@@ -42,7 +41,7 @@ async def costs(session: AsyncSession, query: CostsQuery, tenant_id: TenantId) -
 
 
 def _result(totals: UsageTotals) -> CostsResult:
-    value = Decimal(to_micros_ceiling(totals.cost_picos)).scaleb(-6)
+    value = Decimal(totals.cost_picos).scaleb(-12).normalize()
     return CostsResult(
         amount=Amount(value=value, currency=totals.currency.lower()),
         project_id=totals.project_id,

@@ -19,6 +19,7 @@ from finpool.billing.document.text import (
     money,
     percent,
     price_per_million,
+    rounding,
     title,
 )
 from finpool.billing.invoice.schemas import InvoiceLineView, InvoiceView
@@ -103,7 +104,7 @@ class _Pages(FPDF):
 
 def _texts(invoice: InvoiceView) -> Iterator[tuple[str, str]]:
     """Yield every text of an invoice with the name of its field."""
-    yield "the form", f"{title(invoice)} -·1:"
+    yield "the form", f"{title(invoice)} {rounding(invoice)} ·"
     for name, value in invoice:
         if isinstance(value, str):
             yield name, value
@@ -169,5 +170,6 @@ def _totals(pages: _Pages, invoice: InvoiceView) -> None:
     ]
     for name, amount in sums:
         pages.write_text(f"{name}: {money(amount, invoice.currency)} {invoice.currency}", size=11, height_mm=6)
+    pages.write_text(rounding(invoice), size=8, height_mm=5, grey=True)
     if invoice.prepaid:
         pages.write_text("Paid out of what was paid in advance.", size=9, height_mm=5)

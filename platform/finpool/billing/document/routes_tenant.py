@@ -11,10 +11,13 @@ from finpool.billing.document.schemas import (
     DocumentFormat,
     DocumentQuery,
     FocusFormat,
-    FocusQuery,
+    OwnFocusQuery,
     RenderedFile,
 )
-from finpool.billing.errors import CharacterNotPrintable, InvoiceNotFound
+from finpool.billing.errors import CharacterNotPrintable, InvoiceNotFound, PeriodNotInvoiceable, UsageDoesNotAddUp
+from finpool.billing.invoice.draft import own_draft
+from finpool.billing.invoice.lines import BillingTerms
+from finpool.billing.invoice.routes_tenant import terms_of
 from finpool.catalogue.model.service import Catalogue
 from finpool.kernel.actor import Actor
 from finpool.kernel.door.openapi import Responses, refusals
@@ -28,6 +31,22 @@ InvoiceReader = Annotated[Actor, Depends(requires("invoice:read"))]
 def files(formats: Iterable[str]) -> Responses:
     """Return the `responses` of a route that answers with a file in one of the formats."""
     return {200: {"content": {MEDIA_TYPES[each].partition(";")[0]: {} for each in formats}}}
+
+
+@router.get(
+    "/invoices/draft/file",
+    response_class=Response,
+    responses={**files(DocumentFormat), **refusals(UsageDoesNotAddUp, PeriodNotInvoiceable, CharacterNotPrintable)},
+)
+async def own_draft_file(
+    actor: InvoiceReader,
+    session: TenantSession,
+    query: Annotated[DocumentQuery, Query()],
+    terms: Annotated[BillingTerms, Depends(terms_of)],
+) -> Response:
+    """Return the next invoice as it would be now, as PDF, or its lines as CSV."""
+    draft = await own_draft(session, actor.tenant, terms)
+    return sent(await render_service.document_of(draft, query.format))
 
 
 @router.get(
@@ -45,13 +64,22 @@ async def invoice_file(
     return sent(await render_service.document(session, actor.tenant, invoice_id, query.format, drafts=False))
 
 
-@router.get("/focus", response_class=Response, responses=files(FocusFormat))
+@router.get(
+    "/focus",
+    response_class=Response,
+    responses={**files(FocusFormat), **refusals(UsageDoesNotAddUp, PeriodNotInvoiceable)},
+)
 async def focus_file(
-    request: Request, actor: InvoiceReader, session: TenantSession, query: Annotated[FocusQuery, Query()]
+    request: Request,
+    actor: InvoiceReader,
+    session: TenantSession,
+    query: Annotated[OwnFocusQuery, Query()],
+    terms: Annotated[BillingTerms, Depends(terms_of)],
 ) -> Response:
-    """Return the tenant's invoiced charges of some months in FOCUS 1.3, as CSV or Parquet."""
+    """Return the tenant's charges of some months in FOCUS 1.3, as CSV or Parquet; with `draft` also those to come."""
     catalogue: Catalogue = request.app.state.catalogue
-    return sent(await render_service.focus_file(session, actor.tenant, query, catalogue.all()))
+    draft = await own_draft(session, actor.tenant, terms) if query.draft else None
+    return sent(await render_service.focus_file(session, actor.tenant, query, catalogue.all(), draft))
 
 
 def sent(file: RenderedFile) -> Response:

@@ -86,3 +86,11 @@ class FocusQuery(BaseModel):
         if end < info.data.get("start", end):
             raise PydanticCustomError("order", "must not be earlier than `from`")
         return end
+
+
+class OwnFocusQuery(FocusQuery):
+    """Query of a tenant's own FOCUS file."""
+
+    draft: bool = Field(
+        False, description="Also the charges that no invoice has yet, if their period ends in these months."
+    )

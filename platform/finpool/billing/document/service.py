@@ -50,10 +50,16 @@ async def document_of(invoice: InvoiceView, wanted: DocumentFormat) -> RenderedF
 
 
 async def focus_file(
-    session: AsyncSession, tenant_id: TenantId, query: FocusQuery, models: Iterable[Model]
+    session: AsyncSession,
+    tenant_id: TenantId,
+    query: FocusQuery,
+    models: Iterable[Model],
+    draft: InvoiceView | None = None,
 ) -> RenderedFile:
-    """Return one FOCUS file over the tenant's documents whose periods end in the queried months."""
+    """Return one FOCUS file over the tenant's documents, and over a draft, whose periods end in the queried months."""
     invoices = await _issued(session, tenant_id, query)
+    if draft is not None and month_named(query.start) < draft.period_end <= next_month(month_named(query.end)):
+        invoices.append(draft)
     billed = {line.model_id for invoice in invoices for line in invoice.lines if line.model_id is not None}
     declared = [TokenPrice.of(model.id, model.price) for model in models if model.id in billed]
     rendering = Rendering(

@@ -3,12 +3,13 @@
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from finpool.billing.focus.rows import decimal_of_micros
+from finpool.billing.focus.rows import decimal_of_micros, decimal_of_picos
 from finpool.billing.invoice.schemas import (
     InvoiceKind,
     InvoiceLineView,
     InvoiceStatus,
     InvoiceSummary,
+    InvoiceView,
     LineKind,
     TokenKind,
 )
@@ -36,7 +37,28 @@ def money(amount_micros: int, currency: str) -> str:
 
 def price_per_million(unit_picos: int) -> str:
     """Return the price of a million tokens without trailing zeros; picos per token are micros per million."""
-    shown = f"{decimal_of_micros(unit_picos):,f}"
+    return without_zeros(decimal_of_micros(unit_picos))
+
+
+def rounding(invoice: InvoiceView) -> str:
+    """Return how an invoice is rounded: the unit, the exact sum, and the difference."""
+    unit, exact, difference = (
+        f"{without_zeros(amount)} {invoice.currency}"
+        for amount in (
+            decimal_of_micros(invoice.rounding_unit_micros),
+            decimal_of_picos(invoice.exact_picos),
+            decimal_of_picos(invoice.rounding_picos),
+        )
+    )
+    return (
+        f"Each line is rounded once to {unit}, and so is its tax; sums are not rounded."
+        f" The exact lines sum to {exact}; rounding makes {difference}."
+    )
+
+
+def without_zeros(amount: Decimal) -> str:
+    """Return a decimal with separated thousands and without trailing zeros."""
+    shown = f"{amount:,f}"
     return shown.rstrip("0").rstrip(".") if "." in shown else shown
 
 

@@ -26,11 +26,18 @@ _COMMITTED = (LineKind.USAGE, LineKind.LEASE_CHARGE)
 
 
 async def charges_of(
-    session: AsyncSession, cutoff: BillingCutoff, start: datetime, previous: Invoice | None, terms: BillingTerms
+    session: AsyncSession,
+    cutoff: BillingCutoff,
+    start: datetime,
+    previous: Invoice | None,
+    terms: BillingTerms,
+    *,
+    membership_fees: bool = True,
 ) -> list[Charge]:
     """Return the charges of an invoice over [start, cutoff.end), in the order of its lines.
 
-    Raises `UsageDoesNotAddUp` if recorded costs and prices disagree. The session must see the whole sector.
+    Raises `UsageDoesNotAddUp` if recorded costs and prices disagree. With `membership_fees` the session must see the
+    whole sector, because a fee depends on the other members.
     """
     sums = await usage.usage_sums(session, cutoff, terms.currency)
     prices = await usage.unit_prices(session, {each.price_version for each in sums})
@@ -38,7 +45,7 @@ async def charges_of(
     charged = await repository.charged(session, cutoff.tenant_id)
     months = months_between(start, cutoff.end)
     commitments = await _commitments(session, cutoff, months, used, charged)
-    memberships = await _memberships(session, cutoff, months, previous, charged)
+    memberships = await _memberships(session, cutoff, months, previous, charged) if membership_fees else []
     return used + commitments + memberships
 
 

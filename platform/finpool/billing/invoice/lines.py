@@ -6,6 +6,7 @@ All functions compute on integers and read no table.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Self
 
 from finpool.billing.errors import AboveWhatIsLeft, NotAWholeAmount, UsageDoesNotAddUp
 from finpool.billing.invoice.schemas import LineKind, TokenKind
@@ -13,6 +14,7 @@ from finpool.billing.models import InvoiceLine
 from finpool.billing.months import next_month
 from finpool.billing.rounding import minor_unit_micros, rounded, tax_of
 from finpool.kernel.money import PICOS_PER_MICRO
+from finpool.kernel.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,16 @@ class BillingTerms:
     seller_name: str
     tax_label: str
     tax_basis_points: int
+
+    @classmethod
+    def of(cls, settings: Settings, currency: str) -> Self:
+        """Return the terms that the settings say, in the currency of the catalogue."""
+        return cls(
+            currency=currency,
+            seller_name=settings.invoice_seller_name,
+            tax_label=settings.invoice_tax_label,
+            tax_basis_points=settings.invoice_tax_basis_points,
+        )
 
     @property
     def minor_unit_micros(self) -> int:

@@ -2,12 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Path
 
 from finpool.audit.errors import AuditEntryTooLarge
 from finpool.billing.errors import InvoiceNotFound, InvoiceNotReady, PeriodNotInvoiceable, UsageDoesNotAddUp
 from finpool.billing.invoice import service as invoice_service
 from finpool.billing.invoice.lines import BillingTerms
+from finpool.billing.invoice.routes_tenant import terms_of
 from finpool.billing.invoice.schemas import InvoiceSummary, InvoiceView, NewInvoice
 from finpool.kernel.actor import Actor
 from finpool.kernel.door.openapi import refusals
@@ -23,12 +24,7 @@ InvoiceWriter = Annotated[Actor, Depends(requires("invoice:write"))]
 PaymentWriter = Annotated[Actor, Depends(requires("payment:write"))]
 
 
-def _terms(request: Request) -> BillingTerms:
-    terms: BillingTerms = request.app.state.billing_terms
-    return terms
-
-
-Terms = Annotated[BillingTerms, Depends(_terms)]
+Terms = Annotated[BillingTerms, Depends(terms_of)]
 
 
 @router.post(

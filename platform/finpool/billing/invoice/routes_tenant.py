@@ -2,10 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Path, Request
 
-from finpool.billing.errors import InvoiceNotFound
+from finpool.billing.errors import InvoiceNotFound, PeriodNotInvoiceable, UsageDoesNotAddUp
 from finpool.billing.invoice import service as invoice_service
+from finpool.billing.invoice.draft import own_draft
+from finpool.billing.invoice.lines import BillingTerms
 from finpool.billing.invoice.schemas import InvoiceSummary, InvoiceView
 from finpool.kernel.actor import Actor
 from finpool.kernel.door.openapi import refusals
@@ -20,10 +22,24 @@ DisputeReader = Annotated[Actor, Depends(requires("dispute:read"))]
 DisputeWriter = Annotated[Actor, Depends(requires("dispute:write"))]
 
 
+def terms_of(request: Request) -> BillingTerms:
+    """Return the invoice settings of this installation."""
+    terms: BillingTerms = request.app.state.billing_terms
+    return terms
+
+
 @router.get("/invoices")
 async def list_invoices(actor: InvoiceReader, session: TenantSession, query: Page) -> ListPage[InvoiceSummary]:
     """List the tenant's issued invoices and credit notes, the newest first."""
     return await invoice_service.list_invoices(session, actor.tenant, query, drafts=False)
+
+
+@router.get("/invoices/draft", responses=refusals(UsageDoesNotAddUp, PeriodNotInvoiceable))
+async def get_own_draft(
+    actor: InvoiceReader, session: TenantSession, terms: Annotated[BillingTerms, Depends(terms_of)]
+) -> InvoiceView:
+    """Return the next invoice as it would be now, up to the end of this month, without membership fees."""
+    return await own_draft(session, actor.tenant, terms)
 
 
 @router.get("/invoices/{invoice_id}", responses=refusals(InvoiceNotFound))

@@ -2,17 +2,17 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
+from finpool.billing.rounding import minor_unit_micros
+from finpool.kernel.exact_json import ExactPicos
+from finpool.kernel.money import from_micros
 from finpool.kernel.paging import Listed
 
 AMOUNT_MAX_MICROS = 9_000_000_000_000_000
 """The largest amount, which every JSON client reads exactly."""
-
-ExactPicos = Annotated[int, PlainSerializer(str, return_type=str, when_used="json")]
-"""Picos as a JSON string, because they exceed the integers that JSON clients read exactly."""
 
 
 class InvoiceKind(StrEnum):
@@ -115,9 +115,31 @@ class InvoiceSummary(Listed):
 
 
 class InvoiceView(InvoiceSummary):
-    """An invoice or a credit note with its lines, ordered by number."""
+    """An invoice or a credit note with its lines, ordered by number.
+
+    Each line is rounded once, to a multiple of `rounding_unit_micros`. `exact_picos` is the sum of the lines before
+    that, and `rounding_picos` is the effect of all roundings on `net_micros`: net less exact.
+    """
 
     lines: tuple[InvoiceLineView, ...]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def rounding_unit_micros(self) -> int:
+        """The smallest amount of the currency, in micros."""
+        return minor_unit_micros(self.currency)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def exact_picos(self) -> ExactPicos:
+        """The sum of the lines' exact amounts."""
+        return sum(line.amount_picos for line in self.lines)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def rounding_picos(self) -> ExactPicos:
+        """The net amount less the exact one."""
+        return from_micros(self.net_micros) - self.exact_picos
 
 
 class NewInvoice(BaseModel):

@@ -6,10 +6,10 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from finpool.audit import service as audit
-from finpool.billing.errors import InvoiceNotFound, InvoiceNotReady, PeriodNotInvoiceable, WrongInvoiceStatus
-from finpool.billing.invoice import repository, usage
-from finpool.billing.invoice.charges import charges_of
-from finpool.billing.invoice.lines import BillingTerms, invoice_line
+from finpool.billing.errors import InvoiceNotFound, InvoiceNotReady, WrongInvoiceStatus
+from finpool.billing.invoice import repository
+from finpool.billing.invoice.draft import compute
+from finpool.billing.invoice.lines import BillingTerms
 from finpool.billing.invoice.schemas import (
     InvoiceKind,
     InvoiceStatus,
@@ -17,10 +17,9 @@ from finpool.billing.invoice.schemas import (
     InvoiceView,
     LineKind,
 )
-from finpool.billing.invoice.usage import BillingCutoff
 from finpool.billing.invoice.views import read_view, summary, view
 from finpool.billing.models import Invoice, InvoiceLine
-from finpool.billing.months import month_named, month_of, next_month
+from finpool.billing.months import month_named
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
 from finpool.kernel.ids import TenantId, new_id
@@ -43,54 +42,23 @@ async def draft_invoice(
 
     Later records belong to the next invoice. Raises `TenantNotFound`, `PeriodNotInvoiceable` or `UsageDoesNotAddUp`.
     """
-    tenant = await tenancy.get_tenant(session, tenant_id)
+    await tenancy.get_tenant(session, tenant_id)
     await repository.lock_invoices(session, tenant_id)
-    payment_terms = await accounts.payment_terms_of(session, tenant_id)
-    made_at, begins = now(), month_named(month)
-    last = await repository.last_issued(session, tenant_id)
-    first = await _first_month(session, tenant_id, tenant.created_at)
-    _require_invoiceable(begins, made_at, last, first)
-    start = last.period_end if last else first
-    cutoff = BillingCutoff(
-        tenant_id=tenant_id,
-        end=next_month(begins),
-        seq=await accounts.last_usage_number(session, tenant_id),
-        previous_end=last.period_end if last else None,
-        previous_seq=(last.cut_seq or 0) if last else 0,
-    )
-    charges = await charges_of(session, cutoff, start, last, terms)
     before = await repository.draft(session, tenant_id)
     invoice_id = before.invoice_id if before else new_id("inv")
-    lines = [
-        invoice_line(charge, tenant_id=tenant_id, invoice_id=invoice_id, line_no=number, terms=terms)
-        for number, charge in enumerate(charges, start=1)
-    ]
-    net, tax = sum(line.amount_micros for line in lines), sum(line.tax_micros for line in lines)
-    row = Invoice(
-        tenant_id=tenant_id,
-        invoice_id=invoice_id,
-        kind=InvoiceKind.INVOICE.value,
-        status=InvoiceStatus.DRAFT.value,
-        prepaid=payment_terms is PaymentTerms.PREPAID,
-        currency=terms.currency,
-        seller_name=terms.seller_name,
-        buyer_name=tenant.name,
-        tax_label=terms.tax_label,
-        period_start=start,
-        period_end=cutoff.end,
-        previous_end=cutoff.previous_end,
-        previous_cut_seq=cutoff.previous_seq,
-        cut_seq=cutoff.seq,
-        net_micros=net,
-        tax_micros=tax,
-        total_micros=net + tax,
+    drafted = await compute(
+        session,
+        tenant_id,
+        month_named(month),
+        terms,
+        invoice_id,
         created_by=actor.credential_id,
-        created_at=made_at,
+        membership_fees=True,
     )
-    await repository.put_invoice(session, row)
-    await repository.add_lines(session, lines)
-    await record(session, actor, "invoice.drafted", row)
-    return view(row, lines)
+    await repository.put_invoice(session, drafted.row)
+    await repository.add_lines(session, drafted.lines)
+    await record(session, actor, "invoice.drafted", drafted.row)
+    return view(drafted.row, drafted.lines)
 
 
 async def issue_invoice(session: AsyncSession, actor: Actor, tenant_id: TenantId, invoice_id: str) -> InvoiceView:
@@ -178,24 +146,6 @@ async def record(session: AsyncSession, actor: Actor, kind: str, row: Invoice) -
     }
     known = {name: value for name, value in body.items() if value is not None}
     await audit.append(session, kind=kind, tenant_id=TenantId(row.tenant_id), actor=actor, body=known)
-
-
-async def _first_month(session: AsyncSession, tenant_id: TenantId, created_at: datetime) -> datetime:
-    """Return the month of a tenant's creation, or of its first usage if that is earlier."""
-    oldest = await usage.oldest_usage(session, tenant_id)
-    return month_of(min(created_at, oldest or created_at))
-
-
-def _require_invoiceable(begins: datetime, at: datetime, last: Invoice | None, first: datetime) -> None:
-    if begins > at:
-        raise PeriodNotInvoiceable(f"The month {begins:%Y-%m} has not begun.", param="month")
-    if last is not None and begins < last.period_end:
-        raise PeriodNotInvoiceable(f"The month {begins:%Y-%m} is invoiced already, as {last.number}.", param="month")
-    if begins < first:
-        raise PeriodNotInvoiceable(
-            f"The month {begins:%Y-%m} is before the tenant's first month, {first:%Y-%m}: draft that or a later one.",
-            param="month",
-        )
 
 
 async def _require_ready(session: AsyncSession, row: Invoice, terms: PaymentTerms) -> None:

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from finpool.billing.invoice.schemas import ExactPicos
 from finpool.kernel.clock import now
+from finpool.kernel.exact_json import ExactPicos
 from finpool.kernel.ids import SLUG_PATTERN, TenantId
 
 

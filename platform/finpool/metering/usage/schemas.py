@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic_core import PydanticCustomError
 
 from finpool.kernel.clock import now
+from finpool.kernel.exact_json import ExactPicos
 from finpool.kernel.ids import SLUG_PATTERN, TenantId
 from finpool.kernel.money import Picos
 from finpool.kernel.paging import Ids
@@ -76,7 +77,8 @@ class UsageTotals:
 class UsageGroup(BaseModel):
     """Usage of one group; ids are None if the usage is not grouped by them.
 
-    `cost_micros` is the exact sum in `currency`, rounded up once. `estimated_requests` counts the requests with
+    `cost_picos` is the exact sum in `currency`. `cost_micros` are whole micros that sum, over the groups of a currency,
+    to their exact sum rounded up once. `estimated_requests` counts the requests with
     estimated tokens after a crash; `requests` includes them.
     """
 
@@ -90,6 +92,7 @@ class UsageGroup(BaseModel):
     cached_input_tokens: int
     output_tokens: int
     cost_micros: int
+    cost_picos: ExactPicos
     currency: str
     estimated_requests: int
 

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from finpool.kernel.clock import now
 from finpool.kernel.ids import TenantId
-from finpool.kernel.money import to_micros_ceiling
+from finpool.kernel.money import micros_of_groups
 from finpool.metering.usage import repository
 from finpool.metering.usage.buckets import fill, page_of_buckets, span
 from finpool.metering.usage.schemas import (
@@ -56,7 +56,11 @@ async def usage(
         only=UsageFilter(tenant_id=tenant_id),
         bucket_seconds=_DAY_SECONDS if UsageDimension.DAY in group_by else None,
     )
-    return [_group(each) for each in totals]
+    costs_micros: dict[int, int] = {}
+    for currency in {each.currency for each in totals}:
+        numbers = [number for number, each in enumerate(totals) if each.currency == currency]
+        costs_micros |= zip(numbers, micros_of_groups([totals[each].cost_picos for each in numbers]), strict=True)
+    return [_group(each, costs_micros[number]) for number, each in enumerate(totals)]
 
 
 async def totals_in_buckets(
@@ -138,7 +142,7 @@ def _with_tokens_of(totals: UsageTotals, other: UsageTotals) -> UsageTotals:
     )
 
 
-def _group(totals: UsageTotals) -> UsageGroup:
+def _group(totals: UsageTotals, cost_micros: int) -> UsageGroup:
     return UsageGroup(
         tenant_id=totals.tenant_id,
         project_id=totals.project_id,
@@ -149,7 +153,8 @@ def _group(totals: UsageTotals) -> UsageGroup:
         input_tokens=totals.input_tokens,
         cached_input_tokens=totals.cached_input_tokens,
         output_tokens=totals.output_tokens,
-        cost_micros=to_micros_ceiling(totals.cost_picos),
+        cost_micros=cost_micros,
+        cost_picos=totals.cost_picos,
         currency=totals.currency,
         estimated_requests=totals.estimated_requests,
     )

@@ -36,6 +36,7 @@ def test_a_pdf_holds_names_amounts_price_versions_and_marked_corrections(invoice
         "VAT6%:1.24CNY",
         "Net:20.59CNY",
         "Total:21.83CNY",
+        "Eachlineisroundedonceto0.01CNY",
         "page1of1",
     ):
         assert text in page, text
@@ -83,6 +84,8 @@ def test_csv_has_a_record_for_each_line_with_exact_decimals(invoice: InvoiceView
     assert [record["line"] for record in records] == [str(line.line_no) for line in invoice.lines]
     assert Decimal(records[0]["exact_amount"]) == Decimal("2.469134")
     assert [record["correction"] for record in records] == ["no", "no", "no", "yes", "no", "no", "yes"]
+    for record in records:
+        assert Decimal(record["exact_amount"]) + Decimal(record["rounding"]) == Decimal(record["amount"])
     total = sum(Decimal(record["amount"]) + Decimal(record["tax"]) for record in records)
     assert total == Decimal(invoice.total_micros).scaleb(-6)
 
