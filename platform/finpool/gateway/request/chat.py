@@ -18,8 +18,8 @@ from finpool.gateway.request.options import (
     fault,
     plain,
 )
-from finpool.gateway.request.seeds import engine_seed
 from finpool.gateway.request.tools import AnswerFormat, ToolChoice, Tools
+from finpool.serving.engine.seeds import SEEDS, folded
 
 TOP_LOGPROBS_MAX = 20
 CHOICES_MAX = 4
@@ -204,7 +204,8 @@ class ChatRequest(RequestModel):
             del body["top_p"]
             body["temperature"] = 0.0
         if self.seed is not None:
-            body["seed"] = engine_seed(self.seed)
+            # A version on another engine, such as a canary, gets the same number.
+            body["seed"] = folded(self.seed, SEEDS)
         return body
 
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from finpool.gateway.request.messages import AssistantMessage, Message, ToolMessage
 from finpool.gateway.request.options import fault
 
+IDS_SHOWN_MAX = 8
+
 
 def require_ordered(messages: Sequence[Message]) -> None:
     """Raise the fault of the first message that breaks the order, as OpenAI does.
@@ -25,7 +27,7 @@ def require_ordered(messages: Sequence[Message]) -> None:
             if message.refusal or not (message.content or message.tool_calls):
                 _require_content(message, index)
     if open_calls:
-        missing = ", ".join(open_calls)
+        missing = ", ".join(open_calls[:IDS_SHOWN_MAX])
         raise fault(f"a message of role 'tool' must follow for each call; missing: {missing}", calls_at, "tool_calls")
 
 

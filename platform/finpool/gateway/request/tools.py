@@ -41,7 +41,9 @@ class Function(RequestModel):
     name: FunctionName
     description: Description = None
     strict: Annotated[bool | None, ServedOption("true bounds the schema as that of an answer")] = None
-    parameters: Annotated[dict[str, Any] | None, ServedOption("any JSON schema without `strict`")] = None
+    parameters: Annotated[dict[str, Any] | None, NotGivenIfEmpty, ServedOption("any JSON schema without `strict`")] = (
+        None
+    )
 
     @field_validator("parameters")
     @classmethod

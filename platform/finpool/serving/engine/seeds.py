@@ -2,6 +2,11 @@
 
 import hashlib
 
+SEEDS = 2**32 - 16
+"""The seeds that every engine takes. llama.cpp reads 32 bits, where 2**32 - 1 stands for a random one, and each further
+choice adds 1 to the request's. vLLM reads -1 as random.
+"""
+
 
 def folded(seed: int, limit: int) -> int:
     """Return the seed itself if it is at least 0 and below `limit`, and a hash of it below `limit` otherwise.

@@ -6,13 +6,10 @@ from typing import Any
 from finpool.catalogue.model.schemas import Model
 from finpool.serving.continuation import continuation
 from finpool.serving.engine.chat_body import messages, output_tokens_max, sampling_fields
-from finpool.serving.engine.seeds import folded
+from finpool.serving.engine.seeds import SEEDS, folded
 from finpool.serving.errors import EngineRefused
 from finpool.serving.llamacpp.grammar import grammar_of
 from finpool.serving.schemas import UNCOUNTED_FIELD
-
-SEEDS = 2**32 - 16
-"""The seeds of llama.cpp: 2**32 - 1 stands for a random one, and each further choice adds 1 to the request's."""
 
 _RENAMED = {"repetition_penalty": "repeat_penalty"}
 

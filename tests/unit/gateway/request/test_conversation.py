@@ -61,6 +61,11 @@ def test_arguments_that_are_no_object_reach_engines_as_one(written: str, sent: d
     assert json.loads(messages[1]["tool_calls"][0]["function"]["arguments"]) == sent
 
 
+def test_names_of_speakers_reach_no_engine() -> None:
+    named = [{**QUESTION, "name": "Ann"}, {**CALLING, "name": "Bob"}, {**RESULT, "name": "look_up"}]
+    assert engine_body(messages=named)["messages"] == [QUESTION, {"role": "assistant", "tool_calls": [CALL]}, RESULT]
+
+
 def test_a_choice_of_a_tool_that_is_not_there_is_refused() -> None:
     named = {"type": "function", "function": {"name": "other"}}
     error = refusal(tools=[TOOL], tool_choice=named)

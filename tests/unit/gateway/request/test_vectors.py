@@ -1,10 +1,11 @@
 """What requests for embeddings and rankings may say, and the most tokens that they can be."""
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finpool.gateway.errors import UnsupportedParameter
+from finpool.gateway.errors import InvalidValue, UnsupportedParameter
 from finpool.gateway.request.intake import parse_request
 from finpool.gateway.request.vectors import (
     PAIR_TOKENS_MAX,
@@ -43,3 +44,22 @@ def test_a_text_is_bounded_by_its_bytes_at_least(text: str) -> None:
 
 def test_a_sign_that_is_written_out_counts_as_what_it_becomes() -> None:
     assert tokens_bound("\ufdfa") >= 18
+
+
+@pytest.mark.parametrize("name", ["encoding_format", "dimensions", "user"])
+def test_null_is_not_given_in_a_request_for_embeddings(name: str) -> None:
+    body = orjson.dumps({"model": "m", "input": ["a"], name: None})
+    assert parse_request(body, EmbeddingRequest).engine_body() == {"input": ["a"]}
+
+
+@pytest.mark.parametrize("name", ["top_n", "return_documents", "user"])
+def test_null_is_not_given_in_a_request_for_a_ranking(name: str) -> None:
+    body = orjson.dumps({"model": "m", "query": "q", "documents": ["a"], name: None})
+    assert parse_request(body, RerankRequest).engine_body() == {"query": "q", "documents": ["a"]}
+
+
+@pytest.mark.parametrize(("given", "param"), [("", "input"), ([], "input"), (["a", ""], "input[1]"), (None, "input")])
+def test_an_input_without_text_is_refused_by_name(given: object, param: str) -> None:
+    with pytest.raises(InvalidValue) as refused:
+        parse_request(orjson.dumps({"model": "m", "input": given}), EmbeddingRequest)
+    assert refused.value.param == param

@@ -6,8 +6,9 @@ import pytest
 
 from finpool.catalogue.model.schemas import Model
 from finpool.catalogue.model.service import Catalogue, default_directory
+from finpool.serving.engine.seeds import SEEDS
 from finpool.serving.errors import EngineRefused
-from finpool.serving.llamacpp.request import SEEDS, llamacpp_request, refusal
+from finpool.serving.llamacpp.request import llamacpp_request, refusal
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
 
