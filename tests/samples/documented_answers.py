@@ -52,7 +52,7 @@ def faults_of(door: str, method: str, path: str, start: Message, body: bytes) ->
     status = start["status"]
     operation = document(door)["paths"][path].get(method.lower())
     if operation is None:
-        if status not in (200, 405):  # HEAD of the document itself, and any other method of a path.
+        if status not in (204, 405):  # OPTIONS, and any other method of a path.
             yield f"{status} for a method without an operation"
         return
     response = operation["responses"].get(str(status))

@@ -5,14 +5,14 @@ from finpool.identity.service import KeyDirectory, PlatformTokens
 from finpool.kernel.actor import Actor, Audience
 from finpool.kernel.database.changes import ChangeFeed, SnapshotTooOld
 from finpool.kernel.database.database import Database
-from finpool.kernel.errors import Forbidden, MismatchedOrganization
+from finpool.kernel.errors import CredentialMissing, Forbidden, MismatchedOrganization
 from finpool.policy.service import Policy
 
 
 class TenantGatekeeper:
     """The gatekeeper of the tenants' doors: it reads keys and policy from snapshots that are fresh enough."""
 
-    errors = (SnapshotTooOld, CredentialUnknown, TenantSuspended, MismatchedOrganization, Forbidden)
+    errors = (SnapshotTooOld, CredentialMissing, CredentialUnknown, TenantSuspended, MismatchedOrganization, Forbidden)
 
     def __init__(self, feed: ChangeFeed, keys: KeyDirectory, policy: Policy) -> None:
         self._feed = feed
@@ -32,7 +32,7 @@ class TenantGatekeeper:
 class PlatformGatekeeper:
     """The gatekeeper of the operators' or the regulators' door: it reads each token from the database."""
 
-    errors = (CredentialUnknown, Forbidden)
+    errors = (CredentialMissing, CredentialUnknown, Forbidden)
 
     def __init__(self, database: Database, audience: Audience, pepper: bytes, policy: Policy) -> None:
         self._audience = audience

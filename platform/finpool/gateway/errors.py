@@ -9,13 +9,6 @@ RETRY_MS_MIN = 500
 RETRY_MS_MAX = 600_000
 
 
-class UnsupportedContentType(InvalidRequest):
-    """The body's content type is not JSON."""
-
-    status = 415
-    code = "unsupported_content_type"
-
-
 class InvalidJson(InvalidRequest):
     """The body is not a JSON object."""
 

@@ -25,11 +25,10 @@ from finpool.gateway.errors import (
     InvalidValue,
     QueueRefusal,
     UnknownParameter,
-    UnsupportedContentType,
     UnsupportedParameter,
 )
 from finpool.gateway.request.chat import ChatRequest
-from finpool.gateway.request.intake import parse_chat_request, parse_request, require_json
+from finpool.gateway.request.intake import parse_chat_request, parse_request
 from finpool.gateway.request.vectors import EmbeddingRequest, RerankRequest
 from finpool.gateway.routes_answers import ModelAnswer, StreamWriter, WholeWriter
 from finpool.gateway.routes_direct import DirectRoute
@@ -38,7 +37,7 @@ from finpool.kernel.actor import Actor
 from finpool.kernel.answer_headers import ALWAYS_WITH_A_MODELS_ANSWER, RATE_LIMITS
 from finpool.kernel.clock import now
 from finpool.kernel.door.openapi import answer_headers, event_stream, json_body, refusals
-from finpool.kernel.door.web import DoorRoute, requires
+from finpool.kernel.door.web import DoorRoute, require_json, requires
 from finpool.kernel.ids import RequestId
 from finpool.metering.errors import SpoolUnavailable
 from finpool.quota.errors import InsufficientQuota, QuotaUnavailable, RateLimitExceeded, RequestAboveLimit
@@ -58,7 +57,6 @@ CALL_ERRORS = (
     UnsupportedParameter,
     EngineRefused,
     ModelNotFound,
-    UnsupportedContentType,
     InsufficientQuota,
     RateLimitExceeded,
     RequestAboveLimit,
@@ -151,10 +149,10 @@ def _gateway(request: Request) -> Gateway:
 
 
 async def _json_body(request: Request) -> bytes:
-    """Return the body of a request to a model; raise `IdempotencyUnsupported` or `UnsupportedContentType`."""
+    """Return the body of a request to a model; raise `IdempotencyUnsupported` unless the request names no key."""
     if request.headers.get("idempotency-key") is not None:
         raise IdempotencyUnsupported("Idempotency-Key is not supported yet.", param="idempotency-key")
-    require_json(request.headers.get("content-type"))
+    require_json(request)
     return await request.body()
 
 

@@ -4,10 +4,10 @@ from finpool.kernel.errors import Forbidden, NotFound, Unauthenticated
 
 
 class CredentialUnknown(Unauthenticated):
-    """The credential is missing, malformed, unknown or revoked; the caller does not learn which."""
+    """The credential is malformed, unknown, revoked or of another door; the caller does not learn which."""
 
     def __init__(self) -> None:
-        super().__init__("Incorrect API key provided.")
+        super().__init__("Incorrect API key provided: it is unknown at this door or revoked.", fault="invalid_token")
 
 
 class TenantSuspended(Forbidden):

@@ -5,6 +5,8 @@ from typing import Any
 
 RETRY_AFTER = ("retry-after", "retry-after-ms")
 SHOULD_RETRY = "x-should-retry"
+CHALLENGE = "www-authenticate"
+ACCEPT_ENCODING = "accept-encoding"
 REQUEST_ID = "x-request-id"
 REQUEST_ID_IF_ARRIVED = "x-request-id-if-arrived"
 """The name of the description, not of the header: the server itself refuses a request that has no id yet."""
@@ -51,6 +53,12 @@ HEADERS: dict[str, dict[str, Any]] = {
     "retry-after": {"description": "Try again after so many seconds.", "schema": _AMOUNT},
     "retry-after-ms": {"description": "Try again after so many milliseconds.", "schema": _AMOUNT},
     SHOULD_RETRY: {"description": "`false`: the same request would fail again.", "schema": {"const": "false"}},
+    CHALLENGE: {
+        "description": "The scheme to authenticate with (RFC 6750); with `error` if the credential is wrong.",
+        "required": True,
+        "schema": _ID,
+    },
+    ACCEPT_ENCODING: {"description": "The one encoding that is read.", "schema": {"const": "identity"}},
     "openai-organization": {"description": "The tenant of the key.", "required": True, "schema": _ID},
     "openai-version": {"description": "The version of OpenAI's API.", "required": True, "schema": _ID},
     "openai-processing-ms": {

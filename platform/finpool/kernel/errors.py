@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Mapping
 from typing import ClassVar
 
+from finpool.kernel.answer_headers import ACCEPT_ENCODING, CHALLENGE
+
 
 class DomainError(Exception):
     """Base of every error that a client receives.
@@ -64,6 +66,27 @@ class RepeatedQueryParameter(InvalidRequest):
     code = "repeated_parameter"
 
 
+class RepeatedHeader(InvalidRequest):
+    """A header that decides about the request is given more than once, so its meaning is open."""
+
+    code = "repeated_header"
+
+
+class UnsupportedContentType(InvalidRequest):
+    """The body is not declared as JSON in UTF-8."""
+
+    status = 415
+    code = "unsupported_content_type"
+
+
+class UnsupportedContentEncoding(InvalidRequest):
+    """The body is compressed, which no door reads; send it as it is."""
+
+    status = 415
+    code = "unsupported_content_encoding"
+    header_names = (ACCEPT_ENCODING,)
+
+
 class BodyTooLarge(InvalidRequest):
     """The body is larger than the limit."""
 
@@ -89,11 +112,24 @@ class RequestTooSlow(InvalidRequest):
 
 
 class Unauthenticated(DomainError):
-    """The request carries no credential, or an unknown one."""
+    """The request carries no credential, or an unknown one.
+
+    The answer names the scheme to authenticate with, as RFC 6750 says. `fault` is that RFC's error code; a request
+    without a credential has none.
+    """
 
     status = 401
     code = "invalid_api_key"
     type = "invalid_request_error"
+    header_names = (CHALLENGE,)
+
+    def __init__(self, message: str, *, fault: str | None = None) -> None:
+        challenge = 'Bearer realm="finpool"' + (f', error="{fault}"' if fault else "")
+        super().__init__(message, headers={CHALLENGE: challenge})
+
+
+class CredentialMissing(Unauthenticated):
+    """The request carries no credential."""
 
 
 class Forbidden(DomainError):

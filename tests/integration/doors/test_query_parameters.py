@@ -4,33 +4,10 @@ import re
 from collections.abc import Iterator
 
 import httpx2
-import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from finpool.apps.openapi import doors
-from finpool.kernel.actor import Actor, Audience, Role
-
 ROUTES_MIN = 60
-
-
-class OpenDoor:
-    """A gatekeeper that lets everybody in."""
-
-    async def authenticate(self, credential: str) -> Actor:
-        """Return an actor."""
-        return Actor(Audience.OPERATOR, credential, Role.OPERATOR_ADMIN)
-
-    def authorize(self, actor: Actor, permission: str) -> None:
-        """Refuse nobody."""
-
-
-@pytest.fixture(scope="module")
-def apps() -> dict[str, FastAPI]:
-    found = doors()
-    for app in found.values():
-        app.state.gatekeeper = OpenDoor()
-    return found
 
 
 def operations(app: FastAPI) -> Iterator[tuple[str, str, list[str]]]:

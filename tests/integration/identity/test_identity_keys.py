@@ -148,7 +148,8 @@ async def test_an_archived_projects_keys_are_refused_like_unknown_ones(door: Doo
     archived = await door.refused(secret)
     with pytest.raises(CredentialUnknown) as unknown:
         await door.gatekeeper.authenticate("not a key")
-    assert str(archived) == str(unknown.value) == "Incorrect API key provided."
+    assert str(archived) == str(unknown.value)
+    assert str(unknown.value).startswith("Incorrect API key provided")
 
 
 async def test_a_changed_contract_reaches_the_policy_of_the_running_door(door: Door) -> None:

@@ -41,7 +41,8 @@ async def closed() -> AsyncIterator[httpx2.AsyncClient]:
     app.include_router(router)
     app.include_router(direct_router)
     app.state.gatekeeper, app.state.gateway = EveryoneIsBankA(), None
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://bank") as client:
+    transport, key = httpx2.ASGITransport(app=app), {"authorization": "Bearer key"}
+    async with httpx2.AsyncClient(transport=transport, base_url="http://bank", headers=key) as client:
         yield client
 
 

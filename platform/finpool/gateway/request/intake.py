@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import ValidationError
 
-from finpool.gateway.errors import InvalidJson, UnsupportedContentType
+from finpool.gateway.errors import InvalidJson
 from finpool.gateway.request.chat import ChatRequest
 from finpool.gateway.request.explain import explain
 from finpool.gateway.request.options import RequestModel
@@ -15,13 +15,6 @@ from finpool.kernel.strict_json import parse_strictly
 Request = TypeVar("Request", bound=RequestModel)
 
 _ESCAPED_COLON = re.compile(rb"\\u003[aA]")
-
-
-def require_json(content_type: str | None) -> None:
-    """Raise `UnsupportedContentType` unless the body is declared as JSON."""
-    declared = (content_type or "").partition(";")[0].strip().lower()
-    if declared != "application/json":
-        raise UnsupportedContentType("The content type must be application/json.")
 
 
 def parse_chat_request(body: bytes) -> ChatRequest:

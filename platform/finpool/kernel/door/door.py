@@ -10,6 +10,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match, Route
 
 from finpool.kernel.door.ingress import Ingress
 from finpool.kernel.door.openapi import complete
@@ -61,12 +62,27 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         return _refusal(request, RouteNotFound(f"Unknown request URL: {request.method} {request.url.path}."))
     if error.status_code == 405:
-        return _refusal(request, MethodNotAllowed(f"{request.method} is not allowed here.", headers=error.headers))
+        allowed = _methods_of_path(request)
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={"allow": allowed})
+        message = f"{request.method} is not allowed here; this path takes {allowed}."
+        return _refusal(request, MethodNotAllowed(message, headers={"allow": allowed}))
     if error.status_code == 400:
         return _refusal(request, InvalidRequest("The body could not be read."))
     family = InvalidRequest if error.status_code < 500 else DomainError
     request.state.error_code = family.code
     return JSONResponse(family(error.detail).body(), status_code=error.status_code, headers=error.headers)
+
+
+def _methods_of_path(request: Request) -> str:
+    """Return the methods of all routes with this path; the router reports those of the first only."""
+    methods = {"OPTIONS"}
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] != Match.NONE:
+            methods |= route.methods or set()
+    if "GET" in methods:
+        methods.add("HEAD")
+    return ", ".join(sorted(methods))
 
 
 async def _on_client_gone(request: Request, _: Exception) -> Response:

@@ -7,7 +7,7 @@ from typing import Any
 
 from structlog.contextvars import bound_contextvars
 
-from finpool.kernel.errors import BodyTooLarge, DomainError, InternalError
+from finpool.kernel.errors import BodyTooLarge, DomainError, InternalError, RepeatedHeader
 from finpool.kernel.ids import new_id, well_formed_request_id
 from finpool.kernel.logs import logger
 
@@ -17,6 +17,18 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 PATH_LENGTH_MAX = 200
+ONCE = frozenset(
+    {
+        b"authorization",
+        b"content-encoding",
+        b"content-type",
+        b"idempotency-key",
+        b"openai-organization",
+        b"openai-project",
+    }
+)
+"""Headers that decide about a request. A second one could mean another thing to a proxy in front of the platform."""
+
 _RETRY_COUNT = re.compile(rb"^[0-9]{1,4}$")
 _log = logger("kernel.ingress")
 
@@ -44,6 +56,9 @@ class Ingress:
         ids = {"request_id": request_id, "client_request_id": of_client}
         header = (b"x-request-id", (of_client or request_id).encode())
         started = False
+        without_body = scope["method"] == "HEAD"
+        if without_body:
+            scope = {**scope, "method": "GET"}
 
         async def send_with_id(message: Message) -> None:
             nonlocal started
@@ -52,12 +67,15 @@ class Ingress:
                 message.setdefault("headers", []).append(header)
                 if message["status"] >= 400:
                     self._log_refusal(scope, message["status"], ids)
+            elif without_body:
+                message["body"] = b""
             await send(message)
 
         with bound_contextvars(**ids):
             try:
+                _require_once(scope)
                 await self._app(scope, self._bounded(scope, receive), send_with_id)
-            except BodyTooLarge as error:
+            except (BodyTooLarge, RepeatedHeader) as error:
                 await send_error(scope, error, send_with_id)
             except Exception:
                 _log.exception("unhandled exception", path=_path(scope), **ids)
@@ -113,6 +131,17 @@ async def send_error(scope: Message, error: DomainError, send: Send) -> None:
     raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": error.status, "headers": raw})
     await send({"type": "http.response.body", "body": body})
+
+
+def _require_once(scope: Message) -> None:
+    """Raise `RepeatedHeader` if a header of `ONCE` comes more than once."""
+    seen = set()
+    for name, _ in scope["headers"]:
+        if name in ONCE:
+            if name in seen:
+                shown = name.decode("ascii")
+                raise RepeatedHeader(f"The header '{shown}' is given more than once; give it once.", param=shown)
+            seen.add(name)
 
 
 def _header(scope: Message, wanted: bytes) -> bytes:

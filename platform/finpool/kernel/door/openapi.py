@@ -12,10 +12,13 @@ from finpool.kernel.errors import (
     HeadTooLarge,
     InternalError,
     InvalidRequest,
+    RepeatedHeader,
     RepeatedQueryParameter,
     RequestTooSlow,
     Unavailable,
     UnknownQueryParameter,
+    UnsupportedContentEncoding,
+    UnsupportedContentType,
 )
 
 Document = dict[str, Any]
@@ -26,6 +29,7 @@ EVERY_ROUTE: tuple[type[DomainError], ...] = (
     InvalidRequest,
     UnknownQueryParameter,
     RepeatedQueryParameter,
+    RepeatedHeader,
     RequestTooSlow,
     BodyTooLarge,
     HeadTooLarge,
@@ -37,6 +41,9 @@ EVERY_ROUTE: tuple[type[DomainError], ...] = (
 OF_THE_SERVER = (InvalidRequest, RequestTooSlow, HeadTooLarge, Unavailable)
 """The errors that the HTTP server itself may answer, before the request has an id."""
 
+BODY_ERRORS: tuple[type[DomainError], ...] = (UnsupportedContentType, UnsupportedContentEncoding)
+"""The errors of any request with a body."""
+
 SECURITY_SCHEME = "key"
 SECURED: Document = {"security": [{SECURITY_SCHEME: []}]}
 """The part of an operation that requires a credential."""
@@ -47,6 +54,7 @@ _HEADERS = "headers"
 _ABOUT = (
     "Every error is an `ErrorView`. A path that does not exist gives 404 `unknown_url`, another method of a path"
     " 405 `method_not_allowed`. Every answer to a request that arrived whole carries an id as `x-request-id`."
+    " HEAD answers as GET without the body, and OPTIONS names the methods of a path."
     " No route ignores a query parameter. A list in a query is written `name=a&name=b` or `name[]=a&name[]=b`."
 )
 
@@ -136,7 +144,9 @@ def _add_errors(operation: Document, gate: Iterable[type[DomainError]], shared: 
     """
     responses = operation["responses"]
     responses.pop("422", None)
-    prefix, errors = ("Guarded", (*EVERY_ROUTE, *gate)) if "security" in operation else ("Open", EVERY_ROUTE)
+    of_body = BODY_ERRORS if "requestBody" in operation else ()
+    guarded = "security" in operation
+    prefix, errors = ("Guarded" if guarded else "Open"), (*EVERY_ROUTE, *of_body, *(gate if guarded else ()))
     common = {str(status): response for status, response in refusals(*errors).items()}
     own = {status: responses.pop(status) for status in list(responses) if _CODES in responses[status]}
     for status in sorted(common.keys() | own):

@@ -1,5 +1,6 @@
 """The parts that the routes of every door share: authorization, strict queries and strict JSON bodies."""
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Annotated, Any, Protocol, get_args, get_origin
 
@@ -12,13 +13,24 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from finpool.kernel.actor import Actor
+from finpool.kernel.answer_headers import ACCEPT_ENCODING
 from finpool.kernel.database.database import Database
 from finpool.kernel.door.openapi import SECURED
 from finpool.kernel.door.query import QueryRules
-from finpool.kernel.errors import MismatchedOrganization
+from finpool.kernel.errors import (
+    CredentialMissing,
+    MismatchedOrganization,
+    UnsupportedContentEncoding,
+    UnsupportedContentType,
+)
 from finpool.kernel.ids import SLUG_PATTERN, TenantId
 from finpool.kernel.paging import PageQuery
 from finpool.kernel.strict_json import parse_strictly
+
+_JSON = "application/json"
+_CHARSET = re.compile(r"""(?i)charset\s*=\s*["']?([^\s"';]{1,64})""")
+_CHARSETS_WITHIN_UTF_8 = {"utf-8", "utf8", "us-ascii", "ascii"}
+_SHOWN_LENGTH_MAX = 64
 
 TenantPath = Annotated[TenantId, Path(pattern=SLUG_PATTERN)]
 """The tenant in a path of the operator API."""
@@ -38,9 +50,14 @@ class Gatekeeper(Protocol):
 
 
 def bearer(request: Request) -> str:
-    """Return the bearer credential, or an empty string, which equals no credential."""
-    scheme, _, credential = request.headers.get("authorization", "").partition(" ")
-    return credential.strip() if scheme.lower() == "bearer" else ""
+    """Return the bearer credential; raise `CredentialMissing` without one."""
+    given = request.headers.get("authorization")
+    if not given:
+        raise CredentialMissing("No API key provided: send it in the header 'Authorization: Bearer YOUR_KEY'.")
+    scheme, _, credential = given.partition(" ")
+    if scheme.lower() != "bearer" or not credential.strip():
+        raise CredentialMissing("The Authorization header holds no API key: write 'Authorization: Bearer YOUR_KEY'.")
+    return credential.strip()
 
 
 def requires(permission: str) -> Callable[[Request], Awaitable[Actor]]:
@@ -59,6 +76,27 @@ def requires(permission: str) -> Callable[[Request], Awaitable[Actor]]:
 
     guard.permission = permission  # type: ignore[attr-defined]
     return guard
+
+
+def require_json(request: Request) -> None:
+    """Raise `UnsupportedContentEncoding` or `UnsupportedContentType` unless the body is declared as plain JSON."""
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedContentEncoding(
+            f"The body is encoded as '{encoding[:_SHOWN_LENGTH_MAX]}', which this API does not read; send it as it is.",
+            param="content-encoding",
+            headers={ACCEPT_ENCODING: "identity"},
+        )
+    declared = request.headers.get("content-type", "")
+    if declared == _JSON:
+        return
+    media_type, _, parameters = declared.partition(";")
+    if media_type.strip().lower() != _JSON:
+        given = f"not {media_type.strip()[:_SHOWN_LENGTH_MAX]}" if media_type.strip() else "but the header is missing"
+        raise UnsupportedContentType(f"The content type must be {_JSON}, {given}.", param="content-type")
+    charset = _CHARSET.search(parameters)
+    if charset is not None and charset[1].lower() not in _CHARSETS_WITHIN_UTF_8:
+        raise UnsupportedContentType(f"The charset must be utf-8, not {charset[1]}.", param="content-type")
 
 
 class DoorRequest(Request):
@@ -93,6 +131,8 @@ class DoorRoute(APIRoute):
                 for guard in guards:
                     await guard(request)
                 request = DoorRequest({**request.scope, "query_string": rules.checked(query)}, request.receive)
+            if has_body:
+                require_json(request)
             return await handler(request)
 
         return guarded
@@ -128,9 +168,13 @@ def guards_of(dependant: Dependant) -> list[Callable[[Request], Awaitable[Actor]
 
 
 def _require_own_organization(request: Request, actor: Actor) -> None:
-    """Refuse OpenAI headers that name another tenant or project: ignoring them would mislead the client."""
+    """Refuse OpenAI headers that name another tenant or project: ignoring them would mislead the client.
+
+    An empty header names none: clients send it for a setting that is not set.
+    """
     for header, own in (("openai-organization", actor.tenant_id), ("openai-project", actor.project_id)):
-        if own is not None and request.headers.get(header, own) != own:
+        named = request.headers.get(header)
+        if named and own is not None and named != own:
             raise MismatchedOrganization(f"The header {header} does not match the key.", param=header)
 
 
