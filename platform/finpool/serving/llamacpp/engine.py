@@ -34,6 +34,7 @@ class LlamaCpp:
         self.model = model
         self.counters = Counters()
         self._vocabulary = read_vocabulary(weights)
+        self._control_tokens = self._vocabulary.control_tokens()
         parameters = chat_parameters(model, weights)
         self._server = xllamacpp.Server(parameters)
         self._listener = Listener(self._server.listening_address, parameters.api_keys[0], seconds_max=COUNT_SECONDS_MAX)
@@ -43,7 +44,7 @@ class LlamaCpp:
 
     def generate(self, body: Mapping[str, Any]) -> "Generation":
         """Start a chat completion; raise `EngineRefused` for a request that this engine cannot serve."""
-        request = llamacpp_request(body, self.model)
+        request = self._request(body)
         counters = counters_for(body, self.counters)
         counters.requests += 1
         generation = Generation(self._answer(new_id("chatcmpl"), request, AnswerForm.of(body)), counters)
@@ -60,11 +61,11 @@ class LlamaCpp:
 
     async def count_input_tokens(self, body: Mapping[str, Any]) -> int:
         """Return the exact number of input tokens of a chat completion."""
-        return await self._tokenizer.count(llamacpp_request(body, self.model))
+        return await self._tokenizer.count(self._request(body))
 
     async def healthy(self) -> bool:
         """Tell whether the engine generates a token now; the test waits for a free slot like any request."""
-        request = llamacpp_request(WARM_UP, self.model)
+        request = self._request(WARM_UP)
         answer = self._answer("health", request)
         generation = Generation(answer, Counters())
         generation.start(self._server, self._threads, request)
@@ -82,7 +83,7 @@ class LlamaCpp:
         await self._listener.close()
 
     def _warm_up(self) -> None:
-        request = llamacpp_request(WARM_UP, self.model)
+        request = self._request(WARM_UP)
         answer = self._answer("warm-up", request)
         self._server.handle_chat_completions(
             orjson.dumps(request).decode(),
@@ -90,6 +91,9 @@ class LlamaCpp:
         )
         if answer.usage.output_tokens == 0:
             raise EngineFailed(f"The model {self.model.id} generated nothing when it was started.")
+
+    def _request(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        return llamacpp_request(body, self.model, self._control_tokens)
 
     def _answer(self, answer_id: str, request: Mapping[str, Any], form: AnswerForm | None = None) -> LlamaCppAnswer:
         return LlamaCppAnswer(self.model.id, answer_id, refusal(request), self._vocabulary, form or AnswerForm())

@@ -6,6 +6,7 @@ from typing import Any
 from finpool.catalogue.model.schemas import Model
 from finpool.serving.continuation import continuation
 from finpool.serving.engine.chat_body import messages, output_tokens_max, sampling_fields
+from finpool.serving.engine.control_tokens import ControlTokens
 from finpool.serving.engine.seeds import SEEDS, folded
 from finpool.serving.errors import EngineRefused
 from finpool.serving.llamacpp.grammar import grammar_of
@@ -17,7 +18,7 @@ _WITHOUT_EFFECT = frozenset({"user", "metadata", "store", "service_tier", "prior
 """Fields about the caller, scheduling or caches; llama.cpp schedules in order and shares no cache here."""
 
 
-def llamacpp_request(body: Mapping[str, Any], model: Model) -> dict[str, Any]:
+def llamacpp_request(body: Mapping[str, Any], model: Model, tokens: ControlTokens) -> dict[str, Any]:
     """Return the request for llama.cpp; raise `EngineRefused` for a field that this engine does not support.
 
     Other fields never reach the engine, because some of llama.cpp's own (`cache_prompt`, `id_slot`, `grammar`) would
@@ -46,7 +47,7 @@ def llamacpp_request(body: Mapping[str, Any], model: Model) -> dict[str, Any]:
     request["return_progress"] = True
     # A cached prefix shortens the answer time, which would reveal another tenant's prompt.
     request["cache_prompt"] = False
-    return request
+    return tokens.spelled_out(request)
 
 
 def refusal(request: Mapping[str, Any]) -> EngineRefused:

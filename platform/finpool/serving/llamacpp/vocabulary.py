@@ -1,10 +1,11 @@
-"""The vocabulary of a model: the bytes of each token, read from the weights."""
+"""The vocabulary of a model, read from the weights: the bytes of each token, and which ones are control tokens."""
 
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from finpool.serving.engine.control_tokens import ControlTokens
 from finpool.serving.errors import EngineFailed
 
 _STRING, _ARRAY = 8, 9
@@ -12,24 +13,28 @@ _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: 
 """The formats of numbers by their type in a GGUF file."""
 
 _WANTED = ("tokenizer.ggml.model", "tokenizer.ggml.tokens", "tokenizer.ggml.token_type")
-_NORMAL, _UNKNOWN, _CONTROL, _BYTE = 1, 2, 3, 6
+_TEMPLATE = "tokenizer.chat_template"
+_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _BYTE = 1, 2, 3, 4, 6
 """Types of tokens in a GGUF file."""
 
 
 class Vocabulary:
     """The tokens of a model by their number."""
 
-    def __init__(self, tokenizer: str, texts: Sequence[str], types: Sequence[int]) -> None:
+    def __init__(self, tokenizer: str, texts: Sequence[str], types: Sequence[int], template: str = "") -> None:
+        """Take the chat template beside the tokens: it gives a meaning to some of them."""
+        self._template = template
         self._texts = texts
         self._types = types
         self._bytes = _spelled_by_bytes if tokenizer == "gpt2" else _spelled_by_text
         self._known: set[bytes] | None = None
 
-    @property
-    def control_texts(self) -> frozenset[str]:
-        """The texts of the control tokens."""
-        pairs = zip(self._texts, self._types, strict=True)
-        return frozenset(text for text, kind in pairs if kind in (_CONTROL, _UNKNOWN))
+    def control_tokens(self) -> ControlTokens:
+        """Return the tokens that no content of a request may hold."""
+        pairs = list(zip(self._texts, self._types, strict=True))
+        control = [text for text, kind in pairs if kind in (_CONTROL, _UNKNOWN)]
+        added = [text for text, kind in pairs if kind == _USER_DEFINED and text.strip()]
+        return ControlTokens(control, [text for text in added if text in self._template])
 
     def bytes_of(self, token: int) -> bytes:
         """Return the bytes of a token in an answer; a control token has none."""
@@ -52,11 +57,13 @@ def read_vocabulary(weights: Path) -> Vocabulary:
         for _ in range(pairs):
             name, (kind,) = _text(file), struct.unpack("<I", file.read(4))
             value = _value(file, kind)
-            if name in _WANTED:
+            if name in (*_WANTED, _TEMPLATE):
                 found[name] = value
+    template = found.pop(_TEMPLATE, "")
     if len(found) < len(_WANTED):
         raise EngineFailed(f"The weights {weights.name} name no tokens.")
-    return Vocabulary(*(found[name] for name in _WANTED))
+    tokenizer, texts, types = (found[name] for name in _WANTED)
+    return Vocabulary(tokenizer, texts, types, template)
 
 
 def _text(file: BinaryIO) -> str:

@@ -11,6 +11,7 @@ from vllm.entrypoints.serve.tokenize.protocol import TokenizeChatRequest, Tokeni
 from finpool.catalogue.model.schemas import Model, TokenUsage
 from finpool.kernel.errors import DomainError
 from finpool.serving.counters import Counters, counters_for
+from finpool.serving.engine.control_tokens import ControlTokens
 from finpool.serving.engine.vectors import unsupported
 from finpool.serving.errors import EngineFailed, EngineUnavailable
 from finpool.serving.schemas import ADAPTER_FIELD
@@ -33,10 +34,12 @@ class Vllm:
         *,
         base_name: str,
         adapters: frozenset[str],
+        control_tokens: ControlTokens,
     ) -> None:
         """Take the engine's parts; `base_name` is its name for the base model.
 
-        `adapters` are the SHA-256 of the loaded adapters; a request for another one is refused.
+        `adapters` are the SHA-256 of the loaded adapters; a request for another one is refused. `control_tokens` are
+        those of the model's tokenizer.
         """
         self.model = model
         self.counters = Counters()
@@ -44,6 +47,7 @@ class Vllm:
         self._tokenizer = tokenizer
         self._base_name = base_name
         self._adapters = adapters
+        self._control_tokens = control_tokens
 
     def generate(self, body: Mapping[str, Any]) -> "VllmGeneration":
         """Start a chat completion; raise `EngineRefused` for a request that this engine cannot serve."""
@@ -88,7 +92,7 @@ class Vllm:
         """Return vLLM's request; raise `EngineUnavailable` for an adapter that is not loaded."""
         if body.get(ADAPTER_FIELD) not in (None, *self._adapters):
             raise EngineUnavailable("The adapter is not loaded.")
-        return vllm_request(body, self.model, self._base_name)
+        return vllm_request(body, self.model, self._base_name, self._control_tokens)
 
 
 class VllmGeneration(AsyncIterator[dict[str, Any]]):

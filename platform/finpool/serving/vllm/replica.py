@@ -25,6 +25,7 @@ from finpool.serving.errors import EngineFailed
 from finpool.serving.vllm.config import declared_in, llm_config, needs_neutral
 from finpool.serving.vllm.engine import Vllm
 from finpool.serving.vllm.neutral_adapter import NEUTRAL, write_neutral
+from finpool.serving.vllm.tokenizer_files import read_control_tokens
 from finpool.serving.vllm.vectors import VllmVectors, require_scoring
 
 
@@ -46,7 +47,8 @@ class VllmReplica(LLMServer):
         if loaded and isinstance(model.engine, VllmEngine) and needs_neutral(model.engine):
             base_name = NEUTRAL
             await self._load_neutral(vllm_engine, next(iter(loaded.values())), len(loaded) + 1)
-        self._vllm = _engine(model, vllm_engine, base_name, frozenset(loaded))
+        directory = snapshot_location(model, self._settings)
+        self._vllm = await asyncio.to_thread(_engine, model, vllm_engine, base_name, frozenset(loaded), directory)
         self._vllm.counters.keep_in(counts_file(self._settings.home, model.engine_key))
         self._liveness = Liveness(self._vllm)
         self._ahead = WorkAhead()
@@ -87,10 +89,18 @@ class VllmReplica(LLMServer):
         await vllm_engine.resolve_lora(_named(NEUTRAL, directory, number))
 
 
-def _engine(model: Model, vllm_engine: Any, base_name: str, adapters: frozenset[str]) -> Vllm | VllmVectors:
+def _engine(
+    model: Model, vllm_engine: Any, base_name: str, adapters: frozenset[str], directory: Path
+) -> Vllm | VllmVectors:
     if model.chats:
-        tokenizer = vllm_engine._app_state.serving_tokenization
-        return Vllm(model, vllm_engine, tokenizer, base_name=base_name, adapters=adapters)
+        return Vllm(
+            model,
+            vllm_engine,
+            vllm_engine._app_state.serving_tokenization,
+            base_name=base_name,
+            adapters=adapters,
+            control_tokens=read_control_tokens(directory),
+        )
     if model.kind == "rerank":
         require_scoring(model, vllm_engine._app_state.serving_scores)
     return VllmVectors(model, vllm_engine, base_name=base_name, adapters=adapters)

@@ -7,6 +7,7 @@ from typing import Any
 from finpool.catalogue.model.schemas import Model
 from finpool.serving.continuation import CONTINUE_FIELD, continuation
 from finpool.serving.engine.chat_body import messages, output_tokens_max, sampling_fields
+from finpool.serving.engine.control_tokens import ControlTokens
 from finpool.serving.engine.seeds import folded
 from finpool.serving.errors import EngineRefused
 from finpool.serving.schemas import ADAPTER_FIELD, UNCOUNTED_FIELD
@@ -21,7 +22,7 @@ _OURS = frozenset({SALT_FIELD, ADAPTER_FIELD, UNCOUNTED_FIELD, "user", "metadata
 _OF_THE_PROMPT = ("model", "messages", "tools", CONTINUE_FIELD, "add_generation_prompt")
 
 
-def vllm_request(body: Mapping[str, Any], model: Model, base_name: str) -> dict[str, Any]:
+def vllm_request(body: Mapping[str, Any], model: Model, base_name: str, tokens: ControlTokens) -> dict[str, Any]:
     """Return the request for vLLM; raise `EngineRefused` for a field that this engine does not support.
 
     `base_name` is the engine's name for the model without an adapter. The salt divides vLLM's prefix cache: only
@@ -38,7 +39,7 @@ def vllm_request(body: Mapping[str, Any], model: Model, base_name: str) -> dict[
     # An aborted request is billed by the running count in each chunk.
     request["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
     request[SALT_FIELD] = _salt(body)
-    return request
+    return tokens.spelled_out(request)
 
 
 def tokenize_request(request: Mapping[str, Any]) -> dict[str, Any]:

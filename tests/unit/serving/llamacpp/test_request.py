@@ -6,10 +6,12 @@ import pytest
 
 from finpool.catalogue.model.schemas import Model
 from finpool.catalogue.model.service import Catalogue, default_directory
+from finpool.serving.engine.control_tokens import ControlTokens
 from finpool.serving.engine.seeds import SEEDS
 from finpool.serving.errors import EngineRefused
 from finpool.serving.llamacpp.request import llamacpp_request, refusal
 
+TOKENS = ControlTokens(["<|im_start|>", "<|im_end|>"])
 MESSAGES = [{"role": "user", "content": "Hello"}]
 
 
@@ -19,7 +21,7 @@ def model() -> Model:
 
 
 def translated(model: Model, **body: Any) -> dict[str, Any]:
-    return llamacpp_request({"messages": MESSAGES, **body}, model)
+    return llamacpp_request({"messages": MESSAGES, **body}, model, TOKENS)
 
 
 def test_the_engine_is_always_asked_to_count_and_never_to_cache(model: Model) -> None:

@@ -33,7 +33,7 @@ def test_a_file_names_its_tokens_between_other_values(tmp_path: Path) -> None:
     file.write_bytes(gguf(pairs))
     vocabulary = read_vocabulary(file)
     assert (vocabulary.bytes_of(0), vocabulary.bytes_of(1)) == (b" hi", b"")
-    assert vocabulary.control_texts == {"<|end|>"}
+    assert vocabulary.control_tokens().broken("a<|end|>") != "a<|end|>"
 
 
 def test_weights_without_tokens_are_no_chat_model(tmp_path: Path) -> None:
@@ -48,6 +48,13 @@ def test_both_spellings_of_tokens_become_bytes() -> None:
     assert [by_text.bytes_of(token) for token in range(3)] == [" hé".encode(), b"\xe2", b"<tool>"]
     by_bytes = Vocabulary("gpt2", ["Ġhé", "âĢ", "<tool é>"], [NORMAL, NORMAL, USER])
     assert [by_bytes.bytes_of(token) for token in range(3)] == [b" h\xe9", b"\xe2\x80", "<tool é>".encode()]
+
+
+def test_tokens_that_only_the_template_gives_a_meaning_are_none_of_the_assistants_concern() -> None:
+    texts, types = ["<tool_call>", "<h1>", "  "], [USER] * 3
+    tokens = Vocabulary("gpt2", texts, types, "{{ '<tool_call>' }}  ").control_tokens()
+    assert tokens.broken("<tool_call><h1>  ", "user") == "<\u2060tool_call><h1>  "
+    assert tokens.broken("<tool_call>", "assistant") == "<tool_call>"
 
 
 def test_bytes_are_split_into_tokens_of_the_vocabulary() -> None:

@@ -7,16 +7,18 @@ import pytest
 from model_declarations import vllm_declaration
 
 from finpool.catalogue.model.schemas import Model, TokenUsage
+from finpool.serving.engine.control_tokens import ControlTokens
 from finpool.serving.errors import EngineFailed, EngineRefused
 from finpool.serving.vllm.answer import VllmAnswer, refused
 from finpool.serving.vllm.request import tokenize_request, vllm_request
 
 MODEL = Model.model_validate(vllm_declaration())
+TOKENS = ControlTokens(["<|im_start|>", "<|im_end|>"])
 MESSAGES = [{"role": "developer", "content": [{"type": "text", "text": "Be"}, {"type": "text", "text": "brief."}]}]
 
 
 def translated(**body: Any) -> dict[str, Any]:
-    return vllm_request({"messages": MESSAGES, **body}, MODEL, "base")
+    return vllm_request({"messages": MESSAGES, **body}, MODEL, "base", TOKENS)
 
 
 def test_usage_is_asked_for_in_every_chunk_whatever_the_caller_says() -> None:
