@@ -5,6 +5,7 @@ from finpool.gateway.errors import UnsupportedParameter
 from finpool.gateway.request.chat import ChatRequest
 from finpool.gateway.request.messages import AssistantMessage
 from finpool.gateway.request.options import needed_capabilities
+from finpool.gateway.request.schema_promises import require_enforced
 from finpool.gateway.request.vectors import EmbeddingRequest, VectorRequest
 from finpool.serving.schemas import Operation
 
@@ -20,7 +21,7 @@ _EMBEDDING_NEEDS = needed_capabilities(EmbeddingRequest)
 
 
 def require_chat(model: Model, request: ChatRequest) -> None:
-    """Raise `UnsupportedParameter` unless the model chats and supports the requested fields."""
+    """Raise `UnsupportedParameter` unless the model chats and supports the requested fields and schemas."""
     if not model.chats:
         raise _not_there_for(model, "does not chat")
     for param, capability in _CHAT_NEEDS.items():
@@ -28,6 +29,7 @@ def require_chat(model: Model, request: ChatRequest) -> None:
             raise _lacking(model, param)
     if "tools" not in model.capabilities:
         _require_no_tools_in(request, model)
+    require_enforced(model, request)
 
 
 def _require_no_tools_in(request: ChatRequest, model: Model) -> None:

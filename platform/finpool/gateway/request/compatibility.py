@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -15,6 +15,7 @@ from finpool.gateway.request.messages import Message
 from finpool.gateway.request.options import IgnoredOption, RefusedOption, RefusedWords, ServedOption, treatment_of
 from finpool.gateway.request.vectors import EmbeddingRequest, RerankRequest
 from finpool.serving.backend.remote import OPENAI_FIELDS
+from finpool.serving.engine.schema_keywords import ANNOTATIONS, ENFORCED
 
 ENGINES = ("llama.cpp", "vLLM", "remote")
 
@@ -40,6 +41,21 @@ Every wrong value is a 400 `invalid_value` whose `param` names the field, such a
 with tool calls needs a model with the capability `tools`. Parameters of a tool without `strict` may be any JSON schema.
 An engine cannot compile some parts of it quickly, such as `\\d` in a pattern or a recursive `$ref`. They go into
 descriptions: the model reads them, and no engine enforces them.
+"""
+
+KEYWORDS = """\
+## JSON schema keywords
+
+The schema of a `response_format` and that of a `strict` tool hold in every answer. An engine enforces the keywords of
+its row with a grammar. Any other keyword, known or not, is a 400 `unsupported_parameter` with its path as `param`.
+`minProperties` is enforced up to the number of `required` properties, or 1. A schema that nothing can satisfy is a 400.
+So is a `oneOf` of which two branches can hold together. An answer that `max_tokens` cuts ends within the value.
+
+These describe and require nothing: {annotations}; at the root also `$id` and `$anchor`.
+
+{table}
+
+{reasons}
 """
 
 TEXTS: dict[type[BaseModel], str] = {
@@ -72,7 +88,26 @@ def page() -> str:
             parts.extend(
                 _table(f"Messages of role `{_role(each)}`", _rows(each, request)) for each in _classes(Message)
             )
-    return "\n".join(parts)
+    return "\n".join([*parts, _keywords()])
+
+
+def _keywords() -> str:
+    by_engine = list(ENFORCED.values())
+    names = sorted({name for each in by_engine for name in each.keywords})
+    formats = sorted({name for each in by_engine for name in each.formats})
+    head = f"| keyword | {' | '.join(ENGINES)} |\n|---|{'---|' * len(ENGINES)}"
+    rows = [_keyword_row(f"`{name}`", [name in each.keywords for each in by_engine]) for name in names]
+    rows += [_keyword_row(f"`format`: `{name}`", [name in each.formats for each in by_engine]) for name in formats]
+    reasons = [f"- {engine}: {each.reason}." for engine, each in zip(ENGINES, by_engine, strict=True)]
+    return KEYWORDS.format(annotations=_listed(ANNOTATIONS), table="\n".join([head, *rows]), reasons="\n".join(reasons))
+
+
+def _keyword_row(shown: str, held: list[bool]) -> str:
+    return f"| {shown} | {' | '.join('enforced' if each else 'refused' for each in held)} |"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names))
 
 
 def _table(heading: str, rows: Iterator[Row]) -> str:

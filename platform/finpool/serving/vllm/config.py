@@ -95,6 +95,9 @@ def _engine_options(model: Model, engine: VllmEngine) -> dict[str, Any]:
         "enable_prompt_tokens_details": True,
         "enable_log_requests": False,
         "disable_log_stats": False,
+        # The library of llama.cpp's grammars: it refuses a schema that it cannot enforce. By default vLLM chooses
+        # another one for each request, and not all refuse.
+        "structured_outputs_config": {"backend": "guidance"},
     }
     if not model.chats:
         options |= _vector_options(engine)

@@ -1,5 +1,6 @@
 """A request in llama.cpp's words, and the fields that never reach it."""
 
+import re
 from typing import Any
 
 import pytest
@@ -127,7 +128,32 @@ def test_a_format_becomes_a_grammar_that_ends_with_the_value(model: Model) -> No
 def test_a_keyword_that_would_not_hold_is_refused_by_name(model: Model, keyword: str, schema: dict[str, Any]) -> None:
     with pytest.raises(EngineRefused, match=keyword) as refused:
         translated(model, response_format=in_schema(schema))
-    assert refused.value.param == "response_format"
+    assert refused.value.param == "response_format.json_schema.schema"
+
+
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        ({"oneOf": [{"type": "string"}, {"minLength": 2}]}, "oneOf constraints are not supported"),
+        ({"type": "integer", "minimum": 5, "maximum": 4}, "minimum (5) is greater than maximum (4)"),
+        ({"patternProperties": {"^a": {}, "b$": {}}}, "not disjoint"),
+        ({"type": "string", "format": "date", "maxLength": 5}, "Unsatisfiable"),
+        ({"type": "money"}, "Invalid type: money"),
+    ],
+)
+def test_a_schema_that_the_library_cannot_read_is_refused_because_its_answer_would_be_any_text(
+    model: Model, schema: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(EngineRefused, match=re.escape(reason)) as refused:
+        translated(model, response_format=in_schema(schema))
+    assert refused.value.param == "response_format.json_schema.schema"
+
+
+def test_alternatives_of_which_only_one_can_hold_are_taken(model: Model) -> None:
+    assert (
+        "oneOf"
+        in translated(model, response_format=in_schema({"oneOf": [{"type": "string"}, {"type": "null"}]}))["grammar"]
+    )
 
 
 def test_a_grammar_that_the_engine_refuses_is_the_formats_fault(model: Model) -> None:

@@ -1,0 +1,123 @@
+"""The keywords of JSON schema (drafts 7 to 2020-12) that hold in every answer, for each kind of engine.
+
+The gateway refuses a schema with any other keyword by its name, because an engine would drop it in silence. The tests
+of conformance prove each row with generated schemas on real engines.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from finpool.catalogue.model.engine import LlamaCppEngine, OpenAiEngine, VllmEngine
+
+ANNOTATIONS = frozenset(
+    {
+        *("title", "description", "default", "example", "examples", "deprecated", "readOnly", "writeOnly"),
+        *("$schema", "$comment", "discriminator"),
+    }
+)
+"""Keywords that describe and require nothing. `discriminator` only says which branch to look at first."""
+
+_NAMES_OF_THE_WHOLE = frozenset({"$id", "id", "$anchor"})
+"""At the root they name the schema; deeper they would change what a `$ref` means."""
+
+_COMMON = frozenset(
+    {
+        *("type", "enum", "const", "anyOf", "$ref", "$defs", "definitions"),
+        *("properties", "additionalProperties", "required", "items", "minItems", "maxItems", "pattern", "format"),
+        *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Enforced:
+    """The keywords and the formats of texts that an engine enforces, and the reason for which it can be believed."""
+
+    keywords: frozenset[str]
+    formats: frozenset[str]
+    reason: str
+
+
+GUIDANCE = Enforced(
+    _COMMON
+    | {
+        *("oneOf", "allOf", "patternProperties", "minProperties", "maxProperties"),
+        *("prefixItems", "additionalItems", "minLength", "maxLength"),
+    },
+    frozenset({"date-time", "date", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}),
+    "the grammars of llguidance, which llama.cpp and vLLM run here",
+)
+
+OPENAI = Enforced(
+    _COMMON,
+    GUIDANCE.formats,
+    "OpenAI's own promise for structured outputs; the platform cannot see a remote engine's grammar",
+)
+
+ENFORCED: Mapping[type[LlamaCppEngine | VllmEngine | OpenAiEngine], Enforced] = {
+    LlamaCppEngine: GUIDANCE,
+    VllmEngine: GUIDANCE,
+    OpenAiEngine: OPENAI,
+}
+
+_SCHEMA = frozenset({"additionalProperties", "additionalItems", "items"})
+_SCHEMAS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems", "items"})
+_NAMED_SCHEMAS = frozenset({"properties", "patternProperties", "$defs", "definitions"})
+
+LEAVE_OUT = "leave it out and check the answer"
+
+_ADVICE = {
+    "nullable": "write the type as a list with 'null'",
+    "dependencies": "split the object with anyOf",
+    "if": "split the object with anyOf",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Unenforced:
+    """A keyword that would have no effect: its place within the schema, and the rule in words."""
+
+    path: tuple[str | int, ...]
+    rule: str
+    advice: str = LEAVE_OUT
+
+
+def first_unenforced(schema: Any, enforced: Enforced) -> Unenforced | None:
+    """Return the first keyword of a schema that does not hold, or None if all of them do."""
+    return next(_unenforced(schema, enforced, ()), None)
+
+
+def _unenforced(schema: Any, enforced: Enforced, path: tuple[str | int, ...]) -> Iterator[Unenforced]:
+    if not isinstance(schema, dict):
+        return
+    for keyword, value in schema.items():
+        here = (*path, keyword)
+        if keyword in ANNOTATIONS or (keyword in _NAMES_OF_THE_WHOLE and not path):
+            continue
+        if keyword not in enforced.keywords:
+            yield Unenforced(here, f"the keyword '{keyword}'", _ADVICE.get(keyword, LEAVE_OUT))
+        elif (rule := _unenforced_value(schema, keyword, value, enforced)) is not None:
+            yield Unenforced(here, rule)
+        elif keyword in _NAMED_SCHEMAS and isinstance(value, dict):
+            for name, each in value.items():
+                yield from _unenforced(each, enforced, (*here, name))
+        elif keyword in _SCHEMAS and isinstance(value, list):
+            for index, each in enumerate(value):
+                yield from _unenforced(each, enforced, (*here, index))
+        elif keyword in _SCHEMA:
+            yield from _unenforced(value, enforced, here)
+
+
+def _unenforced_value(schema: Mapping[str, Any], keyword: str, value: Any, enforced: Enforced) -> str | None:
+    match keyword:
+        case "format" if value not in enforced.formats:
+            return f"the format '{value}'"
+        case "exclusiveMinimum" | "exclusiveMaximum" if isinstance(value, bool):
+            return f"'{keyword}' of draft 4; it must be a number"
+        case "minProperties" if isinstance(value, int):
+            # A grammar cannot know that two names are equal, and a repeated name is one property.
+            required = schema.get("required")
+            if value > max(1, len(set(required)) if isinstance(required, list) else 0):
+                return "'minProperties' above the number of required properties"
+    return None
