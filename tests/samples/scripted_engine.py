@@ -27,7 +27,7 @@ LAST = {"id": "c", "choices": [], "usage": USAGE}
 ENGINE_TOKEN = "e" * 40
 EVENT_STREAM = {
     "content-type": "text/event-stream",
-    WEIGHTS_HEADER: Catalogue.load(default_directory()).all()[0].weights_sha256,
+    WEIGHTS_HEADER: Catalogue.load(default_directory()).get("smollm2-135m-instruct").weights_sha256,
 }
 """The beginning of a stream of an engine that serves the shipped model."""
 

@@ -23,6 +23,10 @@ class WeightsUnavailable(ConfigurationError):
     """A model's weights cannot be fetched, or their SHA-256 differs from the catalogue's."""
 
 
+class WeightsDiffer(WeightsUnavailable):
+    """Fetched weights have another SHA-256 than the catalogue says; fetching them again does not help."""
+
+
 class TierNotOffered(InvalidRequest):
     """The model has no price for this tier at this time."""
 

@@ -59,6 +59,7 @@ def status(json: JsonOption = False) -> None:
         show_table(("process", "state", "pid", "port", "log"), rows, empty="")
         waiting = [each.records_waiting for each in states if each.records_waiting is not None]
         show_lines(f"spool: {count} records wait to be recorded" for count in waiting)
+        show_lines(f"model {model}: {stage}" for each in states for model, stage in (each.background or {}).items())
     if not all(each.ready for each in states):
         raise typer.Exit(ExitCode.FAILED)
 
@@ -109,6 +110,13 @@ def _state(state: stopping.ProcessStatus) -> str:
     return "ready" if state.ready else "starting or failing"
 
 
+def _in_the_background(stages: dict[str, str]) -> list[str]:
+    if not stages:
+        return []
+    models = "; ".join(f"{model} ({stage})" for model, stage in stages.items())
+    return [f"Made ready in the background: {models}.", "`finpool status` says when they serve.", ""]
+
+
 def _how_to_call(started: "Started") -> list[str]:
     return [
         "",
@@ -119,6 +127,7 @@ def _how_to_call(started: "Started") -> list[str]:
         f"  regulators  {started.regulator_url}",
         f"  demo keys   {started.demo_env}",
         "",
+        *_in_the_background(started.background),
         "Call it as bank A:",
         "",
         f"  set -a; . {started.demo_env}; set +a",

@@ -161,7 +161,7 @@ class Gateway:
             policy_version=self._policy.version(actor.tenant),
             streamed=False,
             engine_body={**request.engine_body(), "cache_salt": self._salts.of(actor.tenant, model)},
-            input_tokens_bound=request.input_tokens_bound(model.context_tokens),
+            input_tokens_bound=request.input_tokens_bound(model),
             output_tokens_bound=0,
         )
 

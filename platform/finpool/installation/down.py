@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from finpool.installation.home.home import Home, exclusive
+from finpool.installation.pool.engines_file import read_engines
 from finpool.installation.postgres import postgres_pid, stop_postgres
 from finpool.installation.process.components import DOORS, POOL, STOP_ORDER, WORKER, Component
 from finpool.installation.process.processes import Stopped, log_path, running_process, stop_process
@@ -20,6 +21,8 @@ class ProcessStatus:
     """One process: whether it runs, whether it is ready, and the path of its log.
 
     `records_waiting` belongs to the recorder: the unrecorded records in the spool, or None without a spool.
+    `background` belongs to the pool: how far each background model is that does not serve yet, or None while the pool
+    is not ready.
     """
 
     name: str
@@ -29,6 +32,7 @@ class ProcessStatus:
     port: int | None
     log: str
     records_waiting: int | None = None
+    background: dict[str, str] | None = None
 
 
 def down(settings: Settings, progress: Progress) -> dict[str, Stopped]:
@@ -77,7 +81,13 @@ def _component_status(settings: Settings, home: Home, component: Component) -> P
         None if record is None else record.port,
         str(log_path(home, component.name)),
         _records_waiting(settings) if component == WORKER else None,
+        _background(settings) if component == POOL and record is not None else None,
     )
+
+
+def _background(settings: Settings) -> dict[str, str] | None:
+    published = read_engines(settings.home)
+    return None if published is None else published.background
 
 
 def _records_waiting(settings: Settings) -> int | None:

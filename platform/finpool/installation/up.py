@@ -14,6 +14,7 @@ from finpool.installation.demo.demo import Demo
 from finpool.installation.doctor.doctor import examine
 from finpool.installation.home.home import Home, exclusive
 from finpool.installation.home.secret_files import DATABASE_ROLES, SECRET_NAMES, ensure_secret
+from finpool.installation.pool.engines_file import read_engines
 from finpool.installation.postgres import start_postgres
 from finpool.installation.process.components import (
     DOORS,
@@ -37,7 +38,10 @@ COMPLETION_SECONDS = 180.0
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The result of `up`: addresses, the path of the demo's credentials, and the first answer."""
+    """The result of `up`: addresses, the path of the demo's credentials, and the first answer.
+
+    `background` says of each background model that does not serve yet how far it is.
+    """
 
     base_url: str
     operator_url: str
@@ -45,6 +49,7 @@ class Started:
     demo_env: str
     model_id: str
     answer: str
+    background: dict[str, str]
 
 
 def up(settings: Settings, tenants_dir: Path, progress: Progress) -> Started:
@@ -85,7 +90,7 @@ class _Start:
         for name in SECRET_NAMES:
             ensure_secret(self._settings.secrets_path, name)
         with step("Model weights") as note:
-            for model in self._models:
+            for model in (each for each in self._models if not each.background):
                 ensure_weights(model, self._settings, note)
         with step("Database"):
             urls = self._database_urls()
@@ -101,6 +106,7 @@ class _Start:
             wait_until("the model", self._models_ready, self._home, (POOL,), POOL_READY_SECONDS)
         with step("First completion"):
             model_id, answer = demo.complete(COMPLETION_SECONDS)
+        published = read_engines(self._settings.home)
         return Started(
             base_url=demo.values["FINPOOL_BASE_URL"],
             operator_url=demo.values["FINPOOL_OPERATOR_URL"],
@@ -108,6 +114,7 @@ class _Start:
             demo_env=str(self._home.demo_env),
             model_id=model_id,
             answer=answer,
+            background={} if published is None else published.background,
         )
 
     def _database_urls(self) -> Mapping[str, str]:

@@ -15,7 +15,7 @@ from finpool.serving.backend.service import Backends
 
 @pytest.fixture
 def model() -> Model:
-    return Catalogue.load(default_directory()).all()[0]
+    return Catalogue.load(default_directory()).get("smollm2-135m-instruct")
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_
 
 REPLICAS_MAX = 64
 
+PREFIX_CHARACTERS_MAX = 256
+
 EXPRESS_SLOTS = 1
 """Slots of each engine beyond the declared ones, for tenants without a running request."""
 
@@ -28,6 +30,9 @@ class PoolEngine(Declaration):
     while the uncomputed service (input tokens + 2 x output tokens) per replica exceeds it. A replica is removed after
     `idle_seconds` of less load; with `replicas_min` 0 the last one too. A request to an engine without replicas starts
     one: `cold_start` says whether it waits, or is refused with a time to retry.
+
+    Embedding models are trained with a text before each input. `query_prefix` goes before an input to embed and before
+    the query of a ranking by cosine, `document_prefix` before each of its documents. Their tokens count as input.
     """
 
     slots: StrictInt = Field(ge=1)
@@ -37,6 +42,8 @@ class PoolEngine(Declaration):
     service_ahead_max: StrictInt | None = Field(None, ge=1)
     idle_seconds: StrictInt = Field(300, ge=10, le=86_400)
     cold_start: Literal["refuse", "queue"] = "queue"
+    query_prefix: str = Field("", max_length=PREFIX_CHARACTERS_MAX)
+    document_prefix: str = Field("", max_length=PREFIX_CHARACTERS_MAX)
 
     @model_validator(mode="after")
     def _has_replicas_in_order(self) -> Self:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Annotated, Literal, Self
 
 import rfc8785
-from pydantic import Field, StrictInt, model_validator
+from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from finpool.catalogue.model.engine import Declaration, Engine, LlamaCppEngine, OpenAiEngine, VllmEngine
 from finpool.catalogue.model.weights import Name, RemoteWeights, Weights, WeightsSnapshot
@@ -126,6 +126,9 @@ class Model(Served):
         None, description="Tenants that may call it. None: every tenant whose contract allows it."
     )
     base: ModelId | None = Field(None, description="Whose engine serves it, for an adapter.")
+    background: StrictBool = Field(
+        False, description="Its weights are fetched, and its engine starts, after all other models serve."
+    )
 
     @model_validator(mode="after")
     def _limits_are_ordered(self) -> Self:
@@ -160,7 +163,18 @@ class Model(Served):
             raise ValueError("engine.scoring is for models of kind rerank")
         if pooling is not None and (pooling == "rank") != (self.kind == "rerank" and not cosine):
             raise ValueError("engine.pooling is rank for a cross encoder of kind rerank, and for that only")
+        if self.engine.query_prefix and not (cosine or self.kind == "embedding"):
+            raise ValueError("engine.query_prefix is for models of kind embedding and for scoring by cosine")
+        if self.engine.document_prefix and not cosine:
+            raise ValueError("engine.document_prefix is for scoring by cosine")
         return self
+
+    @property
+    def prefixes(self) -> tuple[str, str]:
+        """The texts before a query or an input to embed, and before a document; a remote engine adds its own."""
+        if isinstance(self.engine, OpenAiEngine):
+            return "", ""
+        return self.engine.query_prefix, self.engine.document_prefix
 
     @property
     def ranks_by_cosine(self) -> bool:

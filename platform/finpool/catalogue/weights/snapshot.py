@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from finpool.catalogue.errors import WeightsUnavailable
+from finpool.catalogue.errors import WeightsDiffer, WeightsUnavailable
 from finpool.catalogue.model.weights import (
     WEIGHTS_SUFFIX,
     DirectoryWeights,
@@ -45,7 +45,7 @@ def ensure_snapshot(
     for file, sha256 in zip(files, weights.files.values(), strict=True):
         progress(f"{model_id}: verifying {file.name}")
         if sha256_of(file) != sha256:
-            raise WeightsUnavailable(_mismatch(model_id, str(file)))
+            raise WeightsDiffer(_mismatch(model_id, str(file)))
     mark(directory, files)
     return target
 
@@ -77,7 +77,7 @@ def _fetch(
     one = HubFile(repository=weights.repository, revision=weights.revision, file=name)
     fetch_from_hub(model_id, one, settings.hub_url, partial, progress)
     if not put_in_place(partial, target, sha256):
-        raise WeightsUnavailable(_mismatch(model_id, name))
+        raise WeightsDiffer(_mismatch(model_id, name))
 
 
 def _mismatch(model_id: str, name: str) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
+from finpool.catalogue.model.schemas import Model
 from finpool.gateway.request.options import IgnoredOption, RequestModel, ServedOption, refusal
 
 INPUTS_MAX = 2048
@@ -14,7 +15,7 @@ DOCUMENTS_MAX = 1000
 DIMENSIONS_MAX = 65_536
 
 SPECIAL_TOKENS_MAX = 16
-"""Tokens that a model may add to one input: its beginning, its end, a prefix of one word."""
+"""Tokens that a model may add to one input: its beginning, its end, a separator."""
 
 PAIR_TOKENS_MAX = 256
 """Tokens that a model may add to a query and a document: separators, or a template with its instruction."""
@@ -52,9 +53,10 @@ class EmbeddingRequest(RequestModel):
         dimensions = {} if self.dimensions is None else {"dimensions": self.dimensions}
         return {"input": self.input, **dimensions}
 
-    def input_tokens_bound(self, context_tokens: int) -> int:
+    def input_tokens_bound(self, model: Model) -> int:
         """Return the largest number of input tokens; the engine refuses an input that exceeds its context."""
-        return sum(min(tokens_bound(text) + SPECIAL_TOKENS_MAX, context_tokens) for text in self.input)
+        around = sum(map(tokens_bound, model.prefixes)) + SPECIAL_TOKENS_MAX
+        return sum(min(around + tokens_bound(text), model.context_tokens) for text in self.input)
 
 
 class Document(RequestModel):
@@ -96,10 +98,10 @@ class RerankRequest(RequestModel):
         """Return the engine's request."""
         return {"query": self.query, "documents": self.texts}
 
-    def input_tokens_bound(self, context_tokens: int) -> int:
+    def input_tokens_bound(self, model: Model) -> int:
         """Return the largest number of input tokens; the query counts with each document."""
-        around = tokens_bound(self.query) + PAIR_TOKENS_MAX
-        return sum(min(around + tokens_bound(text), context_tokens) for text in self.texts)
+        around = tokens_bound(self.query) + sum(map(tokens_bound, model.prefixes)) + PAIR_TOKENS_MAX
+        return sum(min(around + tokens_bound(text), model.context_tokens) for text in self.texts)
 
 
 VectorRequest = EmbeddingRequest | RerankRequest

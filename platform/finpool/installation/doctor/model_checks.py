@@ -46,4 +46,7 @@ def _weights_fault(settings: Settings, model: Model) -> str | None:
 def _weights_state(settings: Settings, model: Model) -> str:
     if isinstance(model.engine, OpenAiEngine):
         return f"is served at {model.engine.base_url}"
-    return "weights are here" if weights_present(model, settings) else "weights will be fetched by `finpool up`"
+    if weights_present(model, settings):
+        return "weights are here"
+    when = "in the background, after the first answer" if model.background else "by `finpool up`"
+    return f"weights will be fetched {when}"

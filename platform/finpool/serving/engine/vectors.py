@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass
 from typing import Any, Self
 
-from finpool.catalogue.model.schemas import TokenUsage
+from finpool.catalogue.model.schemas import Model, TokenUsage
 from finpool.kernel.errors import DomainError
 from finpool.serving.counters import Counters
 from finpool.serving.engine.usage_object import usage_object
@@ -99,15 +99,20 @@ async def gives_a_result(run: VectorRun) -> bool:
     return run.input_tokens > 0
 
 
-def inputs_of(body: Mapping[str, Any]) -> list[str]:
-    """Return the texts to embed; raise `EngineRefused` if they are not non-empty strings."""
-    return _texts(body.get("input"), "input")
+def inputs_of(body: Mapping[str, Any], model: Model) -> list[str]:
+    """Return the texts to embed with the model's prefix; raise `EngineRefused` if they are not non-empty strings."""
+    prefix, _ = model.prefixes
+    return [f"{prefix}{text}" for text in _texts(body.get("input"), "input")]
 
 
-def documents_of(body: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """Return the query and the documents to rank; raise `EngineRefused` if they are not non-empty strings."""
+def documents_of(body: Mapping[str, Any], model: Model) -> tuple[str, list[str]]:
+    """Return the query and the documents to rank, each with the model's prefix.
+
+    Raises `EngineRefused` if they are not non-empty strings.
+    """
+    query_prefix, document_prefix = model.prefixes
     (query,) = _texts([body.get("query")], "query")
-    return query, _texts(body.get("documents"), "documents")
+    return f"{query_prefix}{query}", [f"{document_prefix}{text}" for text in _texts(body.get("documents"), "documents")]
 
 
 def too_long(param: str) -> EngineRefused:

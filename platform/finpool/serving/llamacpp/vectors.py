@@ -61,13 +61,13 @@ class LlamaCppVectors:
             raise unsupported(self.model.id, "give embeddings")
         if body.get("dimensions") is not None:
             raise EngineRefused("The model gives vectors of one length only.", param="dimensions")
-        return self._start(self._embed, inputs_of(body), counters_for(body, self.counters))
+        return self._start(self._embed, inputs_of(body, self.model), counters_for(body, self.counters))
 
     def rerank(self, body: Mapping[str, Any]) -> VectorRun:
         """Start to rank; raise `EngineRefused` for a request that this engine cannot serve."""
         if self.model.kind != "rerank":
             raise unsupported(self.model.id, "rank documents")
-        query, documents = documents_of(body)
+        query, documents = documents_of(body, self.model)
         return self._start(self._scores(query), documents, counters_for(body, self.counters))
 
     async def count_input_tokens(self, body: Mapping[str, Any]) -> int:
@@ -89,9 +89,17 @@ class LlamaCppVectors:
 
     async def _embed(self, piece: Sequence[str]) -> PieceResults:
         param = "input" if self.model.kind == "embedding" else "documents"
-        answer = await self._ask("/v1/embeddings", {"input": list(piece), "encoding_format": "base64"}, param)
+        # llama.cpp takes special tokens in a text for its own, so it gets the tokens of the text instead.
+        tokens = [await self._tokens(text, param) for text in piece]
+        answer = await self._ask("/v1/embeddings", {"input": tokens, "encoding_format": "base64"}, param)
         ordered = sorted(answer["data"], key=lambda each: each["index"])
         return PieceResults([{"embedding": each["embedding"]} for each in ordered], answer["usage"]["prompt_tokens"])
+
+    async def _tokens(self, text: str, param: str) -> list[int]:
+        """Return the tokens of an input, with those that the model puts around it."""
+        content = {"content": text, "add_special": True, "parse_special": False}
+        tokens: list[int] = (await self._ask("/tokenize", content, param))["tokens"]
+        return tokens
 
     async def _rerank(self, query: str, piece: Sequence[str]) -> PieceResults:
         answer = await self._ask("/v1/rerank", {"query": query, "documents": list(piece)}, "documents")

@@ -20,8 +20,9 @@ from finpool.kernel.database.database import Database
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.ids import TenantId
 from finpool.kernel.logs import logger
+from finpool.serving.pool import background
 from finpool.serving.pool.schemas import PoolState
-from finpool.serving.pool.steps import StepFailed, VersionSteps
+from finpool.serving.pool.steps import FetchFailed, StepFailed, VersionSteps
 from finpool.serving.protocols import Engines
 
 TICK_SECONDS = 1.0
@@ -125,6 +126,8 @@ class Pool:
                     _log.error("a version does not fit its model", model=model_id, reason=str(error))
 
     async def _begin(self, version: Version, model: Model) -> None:
+        if model.background and self._published is None:
+            return
         key, adapters = model.engine_key, [on_version(each, model) for each in self._catalogue.adapters_of(model.id)]
         note = partial(self._note, version)
         if version.state is VersionState.DOWNLOADING:
@@ -169,18 +172,21 @@ class Pool:
         try:
             await step()
         except StepFailed as failure:
-            await self._failed(version, model, str(failure))
+            await self._failed(version, model, failure)
 
-    async def _failed(self, version: Version, model: Model, fault: str) -> None:
+    async def _failed(self, version: Version, model: Model, failure: StepFailed) -> None:
+        fault, fetches_again = str(failure), model.background and isinstance(failure, FetchFailed)
         _log.error("a version cannot proceed", model=model.id, version=version.version, reason=fault)
-        if version.version in self._routed(model.id):
+        if version.version in self._routed(model.id) and not model.background:
             self._fault = f"{model.id}: {fault}"
         async with self._database.across_tenants() as session:
-            if version.state is VersionState.SERVING:
+            if version.state is VersionState.SERVING or fetches_again:
                 await life.store_fault(session, version, fault)
             else:
                 await life.fail(session, version, fault)
-        if version.state is VersionState.SERVING:
+        if fetches_again:
+            await asyncio.sleep(background.FETCH_RETRY_SECONDS)
+        elif version.state is VersionState.SERVING:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _up_after(self, model: Model, step: Step) -> None:
@@ -211,17 +217,21 @@ class Pool:
         return frozenset() if routing is None else routing.routed
 
     def _publish_state(self) -> None:
-        """Publish the engines that are up, once every routed one is up, and after each later change."""
+        """Publish the engines that are up, once every routed one is up, and after each later change.
+
+        Background models are not waited for.
+        """
         up = {(model.id, model.version) for model in self._up.values()}
-        routed = {model_id: self._routed(model_id) for model_id in self._models}
+        routed = {model_id: self._routed(model_id) for model_id, model in self._models.items() if not model.background}
         if any(not names or not {(model_id, name) for name in names} <= up for model_id, names in routed.items()):
             return
-        if any(self._lives[model_id].in_force is None for model_id in self._models):
+        if any(self._lives[model_id].in_force is None for model_id in routed):
             return
         paths: dict[str, list[str]] = {}
         for model in self._up.values():
             paths.setdefault(model.id, []).append(model.engine_path)
-        state = PoolState(paths, sorted(model.engine_path for model in self._up.values() if model.engine.may_sleep))
+        sleepers = sorted(model.engine_path for model in self._up.values() if model.engine.may_sleep)
+        state = PoolState(paths, sleepers, background.stages(self._models.values(), self._lives, up))
         if state != self._published:
             self._published = state
             self._publish(state)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from finpool.catalogue.errors import WeightsUnavailable
+from finpool.catalogue.errors import WeightsDiffer, WeightsUnavailable
 from finpool.catalogue.model.schemas import Model
 from finpool.catalogue.version import life
 from finpool.catalogue.version.schemas import Version, VersionState
@@ -26,6 +26,10 @@ IDLE_ANSWERS = 3
 
 class StepFailed(Exception):
     """The version cannot proceed; the message is for the operators of the pool."""
+
+
+class FetchFailed(StepFailed):
+    """The weights could not be fetched; a later attempt may succeed."""
 
 
 class VersionSteps:
@@ -92,8 +96,10 @@ class VersionSteps:
     async def _fetch(self, model: Model, progress: Callable[[str], None]) -> None:
         try:
             await asyncio.to_thread(ensure_weights, model, self._settings, progress)
-        except WeightsUnavailable as error:
+        except WeightsDiffer as error:
             raise StepFailed(str(error)) from error
+        except WeightsUnavailable as error:
+            raise FetchFailed(str(error)) from error
 
     async def _require_room(self, model: Model) -> None:
         """Wait until the pool has room: Ray frees an ended engine's resources seconds after its end."""

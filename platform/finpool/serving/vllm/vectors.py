@@ -54,13 +54,13 @@ class VllmVectors:
         if self.model.kind != "embedding":
             raise unsupported(self.model.id, "give embeddings")
         compute = self._embedding(self._name(body), body.get("dimensions"))
-        return self._start(compute, inputs_of(body), counters_for(body, self.counters))
+        return self._start(compute, inputs_of(body, self.model), counters_for(body, self.counters))
 
     def rerank(self, body: Mapping[str, Any]) -> VectorRun:
         """Start to rank; raise `EngineRefused` for a request that this engine cannot serve."""
         if self.model.kind != "rerank":
             raise unsupported(self.model.id, "rank documents")
-        query, documents = documents_of(body)
+        query, documents = documents_of(body, self.model)
         return self._start(self._scores(self._name(body), query), documents, counters_for(body, self.counters))
 
     async def count_input_tokens(self, body: Mapping[str, Any]) -> int:

@@ -38,6 +38,8 @@ def test_shorter_vectors_are_for_engines_that_give_them() -> None:
         (pooling_declaration("a", "rerank", capabilities=["dimensions"]), "capabilities of kind rerank are none"),
         (pooling_declaration("a", "embedding", capabilities=["dimensions"]), "vectors of one length only"),
         (pooling_declaration("a", "embedding", engine={**LLAMACPP, "pooling": "rank"}), "pooling is rank for"),
+        (pooling_declaration("a", "rerank", engine={**LLAMACPP, "query_prefix": "q: "}), "query_prefix is for"),
+        (pooling_declaration("a", "embedding", engine={**LLAMACPP, "document_prefix": "p: "}), "document_prefix is"),
         (pooling_declaration("a", "rerank", engine={**LLAMACPP, "pooling": "mean"}), "pooling is rank for"),
         (
             pooling_declaration("a", "embedding", engine={**LLAMACPP, "scoring": "cosine"}),

@@ -25,7 +25,7 @@ def load(directory: Path, declaration: dict[str, Any]) -> Model:
 def test_a_remote_model_says_where_prompts_go_and_that_nobody_checked_its_weights(tmp_path: Path) -> None:
     model = load(tmp_path, remote_declaration(ADDRESS, serving_domain="external"))
     assert (model.serving_domain, model.weights_verified) == ("external", False)
-    own = Catalogue.load(default_directory()).all()[0]
+    own = Catalogue.load(default_directory()).get("smollm2-135m-instruct")
     assert (own.serving_domain, own.weights_verified) == ("pool", True)
 
 

@@ -20,7 +20,7 @@ ENGINES = (LLAMACPP, CPU_ENGINE, CUDA_ENGINE)
 def declared(engine: dict[str, Any]) -> Model:
     if engine["name"] == "vllm":
         return Model.model_validate(vllm_declaration(engine=engine))
-    shipped = Catalogue.load(default_directory()).all()[0]
+    shipped = Catalogue.load(default_directory()).get("smollm2-135m-instruct")
     return Model.model_validate({**shipped.model_dump(mode="json"), "engine": engine})
 
 

@@ -15,7 +15,7 @@ from finpool.quota.schemas import RateStatus
 
 Chunks = list[list[dict[str, Any]]]
 
-MODEL = Catalogue.load(default_directory()).all()[0]
+MODEL = Catalogue.load(default_directory()).get("smollm2-135m-instruct")
 PART: list[dict[str, Any]] = [{"index": 0, "delta": {"content": "word "}, "finish_reason": None}]
 
 

@@ -4,7 +4,9 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pooling_models import pooling_declaration
 
+from finpool.catalogue.model.schemas import Model
 from finpool.gateway.errors import InvalidValue, UnsupportedParameter
 from finpool.gateway.request.intake import parse_request
 from finpool.gateway.request.vectors import (
@@ -26,14 +28,27 @@ def test_token_arrays_are_refused_with_what_to_do_instead() -> None:
             parse_request(b'{"model": "m", "input": ' + tokens + b"}", EmbeddingRequest)
 
 
+def model(kind: str, context_tokens: int, **engine: str) -> Model:
+    declared = pooling_declaration("m", kind, context_tokens=context_tokens)
+    return Model.model_validate({**declared, "engine": {**declared["engine"], **engine}})
+
+
 def test_each_input_is_bounded_by_its_bytes_and_by_the_context() -> None:
     asked = EmbeddingRequest(model="m", input=["abc", "银行", "x" * 5000])
-    assert asked.input_tokens_bound(1000) == 3 + 6 + 2 * SPECIAL_TOKENS_MAX + 1000
+    assert asked.input_tokens_bound(model("embedding", 1000)) == 3 + 6 + 2 * SPECIAL_TOKENS_MAX + 1000
+
+
+def test_the_texts_that_a_model_puts_before_an_input_are_bounded_with_it() -> None:
+    asked = EmbeddingRequest(model="m", input=["abc"])
+    assert asked.input_tokens_bound(model("embedding", 1000, query_prefix="q: ")) == 3 + 3 + SPECIAL_TOKENS_MAX
+    ranked = RerankRequest(model="m", query="abcd", documents=["ab", "abc"])
+    ranks = model("rerank", 1000, scoring="cosine", pooling="mean", query_prefix="q: ", document_prefix="p")
+    assert ranked.input_tokens_bound(ranks) == 2 * (4 + 4 + PAIR_TOKENS_MAX) + 5
 
 
 def test_a_query_is_counted_beside_each_document() -> None:
     asked = RerankRequest.model_validate({"model": "m", "query": "abcd", "documents": ["ab", {"text": "abc"}]})
-    assert asked.input_tokens_bound(10_000) == 2 * (4 + PAIR_TOKENS_MAX) + 5
+    assert asked.input_tokens_bound(model("rerank", 10_000)) == 2 * (4 + PAIR_TOKENS_MAX) + 5
     assert asked.engine_body() == {"query": "abcd", "documents": ["ab", "abc"]}
 
 

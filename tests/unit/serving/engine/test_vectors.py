@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from pooling_models import pooling_declaration
 
+from finpool.catalogue.model.schemas import Model
 from finpool.serving.counters import Counters
 from finpool.serving.engine.vectors import PieceResults, VectorRun, documents_of, inputs_of
 from finpool.serving.errors import EngineFailed, EngineRefused
@@ -82,11 +84,26 @@ async def test_what_breaks_ends_the_run_without_repeating_the_text(
     assert counters == Counters(running=0)
 
 
+def declared(kind: str, **engine: str) -> Model:
+    declaration = pooling_declaration("m", kind)
+    return Model.model_validate({**declaration, "engine": {**declaration["engine"], **engine}})
+
+
+EMBEDS = declared("embedding", query_prefix="query: ")
+RANKS = declared("rerank", scoring="cosine", pooling="mean", query_prefix="query: ", document_prefix="passage: ")
+
+
 @pytest.mark.parametrize("texts", [None, "text", [], [""], [1], [["a"]], [None]])
 def test_only_texts_are_taken(texts: Any) -> None:
     with pytest.raises(EngineRefused) as refused:
-        inputs_of({"input": texts})
+        inputs_of({"input": texts}, EMBEDS)
     assert refused.value.param == "input"
     with pytest.raises(EngineRefused) as refused:
-        documents_of({"query": "q", "documents": texts})
+        documents_of({"query": "q", "documents": texts}, RANKS)
     assert refused.value.param == "documents"
+
+
+def test_the_engine_reads_each_text_behind_the_text_that_its_model_was_trained_with() -> None:
+    assert inputs_of({"input": ["a", "b"]}, EMBEDS) == ["query: a", "query: b"]
+    ranked = documents_of({"query": "q", "documents": ["a", "b"]}, RANKS)
+    assert ranked == ("query: q", ["passage: a", "passage: b"])
