@@ -81,7 +81,7 @@ topologySpreadConstraints:
 - name: FINPOOL_HOME
   value: /tmp/finpool
 - name: FINPOOL_HOST
-  value: 0.0.0.0
+  value: {{ .root.Values.settings.host | default "::" | quote }}
 - name: FINPOOL_PORT
   value: "8000"
 - name: FINPOOL_REPLICA_ID
@@ -101,7 +101,7 @@ topologySpreadConstraints:
 - name: FINPOOL_OTLP_ENDPOINT
   value: {{ . | quote }}
 {{- end }}
-{{- range $name, $value := .root.Values.settings }}
+{{- range $name, $value := omit .root.Values.settings "host" }}
 - name: FINPOOL_{{ upper $name }}
   value: {{ include "finpool.plain" $value | quote }}
 {{- end }}

@@ -1,11 +1,16 @@
 """Limits before authentication: the size of a head, the time for a request to arrive, and open connections.
 
-The HTTP server has none of these. A deadline runs while a request arrives, never while it is answered.
+The HTTP server has none of these, and it answers HTTP/1.0 in chunks. A deadline runs while a request arrives, never
+while it is answered.
 """
 
 import asyncio
+import fcntl
 import http
 import json
+import sys
+import termios
+from operator import itemgetter
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -16,8 +21,27 @@ from finpool.kernel.settings import Settings
 CHUNK_OVERHEAD_BYTES = 32
 """Bytes of a chunk beside its content: the length in hexadecimal and two line ends."""
 
+UNREAD_SECONDS = 0.05
+"""How soon a connection with unread bytes is looked at again; reading them stops the clock."""
+
 HEALTH = b"/healthz"
 """Also answered on a full door: a restart under load would leave no server at all."""
+
+
+class AnswerUntilClose(RequestResponseCycle):
+    """An answer to HTTP/1.0, which knows no chunks: one without a length ends where the connection does."""
+
+    _until_close = False
+
+    async def send(self, message: Any) -> None:
+        """Send a part as it is; the server would write chunks."""
+        if message["type"] == "http.response.start":
+            self._until_close = not any(name.lower() == b"content-length" for name, _ in message.get("headers", ()))
+            if self._until_close:
+                self.chunked_encoding = False
+        elif self._until_close:
+            self.expected_content_length = len(message.get("body", b""))
+        await super().send(message)
 
 
 class LimitedHttp(HttpToolsProtocol):
@@ -63,10 +87,12 @@ class LimitedHttp(HttpToolsProtocol):
             if head_bytes > self.head_bytes_max:
                 self._refusal = self._too_large()
                 raise ValueError("the head is too large")
-        if len(self.connections) > self.connections_max and self.url != HEALTH:
+        if len(self.connections) > self.connections_max and self.url != HEALTH and not self._close_an_idle_one():
             self._refusal = Unavailable("The platform has too many connections open; try again shortly.")
             raise ValueError("there are too many connections")
         super().on_headers_complete()
+        if self.scope["http_version"] == "1.0":
+            self.cycle.__class__ = AnswerUntilClose
 
     def on_body(self, body: bytes) -> None:
         """Count a part of the body, which has its own limit."""
@@ -82,6 +108,28 @@ class LimitedHttp(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse a request that the parser rejected, or that was refused during parsing."""
         self._refuse(self._refusal or InvalidRequest("The request is not valid HTTP."))
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection, unless a request waits in its socket: closing would lose that request.
+
+        A request that is on its way while the connection closes is still lost; no server can prevent that.
+        """
+        if not self.transport.is_closing() and _unread_bytes(self.transport):
+            self.timeout_keep_alive_task = self.loop.call_later(UNREAD_SECONDS, self.timeout_keep_alive_handler)
+            return
+        super().timeout_keep_alive_handler()
+
+    def _close_an_idle_one(self) -> bool:
+        """Close the connection that has been idle longest; tell whether there was one."""
+        idle = [
+            (each.timeout_keep_alive_task.when(), each)
+            for each in self.connections
+            if isinstance(each, LimitedHttp) and each is not self and each.timeout_keep_alive_task is not None
+        ]
+        if not idle:
+            return False
+        min(idle, key=itemgetter(0))[1].transport.close()
+        return True
 
     def _refuse(self, error: DomainError) -> None:
         """Send the error and close the connection; during another answer, only close."""
@@ -115,6 +163,15 @@ class LimitedHttp(HttpToolsProtocol):
             return
         self._deadline = None
         self._refuse(RequestTooSlow(f"The request did not arrive within {self.arrival_seconds_max:g} seconds."))
+
+
+def _unread_bytes(transport: asyncio.Transport) -> int:
+    """Return the number of bytes that have arrived at the connection's socket and were not read yet."""
+    opened = transport.get_extra_info("socket")
+    if opened is None:
+        return 0
+    waiting = fcntl.ioctl(opened.fileno(), termios.FIONREAD, bytes(4))
+    return int.from_bytes(waiting, sys.byteorder)
 
 
 def _answer(error: DomainError) -> bytes:

@@ -25,10 +25,10 @@ _DRAIN_SECONDS_MAX = 10.0
 
 
 def main(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT; then record the rest of the spool."""
+    """Run until SIGTERM or SIGINT; then record the rest of the spool, for at most `_DRAIN_SECONDS_MAX`."""
     configure_logs(settings.log_level, "worker")
-    telemetry.configure_telemetry("worker", settings.otlp_endpoint)
-    asyncio.run(_run(settings))
+    with telemetry.exported_telemetry("worker", settings.otlp_endpoint):
+        asyncio.run(_run(settings))
 
 
 async def _run(settings: Settings) -> None:
@@ -40,13 +40,13 @@ async def _run(settings: Settings) -> None:
     sequencer = Sequencer(database)
     telemetry.observe_lag(lambda: lag_of(settings.spool_path))
     _log.info("worker started")
+    rounds = asyncio.gather(
+        _repeat(recorder.run_once, settings.recorder_interval_seconds, stop),
+        _repeat(sequencer.run_once, settings.recorder_interval_seconds, stop),
+    )
     try:
-        await asyncio.gather(
-            _repeat(recorder.run_once, settings.recorder_interval_seconds, stop),
-            _repeat(sequencer.run_once, settings.recorder_interval_seconds, stop),
-        )
-        await _drain(recorder.run_once)
-        await _drain(sequencer.run_once)
+        await stop.wait()
+        await _drain(rounds, recorder.run_once, sequencer.run_once)
     finally:
         recorder.close()
         await database.close()
@@ -91,11 +91,13 @@ async def _wait(stop: asyncio.Event, seconds: float) -> None:
         return
 
 
-async def _drain(once: Callable[[], Awaitable[int]]) -> None:
-    """Do the remaining work within `_DRAIN_SECONDS_MAX`; the next start does the rest."""
+async def _drain(rounds: Awaitable[object], *work: Callable[[], Awaitable[int]]) -> None:
+    """End the rounds and do the remaining work, all within `_DRAIN_SECONDS_MAX`; the next start does the rest."""
     try:
         async with asyncio.timeout(_DRAIN_SECONDS_MAX):
-            while await once():
-                pass
+            await rounds
+            for once in work:
+                while await once():
+                    pass
     except Exception:
         _log.exception("records remain at the end; the next start records them")

@@ -1,8 +1,11 @@
 """`finpool serve <process>`: run one process of the platform in the foreground, on a laptop as in a cluster."""
 
 import importlib
+import signal
+import sys
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +15,8 @@ from finpool.installation.process.components import DOORS
 from finpool.kernel.settings import Settings
 
 DRAIN_SECONDS = 30
+START_FAILED = 3
+"""Exit code of a door that did not start, as uvicorn's own."""
 
 
 class Process(StrEnum):
@@ -46,26 +51,42 @@ def serve_door(name: str, settings: Settings, port: int, drain_seconds: int) -> 
     import uvicorn
 
     from finpool.apps.http_limits import http_protocol
+    from finpool.apps.listening import listening_sockets
     from finpool.kernel.logs import configure_logs
-    from finpool.kernel.telemetry import configure_telemetry
+    from finpool.kernel.telemetry import exported_telemetry
 
     configure_logs(settings.log_level, name)
-    configure_telemetry(name, settings.otlp_endpoint)
     create_app: Callable[[Settings], Any] = importlib.import_module(f"finpool.apps.{name}").create_app
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=port,
-        loop="uvloop",
-        http=http_protocol(settings),
-        ws="none",
-        lifespan="on",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        log_config=None,
-        timeout_graceful_shutdown=drain_seconds,
-    )
+    with exported_telemetry(name, settings.otlp_endpoint):
+        config = uvicorn.Config(
+            create_app(settings),
+            host=settings.host,
+            port=port,
+            loop="uvloop",
+            http=http_protocol(settings),
+            ws="none",
+            lifespan="on",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            log_config=None,
+            timeout_keep_alive=settings.keep_alive_seconds,
+            timeout_graceful_shutdown=drain_seconds,
+        )
+        server = uvicorn.Server(config)
+        signal.signal(signal.SIGTERM, partial(_end, server))
+        server.run(sockets=listening_sockets(settings.host, port))
+    if not server.started:
+        raise typer.Exit(START_FAILED)
+
+
+def _end(server: Any, number: int, _: Any) -> None:
+    """End at SIGTERM before the server runs. It raises the signal again once it has stopped, which means nothing more.
+
+    Without this handler that second signal would kill the process before it has exported its telemetry.
+    """
+    if not server.should_exit:
+        sys.exit(128 + number)
 
 
 def run_process(name: str, settings: Settings) -> int:

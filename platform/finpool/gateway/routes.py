@@ -34,7 +34,7 @@ from finpool.gateway.routes_answers import ModelAnswer, StreamWriter, WholeWrite
 from finpool.gateway.routes_direct import DirectRoute
 from finpool.gateway.service import Gateway
 from finpool.kernel.actor import Actor
-from finpool.kernel.answer_headers import ALWAYS_WITH_A_MODELS_ANSWER, RATE_LIMITS
+from finpool.kernel.answer_headers import ALWAYS_WITH_A_MODELS_ANSWER, OF_A_STREAM, RATE_LIMITS
 from finpool.kernel.clock import now
 from finpool.kernel.door.openapi import answer_headers, event_stream, json_body, refusals
 from finpool.kernel.door.web import DoorRoute, require_json, requires
@@ -75,7 +75,7 @@ CALL_ANSWERS = {200: CALL_HEADERS, **refusals(*CALL_ERRORS)}
 CHAT_ANSWERS = {
     200: {
         "content": event_stream(ChatCompletionChunk, "With `stream`: one chunk in each event, then `[DONE]`."),
-        **CALL_HEADERS,
+        **answer_headers(*ALWAYS_WITH_A_MODELS_ANSWER, *RATE_LIMITS, *OF_A_STREAM),
     },
     **refusals(*CALL_ERRORS, TierNotOffered),
 }

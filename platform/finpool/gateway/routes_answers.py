@@ -11,11 +11,15 @@ from finpool.gateway.answer.render import DONE, Renderer, error_event
 from finpool.gateway.answer.vectors import WholeBody
 from finpool.gateway.call.call import Call
 from finpool.gateway.call.lifecycle import AnswerWriter, serve
+from finpool.kernel.answer_headers import BUFFERING, CACHE_CONTROL
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.errors import DomainError
 from finpool.quota.schemas import RateStatus, rate_headers
 
 CLIENT_READ_SECONDS_MAX = 60.0
+
+STREAM_HEADERS = {CACHE_CONTROL: "no-cache", BUFFERING: "no"}
+"""Proxies neither keep a stream nor hold it back; nginx buffers answers unless it is told so."""
 
 
 class AnswerHead:
@@ -35,7 +39,7 @@ class AnswerHead:
         }
         headers |= rate_headers(rates)
         if content_bytes is None:
-            headers["cache-control"] = "no-cache"
+            headers |= STREAM_HEADERS
         else:
             headers["content-length"] = str(content_bytes)
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]

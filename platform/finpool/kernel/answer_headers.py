@@ -11,6 +11,9 @@ REQUEST_ID = "x-request-id"
 REQUEST_ID_IF_ARRIVED = "x-request-id-if-arrived"
 """The name of the description, not of the header: the server itself refuses a request that has no id yet."""
 
+CACHE_CONTROL = "cache-control"
+BUFFERING = "x-accel-buffering"
+OF_A_STREAM = (CACHE_CONTROL, BUFFERING)
 ALWAYS_WITH_A_MODELS_ANSWER = ("openai-organization", "openai-version", "openai-processing-ms")
 _AMOUNT = {"type": "integer", "minimum": 0}
 _DURATION = {"type": "string", "pattern": "^([0-9]+h)?([0-9]+m)?([0-9]+(ms|s))$"}
@@ -53,6 +56,8 @@ HEADERS: dict[str, dict[str, Any]] = {
     "retry-after": {"description": "Try again after so many seconds.", "schema": _AMOUNT},
     "retry-after-ms": {"description": "Try again after so many milliseconds.", "schema": _AMOUNT},
     SHOULD_RETRY: {"description": "`false`: the same request would fail again.", "schema": {"const": "false"}},
+    CACHE_CONTROL: {"description": "With a stream: no cache keeps it.", "schema": {"const": "no-cache"}},
+    BUFFERING: {"description": "With a stream: nginx passes each part on at once.", "schema": {"const": "no"}},
     CHALLENGE: {
         "description": "The scheme to authenticate with (RFC 6750); with `error` if the credential is wrong.",
         "required": True,

@@ -19,7 +19,11 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="FINPOOL_", extra="ignore", frozen=True)
 
     home: Path = Field(Path(".finpool"), description="Directory that holds all state of a one-machine installation.")
-    host: str = Field("127.0.0.1", description="Address the apps listen on; loopback unless a cluster isolates them.")
+    host: str = Field(
+        "127.0.0.1",
+        description="Address the apps listen on; loopback unless a cluster isolates them. `::` is every address, IPv6"
+        " and IPv4.",
+    )
     port: int = Field(
         8000,
         ge=1024,
@@ -79,6 +83,11 @@ class Settings(BaseSettings):
     )
     connections_max: int = Field(
         2048, ge=1, description="Connections one door serves at a time; a request on one more gets a 503."
+    )
+    keep_alive_seconds: int = Field(
+        75,
+        ge=1,
+        description="An idle connection is closed after this. Clients and proxies should close theirs sooner.",
     )
     engine_start_timeout_seconds: float = Field(120, gt=0, description="Wait for the first byte of an engine's answer.")
     engine_read_timeout_seconds: float = Field(60, gt=0, description="Longest pause within an engine's answer.")

@@ -1,9 +1,15 @@
 """OpenTelemetry set-up and every exported name. The GenAI conventions still change; only this file follows them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from threading import Thread
 
 from opentelemetry import metrics, trace
 from opentelemetry.trace import Span, SpanKind
+
+from finpool.kernel.clock import monotonic_seconds
+
+END_SECONDS_MAX = 2.0
 
 OPERATION_NAME = "gen_ai.operation.name"
 REQUEST_MODEL = "gen_ai.request.model"
@@ -24,12 +30,15 @@ requests_total = _meter.create_counter(
 )
 
 
-def configure_telemetry(service: str, otlp_endpoint: str | None) -> None:
+@contextmanager
+def exported_telemetry(service: str, otlp_endpoint: str | None) -> Iterator[None]:
     """Export traces and metrics of this process to the collector; without an endpoint every call here does nothing.
 
-    Telemetry fails open: a collector that is down never delays a request.
+    Telemetry fails open: a collector that is down never delays a request. The end of the process exports the rest for
+    at most `END_SECONDS_MAX`. A slow collector loses some of it.
     """
     if otlp_endpoint is None:
+        yield
         return
     # These take a fifth of a second to import, which a process without a collector saves.
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -41,11 +50,29 @@ def configure_telemetry(service: str, otlp_endpoint: str | None) -> None:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     resource = Resource.create({"service.name": f"finpool-{service}"})
-    tracing = TracerProvider(resource=resource)
+    tracing = TracerProvider(resource=resource, shutdown_on_exit=False)
     tracing.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{otlp_endpoint}/v1/traces")))
     trace.set_tracer_provider(tracing)
     reader = PeriodicExportingMetricReader(OTLPMetricExporter(endpoint=f"{otlp_endpoint}/v1/metrics"))
-    metrics.set_meter_provider(MeterProvider(resource=resource, metric_readers=[reader]))
+    measuring = MeterProvider(resource=resource, metric_readers=[reader], shutdown_on_exit=False)
+    metrics.set_meter_provider(measuring)
+    try:
+        yield
+    finally:
+        _end(tracing.shutdown, measuring.shutdown)
+
+
+def _end(*exporters: Callable[[], None]) -> None:
+    """Let exporters end side by side. Their threads are daemons, so the process does not wait for one that hangs.
+
+    The exporters' own timeouts are no bound: each retries for as long as its collector is silent.
+    """
+    threads = [Thread(target=exporter, name="telemetry-end", daemon=True) for exporter in exporters]
+    for thread in threads:
+        thread.start()
+    ends_at = monotonic_seconds() + END_SECONDS_MAX
+    for thread in threads:
+        thread.join(max(0.0, ends_at - monotonic_seconds()))
 
 
 def observe_lag(read: Callable[[], tuple[int, float] | None], meter: metrics.Meter = _meter) -> None:

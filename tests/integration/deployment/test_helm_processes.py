@@ -123,11 +123,25 @@ def test_each_door_is_probed_and_published_on_its_own_port(render: Render, door:
     assert container["ports"] == [{"name": "http", "containerPort": port}]
     assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
     assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
-    assert environment(container)["FINPOOL_HOST"] == "0.0.0.0"
+    assert environment(container)["FINPOOL_HOST"] == "::"  # Ready on a cluster of IPv4, of IPv6 or of both.
     assert environment(container)["FINPOOL_PORT"] == "8000"
     service = one(manifests, "Service", f"-{door}")
     assert service["spec"]["ports"] == [{"name": "http", "port": port, "targetPort": "http"}]
     assert service["spec"]["type"] == "ClusterIP"
+
+
+def test_every_process_listens_where_the_settings_say(render: Render) -> None:
+    manifests = render({"settings": {"host": "10.0.0.7", "keep_alive_seconds": 90}})
+    workloads = [manifest for manifest in manifests if manifest["kind"] in {"Deployment", "StatefulSet"}]
+    containers = [each for workload in workloads for each in workload["spec"]["template"]["spec"]["containers"]]
+    containers += one(manifests, "StatefulSet", "-inference")["spec"]["template"]["spec"].get("initContainers", [])
+    served = [each for each in containers if each.get("args", [""])[0] == "serve"]
+    assert {each["args"][1] for each in served} == {"inference", "worker", "operator", "regulator"}
+    for container in served:
+        named = [variable["name"] for variable in container["env"]]
+        assert len(named) == len(set(named))
+        assert environment(container)["FINPOOL_HOST"] == "10.0.0.7"
+        assert environment(container)["FINPOOL_KEEP_ALIVE_SECONDS"] == "90"
 
 
 def test_the_release_test_asks_every_door(render: Render) -> None:

@@ -39,7 +39,13 @@ async def answer_at_length(scope: Any, receive: Any, send: Any) -> None:
 async def served(port: int, **limits: Any) -> AsyncIterator[None]:
     settings = Settings(**limits)
     config = uvicorn.Config(
-        answer_at_length, host="127.0.0.1", port=port, http=http_protocol(settings), lifespan="off", log_config=None
+        answer_at_length,
+        host="127.0.0.1",
+        port=port,
+        http=http_protocol(settings),
+        lifespan="off",
+        log_config=None,
+        timeout_keep_alive=settings.keep_alive_seconds,
     )
     async with served_app.served(config):
         yield

@@ -62,6 +62,8 @@ async def test_a_stream_shows_no_usage_that_was_not_asked_for(bank: ServedBank) 
         async with session.post(f"{bank.url}/v1/chat/completions", json=body) as response:
             text = await response.text()
     assert response.headers["content-type"].startswith("text/event-stream")
+    assert response.headers["x-accel-buffering"] == "no"  # nginx would hold the stream back.
+    assert response.headers["cache-control"] == "no-cache"
     assert "usage" not in text
     assert text.endswith("data: [DONE]\n\n")
     assert all(line == "" or line.startswith("data: ") for line in text.split("\n"))
