@@ -41,7 +41,7 @@ from finpool.kernel.door.web import DoorRoute, require_json, requires
 from finpool.kernel.ids import RequestId
 from finpool.metering.errors import SpoolUnavailable
 from finpool.quota.errors import InsufficientQuota, QuotaUnavailable, RateLimitExceeded, RequestAboveLimit
-from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable, ModelCold
+from finpool.serving.errors import EngineBusy, EngineFailed, EngineRefused, EngineUnavailable, ModelCold
 
 router = APIRouter(prefix="/v1", tags=["inference"], route_class=DoorRoute)
 direct_router = APIRouter(prefix="/v1", tags=["inference"], route_class=DirectRoute)
@@ -66,6 +66,7 @@ CALL_ERRORS = (
     SpoolUnavailable,
     ModelNotReady,
     ModelCold,
+    EngineBusy,
     EngineUnavailable,
 )
 """The errors of any request to a model."""

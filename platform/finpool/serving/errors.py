@@ -8,6 +8,9 @@ from finpool.kernel.errors import DomainError, InvalidRequest, Unavailable
 LOAD_SECONDS = 30
 """The retry delay for a cold model whose load time was never measured."""
 
+BUSY_RETRY_MS = 1_000
+BUSY_RETRY_MS_MIN = 100
+BUSY_RETRY_MS_MAX = 600_000
 
 CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
 """OpenAI's code for a request that is longer than the model's context."""
@@ -25,7 +28,21 @@ class EngineUnavailable(Unavailable):
 
 
 class EngineBusy(EngineUnavailable):
-    """The engine works, but reports that it is full."""
+    """The engine works, but reports that it is full; the headers give the wait that it named, or a second.
+
+    The code and the status are those of a full queue, because they mean the same to a client.
+    """
+
+    status = 429
+    code = "model_busy"
+    type = "rate_limit_error"
+
+    def __init__(self, retry_ms: int | None = None) -> None:
+        """Set the retry delay, within `BUSY_RETRY_MS_MIN` and `BUSY_RETRY_MS_MAX`."""
+        wait = BUSY_RETRY_MS if retry_ms is None else min(max(retry_ms, BUSY_RETRY_MS_MIN), BUSY_RETRY_MS_MAX)
+        super().__init__(
+            "The model is busy.", headers={"retry-after": str(math.ceil(wait / 1000)), "retry-after-ms": str(wait)}
+        )
 
 
 class ModelCold(EngineUnavailable):

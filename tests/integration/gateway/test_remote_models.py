@@ -108,10 +108,11 @@ async def test_what_it_cannot_do_or_refuses_is_told_and_costs_nothing(bank: Serv
         with pytest.raises(openai.BadRequestError) as unknown:
             await client.chat.completions.create(model=MODEL, messages=HELLO, extra_body={"top_k": 5})
         assert (unknown.value.code, unknown.value.param) == ("unsupported_parameter", "top_k")
-        with pytest.raises(openai.InternalServerError) as busy:
+        with pytest.raises(openai.RateLimitError) as busy:
             await client.chat.completions.create(model=MODEL, messages=HELLO)
-    assert (busy.value.status_code, busy.value.code) == (503, "engine_unavailable")
-    assert "account" not in busy.value.message
+    assert (busy.value.status_code, busy.value.code) == (429, "model_busy")
+    assert busy.value.response.headers["retry-after-ms"] == "1000"
+    assert "account" not in str(busy.value)
     assert len(remote.bodies) == 1
     assert (await bank.settled("bank-a")).posted_micros == 0
 

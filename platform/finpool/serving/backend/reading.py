@@ -1,7 +1,12 @@
 """Reading a backend's answer; every transport fault becomes `EngineUnavailable` or `EngineFailed`."""
 
+import math
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+
 import orjson
 
+from finpool.kernel.clock import now
 from finpool.serving.errors import (
     ConnectionBroken,
     EngineBusy,
@@ -57,6 +62,28 @@ def is_cold(body: bytes) -> bool:
         return False
 
 
+def busy(call: HttpCall) -> EngineBusy:
+    """Return the error for an engine that is full, with the wait that its answer names."""
+    return EngineBusy(wait_ms(call.retry_after))
+
+
+def wait_ms(retry_after: Mapping[bytes, bytes]) -> int | None:
+    """Return the wait of the headers `retry-after-ms` and `retry-after`, or None without a valid one.
+
+    The second is in seconds, or a date.
+    """
+    exact, rough = (retry_after.get(name, b"").decode("latin-1") for name in (b"retry-after-ms", b"retry-after"))
+    for value, milliseconds in ((exact, 1), (rough, 1000)):
+        try:
+            return math.ceil(float(value) * milliseconds)
+        except (ValueError, OverflowError):
+            continue
+    try:
+        return math.ceil((parsedate_to_datetime(rough) - now()).total_seconds() * 1000)
+    except (ValueError, TypeError):
+        return None
+
+
 def refusal(
     status: int, content_type: str, body: bytes, load_ms: int | None = None
 ) -> EngineRefused | EngineUnavailable | EngineFailed:
@@ -66,7 +93,7 @@ def refusal(
     Serve's proxy, which also answers 500 if it finds no engine.
     """
     if status == BUSY:
-        return EngineBusy("The model is busy.")
+        return EngineBusy()
     if status == ModelCold.status and is_cold(body):
         return ModelCold(load_ms)
     if status in STATUSES_BEFORE_DISPATCH or content_type != "application/json":

@@ -8,7 +8,7 @@ import orjson
 from finpool.catalogue.model.engine import OpenAiEngine
 from finpool.catalogue.model.schemas import TokenUsage
 from finpool.kernel.errors import DomainError
-from finpool.serving.backend.reading import BUSY
+from finpool.serving.backend.reading import BUSY, busy
 from finpool.serving.backend.stream import ChunkStream
 from finpool.serving.continuation import CONTINUE_FIELD, continuation
 from finpool.serving.errors import CONTEXT_LENGTH_EXCEEDED, EngineBusy, EngineFailed, EngineRefused, EngineUnavailable
@@ -122,6 +122,8 @@ class RemoteStream(ChunkStream):
         return failure  # Return the failure as it is: a remote error event may name the engine's internals.
 
     def _refused(self, status: int) -> EngineRefused | EngineUnavailable | EngineFailed:
+        if status == BUSY:
+            return busy(self._call)
         return remote_refusal(status, bytes(self._refusal), "messages")
 
 
@@ -131,7 +133,7 @@ def remote_refusal(status: int, body: bytes, param: str) -> EngineRefused | Engi
     `param` is the request's field with the prompt, for a request that is too long.
     """
     if status == BUSY:
-        return EngineBusy("The model is busy.")
+        return EngineBusy()
     if status == _NOT_TAKEN_YET:
         return EngineUnavailable("The model is not available at the moment.")
     if status not in _REFUSALS:

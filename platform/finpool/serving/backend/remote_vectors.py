@@ -10,7 +10,7 @@ import orjson
 from finpool.catalogue.model.engine import OpenAiEngine
 from finpool.catalogue.model.schemas import TokenUsage
 from finpool.kernel.clock import monotonic_seconds
-from finpool.serving.backend.reading import read_body, status_of
+from finpool.serving.backend.reading import BUSY, busy, read_body, status_of
 from finpool.serving.backend.remote import remote_refusal
 from finpool.serving.errors import EngineFailed
 from finpool.serving.schemas import EngineChunks, Operation
@@ -63,6 +63,8 @@ class RemoteResults(AsyncIterator[EngineChunks]):
         status = await status_of(self._call, self._begin_by - monotonic_seconds())
         if status != 200:
             await read_body(self._call, self._body, self._read_seconds_max)
+            if status == BUSY:
+                raise busy(self._call)
             raise remote_refusal(status, bytes(self._body), _LONG_PARAMS[self._operation])
 
     @property

@@ -9,7 +9,7 @@ from finpool.catalogue.model.schemas import TokenUsage
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.errors import DomainError
 from finpool.kernel.logs import logger
-from finpool.serving.backend.reading import read, read_body, refusal, status_of
+from finpool.serving.backend.reading import BUSY, busy, read, read_body, refusal, status_of
 from finpool.serving.errors import EngineFailed, EngineRefused, EngineUnavailable
 from finpool.serving.schemas import EngineChunks
 from finpool.serving.transport.connection import HttpCall
@@ -103,6 +103,8 @@ class ChunkStream(AsyncIterator[EngineChunks]):
             self._call.close()
 
     def _refused(self, status: int) -> EngineRefused | EngineUnavailable | EngineFailed:
+        if status == BUSY:
+            return busy(self._call)
         return refusal(status, self._call.content_type, bytes(self._refusal), self._load_ms)
 
     def _broken_off(self, event: bytes, failure: EngineFailed) -> DomainError:

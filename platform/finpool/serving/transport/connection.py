@@ -34,6 +34,7 @@ class HttpCall:
         "_waiter",
         "content_type",
         "ended",
+        "retry_after",
         "status",
         "weights_sha256",
     )
@@ -48,6 +49,7 @@ class HttpCall:
         self.content_type = ""
         self.weights_sha256 = ""
         self.ended = False
+        self.retry_after: dict[bytes, bytes] = {}
 
     async def head(self, seconds_max: float) -> int:
         """Return the answer's status; raise `ConnectionBroken`, or `TimeoutError` after `seconds_max`."""
@@ -216,6 +218,8 @@ class Connection(asyncio.Protocol):
             self._call.content_type = value.decode("latin-1").partition(";")[0].strip().lower()
         elif name == _WEIGHTS_HEADER and self._call is not None:
             self._call.weights_sha256 = value.decode("latin-1")
+        elif name.startswith(b"retry-after") and self._call is not None:
+            self._call.retry_after[name] = value
         elif name in (b"content-length", b"transfer-encoding"):
             self._until_the_end = False
 

@@ -121,7 +121,7 @@ def test_refusals_a_busy_backend_and_callers_that_leave_say_nothing_against_it()
     through = breaker(Clock())
     for _ in range(10):
         run(through, EngineRefused("too long"), worked=True)
-        run(through, EngineBusy("busy"))
+        run(through, EngineBusy())
         run(through)
     assert through.state is BreakerState.CLOSED
 
