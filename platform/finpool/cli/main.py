@@ -24,7 +24,7 @@ from finpool.cli.spool import spool_app
 from finpool.cli.tenancy import key_app, project_app, tenant_app
 from finpool.cli.token import token_app
 from finpool.cli.versions import model_app
-from finpool.cli.views import list_models, pull_model, usage_app
+from finpool.cli.views import list_models, pull_model, show_model, usage_app
 from finpool.client.errors import CliError, ExitCode, as_cli_error
 from finpool.kernel.version import VERSION
 
@@ -50,6 +50,7 @@ app.add_typer(limits_app, name="limits")
 app.command("account")(show_account)
 app.add_typer(lease_app, name="lease")
 model_app.command("list")(list_models)
+model_app.command("show")(show_model)
 model_app.command("pull")(pull_model)
 app.add_typer(model_app, name="model")
 usage_app.command("estimated")(list_estimated)

@@ -7,7 +7,7 @@ import typer
 from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.catalogue.weights.service import ensure_weights
 from finpool.cli.connection import operator_api
-from finpool.cli.output import JsonOption, show_json, show_lines, show_table
+from finpool.cli.output import JsonOption, show_fields, show_json, show_lines, show_table
 from finpool.client.api import segment
 from finpool.client.errors import CliError, ExitCode
 from finpool.installation.home.home import local_settings
@@ -38,6 +38,22 @@ def list_models(json: JsonOption = False) -> None:
     else:
         rows = ([model.get(column) for column in _MODEL_COLUMNS] for model in models)
         show_table(_MODEL_COLUMNS, rows, empty="No models.")
+
+
+def show_model(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model id.")], json: JsonOption = False
+) -> None:
+    """Show a model: capabilities, context, default and largest output, licence and price."""
+    found = next((each for each in operator_api().list("/v1/models") if each["id"] == model), None)
+    if found is None:
+        raise CliError(
+            f"the model '{model}' is not in the catalogue", code="model_not_found", exit_code=ExitCode.FAILED
+        )
+    if json:
+        show_json(found)
+    else:
+        price = {f"price.{name}": value for name, value in found["price"].items()}
+        show_fields({name: value for name, value in found.items() if name not in ("object", "price")} | price)
 
 
 def pull_model(

@@ -17,12 +17,18 @@ MODEL = "smollm2-135m-instruct"
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 
 
-async def test_models_are_listed_with_their_root(bank: ServedBank) -> None:
+async def test_models_are_listed_with_their_root_and_what_they_can(bank: ServedBank) -> None:
     key = await bank.add_tenant("bank-a")
     async with bank.client(key) as client:
         models = await client.models.list()
-    found: list[Any] = models.data
-    assert [(each.id, each.root) for each in found] == [(MODEL, MODEL)]
+        one: Any = await client.models.retrieve(MODEL)
+    listed: list[Any] = models.data
+    (found,) = listed
+    assert (found.id, found.root) == (MODEL, MODEL)
+    assert found.model_dump() == one.model_dump()
+    assert one.capabilities == sorted(one.capabilities)
+    assert {"json_schema", "logprobs"} <= set(one.capabilities)
+    assert 1 <= one.output_tokens_default <= one.output_tokens_max <= one.context_tokens
 
 
 async def test_a_plain_answer_is_whole_and_its_usage_is_the_engines(bank: ServedBank) -> None:

@@ -19,7 +19,12 @@ class StandardPriceView(BaseModel):
 
 
 class UsableModelView(BaseModel):
-    """A model that the tenant may use, in OpenAI's shape, with the platform's own facts about it."""
+    """A model that the tenant may use, in OpenAI's shape, with the platform's own facts about it.
+
+    An answer without `max_tokens` ends after `output_tokens_default` tokens; no answer takes more than
+    `output_tokens_max`. Prompt and answer together fit into `context_tokens`. `capabilities` name optional fields that
+    the model serves.
+    """
 
     id: str
     object: Literal["model"] = "model"
@@ -28,7 +33,9 @@ class UsableModelView(BaseModel):
     root: str
     kind: Literal["general", "financial", "embedding", "rerank"]
     title: str
+    capabilities: list[str]
     context_tokens: int
+    output_tokens_default: int
     output_tokens_max: int
     licence: str
     filing_number: str | None
@@ -46,7 +53,9 @@ class UsableModelView(BaseModel):
             root=model.id,
             kind=model.kind,
             title=model.title,
+            capabilities=sorted(model.capabilities),
             context_tokens=model.context_tokens,
+            output_tokens_default=model.output_tokens_default,
             output_tokens_max=model.output_tokens_max,
             licence=model.licence,
             filing_number=model.filing_number,
