@@ -10,6 +10,7 @@ from starlette.datastructures import State
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from finpool.apps import tenant
+from finpool.apps.cors import allow_origins
 from finpool.apps.gatekeeper import TenantGatekeeper
 from finpool.apps.gateway_startup import opened_when_usable, spool_takes_work
 from finpool.apps.health import database_reachable, health_router
@@ -154,6 +155,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.feed = door.feed
     app.state.gatekeeper = door.gatekeeper
     app.add_middleware(TenantDispatch, tenant_app=tenant_app)
+    allow_origins(app, settings.cors_origins or ())
     checks = {"database": database_reachable, "snapshot": _snapshot_fresh, "spool": spool_takes_work}
     app.include_router(health_router(checks))
     app.include_router(direct_router)

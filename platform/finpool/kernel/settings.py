@@ -1,16 +1,19 @@
 """The settings of every process, read from the environment (`FINPOOL_<NAME>`). docs/settings.md lists them."""
 
+import re
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from finpool.kernel.database.database_url import DatabaseUrl
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.ids import SLUG_PATTERN
 
 SECRET_LENGTH_MIN = 32
+_ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
 
 class Settings(BaseSettings):
@@ -89,6 +92,11 @@ class Settings(BaseSettings):
         ge=1,
         description="An idle connection is closed after this. Clients and proxies should close theirs sooner.",
     )
+    cors_origins: Annotated[tuple[str, ...] | None, NoDecode] = Field(
+        None,
+        description="Origins of web pages that may call the inference and tenant API, such as"
+        " `https://chat.bank.example`, separated by commas; never `*`.",
+    )
     engine_start_timeout_seconds: float = Field(120, gt=0, description="Wait for the first byte of an engine's answer.")
     engine_read_timeout_seconds: float = Field(60, gt=0, description="Longest pause within an engine's answer.")
     engine_failures_max: int = Field(
@@ -128,6 +136,19 @@ class Settings(BaseSettings):
         None,
         description="OpenTelemetry collector (OTLP over HTTP); without one, traces and metrics stay off.",
     )
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _origins(cls, value: object) -> object:
+        """Split the origins at commas; each is a scheme and a host, and a port if it is not the scheme's own."""
+        found = [each.strip() for each in value.split(",") if each.strip()] if isinstance(value, str) else value
+        if isinstance(found, list | tuple):
+            for origin in found:
+                if not _ORIGIN.fullmatch(str(origin)):
+                    raise ValueError(
+                        f"{origin!r} is no origin: write scheme, host and port, as https://chat.bank.example"
+                    )
+        return found
 
     @property
     def secrets_path(self) -> Path:
