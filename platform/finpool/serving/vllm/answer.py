@@ -83,4 +83,17 @@ def _choice(choice: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: choice.get(name) for name in _CHOICE_FIELDS}
     delta = choice.get("delta") or {}
     kept["delta"] = {name: delta[name] for name in _DELTA_FIELDS if delta.get(name) is not None}
+    if kept["logprobs"] is not None:
+        # The end of a choice is a token to vLLM, and its entry is of no text that anybody gets.
+        ends = kept["finish_reason"] == "stop" and not delta.get("content")
+        kept["logprobs"] = None if ends else _logprobs(kept["logprobs"])
     return kept
+
+
+def _logprobs(logprobs: Mapping[str, Any]) -> dict[str, Any]:
+    entries = logprobs.get("content") or []
+    return {"content": [{**_entry(each), "top_logprobs": list(map(_entry, each["top_logprobs"]))} for each in entries]}
+
+
+def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: entry.get(name) for name in ("token", "logprob", "bytes")}

@@ -8,14 +8,11 @@ from finpool.catalogue.model.schemas import Model
 from finpool.serving.continuation import CONTINUE_FIELD, continuation
 from finpool.serving.engine.chat_body import messages, output_tokens_max, sampling_fields
 from finpool.serving.engine.control_tokens import ControlTokens
-from finpool.serving.engine.seeds import folded
+from finpool.serving.engine.seeds import SEEDS, folded
 from finpool.serving.errors import EngineRefused
 from finpool.serving.schemas import ADAPTER_FIELD, UNCOUNTED_FIELD
 
 SALT_FIELD = "cache_salt"
-SEEDS = 2**63
-"""The seeds of vLLM: -1 stands for a random one."""
-
 _OURS = frozenset({SALT_FIELD, ADAPTER_FIELD, UNCOUNTED_FIELD, "user", "metadata", "store", "service_tier", "priority"})
 """Fields that are handled here or concern the caller or its priority; the gateway schedules, so no priority passes."""
 
