@@ -138,7 +138,7 @@ class ChatRequest(RequestModel):
         None,
         RefusedOption(NO_CUSTOM_CACHE, {"mode": "implicit"}, {"ttl": "30m"}, {"mode": "implicit", "ttl": "30m"}),
     ] = None
-    prompt_cache_retention: Annotated[None, RefusedOption(NO_CUSTOM_CACHE, "in_memory")] = None
+    prompt_cache_retention: Annotated[None, RefusedOption(NO_CUSTOM_CACHE, "in_memory", "in-memory")] = None
 
     @field_validator("max_completion_tokens")
     @classmethod

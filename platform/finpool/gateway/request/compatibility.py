@@ -37,10 +37,10 @@ page is a 400 `unknown_parameter`, and a field that an object repeats is a 400. 
 document](openapi/inference.json), the bounds of schemas in [isolation.md](isolation.md). `remote` is an engine behind
 OpenAI's API.
 
-Every wrong value is a 400 `invalid_value` whose `param` names the field, such as `messages[3].tool_call_id`. A history
-with tool calls needs a model with the capability `tools`. Parameters of a tool without `strict` may be any JSON schema.
-An engine cannot compile some parts of it quickly, such as `\\d` in a pattern or a recursive `$ref`. They go into
-descriptions: the model reads them, and no engine enforces them.
+Every wrong value is a 400 `invalid_value` whose `param` names the field, such as `messages[3].tool_call_id`. A message
+may hold null for fields of other roles. A history with tool calls needs a model with the capability `tools`. Parameters
+of a tool without `strict` may be any JSON schema. An engine cannot compile some parts of it quickly, such as `\\d` in a
+pattern or a recursive `$ref`. They go into descriptions: the model reads them, and no engine enforces them.
 """
 
 KEYWORDS = """\

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from finpool.gateway.errors import InvalidJson
 from finpool.gateway.request.chat import ChatRequest
 from finpool.gateway.request.explain import explain
+from finpool.gateway.request.messages import drop_fields_of_other_roles
 from finpool.gateway.request.options import RequestModel
 from finpool.kernel.strict_json import parse_strictly
 
@@ -19,7 +20,14 @@ _ESCAPED_COLON = re.compile(rb"\\u003[aA]")
 
 def parse_chat_request(body: bytes) -> ChatRequest:
     """Parse and validate a chat completion's body; the error names the first wrong field."""
-    return parse_request(body, ChatRequest)
+    document = _document(body)
+    try:
+        return ChatRequest.model_validate(document)
+    except ValidationError as error:
+        # Few clients write nulls for other roles, so only a refused document is searched for them.
+        if not drop_fields_of_other_roles(document.get("messages")):
+            raise explain(error, document) from error
+    return _validated(document, ChatRequest)
 
 
 def parse_request(body: bytes, shape: type[Request]) -> Request:
@@ -28,6 +36,17 @@ def parse_request(body: bytes, shape: type[Request]) -> Request:
     It is `InvalidJson`, `InvalidRequest` for a repeated field, `UnsupportedParameter`, `UnknownParameter` or
     `InvalidValue`.
     """
+    return _validated(_document(body), shape)
+
+
+def _validated(document: dict[str, Any], shape: type[Request]) -> Request:
+    try:
+        return shape.model_validate(document)
+    except ValidationError as error:
+        raise explain(error, document) from error
+
+
+def _document(body: bytes) -> dict[str, Any]:
     try:
         document: Any = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -35,10 +54,7 @@ def parse_request(body: bytes, shape: type[Request]) -> Request:
     if not isinstance(document, dict):
         raise InvalidJson("The body must be a JSON object.")
     _require_fields_once(body, document)
-    try:
-        return shape.model_validate(document)
-    except ValidationError as error:
-        raise explain(error, document) from error
+    return document
 
 
 def _require_fields_once(body: bytes, document: dict[str, Any]) -> None:

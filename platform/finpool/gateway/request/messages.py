@@ -1,6 +1,6 @@
 """The messages of a conversation, one class for each role."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import orjson
 from pydantic import AfterValidator, Discriminator, Field, Tag
@@ -13,6 +13,7 @@ from finpool.gateway.request.options import (
     RequestModel,
     ServedOption,
     Untyped,
+    is_not_given,
     plain,
 )
 
@@ -24,6 +25,7 @@ CALLED_NAME_CHARACTERS_MAX = 256
 TEXT_ONLY = "models take and give text only"
 NO_CUSTOM_TOOLS = "only tools of type 'function' are served"
 
+NotText = Annotated[None, RefusedOption(f"{TEXT_ONLY}; leave it out")]
 Name = Annotated[
     Annotated[str, Field(max_length=64)] | None, IgnoredOption("the models' chat templates show no names of speakers")
 ]
@@ -42,6 +44,9 @@ class ContentPart(TextPart):
     """A piece of a message's content; OpenAI knows images, audio and files besides."""
 
     type: Annotated[Literal["text"], RefusedWords(dict.fromkeys(("image_url", "input_audio", "file"), TEXT_ONLY))]
+    image_url: NotText = None
+    input_audio: NotText = None
+    file: NotText = None
 
 
 class RefusalPart(RequestModel):
@@ -110,6 +115,7 @@ class ToolCall(RequestModel):
     type: Annotated[Literal["function"], RefusedWords({"custom": NO_CUSTOM_TOOLS})]
     function: FunctionCall
     index: Untyped = None
+    custom: Annotated[None, RefusedOption(NO_CUSTOM_TOOLS)] = None
 
 
 class SpokenMessage(RequestModel):
@@ -156,7 +162,7 @@ class AssistantMessage(RequestModel):
     ] = None
     refusal: Annotated[str | None, ServedOption("read as the content of a message without any")] = None
     name: Name = None
-    audio: Annotated[None, RefusedOption(f"{TEXT_ONLY}; leave it out")] = None
+    audio: NotText = None
     function_call: Annotated[None, RefusedOption("it is OpenAI's older form of tool calls; send tool_calls")] = None
     annotations: Untyped = None
     parsed: Untyped = None
@@ -213,3 +219,26 @@ KINDS = {
     "type": "it must be 'text' or 'refusal'",
 }
 """The words for a wrong role of a message, and for a wrong type of an assistant's content part."""
+
+_FIELDS_BY_ROLE = {
+    get_args(each.model_fields["role"].annotation)[0]: each.model_fields.keys()
+    for each in get_args(get_args(Message)[0])
+}
+_FIELDS = frozenset().union(*_FIELDS_BY_ROLE.values())
+
+
+def drop_fields_of_other_roles(messages: Any) -> bool:
+    """Drop fields of other roles that count as not given, in place; tell whether there was any.
+
+    Clients with one class for all messages write null for each field that a role does not have.
+    """
+    dropped = False
+    for message in messages if isinstance(messages, list) else ():
+        role = message.get("role") if isinstance(message, dict) else None
+        if not isinstance(role, str) or role not in _FIELDS_BY_ROLE:
+            continue
+        for name in (_FIELDS - _FIELDS_BY_ROLE[role]) & message.keys():
+            if is_not_given(message[name]):
+                del message[name]
+                dropped = True
+    return dropped

@@ -58,7 +58,7 @@ class RefusedOption:
         return {"description": f"Not served: {self.reason}.", "enum": [None, [], {}, *self.defaults]}
 
     def _require_not_given(self, value: Any) -> None:
-        if not (value is None or _is_empty(value) or _is_one_of(value, self.defaults)):
+        if not (is_not_given(value) or _is_one_of(value, self.defaults)):
             raise refusal(self.reason)
 
 
@@ -130,8 +130,9 @@ def _forget(_: Any) -> None:
     return None
 
 
-def _is_empty(value: Any) -> bool:
-    return isinstance(value, list | dict | str) and not value
+def is_not_given(value: Any) -> bool:
+    """Tell whether a value is null or empty."""
+    return value is None or (isinstance(value, list | dict | str) and not value)
 
 
 def _is_one_of(value: Any, values: tuple[Any, ...]) -> bool:

@@ -6,7 +6,15 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
 
 from finpool.gateway.request.messages import NO_CUSTOM_TOOLS
-from finpool.gateway.request.options import NotGivenIfEmpty, RefusedWords, RequestModel, ServedOption, fault, plain
+from finpool.gateway.request.options import (
+    NotGivenIfEmpty,
+    RefusedOption,
+    RefusedWords,
+    RequestModel,
+    ServedOption,
+    fault,
+    plain,
+)
 from finpool.gateway.request.schema_bounds import require_bounded_schema
 from finpool.gateway.request.tool_schemas import function_for_engines, require_any_schema
 
@@ -14,6 +22,8 @@ TOOLS_MAX = 128
 """OpenAI's limit."""
 
 DESCRIPTION_CHARACTERS_MAX = 32_768
+
+NO_SUBSETS = "send only the tools that the model may use"
 
 FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 Description = Annotated[str | None, Field(max_length=DESCRIPTION_CHARACTERS_MAX)]
@@ -58,6 +68,7 @@ class Tool(RequestModel):
 
     type: Annotated[Literal["function"], RefusedWords({"custom": NO_CUSTOM_TOOLS})]
     function: Function
+    custom: Annotated[None, RefusedOption(NO_CUSTOM_TOOLS)] = None
 
     def for_engines(self) -> dict[str, Any]:
         """Return the tool as engines get it."""
@@ -90,9 +101,11 @@ class NamedTool(RequestModel):
 
     type: Annotated[
         Literal["function"],
-        RefusedWords({"custom": NO_CUSTOM_TOOLS, "allowed_tools": "send only the tools that the model may use"}),
+        RefusedWords({"custom": NO_CUSTOM_TOOLS, "allowed_tools": NO_SUBSETS}),
     ]
     function: NamedFunction
+    custom: Annotated[None, RefusedOption(NO_CUSTOM_TOOLS)] = None
+    allowed_tools: Annotated[None, RefusedOption(NO_SUBSETS)] = None
 
 
 def _kind_of(choice: Any) -> str | None:

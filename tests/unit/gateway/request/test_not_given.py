@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from chat_requests import TOOL, engine_body, refusal
+from chat_requests import CALLING, QUESTION, RESULT, TOOL, engine_body, refusal
 
 from finpool.gateway.request.chat import ChatRequest
 from finpool.gateway.request.options import RefusedOption, treatment_of
@@ -92,3 +92,32 @@ def test_an_option_that_no_answer_depends_on_reaches_no_engine() -> None:
 def test_a_tier_that_is_not_offered_is_refused_as_an_option(tier: str) -> None:
     error = refusal(service_tier=tier)
     assert (error.code, error.param) == ("unsupported_parameter", "service_tier")
+
+
+EVERY_FIELD = dict.fromkeys(
+    ("name", "tool_calls", "tool_call_id", "refusal", "audio", "function_call", "annotations", "parsed", "reasoning")
+)
+
+
+@pytest.mark.parametrize("empty", [None, []], ids=str)
+def test_a_message_may_hold_null_for_the_fields_of_other_roles(empty: Any) -> None:
+    nulls = {**EVERY_FIELD, "tool_calls": empty}
+    messages: list[dict[str, Any]] = [QUESTION, CALLING, RESULT, {"role": "assistant", "content": "42"}]
+    asked = [{**nulls, **message} for message in messages]
+    assert engine_body(messages=asked)["messages"] == [
+        QUESTION,
+        {name: value for name, value in CALLING.items() if value is not None},
+        *messages[2:],
+    ]
+
+
+def test_a_field_of_another_role_is_refused_by_name() -> None:
+    assert refusal(messages=[{**QUESTION, "tool_calls": CALLING["tool_calls"]}]).param == "messages[0].tool_calls"
+    assert refusal(messages=[{**QUESTION, "tool_calls": None, "weight": None}]).param == "messages[0].weight"
+
+
+def test_parts_and_tools_may_hold_null_for_other_kinds() -> None:
+    part = {"type": "text", "text": "Why?", "image_url": None, "input_audio": None, "file": None}
+    sent = engine_body(messages=[{"role": "user", "content": [part]}], tools=[{**TOOL, "custom": None}])
+    assert sent["messages"][0]["content"] == [{"type": "text", "text": "Why?"}]
+    assert sent["tools"] == [TOOL]
