@@ -45,9 +45,15 @@ def test_make_up_ends_with_an_answer_and_how_to_call_it(
 
 
 def test_a_bank_lists_its_models(transcript: Transcript) -> None:
-    (model,) = json.loads(transcript.output("/models"))["data"]
-    assert model["id"] == "smollm2-135m-instruct"
-    assert model["price"]["version"].startswith("smollm2-135m-instruct@")
+    listed = {model["id"]: model for model in json.loads(transcript.output("/models"))["data"]}
+    assert {model_id: model["kind"] for model_id, model in listed.items()} == {
+        "smollm2-135m-instruct": "general",
+        "multilingual-e5-small": "embedding",
+        "multilingual-e5-small-rerank": "rerank",
+    }
+    for model_id, model in listed.items():
+        assert f'"id":"{model_id}"' in README
+        assert model["price"]["version"].startswith(f"{model_id}@")
 
 
 def test_the_official_client_gets_text_and_usage_whole_and_streamed(transcript: Transcript) -> None:
