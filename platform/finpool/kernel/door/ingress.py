@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from structlog.contextvars import bound_contextvars
@@ -29,6 +29,7 @@ ONCE = frozenset(
 )
 """Headers that decide about a request. A second one could mean another thing to a proxy in front of the platform."""
 
+_NEEDED = ONCE | {b"content-length", b"transfer-encoding", b"x-request-id"}
 _RETRY_COUNT = re.compile(rb"^[0-9]{1,4}$")
 _log = logger("kernel.ingress")
 
@@ -52,7 +53,8 @@ class Ingress:
             return
         state = scope.setdefault("state", {})
         request_id = state["request_id"] = new_id("req")
-        of_client = well_formed_request_id(_header(scope, b"x-request-id").decode("latin-1"))
+        headers, repeated = _read(scope)
+        of_client = well_formed_request_id(headers.get(b"x-request-id", b"").decode("latin-1"))
         ids = {"request_id": request_id, "client_request_id": of_client}
         header = (b"x-request-id", (of_client or request_id).encode())
         started = False
@@ -73,8 +75,10 @@ class Ingress:
 
         with bound_contextvars(**ids):
             try:
-                _require_once(scope)
-                await self._app(scope, self._bounded(scope, receive), send_with_id)
+                if repeated is not None:
+                    shown = repeated.decode("ascii")
+                    raise RepeatedHeader(f"The header '{shown}' is given more than once; give it once.", param=shown)
+                await self._app(scope, self._bounded(headers, receive), send_with_id)
             except (BodyTooLarge, RepeatedHeader) as error:
                 await send_error(scope, error, send_with_id)
             except Exception:
@@ -83,15 +87,15 @@ class Ingress:
                     raise
                 await send_error(scope, InternalError("The platform failed to answer this request."), send_with_id)
 
-    def _bounded(self, scope: Message, receive: Receive) -> Receive:
+    def _bounded(self, headers: Mapping[bytes, bytes], receive: Receive) -> Receive:
         """Return `receive` with a limit on the body; raise `BodyTooLarge` at once for a larger `content-length`.
 
         The server enforces a declared `content-length`, so only a chunked body is counted here.
         """
-        declared = _header(scope, b"content-length")
+        declared = headers.get(b"content-length")
         if declared and not (declared.isdigit() and int(declared) <= self._body_bytes_max):
             raise BodyTooLarge(self._body_bytes_max)
-        if not _header(scope, b"transfer-encoding"):
+        if not headers.get(b"transfer-encoding"):
             return receive
         received = 0
 
@@ -133,15 +137,17 @@ async def send_error(scope: Message, error: DomainError, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def _require_once(scope: Message) -> None:
-    """Raise `RepeatedHeader` if a header of `ONCE` comes more than once."""
-    seen = set()
-    for name, _ in scope["headers"]:
-        if name in ONCE:
-            if name in seen:
-                shown = name.decode("ascii")
-                raise RepeatedHeader(f"The header '{shown}' is given more than once; give it once.", param=shown)
-            seen.add(name)
+def _read(scope: Message) -> tuple[dict[bytes, bytes], bytes | None]:
+    """Return the first value of each header that every request needs, and a header of `ONCE` that is repeated."""
+    found: dict[bytes, bytes] = {}
+    repeated = None
+    for name, value in scope["headers"]:
+        if name in _NEEDED:
+            if name not in found:
+                found[name] = value
+            elif name in ONCE:
+                repeated = name
+    return found, repeated
 
 
 def _header(scope: Message, wanted: bytes) -> bytes:
