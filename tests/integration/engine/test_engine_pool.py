@@ -114,19 +114,19 @@ async def test_an_answer_follows_its_schema(backends: Backends, model: Model) ->
     assert json.loads(answer)["city"] in {"Paris", "Rome"}
 
 
-async def test_a_schema_that_the_engine_cannot_use_is_refused_in_our_words(
+async def test_a_schema_that_the_engine_cannot_use_is_refused_and_costs_nothing(
     pool: Any, backends: Backends, model: Model
 ) -> None:
     before = await pool.usage()
     json_schema = {"name": "x", "strict": True, "schema": {"type": "nonsense"}}
     for response_format in (
         {"type": "json_schema", "json_schema": json_schema},
-        {"type": "json_schema", "json_schema": {**json_schema, "schema": {"type": "string", "minLength": 10_000}}},
+        {"type": "json_schema", "json_schema": {**json_schema, "schema": {"$ref": "#/$defs/absent"}}},
     ):
         with pytest.raises(EngineRefused) as refused:
             await ask(backends, model, response_format=response_format)
-        assert refused.value.message == "The model's engine cannot use this response_format."
-        assert refused.value.param == "response_format"
+        assert refused.value.message.startswith("The model's engine cannot enforce this schema: ")
+        assert refused.value.param == "response_format.json_schema.schema"
     after = await pool.usage()
     assert after["output_tokens"] == before["output_tokens"]
 
