@@ -184,7 +184,7 @@ async def test_without_row_level_security_usage_costs_and_audit_are_still_one_te
         contract = await contracts.own_contract(session, BANK_A)
     assert [group.requests for group in usage] == [1]
     assert sum(result.num_model_requests for bucket in completions.data for result in bucket.results) == 1
-    assert sum(result.amount.value for bucket in costs.data for result in bucket.results) == Decimal("0.000001")
+    assert sum(result.amount.value for bucket in costs.data for result in bucket.results) == Decimal("0.000000000001")
     assert [result for bucket in nothing.data for result in bucket.results] == []
     assert [entry.seq for entry in entries.entries] == [ord("a")]
     assert account.tenant_id == BANK_A

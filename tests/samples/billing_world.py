@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import asyncpg
@@ -88,6 +88,7 @@ class World:
         tenant_id: TenantId = BANK,
         outcome: Outcome = Outcome.COMPLETED,
         project: str = "credit",
+        admitted_at: datetime | None = None,
     ) -> list[str]:
         """Serve requests out of a lease and record them; returns their ids."""
         spool = Spool(self.directory, 10**8)
@@ -96,7 +97,7 @@ class World:
             ids = []
             for input_tokens, cached, output_tokens in tokens:
                 self.served += 1
-                intent = self._intent(f"req_{self.served}", tenant_id, project, lease)
+                intent = self._intent(f"req_{self.served}", tenant_id, project, lease, admitted_at or settled_at)
                 await spool.intend(intent)
                 at = settled_at.isoformat()
                 estimated = outcome is Outcome.CRASHED
@@ -220,7 +221,9 @@ class World:
             await grants.ask(session, tenant_id, Holder(self.replica_id, spool_id, "run"), [need], [], 0.5)
         return self.leases[tenant_id]
 
-    def _intent(self, request_id: str, tenant_id: TenantId, project: str, lease: LeaseId) -> Intent:
+    def _intent(
+        self, request_id: str, tenant_id: TenantId, project: str, lease: LeaseId, admitted_at: datetime
+    ) -> Intent:
         return Intent(
             request_id=request_id,
             tenant_id=tenant_id,
@@ -236,5 +239,5 @@ class World:
             policy_version=1,
             lease_ids=(lease,),
             streamed=False,
-            started_at=datetime.now(UTC).isoformat(),
+            started_at=admitted_at.isoformat(),
         )

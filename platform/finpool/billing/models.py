@@ -20,8 +20,8 @@ class InvoiceSeries(SQLModel, table=True):
 class Invoice(SQLModel, table=True):
     """An invoice or a credit note; the database keeps it as it was issued.
 
-    An invoice covers usage settled before `period_end` and numbered up to `cut_seq`, unless an earlier invoice covers
-    it. Earlier ones cover usage settled before `previous_end` (None without one) and numbered up to `previous_cut_seq`.
+    An invoice covers usage admitted before `period_end` and numbered up to `cut_seq`, unless an earlier invoice covers
+    it. Earlier ones cover usage admitted before `previous_end` (None without one), numbered up to `previous_cut_seq`.
     A credit note refers to an invoice and has no `cut_seq`.
     """
 

@@ -11,7 +11,8 @@ from finpool.kernel.database.columns import PicosColumn
 class UsageRecord(SQLModel, table=True):
     """The usage of one request, as the engine reported it; written once and never changed.
 
-    `usage_seq` numbers a tenant's records in the order of their commits.
+    `usage_seq` numbers a tenant's records in the order of their commits. A record counts at `counted_at`, when its
+    request was admitted, or at `settled_at` if it is older than this rule (`COUNTED_AT`).
     """
 
     __tablename__ = "usage_record"
@@ -39,6 +40,7 @@ class UsageRecord(SQLModel, table=True):
     settled_at: datetime = Field(sa_type=DateTime(timezone=True))
     tier: str = Field(default="standard", sa_type=Text)
     queue_ms: int | None = Field(default=None, sa_type=BigInteger)
+    counted_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     usage_seq: int = Field(sa_type=BigInteger)
     recorded_at: datetime = Field(sa_type=DateTime(timezone=True))
 

@@ -32,7 +32,7 @@ async def list_usage(
     session: SectorSession,
     query: Annotated[UsageQuery, Query()],
 ) -> UsageList:
-    """Return usage settled between `from` and `to`, grouped as asked and always by currency."""
+    """Return usage admitted between `from` and `to`, grouped as asked and always by currency."""
     return await service.usage(session, actor, query)
 
 

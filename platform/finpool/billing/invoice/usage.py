@@ -1,8 +1,8 @@
 """The usage of an invoice: sums over usage records and adjustments, computed in SQL for any number of rows.
 
-A record belongs to the first invoice whose period ends after its settlement and whose cutoff is not below its number.
-So an invoice covers usage settled since the end of the last one. It also covers late usage: settled before that end,
-but numbered above the last cutoff. Each half is one index range.
+A record belongs to the first invoice whose period ends after its admission and whose cutoff is not below its number. So
+an invoice covers usage admitted since the end of the last one. It also covers late usage: admitted before that end, but
+numbered above the last cutoff. Each half is one index range. Records of before that rule count at their settlement.
 """
 
 from collections.abc import Collection
@@ -21,13 +21,14 @@ from finpool.kernel.ids import TenantId
 
 _OF_TENANT = "tenant_id = :tenant_id"
 _SUMS = """
-    date_trunc('month', settled_at, 'UTC') AS month, late, project_id, model_id, price_version, tier, currency,
+    date_trunc('month', counted, 'UTC') AS month, late, project_id, model_id, price_version, tier, currency,
     sum(input_tokens) AS input_tokens, sum(cached_input_tokens) AS cached_input_tokens,
     sum(output_tokens) AS output_tokens, sum(cost_picos) AS cost_picos
 """
 _SPLIT = "GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 2, 1, 3, 4, 5, 6, 7"
-_COUNTED = """
-    settled_at, project_id, model_id, price_version, tier, currency,
+_MOMENT = "COALESCE(counted_at, settled_at)"
+_COUNTED = f"""
+    {_MOMENT} AS counted, project_id, model_id, price_version, tier, currency,
     input_tokens, cached_input_tokens, output_tokens, cost_picos
 """
 
@@ -35,18 +36,18 @@ _USAGE = text(f"""
     SELECT {_SUMS} FROM (
         SELECT false AS late, {_COUNTED} FROM usage_record
         WHERE {_OF_TENANT} AND outcome <> 'failed'
-            AND settled_at >= COALESCE(CAST(:previous_end AS timestamptz), '-infinity') AND settled_at < :end
+            AND {_MOMENT} >= COALESCE(CAST(:previous_end AS timestamptz), '-infinity') AND {_MOMENT} < :end
             AND usage_seq <= :seq
         UNION ALL
         SELECT true, {_COUNTED} FROM usage_record
         WHERE {_OF_TENANT} AND outcome <> 'failed'
-            AND settled_at < CAST(:previous_end AS timestamptz)
+            AND {_MOMENT} < CAST(:previous_end AS timestamptz)
             AND usage_seq > :previous_seq AND usage_seq <= :seq
     ) AS billed {_SPLIT}
 """)  # noqa: S608 - put together from constants.
 
 _ADJUSTED = f"""
-    SELECT a.recorded_at AS settled_at, a.recorded_at < CAST(:previous_end AS timestamptz) AS late, a.adjustment_id,
+    SELECT a.recorded_at AS counted, a.recorded_at < CAST(:previous_end AS timestamptz) AS late, a.adjustment_id,
         a.kind, a.project_id, a.model_id, a.price_version, COALESCE(u.tier, 'standard') AS tier, a.currency,
         a.input_tokens, a.cached_input_tokens, a.output_tokens, a.cost_picos,
         a.kind = 'correction' AND num_nulls(a.project_id, a.model_id, a.price_version) = 0
@@ -58,14 +59,14 @@ _ADJUSTED = f"""
 """  # noqa: S608 - as above.
 _CORRECTIONS = text(f"SELECT {_SUMS} FROM ({_ADJUSTED}) AS adjusted WHERE by_token {_SPLIT}")  # noqa: S608 - as above.
 _OTHERS = text(f"""
-    SELECT date_trunc('month', settled_at, 'UTC') AS month, adjustment_id, kind, project_id, model_id, currency,
+    SELECT date_trunc('month', counted, 'UTC') AS month, adjustment_id, kind, project_id, model_id, currency,
         cost_picos
-    FROM ({_ADJUSTED}) AS adjusted WHERE NOT by_token AND cost_picos <> 0 ORDER BY settled_at, adjustment_id
+    FROM ({_ADJUSTED}) AS adjusted WHERE NOT by_token AND cost_picos <> 0 ORDER BY counted, adjustment_id
 """)  # noqa: S608 - as above.
 
 _OLDEST = text(f"""
     SELECT LEAST(
-        (SELECT min(settled_at) FROM usage_record WHERE {_OF_TENANT}),
+        (SELECT min({_MOMENT}) FROM usage_record WHERE {_OF_TENANT}),
         (SELECT min(recorded_at) FROM usage_adjustment WHERE {_OF_TENANT})
     )
 """)  # noqa: S608 - as above.
@@ -73,7 +74,7 @@ _OLDEST = text(f"""
 
 @dataclass(frozen=True, slots=True)
 class BillingCutoff:
-    """The coverage of one invoice: usage settled before `end` and numbered up to `seq`, less the last coverage."""
+    """The coverage of one invoice: usage admitted before `end` and numbered up to `seq`, less the last coverage."""
 
     tenant_id: TenantId
     end: datetime
@@ -87,7 +88,7 @@ class BillingCutoff:
 
 
 async def oldest_usage(session: AsyncSession, tenant_id: TenantId) -> datetime | None:
-    """Return the time of a tenant's first settlement or adjustment, or None."""
+    """Return the time of a tenant's first admitted request or adjustment, or None."""
     oldest: datetime | None = (await session.execute(_OLDEST, {"tenant_id": tenant_id})).scalar_one()
     return oldest
 

@@ -66,11 +66,11 @@ _NOT_INVOICED = """
         SELECT DISTINCT ON (tenant_id) tenant_id, period_end, cut_seq FROM ($issued) AS issued
         WHERE kind = 'invoice' ORDER BY tenant_id, period_end DESC
     ), recorded AS (
-        SELECT tenant_id, settled_at, usage_seq, cost_picos FROM usage_record WHERE $of_tenant
+        SELECT tenant_id, $counted AS counted, usage_seq, cost_picos FROM usage_record WHERE $of_tenant
         UNION ALL SELECT tenant_id, recorded_at, usage_seq, cost_picos FROM usage_adjustment WHERE $of_tenant
     ), waiting AS (
         SELECT r.tenant_id, sum(cost_picos) AS amount FROM recorded r LEFT JOIN last ON last.tenant_id = r.tenant_id
-        WHERE last.tenant_id IS NULL OR settled_at >= period_end OR usage_seq > cut_seq GROUP BY 1
+        WHERE last.tenant_id IS NULL OR counted >= period_end OR usage_seq > cut_seq GROUP BY 1
     ), unbilled AS (
         SELECT tenant_id, sum(amount_picos) AS balance FROM posting WHERE $of_tenant AND account = 'unbilled'
         GROUP BY 1

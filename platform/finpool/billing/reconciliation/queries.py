@@ -41,7 +41,7 @@ _LOGGED = """
         (body ->> 'cached_input_tokens')::bigint AS cached_input_tokens,
         (body ->> 'output_tokens')::bigint AS output_tokens,
         (body ->> 'cost_picos')::numeric AS cost_picos, body ->> 'outcome' AS outcome,
-        (body ->> 'settled_at')::timestamptz AS settled_at
+        COALESCE(body ->> 'counted_at', body ->> 'settled_at')::timestamptz AS counted
     FROM (
         SELECT tenant_id, content -> 'body' AS body
         FROM (SELECT tenant_id, entry::jsonb AS content FROM audit_entry WHERE $of_tenant OFFSET 0) AS parsed_once
@@ -57,6 +57,7 @@ _SPENT_OF_LEASE = """
 _BALANCE = "SELECT tenant_id, account, sum(amount_picos) AS balance FROM posting WHERE $of_tenant GROUP BY 1, 2"
 
 _PARTS = {
+    "counted": "COALESCE(counted_at, settled_at)",
     "of_tenant": "(CAST(:tenant_id AS text) IS NULL OR tenant_id = :tenant_id)",
     "usage_kinds": "('opening', 'usage', 'adjustment', 'lease_charged')",
     "issued": "SELECT * FROM invoice WHERE $of_tenant AND status <> 'draft'",
@@ -66,10 +67,10 @@ _PARTS = {
 }
 
 _LOG_USAGE = """
-    WITH logged AS (SELECT * FROM ($logged) AS every WHERE settled_at >= :start AND settled_at < :end),
+    WITH logged AS (SELECT * FROM ($logged) AS every WHERE counted >= :start AND counted < :end),
     used AS (
         SELECT tenant_id, request_id, model_id, input_tokens, cached_input_tokens, output_tokens, cost_picos, outcome
-        FROM usage_record WHERE $of_tenant AND settled_at >= :start AND settled_at < :end
+        FROM usage_record WHERE $of_tenant AND $counted >= :start AND $counted < :end
     )
     SELECT tenant_id, 'request ' || request_id AS subject,
         COALESCE(concat_ws(' ', logged.model_id, logged.input_tokens, logged.cached_input_tokens, logged.output_tokens,
@@ -108,7 +109,7 @@ _PRICES = """
             (input_tokens - cached_input_tokens)::numeric * input_picos
             + cached_input_tokens::numeric * cached_input_picos + output_tokens::numeric * output_picos END AS price
         FROM usage_record JOIN price_version USING (price_version)
-        WHERE $of_tenant AND settled_at >= :start AND settled_at < :end
+        WHERE $of_tenant AND $counted >= :start AND $counted < :end
     ) AS priced WHERE price <> cost_picos
 """
 

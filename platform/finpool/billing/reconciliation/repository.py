@@ -25,14 +25,14 @@ _TOTALS = text(
     with_parts("""
     WITH logged AS (
         SELECT tenant_id, sum(cost_picos) AS amount FROM ($logged) AS every
-        WHERE settled_at >= :start AND settled_at < :end GROUP BY tenant_id
+        WHERE counted >= :start AND counted < :end GROUP BY tenant_id
     )
     SELECT a.tenant_id, used.*, recorded.amount + adjusted.amount AS recorded_picos, a.posted_picos,
         COALESCE(logged.amount, 0) AS logged_picos, -revenue.amount AS ledger_picos, unbilled.amount AS unbilled_picos
     FROM (SELECT * FROM account WHERE $of_tenant) AS a LEFT JOIN logged ON logged.tenant_id = a.tenant_id,
         LATERAL (SELECT count(*) AS requests, COALESCE(sum(input_tokens), 0) AS input_tokens,
                 COALESCE(sum(output_tokens), 0) AS output_tokens, COALESCE(sum(cost_picos), 0) AS used_picos
-            FROM usage_record u WHERE u.tenant_id = a.tenant_id AND settled_at >= :start AND settled_at < :end) AS used,
+            FROM usage_record u WHERE u.tenant_id = a.tenant_id AND $counted >= :start AND $counted < :end) AS used,
         LATERAL (SELECT COALESCE(sum(cost_picos), 0) AS amount FROM usage_record u
             WHERE u.tenant_id = a.tenant_id) AS recorded,
         LATERAL (SELECT COALESCE(sum(cost_picos), 0) AS amount FROM usage_adjustment d
@@ -45,10 +45,12 @@ _TOTALS = text(
 """)
 )
 
-_BY_MODEL = text("""
+_BY_MODEL = text(
+    with_parts("""
     SELECT model_id, sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens
-    FROM usage_record WHERE settled_at >= :start AND settled_at < :end GROUP BY model_id
+    FROM usage_record WHERE $counted >= :start AND $counted < :end GROUP BY model_id
 """)
+)
 
 
 @asynccontextmanager

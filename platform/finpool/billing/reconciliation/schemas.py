@@ -98,7 +98,7 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_whole_day)]
 
 
 class ReconciliationQuery(BaseModel):
-    """Query of `GET /v1/reconciliation`: settlements in [from, to) and their invoices; by default this month."""
+    """Query of `GET /v1/reconciliation`: usage admitted in [from, to) and its invoices; by default this month."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -47,6 +47,7 @@ _SEPARATOR = ","
 _CONVERSIONS: dict[str, Callable[[Any], Any]] = {
     "started_at": datetime.fromisoformat,
     "settled_at": datetime.fromisoformat,
+    "counted_at": datetime.fromisoformat,
     "lease_ids": _SEPARATOR.join,
 }
 _OF_RECORDING = ("replica_id", "recorded_at")
@@ -108,5 +109,6 @@ def event_of(settlement: Settlement) -> Event:
         "estimated": settlement.estimated,
         "started_at": intent.started_at,
         "settled_at": settlement.settled_at,
+        "counted_at": intent.counted_at,
     }
     return Event(kind="usage.recorded", tenant_id=TenantId(intent.tenant_id), actor=None, body=body)

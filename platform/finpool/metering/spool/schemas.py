@@ -44,6 +44,11 @@ class Intent:
     started_at: str
     tier: str = "standard"
 
+    @property
+    def counted_at(self) -> str:
+        """The moment that decides the day and month of the request everywhere: its admission."""
+        return self.started_at
+
     def cost_picos(self, input_tokens: int, cached_input_tokens: int, output_tokens: int) -> int:
         """Return the exact cost in picos at the pinned price; cached tokens are a part of the input."""
         fresh = input_tokens - cached_input_tokens

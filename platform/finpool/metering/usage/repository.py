@@ -38,7 +38,7 @@ async def totals(
 ) -> list[UsageTotals]:
     """Return the sums of usage in [start, end), split by columns and, if given, by time buckets in UTC.
 
-    Records count at their settlement, adjustments at their recording. The order is by bucket, then by columns in their
+    Records count at their admission, adjustments at their recording. The order is by bucket, then by columns in their
     declared order, then by currency.
     """
     counted = _counted(start, end)
@@ -76,8 +76,9 @@ async def totals(
 
 
 def _counted(start: datetime, end: datetime) -> Subquery:
-    """Return the records settled and the adjustments recorded in [start, end); their sum equals the ledger's."""
+    """Return the records admitted and the adjustments recorded in [start, end); their sum equals the ledger's."""
     record, adjustment = UsageRecord, UsageAdjustment
+    counted_at = func.coalesce(col(record.counted_at), col(record.settled_at))
     records = select(
         col(record.tenant_id),
         col(record.project_id),
@@ -89,10 +90,10 @@ def _counted(start: datetime, end: datetime) -> Subquery:
         col(record.cached_input_tokens),
         col(record.output_tokens),
         col(record.cost_picos),
-        col(record.settled_at).label("counted_at"),
+        counted_at.label("counted_at"),
         literal_column("1").label("requests"),
         cast(col(record.estimated), Integer).label("estimated"),
-    ).where(col(record.settled_at) >= start, col(record.settled_at) < end)
+    ).where(counted_at >= start, counted_at < end)
     same_request = and_(
         col(record.tenant_id) == col(adjustment.tenant_id), col(record.request_id) == col(adjustment.request_id)
     )

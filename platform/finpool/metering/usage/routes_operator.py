@@ -29,7 +29,7 @@ RequestPath = Annotated[str, Path(pattern=REQUEST_ID_PATTERN)]
 
 @router.get("/v1/usage", dependencies=[Depends(requires("usage:read"))])
 async def list_usage(session: SectorSession, query: Annotated[UsageQuery, Query()]) -> UsageList:
-    """Return usage settled between `from` and `to`, grouped as asked and always by currency."""
+    """Return usage admitted between `from` and `to`, grouped as asked and always by currency."""
     groups = await service.usage(
         session, start=query.start, end=query.end, group_by=query.group_by, tenant_id=query.tenant_id
     )

@@ -98,7 +98,7 @@ class UsageGroup(BaseModel):
 
 
 class UsageQuery(BaseModel):
-    """The queried usage: settled at `from` or later and before `to`, grouped by `group_by` (empty: the total)."""
+    """The queried usage: admitted at `from` or later and before `to`, grouped by `group_by` (empty: the total)."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -47,7 +47,7 @@ async def usage(
     group_by: Sequence[UsageDimension],
     tenant_id: TenantId | None,
 ) -> list[UsageGroup]:
-    """Return usage settled in [start, end) of one tenant, or of all for None; at least one group per currency."""
+    """Return usage admitted in [start, end) of one tenant, or of all for None; at least one group per currency."""
     totals = await repository.totals(
         session,
         start=start,
