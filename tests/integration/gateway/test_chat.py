@@ -11,6 +11,7 @@ from openai.types.chat import ChatCompletionMessageParam
 from served_bank import ServedBank
 from waiting import until
 
+from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.serving.schemas import WEIGHTS_HEADER
 
 MODEL = "smollm2-135m-instruct"
@@ -23,7 +24,9 @@ async def test_models_are_listed_with_their_root_and_what_they_can(bank: ServedB
         models = await client.models.list()
         one: Any = await client.models.retrieve(MODEL)
     listed: list[Any] = models.data
-    (found,) = listed
+    assert {each.id for each in listed} == {model.id for model in Catalogue.load(default_directory()).all()}
+    assert all(each.root == each.id for each in listed)
+    (found,) = (each for each in listed if each.id == MODEL)
     assert (found.id, found.root) == (MODEL, MODEL)
     assert found.model_dump() == one.model_dump()
     assert one.capabilities == sorted(one.capabilities)
