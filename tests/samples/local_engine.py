@@ -58,6 +58,13 @@ class LocalEngine:
         """Return the whole answer."""
         return self._runner.run(self._answer(body))
 
+    def chunks(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the engine's chunks."""
+        return self._runner.run(self._chunks(body))
+
+    async def _chunks(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        return [chunk async for chunk in self._engine.generate(body)]
+
     async def _answer(self, body: dict[str, Any]) -> Answered:
         choices: dict[int, Said] = {}
         parts: list[tuple[int, str]] = []

@@ -9,7 +9,9 @@ from finpool.catalogue.model.schemas import TokenUsage
 from finpool.serving.engine.stops import Piece, StopSearch
 from finpool.serving.engine.usage_object import usage_object
 from finpool.serving.errors import CONTEXT_LENGTH_EXCEEDED, EngineFailed, EngineRefused
+from finpool.serving.llamacpp.calls import CallReader
 from finpool.serving.llamacpp.logprobs import entries
+from finpool.serving.llamacpp.tools import offered
 from finpool.serving.llamacpp.vocabulary import Vocabulary
 
 
@@ -34,7 +36,7 @@ class AnswerForm:
             choices=body.get("n") or 1,
             stops=(stop,) if isinstance(stop, str) else tuple(stop),
             alternatives=(body.get("top_logprobs") or 0) if body.get("logprobs") else None,
-            markup=bool(body.get("tools")),
+            markup=bool(offered(body)),
         )
 
 
@@ -43,6 +45,7 @@ class _Choice:
 
     def __init__(self, form: AnswerForm) -> None:
         self.search = StopSearch(form.stops)
+        self.reader = CallReader() if form.markup else None
         self.computed = self.counted = 0
         self.introduced = self.ended = False
 
@@ -122,7 +125,8 @@ class LlamaCppAnswer:
         delta = {name: value for name, value in part["delta"].items() if value is not None}
         if not choice.introduced:
             choice.introduced = True
-            yield {"delta": {"role": "assistant", "content": ""}}
+            # An answer that calls tools has no content, as OpenAI's.
+            yield {"delta": {"role": "assistant", "content": "" if choice.reader is None else None}}
         delta.pop("role", None)
         new_tokens = max(computed or 0, choice.computed) - choice.computed
         choice.computed += new_tokens
@@ -133,24 +137,32 @@ class LlamaCppAnswer:
             choice.counted = choice.computed
             yield {"delta": delta}
         if choice.search.found:
-            yield self._end(choice, "stop")
+            yield from self._end(choice, "stop")
         elif part.get("finish_reason") is not None:
             yield from self._shown(choice, choice.search.flush())
-            yield self._end(choice, part["finish_reason"])
+            yield from self._end(choice, part["finish_reason"])
 
     def _shown(self, choice: _Choice, pieces: list[Piece]) -> Iterator[dict[str, Any]]:
         for piece in pieces:
             choice.counted = choice.computed if self._form.markup else piece.tokens
-            shown: dict[str, Any] = {"delta": {"content": piece.text}}
-            yield shown if self._form.alternatives is None else {**shown, "logprobs": {"content": piece.logprobs}}
+            for read in [piece] if choice.reader is None else choice.reader.feed(piece):
+                yield self._text(read) if isinstance(read, Piece) else {"delta": read}
 
-    def _end(self, choice: _Choice, reason: str) -> dict[str, Any]:
+    def _text(self, piece: Piece) -> dict[str, Any]:
+        shown: dict[str, Any] = {"delta": {"content": piece.text}}
+        return shown if self._form.alternatives is None else {**shown, "logprobs": {"content": piece.logprobs}}
+
+    def _end(self, choice: _Choice, reason: str) -> Iterator[dict[str, Any]]:
+        if choice.reader is not None:
+            yield from map(self._text, choice.reader.flush())
+            if choice.reader.calls and reason == "stop":
+                reason = "tool_calls"
         choice.ended = True
         if choice.search.found:
             choice.counted = min(choice.counted + 1, choice.computed)
         elif reason != "length":
             choice.counted += 1
-        return {"delta": {}, "finish_reason": reason}
+        yield {"delta": {}, "finish_reason": reason}
 
     def _logprobs(self, part: Mapping[str, Any], text: str, tokens: int) -> list[dict[str, Any]]:
         if self._form.alternatives is None:

@@ -11,13 +11,11 @@ import orjson
 
 from finpool.serving.engine.schema_keywords import GUIDANCE, first_unenforced
 from finpool.serving.errors import EngineRefused
-from finpool.serving.llamacpp.guidance import HEAD, unreadable
-
-_JSON = f"{HEAD}start: %json "
+from finpool.serving.llamacpp.guidance import HEAD, SPACING, unreadable
 
 
-def grammar_of(response_format: Mapping[str, Any]) -> str | None:
-    """Return the grammar of a `response_format`, or None for free text.
+def answer_rule(response_format: Mapping[str, Any]) -> str | None:
+    """Return the rule `answer` of a `response_format`, or None for free text.
 
     Raises `EngineRefused` for a schema that would not hold: without a valid grammar llama.cpp would answer with any
     text.
@@ -29,10 +27,11 @@ def grammar_of(response_format: Mapping[str, Any]) -> str | None:
         schema = response_format["json_schema"]["schema"]
         if (found := first_unenforced(schema, GUIDANCE)) is not None:
             raise _refused(f"it does not enforce {found.rule}")
-    grammar = _JSON + orjson.dumps(schema).decode()
-    if (reason := unreadable(grammar)) is not None:
+    spaced = {**schema, "x-guidance": SPACING} if isinstance(schema, dict) else schema
+    rule = orjson.dumps(spaced).decode()
+    if (reason := unreadable(f"{HEAD}start: %json {rule}")) is not None:
         raise _refused(reason)
-    return grammar
+    return f"answer: %json {rule}"
 
 
 def _refused(reason: str) -> EngineRefused:

@@ -13,6 +13,9 @@ import xllamacpp
 HEAD = "%llguidance {}\n"
 """The first line of a grammar for llguidance; other grammars are llama.cpp's own."""
 
+SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""llguidance's options for the white space in JSON: a small model would write it until its tokens are used up."""
+
 _BYTES = 256
 _END = b"\xff<end>"
 _MESSAGE_BYTES_MAX = 4096

@@ -1,6 +1,6 @@
 """The translation of OpenAI's chat request, with vLLM's extra fields, into llama.cpp's request."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from finpool.catalogue.model.schemas import Model
@@ -9,10 +9,14 @@ from finpool.serving.engine.chat_body import messages, output_tokens_max, sampli
 from finpool.serving.engine.control_tokens import ControlTokens
 from finpool.serving.engine.seeds import SEEDS, folded
 from finpool.serving.errors import EngineRefused
-from finpool.serving.llamacpp.grammar import grammar_of
+from finpool.serving.llamacpp.grammar import answer_rule
+from finpool.serving.llamacpp.guidance import HEAD
+from finpool.serving.llamacpp.tools import FREE_ANSWER, OPENING, calls_grammar, in_plain_words, offered
 from finpool.serving.schemas import UNCOUNTED_FIELD
 
 _RENAMED = {"repetition_penalty": "repeat_penalty"}
+
+_OF_TOOLS = ("tools", "tool_choice", "parallel_tool_calls")
 
 _WITHOUT_EFFECT = frozenset({"user", "metadata", "store", "service_tier", "priority", "cache_salt", UNCOUNTED_FIELD})
 """Fields about the caller, scheduling or caches; llama.cpp schedules in order and shares no cache here."""
@@ -29,15 +33,15 @@ def llamacpp_request(body: Mapping[str, Any], model: Model, tokens: ControlToken
     request = {_RENAMED.get(name, name): value for name, value in fields.items()}
     if "seed" in request:
         request["seed"] = folded(request["seed"], SEEDS)
-    # Beside tools llama.cpp takes no grammar: it makes one of the tools and the format together.
-    if "response_format" in request and "tools" not in request:
-        grammar = grammar_of(request.pop("response_format"))
-        if grammar is not None:
-            request["grammar"] = grammar
+    for name in _OF_TOOLS:
+        request.pop(name, None)
+    functions = offered(body)
+    if (grammar := _grammar(request.pop("response_format", None), body, functions)) is not None:
+        request["grammar"] = grammar
     if request.get("logprobs"):
         # Without alternatives llama.cpp reports no probabilities at all, so it always reports one.
         request["top_logprobs"] = max(request.get("top_logprobs", 0), 1)
-    request["messages"] = messages(body)
+    request["messages"] = in_plain_words(messages(body), functions)
     request |= continuation(request["messages"])
     request["max_tokens"] = output_tokens_max(body, model)
     request["stream"] = True
@@ -50,10 +54,19 @@ def llamacpp_request(body: Mapping[str, Any], model: Model, tokens: ControlToken
     return tokens.spelled_out(request)
 
 
+def _grammar(
+    response_format: Mapping[str, Any] | None, body: Mapping[str, Any], functions: Sequence[Mapping[str, Any]]
+) -> str | None:
+    answer = None if response_format is None else answer_rule(response_format)
+    if functions:
+        return calls_grammar(body, functions, FREE_ANSWER if answer is None else answer)
+    return None if answer is None else HEAD + "start: answer\n" + answer
+
+
 def refusal(request: Mapping[str, Any]) -> EngineRefused:
     """Return the error for a request that the engine refused; its own text describes its internals."""
-    if "grammar" in request or (request.get("response_format") or {}).get("type", "text") != "text":
-        return EngineRefused("The model's engine cannot use this response_format.", param="response_format")
-    if request.get("tools"):
+    if OPENING in request.get("grammar", ""):
         return EngineRefused("The model's engine cannot use these tools.", param="tools")
+    if "grammar" in request:
+        return EngineRefused("The model's engine cannot use this response_format.", param="response_format")
     return EngineRefused("The model's engine cannot serve this request.")

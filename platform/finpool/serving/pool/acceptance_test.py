@@ -1,4 +1,4 @@
-"""The acceptance test of a version: its golden prompts, its speed and its memory on this pool."""
+"""The acceptance test of a version: its golden prompts, its capabilities, its speed and its memory on this pool."""
 
 import asyncio
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from finpool.kernel.clock import monotonic_seconds, now
 from finpool.kernel.errors import DomainError
 from finpool.kernel.ids import RequestId, new_id
 from finpool.serving.backend.service import Backends
+from finpool.serving.pool.capability_proofs import Proven, chat_proofs, dimensions_proof, length_of
 from finpool.serving.schemas import UNCOUNTED_FIELD, Operation
 
 ANSWER_TOKENS = 16
@@ -28,11 +29,14 @@ class AcceptanceFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    text: str
+    proven: Proven
     choices: int
-    usage: TokenUsage
     first_seconds: float
     last_seconds: float
+
+    @property
+    def usage(self) -> TokenUsage:
+        return self.proven.usage
 
 
 class AcceptanceTest:
@@ -43,9 +47,10 @@ class AcceptanceTest:
         self._model = _waited_for(model)
 
     async def run(self, *, load_ms: int) -> Measurements:
-        """Send the golden prompts, then measure speed and memory; raise `AcceptanceFailed`."""
+        """Send the golden prompts, prove the capabilities, then measure speed and memory; raise `AcceptanceFailed`."""
         for number, golden in enumerate(self._model.golden_prompts, 1):
             await self._require(number, golden)
+        await self._require_capabilities()
         measured = await (self._chatting() if self._model.chats else self._vectors())
         figures = await self._backends.figures(self._model, "/memory")
         return Measurements(
@@ -56,6 +61,21 @@ class AcceptanceTest:
             golden_prompts=len(self._model.golden_prompts),
             measured_at=now(),
         )
+
+    async def _require_capabilities(self) -> None:
+        """Ask for each declared capability, because an engine may take a field and not honour it."""
+        proofs = chat_proofs(self._model)
+        operation = Operation.CHAT if self._model.chats else Operation.EMBED
+        if "dimensions" in self._model.capabilities:
+            (vector,) = (await self._pool(_QUESTION)).proven.vectors or [[]]
+            proofs["dimensions"] = dimensions_proof(length_of(vector))
+        for capability, proof in proofs.items():
+            try:
+                fault = proof.fault((await self._answer(operation, proof.body)).proven)
+            except AcceptanceFailed as error:
+                fault = str(error)
+            if fault is not None:
+                raise AcceptanceFailed(f"the declared capability {capability} is not there: {fault}")
 
     async def _chatting(self) -> dict[str, int]:
         alone = await self._measured(_QUESTION)
@@ -89,7 +109,7 @@ class AcceptanceTest:
 
     async def _require(self, number: int, golden: GoldenPrompt) -> None:
         tokens = min(golden.output_tokens_max, self._model.output_tokens_max)
-        text = (await self._chat(golden.prompt, output_tokens=tokens)).text.casefold()
+        text = (await self._chat(golden.prompt, output_tokens=tokens)).proven.text.casefold()
         if not any(wanted.casefold() in text for wanted in golden.answer_has_one_of):
             raise AcceptanceFailed(f"the answer to golden prompt {number} holds none of its required texts")
 
@@ -113,7 +133,7 @@ class AcceptanceTest:
     async def _answer(self, operation: Operation, body: dict[str, Any]) -> _Answer:
         started = monotonic_seconds()
         first = last = 0.0
-        usage, text, choices = TokenUsage(0, 0, 0), "", 0
+        usage, found = TokenUsage(0, 0, 0), list[list[dict[str, Any]]]()
         try:
             request_id = RequestId(new_id("test"))
             stream = await self._backends.ask(operation, self._model, {**body, UNCOUNTED_FIELD: True}, request_id)
@@ -124,13 +144,12 @@ class AcceptanceTest:
                     if usage.output_tokens or operation is not Operation.CHAT:
                         last = monotonic_seconds() - started
                         first = first or last
-                    text += _text(chunks.choices)
-                    choices += sum(len(each) for each in chunks.choices)
+                    found += chunks.choices
             finally:
                 stream.close()
         except DomainError as error:
             raise AcceptanceFailed(f"the engine failed: {error.message}") from error
-        return _Answer(text, choices, usage, first, last)
+        return _Answer(Proven.of(found, usage), sum(map(len, found)), first, last)
 
     def _long_text(self) -> str:
         words = min(LONG_PROMPT_WORDS_MAX, self._model.context_tokens // 8)
@@ -141,10 +160,6 @@ def _waited_for(model: Model) -> Model:
     """Return the model with `cold_start` queue: its engine may have gone to sleep during other tests."""
     engine = model.engine.model_copy(update={"cold_start": "queue"})
     return model.model_copy(update={"engine": engine})
-
-
-def _text(choices: list[list[dict[str, Any]]]) -> str:
-    return "".join((choice.get("delta") or {}).get("content") or "" for each in choices for choice in each)
 
 
 def _rate(tokens: int, seconds: float) -> int:

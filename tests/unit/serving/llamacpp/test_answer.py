@@ -139,12 +139,41 @@ def test_one_choice_that_a_stop_string_ends_leaves_the_others_running() -> None:
     assert (answer.usage.output_tokens, answer.stopped_early) == (3, False)
 
 
-def test_a_call_of_a_tool_counts_with_all_its_tokens() -> None:
-    answer = answer_of(tools=[{}])
-    call = {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}
-    seen = choices_of(answer, choice(0, call, predicted=5), choice(0, {}, finish="tool_calls"), exact(9))
-    assert [each["delta"] for each in seen[1:]] == [call, {}]
-    assert answer.usage.output_tokens == 9
+TOOLS = {"tools": [{"type": "function", "function": {"name": "look_up"}}]}
+CALL = '<tool_call>\n{"name": "look_up", "arguments": {"a":"}{\\"]","b":[{}]}}\n</tool_call>'
+
+
+def calls_of(choices: list[dict[str, Any]]) -> dict[int, tuple[str, str]]:
+    """Return the name and the arguments of each call, put together."""
+    calls: dict[int, tuple[str, str]] = {}
+    for part in [part for each in choices for part in each["delta"].get("tool_calls", [])]:
+        assert ("id" in part) == (part["index"] not in calls)
+        name, arguments = calls.get(part["index"], ("", ""))
+        function = part["function"]
+        calls[part["index"]] = (name + function.get("name", ""), arguments + function["arguments"])
+    return calls
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_calls_arrive_as_deltas_however_their_text_is_cut_into_tokens(size: int) -> None:
+    answer = answer_of(**TOOLS)
+    text = f"{CALL}\n{CALL}"
+    parts = [text[start : start + size] for start in range(0, len(text), size)]
+    chunks = [choice(0, {"content": part}, predicted=number) for number, part in enumerate(parts, 1)]
+    seen = choices_of(answer, *chunks, choice(0, {}, predicted=len(parts), finish="stop"), exact(len(parts) + 1))
+    assert calls_of(seen) == dict.fromkeys((0, 1), ("look_up", '{"a":"}{\\"]","b":[{}]}'))
+    assert not text_of([each for each in seen if each["delta"].get("content")])
+    assert seen[-1]["finish_reason"] == "tool_calls"
+    assert answer.usage.output_tokens == len(parts) + 1
+
+
+@pytest.mark.parametrize("text", ["<", "<tool", "<b>Hello</b>", "Hello <tool_call>", ""])
+def test_text_that_does_not_begin_with_a_call_is_the_answer(text: str) -> None:
+    answer = answer_of(**TOOLS)
+    chunks = [choice(0, {"content": each}, predicted=number) for number, each in enumerate(text, 1)]
+    seen = choices_of(answer, *chunks, choice(0, {}, predicted=len(text), finish="stop"))
+    assert "".join(each["delta"].get("content") or "" for each in seen) == text
+    assert (calls_of(seen), seen[-1]["finish_reason"]) == ({}, "stop")
 
 
 def logprobs(token: int, text: str) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def in_schema(schema: Any) -> dict[str, Any]:
 
 def test_a_format_becomes_a_grammar_that_ends_with_the_value(model: Model) -> None:
     request = translated(model, response_format=in_schema(SCHEMA))
-    assert request["grammar"].startswith("%llguidance {}\nstart: %json {")
+    assert request["grammar"].startswith("%llguidance {}\nstart: answer\nanswer: %json {")
     assert "response_format" not in request
     assert "grammar" in translated(model, response_format={"type": "json_object"})
     assert "grammar" not in translated(model, response_format={"type": "text"})
@@ -180,3 +180,52 @@ def test_a_call_of_a_tool_without_its_result_is_not_continued(model: Model) -> N
     with pytest.raises(EngineRefused, match="result") as refused:
         translated(model, messages=[ASKED, {"role": "assistant", "content": None, "tool_calls": [call]}])
     assert refused.value.param == "messages"
+
+
+def function(name: str, parameters: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "parameters": parameters, **fields}}
+
+
+def test_tools_are_told_in_the_system_message_and_llamacpp_itself_gets_none(model: Model) -> None:
+    system = {"role": "system", "content": "Be brief."}
+    request = translated(model, messages=[system, ASKED], tools=[function("look_up", description="Looks up.")])
+    assert request["messages"][0]["content"].startswith("Be brief.\n\n")
+    assert '{"name":"look_up","description":"Looks up."}' in request["messages"][0]["content"]
+    assert [each["role"] for each in request["messages"]] == ["system", "user"]
+    assert not {"tools", "tool_choice", "parallel_tool_calls"} & request.keys()
+    assert [each["role"] for each in translated(model, tools=[function("look_up")])["messages"]] == ["system", "user"]
+
+
+def test_without_a_choice_of_tools_the_conversation_is_as_it_was(model: Model) -> None:
+    request = translated(model, messages=[ASKED], tools=[function("look_up")], tool_choice="none")
+    assert request["messages"] == [ASKED]
+    assert "grammar" not in request
+
+
+def test_only_the_named_function_is_offered(model: Model) -> None:
+    tools = [function("look_up"), function("add")]
+    chosen = {"type": "function", "function": {"name": "add"}}
+    request = translated(model, tools=tools, tool_choice=chosen)
+    assert "look_up" not in request["grammar"] + request["messages"][0]["content"]
+
+
+def test_calls_and_results_are_told_as_texts(model: Model) -> None:
+    calls = [{"id": str(n), "type": "function", "function": {"name": "add", "arguments": '{"a":1}'}} for n in (1, 2)]
+    results = [{"role": "tool", "tool_call_id": str(n), "content": str(n)} for n in (1, 2)]
+    history = [ASKED, {"role": "assistant", "content": None, "tool_calls": calls}, *results]
+    told = translated(model, messages=history)["messages"]
+    assert [each["role"] for each in told] == ["user", "assistant", "user"]
+    assert told[1]["content"].count('{"name": "add", "arguments": {"a":1}}') == 2
+    assert told[2]["content"] == "<tool_response>\n1\n</tool_response>\n<tool_response>\n2\n</tool_response>"
+    assert all(each.keys() == {"role", "content"} for each in told)
+
+
+def test_a_strict_tool_that_cannot_be_enforced_is_refused_and_another_one_only_tells_its_schema(model: Model) -> None:
+    schema = {"type": "object", "properties": {"a": {"oneOf": [{"type": "string"}, {"minLength": 2}]}}, "not": {}}
+    with pytest.raises(EngineRefused) as refused:
+        translated(model, tools=[function("f", schema, strict=True)])
+    assert refused.value.param == "tools"
+    assert "grammar" in translated(model, tools=[function("f", schema)])
+    impossible = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 2, "maximum": 1}}}
+    told = translated(model, tools=[function("f", impossible | {"required": ["a"]})])
+    assert '"maximum":1' in told["messages"][0]["content"]

@@ -1,15 +1,18 @@
 """A version that embeds or ranks serves only after it has computed a result, and its measurements are reported."""
 
+import base64
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from model_declarations import vllm_declaration
 from pooling_models import pooling_declaration
 
 from finpool.catalogue.model.schemas import Model, TokenUsage
 from finpool.catalogue.version.schemas import Measurements
 from finpool.serving.errors import EngineFailed
 from finpool.serving.pool.acceptance_test import AcceptanceFailed, AcceptanceTest
+from finpool.serving.pool.capability_proofs import Proof, Proven, chat_proofs, dimensions_proof
 from finpool.serving.schemas import UNCOUNTED_FIELD, EngineChunks, Operation
 
 
@@ -64,3 +67,66 @@ async def test_a_version_that_computes_nothing_does_not_serve(backends: Scripted
     model = Model.model_validate(pooling_declaration("small", "embedding"))
     with pytest.raises(AcceptanceFailed):
         await run(backends, model)
+
+
+ARGUMENTS = '{"kind":"bank","founded":7}'
+
+
+def called(name: str = "record_institution", arguments: str = ARGUMENTS, call_id: str = "call_1") -> dict[str, Any]:
+    return {"tool_calls": [{"index": 0, "id": call_id, "function": {"name": name, "arguments": arguments}}]}
+
+
+def proven(*deltas: dict[str, Any], entries: int = 0, tokens: int = 5) -> Proven:
+    logprobs = {"content": [{"token": "a", "top_logprobs": []}] * entries}
+    chunks = [[{"index": 0, "delta": delta}] for delta in deltas]
+    return Proven.of([*chunks, [{"index": 0, "delta": {}, "logprobs": logprobs}]], TokenUsage(9, 0, tokens))
+
+
+def proofs() -> dict[str, Proof]:
+    return chat_proofs(Model.model_validate(vllm_declaration(capabilities=["tools", "json_schema", "logprobs"])))
+
+
+@pytest.mark.parametrize(
+    ("capability", "answer"),
+    [
+        ("tools", proven(called(arguments='{"kind":"bank",'), called("", '"founded":7}', ""))),
+        ("json_schema", proven({"content": ARGUMENTS[:9]}, {"content": ARGUMENTS[9:]})),
+        ("logprobs", proven(entries=5)),
+        ("logprobs", proven(entries=4)),
+    ],
+)
+def test_an_answer_that_shows_the_capability_proves_it(capability: str, answer: Proven) -> None:
+    assert proofs()[capability].fault(answer) is None
+
+
+@pytest.mark.parametrize(
+    ("capability", "answer"),
+    [
+        ("tools", proven({"content": "A bank."})),
+        ("tools", proven(called("another"))),
+        ("tools", proven(called(call_id=""))),
+        ("tools", proven(called(arguments='{"kind":'))),
+        ("tools", proven(called(arguments='{"kind":"shop","founded":7}'))),
+        ("json_schema", proven({"content": "A bank."})),
+        ("json_schema", proven({"content": '{"kind":"bank","founded":70}'})),
+        ("logprobs", proven()),
+        ("logprobs", proven(entries=2)),
+    ],
+)
+def test_an_answer_without_the_capability_is_a_fault(capability: str, answer: Proven) -> None:
+    assert proofs()[capability].fault(answer)
+
+
+async def test_a_version_that_lacks_a_declared_capability_does_not_serve_and_the_reason_names_it() -> None:
+    model = Model.model_validate(vllm_declaration(capabilities=["tools"]))
+    with pytest.raises(AcceptanceFailed, match="capability tools"):
+        await run(ScriptedBackends(), model)
+
+
+@pytest.mark.parametrize(("length", "shorter"), [(768, 512), (1024, 512), (384, 256)])
+def test_dimensions_are_proven_by_a_vector_of_half_the_length_or_more(length: int, shorter: int) -> None:
+    proof = dimensions_proof(length)
+    assert proof.body["dimensions"] == shorter
+    vector = base64.b64encode(bytes(4 * shorter)).decode()
+    assert proof.fault(Proven(TokenUsage(1, 0, 0), vectors=[vector])) is None
+    assert proof.fault(Proven(TokenUsage(1, 0, 0), vectors=[[0.0] * length]))
