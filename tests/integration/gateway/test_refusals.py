@@ -141,10 +141,20 @@ async def test_an_unknown_model_is_a_404_that_hides_whether_it_exists(bank: Serv
 
 
 async def test_wrong_keys_are_401_and_all_alike(bank: ServedBank, key: str) -> None:
-    wrong = ["", "x", key[:-1] + ("a" if key[-1] != "a" else "b"), "fpo_" + key[4:], "fpk_" + "0" * 36]
+    wrong = ["x", key[:-1] + ("a" if key[-1] != "a" else "b"), "fpo_" + key[4:], "fpk_" + "0" * 36]
     answers = [await post(bank, each, GOOD) for each in wrong]
     assert {(status, body["error"]["code"]) for status, body, _ in answers} == {(401, "invalid_api_key")}
     assert len({body["error"]["message"] for _, body, _ in answers}) == 1
+    assert {headers["www-authenticate"] for _, _, headers in answers} == {
+        'Bearer realm="finpool", error="invalid_token"'
+    }
+
+
+async def test_a_missing_key_is_a_401_of_another_message(bank: ServedBank) -> None:
+    status, missing, headers = await post(bank, "", GOOD)
+    assert (status, missing["error"]["code"]) == (401, "invalid_api_key")
+    assert "Authorization: Bearer YOUR_KEY" in missing["error"]["message"]
+    assert headers["www-authenticate"] == 'Bearer realm="finpool"'
 
 
 async def test_an_unknown_url_is_a_404_in_the_same_shape(bank: ServedBank, key: str) -> None:
@@ -190,7 +200,8 @@ async def test_a_model_that_fails_is_replaced_by_no_other_and_asked_once(bank: S
     for status in (429, 500, 503):
         bank.engine.bodies.clear()
         bank.engine.refuse_with = status
-        answered, _, _ = await post(bank, key, GOOD)
-        assert answered >= 500
+        answered, _, headers = await post(bank, key, GOOD)
+        assert answered == status
+        assert ("retry-after" in headers) == (status == 429)
         assert [body["model"] for body in bank.engine.bodies] == [MODEL]
     assert (await bank.settled("bank-a")).posted_micros == 0
