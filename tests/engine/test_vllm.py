@@ -10,8 +10,11 @@ from typing import Any
 
 import openai
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from installation import CATALOGUE_VARIABLE
 from prometheus_client.parser import text_string_to_metric_families
+from promised_schemas import SCHEMAS, require_valid
 from small_model import ADAPTERS, ADAPTERS_TENANT, MODEL
 from waiting import until_now
 
@@ -22,6 +25,7 @@ pytestmark = pytest.mark.skipif(
 
 QUESTION: list[Any] = [{"role": "user", "content": "What is a bank? Answer in one sentence."}]
 LONG: list[Any] = [{"role": "user", "content": "A bank takes deposits and gives loans. " * 40 + "What does it do?"}]
+GENERATED_SCHEMAS = 20
 GREEDY: dict[str, Any] = {"temperature": 0, "seed": 1}
 
 
@@ -213,3 +217,25 @@ def test_an_answer_follows_its_json_schema(banks: dict[str, openai.OpenAI]) -> N
         **GREEDY,
     )
     assert (answer.choices[0].message.content or "").strip().startswith("{")
+
+
+def test_answers_follow_every_keyword_of_generated_schemas(banks: dict[str, openai.OpenAI]) -> None:
+    @settings(max_examples=GENERATED_SCHEMAS, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(schema=SCHEMAS, number=st.integers(0, 2**31))
+    def holds(schema: Any, number: int) -> None:
+        choice = (
+            banks["A"]
+            .chat.completions.create(
+                model=MODEL,
+                messages=QUESTION,
+                max_tokens=150,
+                temperature=1.5,
+                seed=number,
+                response_format={"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}},
+            )
+            .choices[0]
+        )
+        if choice.finish_reason == "stop":
+            require_valid(choice.message.content or "", schema)
+
+    holds()

@@ -1,0 +1,44 @@
+"""Answers follow their schema: generated schemas of all enforced keywords, on the real engine with hot sampling."""
+
+import os
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from jsonschema import ValidationError
+from local_engine import LocalEngine
+from promised_schemas import SCHEMAS, require_valid
+
+from finpool.serving.engine.schema_keywords import GUIDANCE, first_unenforced
+
+EXAMPLES = int(os.environ.get("FINPOOL_TEST_SCHEMAS", "60"))
+"""The schemas of a run; set it higher for a longer one."""
+
+
+def test_an_answer_follows_every_keyword_of_its_schema(local_engine: LocalEngine) -> None:
+    ended: list[str] = []
+
+    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(schema=SCHEMAS, number=st.integers(0, 2**31))
+    def holds(schema: Any, number: int) -> None:
+        assert first_unenforced(schema, GUIDANCE) is None
+        said = local_engine.answer(asked(schema, number)).choices[0]
+        if said.finish == "stop":
+            ended.append(said.text)
+            try:
+                require_valid(said.text, schema)
+            except (ValueError, ValidationError) as error:
+                raise AssertionError(f"{said.text!r} breaks {schema}: {error}") from error
+
+    holds()
+    assert len(ended) >= EXAMPLES // 3, "answers that their length cuts say little"
+
+
+def asked(schema: Any, number: int) -> dict[str, Any]:
+    return {
+        "messages": [{"role": "user", "content": "Answer in JSON."}],
+        "max_tokens": 150,
+        "temperature": 1.5,
+        "seed": number,
+        "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}},
+    }
