@@ -13,12 +13,11 @@ from finpool.gateway.answer.render import Renderer
 from finpool.gateway.answer.schemas import (
     ChatCompletionChunk,
     ChatCompletionView,
-    EmbeddingsView,
-    RankingView,
     UsableModelList,
     UsableModelView,
 )
-from finpool.gateway.answer.vectors import EmbeddingList, Ranking
+from finpool.gateway.answer.vector_schemas import EmbeddingsView, RankingView
+from finpool.gateway.answer.vectors import COHERE, JINA, EmbeddingList, Ranking, RankingApi
 from finpool.gateway.errors import (
     IdempotencyUnsupported,
     InvalidJson,
@@ -44,7 +43,7 @@ from finpool.quota.errors import InsufficientQuota, QuotaUnavailable, RateLimitE
 from finpool.serving.errors import EngineBusy, EngineFailed, EngineRefused, EngineUnavailable, ModelCold
 
 router = APIRouter(prefix="/v1", tags=["inference"], route_class=DoorRoute)
-direct_router = APIRouter(prefix="/v1", tags=["inference"], route_class=DirectRoute)
+direct_router = APIRouter(tags=["inference"], route_class=DirectRoute)
 
 Caller = Annotated[Actor, Depends(requires("inference:call"))]
 Reader = Annotated[Actor, Depends(requires("model:read"))]
@@ -101,7 +100,10 @@ async def get_model(model_id: str, request: Request, actor: Reader) -> UsableMod
 
 
 @direct_router.post(
-    "/chat/completions", response_model=ChatCompletionView, openapi_extra=json_body(ChatRequest), responses=CHAT_ANSWERS
+    "/v1/chat/completions",
+    response_model=ChatCompletionView,
+    openapi_extra=json_body(ChatRequest),
+    responses=CHAT_ANSWERS,
 )
 async def create_chat_completion(request: Request, actor: Caller) -> Response:
     """Complete a chat, whole or streamed."""
@@ -118,7 +120,7 @@ async def create_chat_completion(request: Request, actor: Caller) -> Response:
 
 
 @direct_router.post(
-    "/embeddings", response_model=EmbeddingsView, openapi_extra=json_body(EmbeddingRequest), responses=CALL_ANSWERS
+    "/v1/embeddings", response_model=EmbeddingsView, openapi_extra=json_body(EmbeddingRequest), responses=CALL_ANSWERS
 )
 async def create_embeddings(request: Request, actor: Caller) -> Response:
     """Embed one text or several."""
@@ -129,15 +131,34 @@ async def create_embeddings(request: Request, actor: Caller) -> Response:
     return ModelAnswer(gateway.call(admitted), writer, _answer_headers(actor))
 
 
-@direct_router.post(
-    "/rerank", response_model=RankingView, openapi_extra=json_body(RerankRequest), responses=CALL_ANSWERS
+_ranking_route = partial(
+    direct_router.post, response_model=RankingView, openapi_extra=json_body(RerankRequest), responses=CALL_ANSWERS
 )
+
+
+@_ranking_route("/rerank")
+async def create_unversioned_ranking(request: Request, actor: Caller) -> Response:
+    """Order documents by their relevance to a query, for clients of vLLM."""
+    return await _rank(request, actor, JINA)
+
+
+@_ranking_route("/v1/rerank")
 async def create_ranking(request: Request, actor: Caller) -> Response:
-    """Order documents by their relevance to a query."""
+    """Order documents by their relevance to a query, for clients of Jina and vLLM."""
+    return await _rank(request, actor, JINA)
+
+
+@_ranking_route("/v2/rerank")
+async def create_cohere_ranking(request: Request, actor: Caller) -> Response:
+    """Order documents by their relevance to a query, for clients of Cohere."""
+    return await _rank(request, actor, COHERE)
+
+
+async def _rank(request: Request, actor: Actor, api: RankingApi) -> Response:
     body = parse_request(await _json_body(request), RerankRequest)
     gateway = _gateway(request)
     admitted = gateway.admit_vectors(actor, body, RequestId(request.state.request_id))
-    writer = partial(WholeWriter, Ranking(body, admitted.model, admitted.request_id))
+    writer = partial(WholeWriter, Ranking(body, admitted.model, admitted.request_id, api))
     return ModelAnswer(gateway.call(admitted), writer, _answer_headers(actor))
 
 

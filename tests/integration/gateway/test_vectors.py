@@ -1,76 +1,26 @@
 """Embeddings and rankings at the banks' door, before an engine that does what a test says."""
 
 import asyncio
-import base64
-import struct
 from collections.abc import AsyncIterator, Coroutine
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import openai
-import orjson
 import pytest
 import yaml
 from aiohttp import web
 from model_declarations import PRICE
 from openai.types.chat import ChatCompletionMessageParam
 from pooling_models import CHAT, CONTEXT_TOKENS, EMBEDDING, RERANK, pooling_declaration
+from scripted_pooling import TOKENS, VECTOR, ScriptedPooling
 from served_bank import ServedBank
 
-from finpool.catalogue.model.service import Catalogue, default_directory
+from finpool.catalogue.model.service import default_directory
 from finpool.kernel.settings import Settings
 from finpool.serving.schemas import WEIGHTS_HEADER
 
 OF_BANK_B = "embedding-of-bank-b"
-WEIGHTS = {WEIGHTS_HEADER: Catalogue.load(default_directory()).get(CHAT).weights_sha256}
-TOKENS = 7
-"""The engine's count for each input."""
-
-VECTOR = [0.5, -1.25]
-
-
-@dataclass
-class ScriptedPooling:
-    """Answers each input with an event of its own; may stop after so many of them."""
-
-    tokens: int = TOKENS
-    stops_after: int | None = None
-    left_out: int = 0
-    refuse_at: int | None = None
-    headers: dict[str, str] = field(default_factory=lambda: dict(WEIGHTS))
-    bodies: list[dict[str, Any]] = field(default_factory=list)
-    has_stopped: asyncio.Event = field(default_factory=asyncio.Event)
-    aborted: int = 0
-
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        body = await request.json()
-        self.bodies.append(body)
-        response = web.StreamResponse(headers={"content-type": "text/event-stream", **self.headers})
-        await response.prepare(request)
-        try:
-            for index in range(len(body.get("input") or body["documents"]) - self.left_out):
-                await response.write(b"data: " + orjson.dumps(self._event(index, "input" in body)) + b"\n\n")
-                if index + 1 == self.stops_after:
-                    self.has_stopped.set()
-                    await asyncio.Event().wait()
-            await response.write(b"data: [DONE]\n\n")
-        except (ConnectionError, asyncio.CancelledError):
-            self.aborted += 1
-            raise
-        return response
-
-    def _event(self, index: int, embeds: bool) -> dict[str, Any]:
-        if index == self.refuse_at:
-            kind = "invalid_request_error"
-            return {
-                "error": {"message": "Too long.", "type": kind, "param": "input", "code": "context_length_exceeded"}
-            }
-        encoded = base64.b64encode(struct.pack("<2f", *VECTOR)).decode()
-        result = {"embedding": encoded} if embeds else {"relevance_score": float(index)}
-        usage = {"prompt_tokens": self.tokens * (index + 1), "completion_tokens": 0}
-        return {"choices": [{"index": index, **result}], "usage": usage}
 
 
 @pytest.fixture
@@ -103,17 +53,17 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 
 async def post(bank: ServedBank, key: str, path: str, **body: Any) -> tuple[int, Any]:
     headers = {"authorization": f"Bearer {key}"}
-    url = f"{bank.url}/v1/{path}"
+    url = f"{bank.url}/{path}"
     async with aiohttp.ClientSession() as session, session.post(url, json=body, headers=headers) as response:
         return response.status, await response.json()
 
 
 def embed(bank: ServedBank, key: str, **fields: Any) -> Coroutine[Any, Any, tuple[int, Any]]:
-    return post(bank, key, "embeddings", **{"model": EMBEDDING, "input": ["one", "two"], **fields})
+    return post(bank, key, "v1/embeddings", **{"model": EMBEDDING, "input": ["one", "two"], **fields})
 
 
-def rerank(bank: ServedBank, key: str, **fields: Any) -> Coroutine[Any, Any, tuple[int, Any]]:
-    return post(bank, key, "rerank", **{"model": RERANK, "query": "q", "documents": ["a", "b", "c"], **fields})
+def rerank(bank: ServedBank, key: str, path: str = "v1/rerank", **fields: Any) -> Coroutine[Any, Any, tuple[int, Any]]:
+    return post(bank, key, path, **{"model": RERANK, "query": "q", "documents": ["a", "b", "c"], **fields})
 
 
 async def test_answers_have_the_shapes_that_clients_know(bank: ServedBank) -> None:
@@ -143,6 +93,53 @@ async def test_answers_have_the_shapes_that_clients_know(bank: ServedBank) -> No
     ]
 
 
+def ranking_answer(version: str, *, with_documents: bool) -> dict[str, Any]:
+    documents = [{"document": {"text": text}} if with_documents else {} for text in ("c", "b")]
+    tokens = {"input_tokens": 3 * TOKENS}
+    return {
+        "model": RERANK,
+        "results": [
+            {"index": 2, "relevance_score": 2.0, **documents[0]},
+            {"index": 1, "relevance_score": 1.0, **documents[1]},
+        ],
+        "usage": {"prompt_tokens": 3 * TOKENS, "total_tokens": 3 * TOKENS},
+        "meta": {"api_version": {"version": version}, "billed_units": tokens, "tokens": tokens},
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "answer"),
+    [
+        ("rerank", {}, ranking_answer("1", with_documents=True)),
+        ("v1/rerank", {}, ranking_answer("1", with_documents=True)),
+        ("v1/rerank", {"rank_fields": ["text"], "max_chunks_per_doc": 10}, ranking_answer("1", with_documents=True)),
+        ("v1/rerank", {"return_documents": False}, ranking_answer("1", with_documents=False)),
+        ("v2/rerank", {}, ranking_answer("2", with_documents=False)),
+        ("v2/rerank", {"max_tokens_per_doc": 4096, "priority": 0}, ranking_answer("2", with_documents=False)),
+        ("v2/rerank", {"return_documents": True}, ranking_answer("2", with_documents=True)),
+    ],
+)
+async def test_each_path_ranks_as_its_clients_expect(
+    bank: ServedBank, path: str, fields: dict[str, Any], answer: dict[str, Any]
+) -> None:
+    key = await bank.add_tenant("bank-a")
+    status, ranked = await rerank(bank, key, path, top_n=2, **fields)
+    assert (status, ranked.pop("id")[:7]) == (200, "rerank-")
+    assert ranked == answer
+    assert bank.engine.bodies[0].keys() == {"model", "query", "documents", "cache_salt"}
+    assert (await bank.settled("bank-a")).posted_micros == 3 * TOKENS
+
+
+@pytest.mark.parametrize("path", ["rerank", "v1/rerank", "v2/rerank"])
+async def test_no_path_ranks_without_a_key_or_with_a_query(bank: ServedBank, path: str) -> None:
+    status, refused = await rerank(bank, "fpk_wrong", path)
+    assert (status, refused["error"]["code"]) == (401, "invalid_api_key")
+    key = await bank.add_tenant("bank-a")
+    status, refused = await rerank(bank, key, f"{path}?top_n=1")
+    assert (status, refused["error"]["param"]) == (400, "top_n")
+    assert bank.engine.bodies == []
+
+
 Refused = dict[str, tuple[dict[str, Any], str, str | None]]
 
 EMBED_REFUSED: Refused = {
@@ -158,7 +155,9 @@ EMBED_REFUSED: Refused = {
     "a rerank model": ({"model": RERANK}, "unsupported_parameter", "model"),
 }
 RERANK_REFUSED: Refused = {
-    "unknown field": ({"rank_fields": ["text"]}, "unknown_parameter", "rank_fields"),
+    "unknown field": ({"rank": ["text"]}, "unknown_parameter", "rank"),
+    "documents of several fields": ({"rank_fields": ["title"]}, "unsupported_parameter", "rank_fields"),
+    "documents to cut": ({"max_tokens_per_doc": 512}, "unsupported_parameter", "max_tokens_per_doc"),
     "no documents": ({"documents": []}, "invalid_value", "documents"),
     "too many": ({"documents": ["a"] * 1001}, "invalid_value", "documents"),
     "no query": ({"query": ""}, "invalid_value", "query"),

@@ -1,5 +1,6 @@
 """Answers of embeddings and rankings: OpenAI's list, and the ranking shape of Jina, Cohere and vLLM."""
 
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import orjson
@@ -50,15 +51,34 @@ class EmbeddingList:
         return b'{"object":"list","data":[' + b",".join(self._written.in_order()) + b"]," + end[1:]
 
 
-class Ranking:
-    """Documents by their relevance, the most relevant first; equal ones keep their order."""
+@dataclass(frozen=True)
+class RankingApi:
+    """An API for rankings: the version that its answers name, and whether they hold the documents by default."""
 
-    def __init__(self, request: RerankRequest, model: Model, request_id: str) -> None:
+    version: str
+    returns_documents: bool
+
+
+JINA = RankingApi("1", returns_documents=True)
+"""The API of Jina and vLLM."""
+
+COHERE = RankingApi("2", returns_documents=False)
+
+
+class Ranking:
+    """Documents by their relevance, the most relevant first; equal ones keep their order.
+
+    The answer has the fields of each API: `usage` as Jina and vLLM have it, `meta` as Cohere has it.
+    """
+
+    def __init__(self, request: RerankRequest, model: Model, request_id: str, api: RankingApi) -> None:
         self._id = f"rerank-{request_id.removeprefix('req_')}"
         self._model_id = model.id
         self._top_n = request.top_n
         self._texts = request.texts
-        self._returns_documents = bool(request.return_documents)
+        self._version = api.version
+        chosen = request.return_documents
+        self._returns_documents = api.returns_documents if chosen is None else chosen
         self._scores = _Results[float](len(self._texts))
 
     def add(self, choices: list[dict[str, Any]]) -> None:
@@ -74,8 +94,15 @@ class Ranking:
         scores = self._scores.in_order()
         ranked = sorted(range(len(scores)), key=lambda index: -scores[index])[: self._top_n]
         results = [self._result(index, scores[index]) for index in ranked]
-        body = {"id": self._id, "model": self._model_id, "results": results, "usage": _usage_object(usage)}
-        return orjson.dumps(body)
+        head = {"id": self._id, "model": self._model_id, "results": results}
+        return orjson.dumps({**head, "usage": _usage_object(usage), "meta": self._meta(usage)})
+
+    def _meta(self, usage: TokenUsage) -> dict[str, dict[str, str | int]]:
+        return {
+            "api_version": {"version": self._version},
+            "billed_units": {"input_tokens": usage.input_tokens},
+            "tokens": {"input_tokens": usage.input_tokens},
+        }
 
     def _result(self, index: int, score: float) -> dict[str, Any]:
         document = {"document": {"text": self._texts[index]}} if self._returns_documents else {}

@@ -22,14 +22,15 @@ ENGINES = ("llama.cpp", "vLLM", "remote")
 INTRODUCTION = """\
 # Compatibility with OpenAI's API
 
-This page lists every field that OpenAI knows, with the fields of vLLM that are served besides. `make compatibility`
-writes it from the classes that read the requests, so it says what the code does.
+This page lists every field that OpenAI knows, with the fields of vLLM that are served besides; for rankings, those of
+Jina, Cohere and vLLM. `make compatibility` writes it from the classes that read the requests, so it says what the code
+does.
 
 | word | meaning |
 |---|---|
 | served | The field has its effect. Without the capability in brackets, a model refuses it. |
 | declared | Served by a remote engine whose declaration names the field in `extensions`; refused otherwise. |
-| refused | Any value but null, an empty one and OpenAI's default is a 400 `unsupported_parameter` that says why. |
+| refused | Any value but null, an empty one and its API's default is a 400 `unsupported_parameter` that says why. |
 | ignored | The value is checked and forgotten: no engine sees it, and no answer depends on it. |
 
 Null, an empty list or object, and OpenAI's default count as not given, for every field. A field that is not on this
@@ -61,7 +62,7 @@ These describe and require nothing: {annotations}; at the root also `$id` and `$
 TEXTS: dict[type[BaseModel], str] = {
     ChatRequest: "`POST /v1/chat/completions`",
     EmbeddingRequest: "`POST /v1/embeddings`",
-    RerankRequest: "`POST /v1/rerank`",
+    RerankRequest: "`POST /rerank`, `/v1/rerank`, `/v2/rerank`",
 }
 LACKING: dict[tuple[type[BaseModel], str, str], str] = {(EmbeddingRequest, "dimensions", "llama.cpp"): "refused"}
 """Fields that one engine cannot serve for any model."""

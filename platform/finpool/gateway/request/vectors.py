@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from finpool.catalogue.model.schemas import Model
-from finpool.gateway.request.options import IgnoredOption, RequestModel, ServedOption, refusal
+from finpool.gateway.request.options import IgnoredOption, RefusedOption, RequestModel, ServedOption, refusal
 
 INPUTS_MAX = 2048
 """OpenAI's limit."""
@@ -79,15 +79,52 @@ TextOrDocument = Annotated[
 ]
 
 
+def _as_documents(given: Any) -> Any:
+    return [given] if isinstance(given, str) else given
+
+
+_WHOLE_TEXTS = "no text is cut: a longer one is refused, so shorten it"
+_ONE_SCORE = "a document is ranked as a whole, by one score"
+_NORMALISED_BY_VERSION = "each version of a model gives scores in its own way"
+
+
 class RerankRequest(RequestModel):
     """The ranking request of Jina, Cohere and vLLM. Null counts as not given, for every field."""
 
     model: str = Field(min_length=1, max_length=256)
     query: Text
-    documents: Annotated[list[TextOrDocument], Field(min_length=1, max_length=DOCUMENTS_MAX)]
+    documents: Annotated[
+        Annotated[list[TextOrDocument], Field(min_length=1, max_length=DOCUMENTS_MAX)],
+        BeforeValidator(_as_documents),
+    ]
     top_n: int | None = Field(None, ge=1)
-    return_documents: bool | None = None
+    return_documents: Annotated[
+        bool | None, ServedOption("not given: true as Jina and vLLM have it, false on `/v2/rerank` as Cohere has it")
+    ] = None
     user: User = None
+
+    # Of Cohere.
+    max_tokens_per_doc: Annotated[Any, RefusedOption(_WHOLE_TEXTS, 4096)] = None
+    max_chunks_per_doc: Annotated[Any, RefusedOption(_ONE_SCORE, 10)] = None
+    rank_fields: Annotated[Any, RefusedOption("a document has one field, its text", ["text"])] = None
+    relevant_spans: Annotated[Any, RefusedOption(_ONE_SCORE)] = None
+    priority: Annotated[Any, RefusedOption("each tenant has its own queue; leave it out", 0)] = None
+
+    # Of Jina.
+    truncation: Annotated[Any, RefusedOption(_WHOLE_TEXTS, False)] = None
+    max_doc_length: Annotated[Any, RefusedOption(_WHOLE_TEXTS)] = None
+    max_query_length: Annotated[Any, RefusedOption(_WHOLE_TEXTS)] = None
+    return_embeddings: Annotated[Any, RefusedOption("`POST /v1/embeddings` gives embeddings", False)] = None
+
+    # Of vLLM.
+    truncate_prompt_tokens: Annotated[Any, RefusedOption(_WHOLE_TEXTS)] = None
+    truncation_side: Annotated[Any, RefusedOption(_WHOLE_TEXTS)] = None
+    padding: Annotated[Any, RefusedOption("no text is padded", "do_not_pad")] = None
+    use_activation: Annotated[Any, RefusedOption(_NORMALISED_BY_VERSION)] = None
+    activation: Annotated[Any, RefusedOption(_NORMALISED_BY_VERSION)] = None
+    mm_processor_kwargs: Annotated[Any, RefusedOption("models take and give text only; leave it out")] = None
+    request_id: Annotated[Any, RefusedOption("send the header x-request-id")] = None
+    cache_salt: Annotated[Any, RefusedOption("each tenant has a salt of its own already; leave it out")] = None
 
     @property
     def texts(self) -> list[str]:

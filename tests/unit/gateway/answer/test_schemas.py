@@ -12,8 +12,9 @@ from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.catalogue.price.schemas import Tier
 from finpool.gateway.answer.assemble import Completion
 from finpool.gateway.answer.render import Renderer
-from finpool.gateway.answer.schemas import ChatCompletionChunk, ChatCompletionView, EmbeddingsView, RankingView
-from finpool.gateway.answer.vectors import EmbeddingList, Ranking
+from finpool.gateway.answer.schemas import ChatCompletionChunk, ChatCompletionView
+from finpool.gateway.answer.vector_schemas import EmbeddingsView, RankingView
+from finpool.gateway.answer.vectors import COHERE, JINA, EmbeddingList, Ranking, RankingApi
 from finpool.gateway.request.vectors import EmbeddingRequest, RerankRequest
 from finpool.serving.vectors import packed
 
@@ -70,10 +71,11 @@ def test_embeddings_have_the_documented_fields(model: Model, encoding: str) -> N
     assert described(body, EmbeddingsView) == orjson.loads(body)
 
 
-@pytest.mark.parametrize("returned", [True, None])
-def test_a_ranking_has_the_documented_fields(model: Model, returned: bool | None) -> None:
+@pytest.mark.parametrize("api", [JINA, COHERE])
+@pytest.mark.parametrize("returned", [True, False, None])
+def test_a_ranking_has_the_documented_fields(model: Model, returned: bool | None, api: RankingApi) -> None:
     fields = {"model": model.id, "query": "q", "documents": ["a", "b"], "return_documents": returned}
-    ranking = Ranking(RerankRequest.model_validate(fields), model, "req_1")
+    ranking = Ranking(RerankRequest.model_validate(fields), model, "req_1", api)
     ranking.add([{"index": 0, "relevance_score": 0.25}, {"index": 1, "relevance_score": 0.5}])
     body = ranking.body(USAGE)
     assert described(body, RankingView) == orjson.loads(body)

@@ -37,7 +37,7 @@ def test_every_field_of_every_request_is_on_the_page() -> None:
     roles = ("system", "developer", "user", "assistant", "tool", "function")
     assert all("role" in rows(f"Messages of role `{role}`") for role in roles)
     assert {"input", "dimensions"} <= rows("`POST /v1/embeddings`").keys()
-    assert {"query", "documents[].text"} <= rows("`POST /v1/rerank`").keys()
+    assert {"query", "documents[].text"} <= rows("`POST /rerank`, `/v1/rerank`, `/v2/rerank`").keys()
 
 
 def test_the_engines_of_the_pool_know_every_field_that_is_served() -> None:

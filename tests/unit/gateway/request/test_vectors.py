@@ -1,5 +1,7 @@
 """What requests for embeddings and rankings may say, and the most tokens that they can be."""
 
+from typing import Any
+
 import orjson
 import pytest
 from hypothesis import given
@@ -50,6 +52,66 @@ def test_a_query_is_counted_beside_each_document() -> None:
     asked = RerankRequest.model_validate({"model": "m", "query": "abcd", "documents": ["ab", {"text": "abc"}]})
     assert asked.input_tokens_bound(model("rerank", 10_000)) == 2 * (4 + PAIR_TOKENS_MAX) + 5
     assert asked.engine_body() == {"query": "abcd", "documents": ["ab", "abc"]}
+
+
+# The fields of each client's request, with values of the client's own type.
+RANKING_FIELDS: dict[str, dict[str, Any]] = {
+    "cohere ClientV2.rerank": {
+        "top_n": 1,
+        "max_tokens_per_doc": 512,
+        "relevant_spans": {"enabled": True},
+        "priority": 1,
+        "return_documents": True,
+    },
+    "cohere Client.rerank": {
+        "top_n": 1,
+        "rank_fields": ["title"],
+        "return_documents": True,
+        "max_chunks_per_doc": 2,
+    },
+    "Jina": {
+        "top_n": 1,
+        "return_documents": False,
+        "truncation": True,
+        "max_doc_length": 512,
+        "max_query_length": 64,
+        "return_embeddings": True,
+    },
+    "vLLM": {
+        "top_n": 1,
+        "user": "u",
+        "truncate_prompt_tokens": -1,
+        "truncation_side": "left",
+        "padding": "max_length",
+        "use_activation": False,
+        "activation": False,
+        "mm_processor_kwargs": {"a": 1},
+        "request_id": "r",
+        "cache_salt": "s",
+        "priority": -1,
+    },
+}
+
+
+SERVED = {"top_n", "return_documents", "user"}
+
+
+@pytest.mark.parametrize("client", RANKING_FIELDS)
+def test_every_field_of_a_ranking_client_is_known(client: str) -> None:
+    ranking = {"model": "m", "query": "q", "documents": ["a"]}
+    for name, value in RANKING_FIELDS[client].items():
+        parse_request(orjson.dumps({**ranking, name: None}), RerankRequest)
+        if name in SERVED:
+            parse_request(orjson.dumps({**ranking, name: value}), RerankRequest)
+            continue
+        with pytest.raises(UnsupportedParameter) as refused:
+            parse_request(orjson.dumps({**ranking, name: value}), RerankRequest)
+        assert refused.value.param == name
+
+
+def test_one_document_is_a_list_of_one() -> None:
+    ranking = parse_request(b'{"model": "m", "query": "q", "documents": "a"}', RerankRequest)
+    assert ranking.engine_body() == {"query": "q", "documents": ["a"]}
 
 
 @given(st.text(max_size=50))
