@@ -11,6 +11,8 @@ from scripted_engine import MODEL, ScriptedEngine
 
 from finpool.policy.decisions import shadow_load
 
+_proved_once = cache(shadow_load)
+
 
 def unused_port() -> int:
     """Return a port that is free now."""
@@ -27,12 +29,10 @@ def doors_are_checked() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
-def policies_are_proved_once() -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def policies_are_proved_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the decisions of equal policies: to prove them again takes a quarter of the time of a test of a door."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("finpool.policy.service.shadow_load", cache(shadow_load))
-        yield
+    monkeypatch.setattr("finpool.policy.service.shadow_load", _proved_once)
 
 
 @pytest.fixture(autouse=True)

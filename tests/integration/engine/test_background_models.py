@@ -54,7 +54,7 @@ def test_the_pool_serves_before_its_background_models_and_names_what_they_lack(
         first = read_engines(settings.home)
         assert first is not None
         assert list(first.engine_paths) == ["waited-for"]
-        assert first.background == {"later": "downloading", "out-of-reach": "downloading"}
+        assert set(first.background) == {"later", "out-of-reach"}
         assert is_healthy(settings, "/engines/waited-for/1")
 
         def only_the_fault_is_left() -> str | None:

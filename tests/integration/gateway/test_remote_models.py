@@ -132,7 +132,7 @@ async def test_vectors_and_scores_are_charged_as_they_were_counted_there(bank: S
         answer = await client.embeddings.create(model=EMBEDDING, input="text", user="somebody")
     assert (answer.data[0].embedding, answer.usage.prompt_tokens) == ([0.5, -1], 6)
     remote.answer = refused(200, {"results": [{"index": 0, "relevance_score": 0.5}], "usage": counted})
-    ranking = {"model": RERANK, "query": "q", "documents": ["a"]}
+    ranking = {"model": RERANK, "query": "q", "documents": ["a"], "return_documents": False}
     headers = {"authorization": f"Bearer {key}"}
     async with ClientSession(headers=headers) as session, session.post(f"{bank.url}/v1/rerank", json=ranking) as told:
         assert (await told.json())["results"] == [{"index": 0, "relevance_score": 0.5}]

@@ -196,12 +196,13 @@ async def test_a_gateway_tells_the_others_of_a_version_only_while_requests_go_to
 
 
 async def told_of(bank: ServedBank, *engines: str) -> None:
-    """Wait until the gateway syncs about these engines and no other."""
+    """Wait until the gateway syncs about these engines of the model and no other of it."""
     owner = await asyncpg.connect(bank.settings.database_url("owner"))
     since = await owner.fetchval("SELECT clock_timestamp()")
 
     async def tells() -> bool:
-        rows = await owner.fetch("SELECT engine, seen_at FROM gateway_slots WHERE seen_at > $1", since)
+        told = "SELECT engine, seen_at FROM gateway_slots WHERE seen_at > $1 AND starts_with(engine, $2)"
+        rows = await owner.fetch(told, since, f"{MODEL}_")
         last = max((row["seen_at"] for row in rows), default=since)
         now_told = {row["engine"] for row in rows if last - row["seen_at"] < timedelta(seconds=SYNC_SECONDS / 2)}
         return now_told == {*engines}
