@@ -52,8 +52,8 @@ its row with a grammar. Any other keyword, known or not, is a 400 `unsupported_p
 `minProperties` is enforced up to the number of `required` properties, or 1. A schema that nothing can satisfy is a 400.
 So is a `oneOf` of which two branches can hold together. An answer that `max_tokens` cuts ends within the value.
 
-Two promises hold less than the keyword says: a `date` may be 29 February of a common year, and an object that is open
-to more properties may repeat a name. Check such answers.
+Two keywords hold less than they say. A `date` may be 29 February of a common year. An object that is open to more
+properties may repeat a name. Check such answers.
 
 These describe and require nothing: {annotations}; at the root also `$id` and `$anchor`.
 
