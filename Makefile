@@ -72,7 +72,7 @@ test-fast: $(VENV)/dev.stamp ## Run the tests of units and of the architecture, 
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore-glob '*_goals.py' tests/unit tests/architecture
 
 test-faults: $(VENV)/dev.stamp ## Kill, cut and fill up everything under load, then compare all books (FINPOOL_FAULTS_SECONDS)
-	@$(BIN)/python tests/faultrun/fault_run.py
+	@PYTHONPATH=tests/samples $(BIN)/python tests/faultrun/fault_run.py
 
 test-vllm: $(VLLM_VENV)/vllm.stamp ## Run the main job and the engine's tests on vLLM, on CPU cores
 	@$(VLLM_BIN)/python tests/engine/small_model.py .cache/vllm .cache/vllm-catalogue

@@ -16,6 +16,7 @@ from typing import Any
 
 import asyncpg
 from fault_checks import MICROS
+from sqlalchemy import text
 from truth_engine import MODEL
 
 from finpool.apps.migrate import migrate
@@ -37,6 +38,7 @@ PEPPER = "p" * 64
 _START = (
     "import sys, pathlib; from finpool.installation.postgres import start_postgres as s; s(pathlib.Path(sys.argv[1]))"
 )
+_OLDER = text("UPDATE tenant SET created_at = created_at - interval '100 days' WHERE tenant_id = :tenant_id")
 Limit = tuple[str, str, str, str]
 """A tenant, a scope, its id, and the column of the limit."""
 
@@ -116,7 +118,10 @@ class Sector:
         return connection
 
     async def add_tenant(self, tenant_id: str) -> tuple[str, str]:
-        """Create a tenant with a project and a key; returns the key's id and its secret."""
+        """Create a tenant, old enough for invoices of past months, with a project and a key.
+
+        Returns the key's id and its secret.
+        """
         database, tenant = Database(self.url, 1), TenantId(tenant_id)
         try:
             async with database.across_tenants() as session:
@@ -124,6 +129,7 @@ class Sector:
                 await create_project(session, OPERATOR, tenant, NewProject(id="main", name="Main"))
                 new = NewKey(project_id="main", name="test", role="owner")
                 key, secret = await create_key(session, OPERATOR, tenant, new, pepper=PEPPER.encode())
+                await session.execute(_OLDER, {"tenant_id": tenant_id})
         finally:
             await database.close()
         return key.key_id, secret
