@@ -22,7 +22,7 @@ from finpool.kernel.database.database import Database
 from finpool.kernel.ids import KeyId, ProjectId, TenantId
 from finpool.kernel.paging import PageQuery
 from finpool.metering.usage import service as metering
-from finpool.metering.usage.schemas import CompletionsQuery
+from finpool.metering.usage.schemas import ModelUsageQuery
 from finpool.quota.account import service as accounts
 from finpool.tenancy import service as tenancy
 from finpool.tenancy.errors import ProjectNotFound
@@ -175,9 +175,9 @@ async def test_without_row_level_security_usage_costs_and_audit_are_still_one_te
     async with database("tenant").for_tenant(BANK_A) as session:
         assert (await session.execute(text("SELECT count(*) FROM usage_record"))).scalar_one() == 2
         usage = await metering.usage(session, start=start, end=end, group_by=(), tenant_id=BANK_A)
-        completions = await metering.completions(session, CompletionsQuery.model_validate(seconds), BANK_A)
+        completions = await metering.completions(session, ModelUsageQuery.model_validate(seconds), BANK_A)
         costs = await billing.costs(session, CostsQuery.model_validate(seconds), BANK_A)
-        foreign = CompletionsQuery.model_validate({**seconds, "project_ids": [f"p-{BANK_B}"]})
+        foreign = ModelUsageQuery.model_validate({**seconds, "project_ids": [f"p-{BANK_B}"]})
         nothing = await metering.completions(session, foreign, BANK_A)
         entries = await audit.entries(session, after=None, limit=10, tenant_id=BANK_A)
         account = await accounts.account_view(session, BANK_A)

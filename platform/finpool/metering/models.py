@@ -12,7 +12,8 @@ class UsageRecord(SQLModel, table=True):
     """The usage of one request, as the engine reported it; written once and never changed.
 
     `usage_seq` numbers a tenant's records in the order of their commits. A record counts at `counted_at`, when its
-    request was admitted, or at `settled_at` if it is older than this rule (`COUNTED_AT`).
+    request was admitted, or at `settled_at` if it is older than this rule (`COUNTED_AT`). `operation` is the billed
+    operation, such as `chat` or `embeddings`; older records do not say theirs.
     """
 
     __tablename__ = "usage_record"
@@ -41,6 +42,7 @@ class UsageRecord(SQLModel, table=True):
     tier: str = Field(default="standard", sa_type=Text)
     queue_ms: int | None = Field(default=None, sa_type=BigInteger)
     counted_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    operation: str | None = Field(default=None, sa_type=Text)
     usage_seq: int = Field(sa_type=BigInteger)
     recorded_at: datetime = Field(sa_type=DateTime(timezone=True))
 

@@ -46,6 +46,7 @@ async def test_a_plain_answer_is_whole_and_its_usage_is_the_engines(bank: Served
     assert account.posted_micros == 10 * 1 + 5 * 2
     (record,) = await bank.usage("bank-a")
     assert (record["input_tokens"], record["output_tokens"], record["outcome"]) == (10, 5, "completed")
+    assert record["operation"] == "chat"
 
 
 async def test_a_stream_keeps_its_identity_and_ends_with_the_usage_that_was_asked_for(bank: ServedBank) -> None:

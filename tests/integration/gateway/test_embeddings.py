@@ -76,6 +76,7 @@ async def test_what_is_charged_is_what_the_engine_counted(bank: ServedBank, engi
     (record,) = await bank.usage("bank-a")
     assert (record["outcome"], record["estimated"]) == ("completed", False)
     assert (record["input_tokens"], record["cached_input_tokens"], record["output_tokens"]) == (counted, 0, 0)
+    assert record["operation"] == "embeddings"
     assert account.posted_micros == counted
 
 
@@ -127,6 +128,7 @@ async def test_documents_are_ranked_and_charged_as_the_engine_counted(bank: Serv
     assert {(each["model_id"], each["input_tokens"], each["output_tokens"]) for each in records} == {
         (RERANK, counted, 0)
     }
+    assert {each["operation"] for each in records} == {"rerank"}
 
 
 async def test_a_model_that_compares_vectors_gives_their_cosine_and_reads_the_query_once(

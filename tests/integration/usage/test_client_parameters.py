@@ -8,6 +8,7 @@ import pytest
 from openai.types.admin.organization.audit_log_list_params import AuditLogListParams
 from openai.types.admin.organization.usage_completions_params import UsageCompletionsParams
 from openai.types.admin.organization.usage_costs_params import UsageCostsParams
+from openai.types.admin.organization.usage_embeddings_params import UsageEmbeddingsParams
 from typing_extensions import is_typeddict
 from usage_doors import Doors
 
@@ -15,6 +16,7 @@ NOT_SERVED = {"user_ids", "batch", "actor_emails", "tenant_only"}
 METHODS = {
     "audit_logs.list": AuditLogListParams,
     "usage.completions": UsageCompletionsParams,
+    "usage.embeddings": UsageEmbeddingsParams,
     "usage.costs": UsageCostsParams,
 }
 HASH = "0" * 64

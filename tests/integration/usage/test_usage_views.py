@@ -32,12 +32,16 @@ async def month(used: Callable[..., Any], record: Callable[..., Any], day: datet
     )
 
 
-async def test_all_three_views_show_the_same_numbers(doors: Doors, month: None) -> None:
+async def test_all_three_views_show_the_same_numbers(
+    doors: Doors, month: None, used: Callable[..., Any], record: Callable[..., Any], day: datetime
+) -> None:
+    vectors = {"input_tokens": 7, "cached_input_tokens": 0, "output_tokens": 0, "cost_picos": micros(1)}
+    await record([used("bank-a", day, operation=each, **vectors) for each in ("embeddings", "rerank", "chat")])
     operators = (await doors.operator.get("/v1/usage", params=PERIOD)).json()["data"]
     regulators = (await doors.regulator.get("/v1/usage", params=PERIOD)).json()["data"]
     assert operators == regulators
     assert [(each["tenant_id"], each["requests"], each["cost_micros"]) for each in operators] == [
-        ("bank-a", 3, 8),
+        ("bank-a", 6, 11),
         ("bank-b", 1, 100),
     ]
     for each in operators:
@@ -46,13 +50,15 @@ async def test_all_three_views_show_the_same_numbers(doors: Doors, month: None) 
             int(datetime(2025, 3, 1, tzinfo=UTC).timestamp()),
             int(datetime(2025, 4, 1, tzinfo=UTC).timestamp()),
         )
-        page = await official.admin.organization.usage.completions(start_time=start, end_time=end, limit=31)
-        results = [result for bucket in page.data for result in bucket.results]
-        assert not page.has_more
-        assert sum(result.num_model_requests for result in results) == each["requests"]
-        assert sum(result.input_tokens for result in results) == each["input_tokens"]
-        assert sum(result.input_cached_tokens for result in results) == each["cached_input_tokens"]
-        assert sum(result.output_tokens for result in results) == each["output_tokens"]
+        parts = official.admin.organization.usage
+        pages = [await part(start_time=start, end_time=end, limit=31) for part in (parts.completions, parts.embeddings)]
+        completions, embeddings = ([result for bucket in page.data for result in bucket.results] for page in pages)
+        assert not any(page.has_more for page in pages)
+        assert sum(result.num_model_requests for result in completions + embeddings) == each["requests"]
+        assert sum(result.input_tokens for result in completions + embeddings) == each["input_tokens"]
+        assert sum(result.input_cached_tokens for result in completions) == each["cached_input_tokens"]
+        assert sum(result.output_tokens for result in completions) == each["output_tokens"]
+        assert sum(result.num_model_requests for result in embeddings) == (2 if each["tenant_id"] == "bank-a" else 0)
 
 
 async def test_costs_of_groups_sum_to_the_whole_which_is_rounded_up_once(doors: Doors, month: None) -> None:

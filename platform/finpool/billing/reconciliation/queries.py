@@ -41,6 +41,7 @@ _LOGGED = """
         (body ->> 'cached_input_tokens')::bigint AS cached_input_tokens,
         (body ->> 'output_tokens')::bigint AS output_tokens,
         (body ->> 'cost_picos')::numeric AS cost_picos, body ->> 'outcome' AS outcome,
+        body ->> 'operation' AS operation,
         COALESCE(body ->> 'counted_at', body ->> 'settled_at')::timestamptz AS counted
     FROM (
         SELECT tenant_id, content -> 'body' AS body
@@ -69,19 +70,20 @@ _PARTS = {
 _LOG_USAGE = """
     WITH logged AS (SELECT * FROM ($logged) AS every WHERE counted >= :start AND counted < :end),
     used AS (
-        SELECT tenant_id, request_id, model_id, input_tokens, cached_input_tokens, output_tokens, cost_picos, outcome
+        SELECT tenant_id, request_id, model_id, input_tokens, cached_input_tokens, output_tokens, cost_picos, outcome,
+            operation
         FROM usage_record WHERE $of_tenant AND $counted >= :start AND $counted < :end
     )
     SELECT tenant_id, 'request ' || request_id AS subject,
         COALESCE(concat_ws(' ', logged.model_id, logged.input_tokens, logged.cached_input_tokens, logged.output_tokens,
-            'tokens', logged.cost_picos, logged.outcome), '') AS left_value,
+            'tokens', logged.cost_picos, logged.outcome, logged.operation), '') AS left_value,
         COALESCE(concat_ws(' ', used.model_id, used.input_tokens, used.cached_input_tokens, used.output_tokens,
-            'tokens', used.cost_picos, used.outcome), '') AS right_value
+            'tokens', used.cost_picos, used.outcome, used.operation), '') AS right_value
     FROM logged FULL JOIN used USING (tenant_id, request_id)
     WHERE (logged.model_id, logged.input_tokens, logged.cached_input_tokens, logged.output_tokens, logged.cost_picos,
-            logged.outcome)
+            logged.outcome, logged.operation)
         IS DISTINCT FROM (used.model_id, used.input_tokens, used.cached_input_tokens, used.output_tokens,
-            used.cost_picos, used.outcome)
+            used.cost_picos, used.outcome, used.operation)
     UNION ALL
     SELECT tenant_id, 'request ' || request_id, count(*) || ' entries', '1 record'
     FROM logged GROUP BY tenant_id, request_id HAVING count(*) > 1

@@ -89,4 +89,5 @@ class Admitted:
             streamed=self.streamed,
             started_at=now().isoformat(),
             tier=quote.tier.value,
+            operation=self.operation.value,
         )

@@ -110,5 +110,6 @@ def event_of(settlement: Settlement) -> Event:
         "started_at": intent.started_at,
         "settled_at": settlement.settled_at,
         "counted_at": intent.counted_at,
+        "operation": intent.operation,
     }
     return Event(kind="usage.recorded", tenant_id=TenantId(intent.tenant_id), actor=None, body=body)

@@ -25,7 +25,10 @@ class RecordKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A request before its dispatch: its payer, its leases, and its pinned price in picos per token."""
+    """A request before its dispatch: its payer, its leases, and its pinned price in picos per token.
+
+    `operation` is the billed operation (`finpool.serving.schemas.Operation`), None in an older spool.
+    """
 
     request_id: str
     tenant_id: str
@@ -43,6 +46,7 @@ class Intent:
     streamed: bool
     started_at: str
     tier: str = "standard"
+    operation: str | None = None
 
     @property
     def counted_at(self) -> str:

@@ -14,8 +14,10 @@ from sqlalchemy import (
     and_,
     cast,
     extract,
+    false,
     func,
     literal_column,
+    not_,
     select,
     union_all,
 )
@@ -24,7 +26,7 @@ from sqlmodel import col
 
 from finpool.kernel.money import Picos
 from finpool.metering.models import UsageAdjustment, UsageRecord
-from finpool.metering.usage.schemas import UsageColumn, UsageFilter, UsageTotals
+from finpool.metering.usage.schemas import EMBEDDING_OPERATIONS, UsageColumn, UsageFilter, UsageKind, UsageTotals
 
 
 async def totals(
@@ -90,6 +92,7 @@ def _counted(start: datetime, end: datetime) -> Subquery:
         col(record.cached_input_tokens),
         col(record.output_tokens),
         col(record.cost_picos),
+        col(record.operation),
         counted_at.label("counted_at"),
         literal_column("1").label("requests"),
         cast(col(record.estimated), Integer).label("estimated"),
@@ -109,6 +112,7 @@ def _counted(start: datetime, end: datetime) -> Subquery:
             col(adjustment.cached_input_tokens),
             col(adjustment.output_tokens),
             col(adjustment.cost_picos),
+            col(record.operation),
             col(adjustment.recorded_at),
             literal_column("0"),
             literal_column("0"),
@@ -137,4 +141,7 @@ def _restricted(query: Select[Any], counted: Subquery, only: UsageFilter) -> Sel
     ):
         if wanted:
             query = query.where(column.in_(wanted))
+    if only.kind is not None:
+        embeds = func.coalesce(counted.c.operation.in_(EMBEDDING_OPERATIONS), false())
+        query = query.where(embeds if only.kind is UsageKind.EMBEDDINGS else not_(embeds))
     return query

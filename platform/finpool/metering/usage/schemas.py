@@ -41,6 +41,17 @@ class UsageColumn(StrEnum):
     PRICE = "price_version"
 
 
+class UsageKind(StrEnum):
+    """The two parts of a tenant's usage in OpenAI's shapes: each record and each adjustment belongs to one of them."""
+
+    COMPLETIONS = "completions"
+    EMBEDDINGS = "embeddings"
+
+
+EMBEDDING_OPERATIONS = ("embeddings", "rerank")
+"""The operations of the kind `embeddings`. All others are `completions`, and so are older records, which name none."""
+
+
 @dataclass(frozen=True, slots=True)
 class UsageFilter:
     """A filter of usage records; None and an empty sequence do not restrict."""
@@ -50,6 +61,7 @@ class UsageFilter:
     key_ids: Sequence[str] = ()
     model_ids: Sequence[str] = ()
     price_versions: Sequence[str] = ()
+    kind: UsageKind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +194,8 @@ BUCKET_SECONDS = {"1m": 60, "1h": 3_600, "1d": 86_400}
 _LIMITS = {"1m": (60, 1_440), "1h": (24, 168), "1d": (7, 31)}
 
 
-class CompletionsQuery(BucketQuery):
-    """Query of `GET /v1/organization/usage/completions`."""
+class ModelUsageQuery(BucketQuery):
+    """Query of `GET /v1/organization/usage/completions` and of `GET /v1/organization/usage/embeddings`."""
 
     bucket_width: Literal["1m", "1h", "1d"] = "1d"
     limit: int | None = Field(
@@ -220,3 +232,15 @@ class CompletionsResult(BaseModel):
     user_id: None = None
     batch: None = None
     service_tier: None = None
+
+
+class EmbeddingsResult(BaseModel):
+    """Input tokens and requests for embeddings and rankings of one group in one bucket."""
+
+    object: Literal["organization.usage.embeddings.result"] = "organization.usage.embeddings.result"
+    input_tokens: int
+    num_model_requests: int
+    project_id: str | None
+    api_key_id: str | None
+    model: str | None
+    user_id: None = None

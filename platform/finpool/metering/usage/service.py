@@ -16,12 +16,14 @@ from finpool.metering.usage.schemas import (
     Bucket,
     BucketPage,
     BucketQuery,
-    CompletionsQuery,
     CompletionsResult,
+    EmbeddingsResult,
+    ModelUsageQuery,
     UsageColumn,
     UsageDimension,
     UsageFilter,
     UsageGroup,
+    UsageKind,
     UsageTotals,
 )
 
@@ -87,9 +89,61 @@ async def totals_in_buckets(
 
 
 async def completions(
-    session: AsyncSession, query: CompletionsQuery, tenant_id: TenantId
+    session: AsyncSession, query: ModelUsageQuery, tenant_id: TenantId
 ) -> BucketPage[CompletionsResult]:
-    """Return one tenant's usage in OpenAI's shape."""
+    """Return one tenant's usage in OpenAI's shape, without embeddings and rankings."""
+    page = await _merged(session, query, tenant_id, UsageKind.COMPLETIONS)
+    data = [
+        Bucket[CompletionsResult](
+            start_time=bucket.start_time,
+            end_time=bucket.end_time,
+            results=[
+                CompletionsResult(
+                    input_tokens=each.input_tokens,
+                    output_tokens=each.output_tokens,
+                    input_cached_tokens=each.cached_input_tokens,
+                    num_model_requests=each.requests,
+                    project_id=each.project_id,
+                    api_key_id=each.key_id,
+                    model=each.model_id,
+                )
+                for each in bucket.results
+            ],
+        )
+        for bucket in page.data
+    ]
+    return BucketPage(data=data, has_more=page.has_more, next_page=page.next_page)
+
+
+async def embeddings(
+    session: AsyncSession, query: ModelUsageQuery, tenant_id: TenantId
+) -> BucketPage[EmbeddingsResult]:
+    """Return one tenant's usage for embeddings and rankings in OpenAI's shape."""
+    page = await _merged(session, query, tenant_id, UsageKind.EMBEDDINGS)
+    data = [
+        Bucket[EmbeddingsResult](
+            start_time=bucket.start_time,
+            end_time=bucket.end_time,
+            results=[
+                EmbeddingsResult(
+                    input_tokens=each.input_tokens,
+                    num_model_requests=each.requests,
+                    project_id=each.project_id,
+                    api_key_id=each.key_id,
+                    model=each.model_id,
+                )
+                for each in bucket.results
+            ],
+        )
+        for bucket in page.data
+    ]
+    return BucketPage(data=data, has_more=page.has_more, next_page=page.next_page)
+
+
+async def _merged(
+    session: AsyncSession, query: ModelUsageQuery, tenant_id: TenantId, kind: UsageKind
+) -> BucketPage[UsageTotals]:
+    """Return a page of one kind of usage with one total for each group, because tokens have no currency."""
     page = await totals_in_buckets(
         session,
         query,
@@ -101,35 +155,20 @@ async def completions(
             project_ids=query.project_ids,
             key_ids=query.api_key_ids,
             model_ids=query.models,
+            kind=kind,
         ),
     )
-    data = [
-        Bucket[CompletionsResult](
-            start_time=bucket.start_time, end_time=bucket.end_time, results=_completions_results(bucket.results)
-        )
-        for bucket in page.data
-    ]
-    return BucketPage(data=data, has_more=page.has_more, next_page=page.next_page)
+    for bucket in page.data:
+        bucket.results = _over_currencies(bucket.results)
+    return page
 
 
-def _completions_results(totals: Sequence[UsageTotals]) -> list[CompletionsResult]:
-    """Return one result per group, summed over currencies, because tokens have no currency."""
+def _over_currencies(totals: Sequence[UsageTotals]) -> list[UsageTotals]:
     merged: dict[tuple[str | None, str | None, str | None], UsageTotals] = {}
     for each in totals:
         group = (each.project_id, each.key_id, each.model_id)
         merged[group] = _with_tokens_of(merged[group], each) if group in merged else each
-    return [
-        CompletionsResult(
-            input_tokens=each.input_tokens,
-            output_tokens=each.output_tokens,
-            input_cached_tokens=each.cached_input_tokens,
-            num_model_requests=each.requests,
-            project_id=each.project_id,
-            api_key_id=each.key_id,
-            model=each.model_id,
-        )
-        for each in merged.values()
-    ]
+    return list(merged.values())
 
 
 def _with_tokens_of(totals: UsageTotals, other: UsageTotals) -> UsageTotals:

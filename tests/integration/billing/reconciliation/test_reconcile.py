@@ -98,6 +98,10 @@ PLANTED = {
         "UPDATE usage_record SET cost_picos = cost_picos + 1 WHERE request_id = 'req_1'",
         {USAGE: "req_1", ("price", "usage"): "req_1", ("usage", "account"): "posted"},
     ),
+    "a usage row that bills another operation": (
+        "UPDATE usage_record SET operation = 'embeddings' WHERE request_id = 'req_1'",
+        {USAGE: "req_1"},
+    ),
     "a missing transfer of usage": (
         "DELETE FROM transfer WHERE kind = 'usage' AND occurred_at = (SELECT max(occurred_at) FROM transfer)",
         {

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from finpool.kernel.errors import InvalidRequest
 from finpool.metering.usage.buckets import fill, page_of_buckets, span
-from finpool.metering.usage.schemas import BucketQuery, CompletionsQuery, UsageTotals
+from finpool.metering.usage.schemas import BucketQuery, ModelUsageQuery, UsageTotals
 
 AT = datetime(2026, 3, 10, 12, 0, 30, tzinfo=UTC)
 SECONDS = st.sampled_from([60, 3_600, 86_400])
@@ -82,7 +82,7 @@ def test_a_page_of_another_query_is_refused(page: str) -> None:
 
 @pytest.mark.parametrize(("width", "limit_max"), [("1m", 1_440), ("1h", 168), ("1d", 31)])
 def test_a_page_holds_at_most_what_its_width_allows(width: str, limit_max: int) -> None:
-    fits = CompletionsQuery.model_validate({"start_time": "1", "bucket_width": width, "limit": str(limit_max)})
+    fits = ModelUsageQuery.model_validate({"start_time": "1", "bucket_width": width, "limit": str(limit_max)})
     assert fits.buckets_max == limit_max
     with pytest.raises(ValidationError, match=f"at most {limit_max}"):
-        CompletionsQuery.model_validate({"start_time": "1", "bucket_width": width, "limit": str(limit_max + 1)})
+        ModelUsageQuery.model_validate({"start_time": "1", "bucket_width": width, "limit": str(limit_max + 1)})
