@@ -1,4 +1,4 @@
-"""The tenant app: account and limits, usage, shares, costs and audit trail.
+"""The tenant app: projects, account and limits, usage, shares, costs and audit trail.
 
 It is served beside the inference app and uses that app's gatekeeper.
 """
@@ -24,6 +24,7 @@ from finpool.kernel.door.web import Gatekeeper
 from finpool.kernel.settings import Settings
 from finpool.metering.usage.routes_tenant import router as metering_router
 from finpool.quota.limit.routes_tenant import router as quota_router
+from finpool.tenancy.routes_tenant import router as projects_router
 
 
 def create_app(settings: Settings, gatekeeper: Gatekeeper) -> FastAPI:
@@ -51,6 +52,7 @@ def create_app(settings: Settings, gatekeeper: Gatekeeper) -> FastAPI:
         gate=TenantGatekeeper.errors,
     )
     app.state.gatekeeper = gatekeeper
+    app.include_router(projects_router)
     app.include_router(quota_router)
     app.include_router(metering_router)
     app.include_router(billing_router)

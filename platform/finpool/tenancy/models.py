@@ -37,10 +37,14 @@ class Tenant(SQLModel, table=True):
 
 
 class Project(SQLModel, table=True):
-    """A unit within a tenant; each key and each usage record belongs to one project."""
+    """A unit within a tenant; each key and each usage record belongs to one project.
+
+    `archived_at` is null for an active project, and for one that was archived before the moment was kept.
+    """
 
     tenant_id: str = Field(primary_key=True, sa_type=Text, foreign_key="tenant.tenant_id")
     project_id: str = Field(primary_key=True, sa_type=Text)
     name: str = Field(sa_type=Text)
     status: str = Field(sa_type=Text)
     created_at: datetime = Field(sa_type=DateTime(timezone=True))
+    archived_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))

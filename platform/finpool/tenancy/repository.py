@@ -9,7 +9,7 @@ from sqlmodel import col
 
 from finpool.kernel.database.tenant_rows import rows_of
 from finpool.kernel.ids import ProjectId, TenantId
-from finpool.tenancy.models import Project, Tenant
+from finpool.tenancy.models import Project, ProjectStatus, Tenant
 
 
 async def add_tenant(session: AsyncSession, tenant: Tenant) -> bool:
@@ -39,10 +39,20 @@ async def project(
 
 
 async def projects(
-    session: AsyncSession, tenant_id: TenantId, *, after: str | None = None, limit: int | None = None
+    session: AsyncSession,
+    tenant_id: TenantId,
+    *,
+    after: str | None = None,
+    limit: int | None = None,
+    archived: bool = True,
 ) -> Sequence[Project]:
-    """Return the tenant's projects, ordered by id: those after the id `after`, at most `limit` of them."""
+    """Return the tenant's projects, ordered by id: those after the id `after`, at most `limit` of them.
+
+    Archived ones are left out unless `archived`.
+    """
     statement = rows_of(tenant_id, Project).where(col(Project.project_id) > (after or ""))
+    if not archived:
+        statement = statement.where(col(Project.status) == ProjectStatus.ACTIVE)
     return (await session.execute(statement.order_by(col(Project.project_id)).limit(limit))).scalars().all()
 
 

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from finpool.kernel.ids import SLUG_PATTERN, ProjectId, TenantId
 from finpool.kernel.names import NAME_LENGTH_MAX, plain_name
-from finpool.kernel.paging import Listed
+from finpool.kernel.paging import Listed, PageQuery
 from finpool.tenancy.models import Project, ProjectStatus, Tenant, TenantStatus
 
 ALL_MODELS = "*"
@@ -130,8 +130,15 @@ class TenantView(Listed):
         )
 
 
+class OwnProjectsQuery(PageQuery):
+    """A part of a tenant's own projects, as OpenAI's client asks for it."""
+
+    limit: int = Field(20, ge=1, le=100)
+    include_archived: bool = False
+
+
 class ProjectView(Listed):
-    """A project in a response. `created_at` is in Unix seconds."""
+    """A project in a response. Times are in Unix seconds; `archived_at` is as in `OwnProjectView`."""
 
     object: Literal["project"] = "project"
     id: ProjectId
@@ -139,6 +146,7 @@ class ProjectView(Listed):
     name: str
     status: ProjectStatus
     created_at: int
+    archived_at: int | None
 
     @classmethod
     def of(cls, project: Project) -> Self:
@@ -149,7 +157,37 @@ class ProjectView(Listed):
             name=project.name,
             status=ProjectStatus(project.status),
             created_at=unix_seconds(project.created_at),
+            archived_at=_archived_at(project),
         )
+
+
+class OwnProjectView(Listed):
+    """A project of the caller's own tenant, in OpenAI's shape. Times are in Unix seconds.
+
+    `archived_at` is null for an active project, and for one that was archived before the platform kept the time.
+    """
+
+    object: Literal["organization.project"] = "organization.project"
+    id: ProjectId
+    name: str
+    created_at: int
+    archived_at: int | None
+    status: ProjectStatus
+
+    @classmethod
+    def of(cls, project: Project) -> Self:
+        """Return the response for a row."""
+        return cls(
+            id=ProjectId(project.project_id),
+            name=project.name,
+            created_at=unix_seconds(project.created_at),
+            archived_at=_archived_at(project),
+            status=ProjectStatus(project.status),
+        )
+
+
+def _archived_at(project: Project) -> int | None:
+    return None if project.archived_at is None else unix_seconds(project.archived_at)
 
 
 def unix_seconds(moment: datetime) -> int:

@@ -23,6 +23,8 @@ from finpool.tenancy.schemas import (
     HeldTenant,
     NewProject,
     NewTenant,
+    OwnProjectsQuery,
+    OwnProjectView,
     ProjectChange,
     ProjectView,
     TenantChange,
@@ -181,6 +183,24 @@ async def list_projects(session: AsyncSession, tenant_id: TenantId, query: PageQ
     return page_of(rows, query, ProjectView.of)
 
 
+async def list_own_projects(
+    session: AsyncSession, tenant_id: TenantId, query: OwnProjectsQuery
+) -> ListPage[OwnProjectView]:
+    """Return a page of the tenant's projects for its own keys, ordered by id."""
+    rows = await repository.projects(
+        session, tenant_id, after=query.after, limit=query.limit + 1, archived=query.include_archived
+    )
+    return page_of(rows, query, OwnProjectView.of)
+
+
+async def get_project(session: AsyncSession, tenant_id: TenantId, project_id: ProjectId) -> Project:
+    """Return one project of the tenant, active or archived; raise `ProjectNotFound`."""
+    project = await repository.project(session, tenant_id, project_id)
+    if project is None:
+        raise ProjectNotFound(project_id)
+    return project
+
+
 async def change_project(
     session: AsyncSession, actor: Actor, tenant_id: TenantId, project_id: ProjectId, body: ProjectChange
 ) -> Project:
@@ -192,6 +212,8 @@ async def change_project(
     changed = _changes(project, body.model_dump(exclude_unset=True, mode="json"))
     if changed:
         project.sqlmodel_update(changed)
+        if "status" in changed:
+            project.archived_at = now() if project.status == ProjectStatus.ARCHIVED else None
         await session.flush()
         record = {"project_id": project_id, **changed}
         await audit.append(session, kind="project.changed", tenant_id=tenant_id, actor=actor, body=record)

@@ -13,7 +13,7 @@ from finpool.kernel.ids import ProjectId, TenantId
 GUIDE = (ROOT / "docs" / "bank.md").read_text(encoding="utf-8")
 PERMISSIONS = {
     "sees and calls models": {"yes": {"model:read", "inference:call"}},
-    "usage": {"yes": {"usage:read"}},
+    "usage, projects": {"yes": {"usage:read", "project:read"}},
     "costs": {"yes": {"cost:read"}},
     "contract, prices": {"yes": {"contract:read", "price:read"}},
     "account, limits": {"reads": {"account:read"}, "reads and sets limits": {"account:read", "limits:write"}},
