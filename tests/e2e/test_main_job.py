@@ -26,12 +26,18 @@ def get(url: str, credential: str) -> Any:
         return json.load(response)
 
 
+def declared() -> Catalogue:
+    """Return the catalogue that the installation serves."""
+    directory = os.environ.get(CATALOGUE_VARIABLE)
+    return Catalogue.load(Path(directory) if directory else default_directory())
+
+
 class Platform:
     """The doors of a running installation and its engine's counts."""
 
     def __init__(self, installation: Installation) -> None:
         self.env = installation.demo_env
-        self.serve_url = f"http://127.0.0.1:{installation.port + 10}/engines/{MODEL}/1"
+        self.serve_url = f"http://127.0.0.1:{installation.port + 10}{declared().get(MODEL).engine_path}"
         self.engine_token = (installation.home / "secrets" / "engine_token").read_text().strip()
 
     def bank(self, name: str, **options: Any) -> openai.OpenAI:
@@ -87,9 +93,7 @@ def grown(after: dict[str, int], before: dict[str, int]) -> dict[str, int]:
 def test_models_are_listed(platform: Platform) -> None:
     with platform.bank("A") as client:
         listed = {model.id for model in client.models.list()}
-    directory = os.environ.get(CATALOGUE_VARIABLE)
-    declared = Catalogue.load(Path(directory) if directory else default_directory()).all()
-    assert listed == {model.id for model in declared if model.open_to(TenantId("bank-a"))} >= {MODEL}
+    assert listed == {model.id for model in declared().all() if model.open_to(TenantId("bank-a"))} >= {MODEL}
 
 
 def test_what_the_engine_counted_is_what_all_three_views_show_and_what_is_paid(platform: Platform) -> None:

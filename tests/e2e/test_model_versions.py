@@ -52,7 +52,7 @@ def installed(
 def declared() -> dict[str, Any]:
     model: dict[str, Any] = yaml.safe_load((default_directory() / f"{MODEL}.yaml").read_text())
     model["engine"] = {"name": "llamacpp", "slots": STREAMS, "threads": 2}
-    model |= {"context_tokens": 384, "output_tokens_default": 32, "output_tokens_max": 256}
+    model |= {"version": "1", "context_tokens": 384, "output_tokens_default": 32, "output_tokens_max": 256}
     return model
 
 

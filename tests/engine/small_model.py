@@ -53,7 +53,9 @@ def write_catalogue(cache: Path, directory: Path) -> None:
     default = Catalogue.load(default_directory()).get(MODEL).model_dump(mode="json", exclude={"engine", "weights"})
     del default["base"], default["tenants"]
     engine = _CUDA if os.environ.get(DEVICE_VARIABLE) == "cuda" else _CPU
-    model = {**default, "engine": engine, "weights": directory_weights(weights)}
+    # vLLM reads no calls from this model's text.
+    model = {**default, "version": "1", "capabilities": ["json_schema", "logprobs"]}
+    model |= {"engine": engine, "weights": directory_weights(weights)}
     declared = [model]
     for seed, name in enumerate(ADAPTERS):
         target = cache / f"{weights.name}-adapter-{seed}"

@@ -12,10 +12,11 @@ from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.serving.schemas import WEIGHTS_HEADER
 
 MODEL = "smollm2-135m-instruct"
+DECLARED = Catalogue.load(default_directory()).get(MODEL)
 ALWAYS_WORKS = {"answer": 1.0}
 EVENT_STREAM = {
     "content-type": "text/event-stream",
-    WEIGHTS_HEADER: Catalogue.load(default_directory()).get(MODEL).weights_sha256,
+    WEIGHTS_HEADER: DECLARED.weights_sha256,
 }
 
 
@@ -43,8 +44,8 @@ class TruthEngine:
     def app(self) -> web.Application:
         """Return the engine as it is reached over HTTP."""
         app = web.Application()
-        app.router.add_post(f"/engines/{MODEL}/1/v1/chat/completions", self.chat)
-        app.router.add_post(f"/engines/{MODEL}/1/tokenize", self.tokenize)
+        app.router.add_post(f"{DECLARED.engine_path}/v1/chat/completions", self.chat)
+        app.router.add_post(f"{DECLARED.engine_path}/tokenize", self.tokenize)
         return app
 
     @property

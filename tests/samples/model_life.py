@@ -1,5 +1,6 @@
 """A model's life as operators and the pool write it, for tests that need neither a pool nor an engine."""
 
+from functools import partial
 from typing import Any
 
 from finpool.catalogue.model.schemas import Model
@@ -38,9 +39,11 @@ class LifeWriter:
         self._database = database("pool")
         self._measured = {**FAST, **measured}
 
-    async def declare(self, **changes: Any) -> None:
+    async def declare(self, *, packaged: bool = False, **changes: Any) -> None:
+        """Declare version 1 of the model, or another one; the version of the package does not matter."""
+        declared = CATALOGUE.get(MODEL).model_copy(update={"version": "1", **changes})
         async with self._database.across_tenants() as session:
-            await life.declare(session, CATALOGUE.get(MODEL).model_copy(update=changes))
+            await life.declare(session, declared, packaged=packaged)
 
     async def move(self, name: str, *states: VersionState) -> None:
         for state in states:
@@ -48,7 +51,8 @@ class LifeWriter:
                 (held,) = [v for v in (await versions.life(session, MODEL)).versions if v.version == name]
                 if state is VersionState.SERVING:
                     await life.passed(session, held, Measurements(**self._measured, measured_at=now()))
-                assert await life.move(session, held, state)
+                moves = life.serve if state is VersionState.SERVING else partial(life.move, state=state)
+                assert await moves(session, held)
 
     async def serve(self, name: str) -> None:
         await self.move(name, VersionState.TESTING, VersionState.SERVING)

@@ -14,6 +14,7 @@ from finpool.catalogue.model.service import default_directory
 
 REAL = "smollm2-135m-instruct"
 REFUSES, QUEUES, WORKS = "refuses", "queues", "works"
+VERSION = "1"
 SLOTS = 2
 LONG_TOKENS = 380
 _AWAKE_SECONDS = 3600
@@ -27,7 +28,7 @@ _SLEEPS = {"replicas_min": 0, "idle_seconds": _AWAKE_SECONDS}
 def write_pool_catalogue(directory: Path, shallow_weights: dict[str, Any]) -> Path:
     """Write the declarations into a new directory, and return it."""
     directory.mkdir()
-    real = yaml.safe_load((default_directory() / f"{REAL}.yaml").read_text())
+    real = yaml.safe_load((default_directory() / f"{REAL}.yaml").read_text()) | {"version": VERSION}
     shallow = {**real, **_SHORT, "weights": shallow_weights}
     declared = [{**real, "engine": {**real["engine"], **_SLEEPS}}]
     for model_id, engine in (

@@ -17,7 +17,7 @@ import aiohttp
 import psutil
 import pytest
 from database_server import DatabaseServer
-from pool_catalogue import REAL, write_pool_catalogue
+from pool_catalogue import REAL, VERSION, write_pool_catalogue
 from pool_process import READY_SECONDS_MAX, running_pool
 from waiting import until
 
@@ -103,7 +103,7 @@ class Pool:
         found = []
         for process in self.process.children(recursive=True):
             try:
-                if f"ServeReplica:{model_id}_1:" in " ".join(process.cmdline()):
+                if f"ServeReplica:{model_id}_{VERSION}:" in " ".join(process.cmdline()):
                     found.append(process)
             except psutil.Error:
                 continue  # It ended while we looked.

@@ -11,6 +11,7 @@ import grpc
 import psutil
 import pytest
 
+from finpool.catalogue.model.schemas import Model
 from finpool.serving.cluster.environment import pool_directory, ray_directory
 
 _KINDS = ("", "Streaming", "WithRejection", "WithRejectionStreaming")
@@ -28,11 +29,11 @@ async def test_every_route_of_an_engine_asks_for_the_token(pool: Any, path: str)
         assert await status_of(f"{pool.engine_url()}{path}", method) == 401
 
 
-async def test_a_replicas_own_port_asks_for_the_token_on_serves_paths_too(pool: Any) -> None:
+async def test_a_replicas_own_port_asks_for_the_token_on_serves_paths_too(pool: Any, model: Model) -> None:
     ports = [port for _, port in pool.listeners() if 30_000 <= port <= 31_000]
     assert ports
     for port in ports:
-        for path in ("/", "/-/routes", "/docs", "/engines/smollm2-135m-instruct/1/usage"):
+        for path in ("/", "/-/routes", "/docs", f"{model.engine_path}/usage"):
             assert await status_of(f"http://127.0.0.1:{port}{path}") == 401
 
 

@@ -30,7 +30,7 @@ async def test_models_are_listed_with_their_root_and_what_they_can(bank: ServedB
     assert (found.id, found.root) == (MODEL, MODEL)
     assert found.model_dump() == one.model_dump()
     assert one.capabilities == sorted(one.capabilities)
-    assert {"json_schema", "logprobs"} <= set(one.capabilities)
+    assert {"json_schema", "logprobs", "tools"} <= set(one.capabilities)
     assert 1 <= one.output_tokens_default <= one.output_tokens_max <= one.context_tokens
 
 

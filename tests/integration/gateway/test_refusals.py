@@ -3,15 +3,28 @@
 import io
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+import yaml
 from multidict import CIMultiDictProxy
 from served_bank import ServedBank
 
+from finpool.catalogue.model.service import default_directory
+from finpool.kernel.settings import Settings
+
 MODEL = "smollm2-135m-instruct"
 GOOD = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5}
+
+
+@pytest.fixture
+def settings(settings: Settings, tmp_path: Path) -> Settings:
+    """Settings of a door whose one model has no capability."""
+    model = yaml.safe_load((default_directory() / f"{MODEL}.yaml").read_text()) | {"capabilities": []}
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(model))
+    return settings.model_copy(update={"catalogue_dir": tmp_path})
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 from model_life import PATH, LifeWriter, listed, proposed, shares, started
 
 from finpool.catalogue.errors import CatalogueInvalid
+from finpool.catalogue.model.weights import PathWeights
 from finpool.installation.postgres import EmbeddedPostgres
 from finpool.kernel.actor import Role
 
@@ -24,6 +25,51 @@ async def test_the_first_declared_version_gets_every_request_and_a_later_one_is_
     }
     await pool.serve("1")
     assert await shares(admin) == {"1": 10_000, "2": 0}
+
+
+async def test_a_later_version_of_the_package_is_routed_and_the_one_before_serves_until_it_does(
+    admin: Any, pool: LifeWriter
+) -> None:
+    await pool.declare(packaged=True)
+    await pool.serve("1")
+    await pool.declare(version="2", packaged=True)
+    held = (await listed(admin))["2"]
+    assert (held["state"], held["share_wished_basis_points"]) == ("downloading", 10_000)
+    assert await shares(admin) == {"1": 10_000, "2": 0}
+    await pool.serve("2")
+    assert await shares(admin) == {"1": 0, "2": 10_000}
+    assert {name: each["state"] for name, each in (await listed(admin)).items()} == {"1": "draining", "2": "serving"}
+
+
+async def test_a_later_version_of_the_package_that_fails_its_test_leaves_the_one_before_in_place(
+    admin: Any, pool: LifeWriter
+) -> None:
+    await pool.declare(packaged=True)
+    await pool.serve("1")
+    await pool.declare(version="2", packaged=True)
+    await pool.fail("2", "no room")
+    assert await shares(admin) == {"1": 10_000, "2": 0}
+    assert {name: each["state"] for name, each in (await listed(admin)).items()} == {"1": "serving", "2": "proposed"}
+
+
+async def test_a_later_version_of_the_package_waits_for_a_person_who_has_routed_before(
+    serving: Any, pool: LifeWriter
+) -> None:
+    await serving.post(f"{PATH}/routing", json={"shares": {"1": 10_000}})
+    await pool.declare(version="3", packaged=True)
+    assert (await listed(serving))["3"]["state"] == "proposed"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"licence": "MIT"}, {"weights": PathWeights(source="path", path="/weights/a.gguf", sha256="a" * 64)}]
+)
+async def test_a_later_version_of_the_package_with_another_licence_or_weights_is_only_proposed(
+    admin: Any, pool: LifeWriter, changes: dict[str, Any]
+) -> None:
+    await pool.declare(packaged=True)
+    await pool.serve("1")
+    await pool.declare(version="2", packaged=True, **changes)
+    assert (await listed(admin))["2"]["state"] == "proposed"
 
 
 async def test_a_declared_version_cannot_come_to_mean_something_else(pool: LifeWriter) -> None:

@@ -23,8 +23,10 @@ def default_directory() -> Path:
 class Catalogue:
     """Every model of this installation, by id."""
 
-    def __init__(self, models: Mapping[ModelId, Model]) -> None:
+    def __init__(self, models: Mapping[ModelId, Model], *, packaged: bool = False) -> None:
+        """Take the models; `packaged` says that they come with the package, not from an operator's directory."""
         self._models = dict(models)
+        self.packaged = packaged
 
     @classmethod
     def load(cls, directory: Path) -> Self:
@@ -46,7 +48,7 @@ class Catalogue:
             raise CatalogueInvalid(
                 f"{directory}: price.currency: all models must have one currency, not {', '.join(currencies)}"
             )
-        return cls(models)
+        return cls(models, packaged=directory == default_directory())
 
     def get(self, model_id: str) -> Model:
         """Return the model; raise `ModelNotFound` if no model has this id."""

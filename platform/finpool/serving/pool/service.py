@@ -76,7 +76,7 @@ class Pool:
         """Work until `stop`. Raises `ConfigurationError` if a declared model cannot be served at the first start."""
         async with self._database.across_tenants() as session:
             for model in self._models.values():
-                await life.declare(session, model)
+                await life.declare(session, model, packaged=self._catalogue.packaged)
         feed = ChangeFeed(self._database, [self], snapshot_age_max_seconds)
         await feed.start()
         try:
@@ -138,7 +138,7 @@ class Pool:
         elif version.state is VersionState.TESTING:
             if (latest := self._lives[model.id].latest) is not None and version.version in latest.split:
                 async with self._database.across_tenants() as session:
-                    await life.move(session, version, VersionState.SERVING)
+                    await life.serve(session, version)
         elif version.state is VersionState.SERVING and key not in self._up:
             serve = partial(self._steps.serve, version, model, adapters, note)
             self._run(version, model, partial(self._up_after, model, serve))
