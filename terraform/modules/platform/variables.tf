@@ -82,7 +82,7 @@ variable "database_port" {
 variable "models" {
   description = "Ids of the models to serve."
   type        = list(string)
-  default     = ["smollm2-135m-instruct"]
+  default     = ["smollm2-135m-instruct", "multilingual-e5-small", "multilingual-e5-small-rerank"]
 }
 
 variable "engine_replicas" {

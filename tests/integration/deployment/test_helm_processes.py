@@ -1,12 +1,18 @@
 """How the chart runs each process: order, draining, the spool, the doors and the models."""
 
 import importlib
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import yaml
 from chart_manifests import environment
+from source_files import ROOT
+
+from finpool.catalogue.model.engine import LlamaCppEngine
+from finpool.catalogue.model.service import Catalogue, default_directory
 
 Manifest = dict[str, Any]
 Render = Callable[..., list[Manifest]]
@@ -189,6 +195,31 @@ def test_each_model_is_one_serve_application(render: Render) -> None:
         }
         for model, version in (("general", "1"), ("finance.v2", "2026-11"))
     ]
+
+
+def test_by_default_every_model_that_banks_see_is_served_and_all_engines_fit_on_one_worker(render: Render) -> None:
+    service = one(render(), "RayService", "-finpool")["spec"]
+    served = {each["args"]["model_id"] for each in yaml.safe_load(service["serveConfigV2"])["applications"]}
+    models = Catalogue.load(default_directory()).all()
+    assert served == {model.id for model in models}
+    (workers,) = service["rayClusterConfig"]["workerGroupSpecs"]
+    (container,) = workers["template"]["spec"]["containers"]
+    # KubeRay gives Ray as many processors as the container's limit names.
+    threads = sum(model.engine.threads for model in models if isinstance(model.engine, LlamaCppEngine))
+    assert threads <= int(container["resources"]["limits"]["cpu"])
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_rays_proxy_listens_on_ipv4_alone_as_the_chart_says(host: str) -> None:
+    # HAProxy's `*` is every IPv4 address. If this fails, the chart's Ray may follow `settings.host` as the doors do.
+    program = (
+        "from ray.serve._private.haproxy import HAProxyConfig; from ray.serve.config import HTTPOptions;"
+        f"print(HAProxyConfig(http_options=HTTPOptions(host={host!r})).frontend_host)"
+    )
+    asked = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert asked.stdout.splitlines()[-1] == "*"
+    chart = (ROOT / "helm" / "finpool" / "README.md").read_text(encoding="utf-8")
+    assert "its proxy listens on IPv4 alone" in chart
 
 
 def test_ray_serves_from_its_workers_behind_a_token(render: Render) -> None:
