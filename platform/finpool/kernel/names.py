@@ -2,7 +2,12 @@
 
 import unicodedata
 
+import idna
+
 NAME_LENGTH_MAX = 200
+
+JOINERS = frozenset({"\u200c", "\u200d"})
+"""Invisible characters that Persian, Hindi, Sinhala and others need to join letters or to keep them apart."""
 
 _MISLEADING = frozenset({"Cc", "Cf", "Zl", "Zp", "Co", "Cs"})
 """Unicode categories: controls, formats (invisible or bidirectional), line ends, private use, surrogates."""
@@ -11,12 +16,24 @@ _MISLEADING = frozenset({"Cc", "Cf", "Zl", "Zp", "Co", "Cs"})
 def plain_name(value: str) -> str:
     """Return the name without surrounding white space; raise ValueError if it holds invisible or control characters.
 
-    Names stand in logs, tables and audit records, so two names that look the same must be the same. The length after
-    stripping is 1 to `NAME_LENGTH_MAX` characters.
+    Names stand in logs, tables and audit records, so two names that look the same must be the same. A joiner is taken
+    only where it changes the letters beside it, by the rules of internationalised domain names (RFC 5892, appendix A).
+    The length after stripping is 1 to `NAME_LENGTH_MAX` characters.
     """
     name = value.strip()
     if not 1 <= len(name) <= NAME_LENGTH_MAX:
         raise ValueError(f"must have 1 to {NAME_LENGTH_MAX} characters")
-    if any(unicodedata.category(character) in _MISLEADING for character in name):
+    if any(unicodedata.category(character) in _MISLEADING for character in name if character not in JOINERS):
         raise ValueError("must not hold control characters or invisible ones")
+    for position, character in enumerate(name):
+        if character in JOINERS and not _changes_letters(name, position):
+            joiner = f"U+{ord(character):04X} ({unicodedata.name(character)})"
+            raise ValueError(f"must not hold {joiner} where it joins or parts no letters")
     return name
+
+
+def _changes_letters(name: str, position: int) -> bool:
+    try:
+        return idna.valid_contextj(name, position)
+    except ValueError:  # The character before it is not assigned.
+        return False

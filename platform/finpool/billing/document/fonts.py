@@ -4,14 +4,16 @@ A character that no font has is an error that names it. It is never left out, an
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import pairwise
 
 from fontTools.ttLib import TTFont  # type: ignore[import-untyped]
 
 from finpool.billing.document.schemas import MissingGlyph
+from finpool.kernel.names import JOINERS
 
 FAMILY = "Noto Sans"
 """The family of all text; the others take the place of single characters that it lacks."""
@@ -55,6 +57,14 @@ def every_font(text: str) -> Iterator[Font]:
     for script in _SCRIPTS:
         yield Font(f"Noto Sans {script}", str(noto / f"NotoSans{script}[wght].ttf"))
     yield Font("Noto Emoji", str(noto / "NotoEmoji[wght].ttf"))
+
+
+def family_for(text: str, fonts: Sequence[Font]) -> str:
+    """Return the family that a text begins with: that of letters with a joiner, which only one font can shape."""
+    for before, character in pairwise(text):
+        if character in JOINERS:
+            return next((font.family for font in fonts if before in font.characters()), FAMILY)
+    return FAMILY
 
 
 def fonts_for(texts: Mapping[str, str]) -> list[Font]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from fpdf import FPDF
 from fpdf.enums import XPos, YPos
 
-from finpool.billing.document.fonts import FAMILY, fonts_for
+from finpool.billing.document.fonts import FAMILY, family_for, fonts_for
 from finpool.billing.document.text import (
     day,
     last_day,
@@ -55,10 +55,10 @@ class _Pages(FPDF):
         super().__init__(format="A4")
         self._name = title(invoice)
         self.in_table = False
-        fonts = fonts_for(dict(_texts(invoice)))
-        for font in fonts:
+        self._fonts = fonts_for(dict(_texts(invoice)))
+        for font in self._fonts:
             self.add_font(font.family, fname=font.path, collection_font_number=font.face)
-        self.set_fallback_fonts([font.family for font in fonts[1:]], exact_match=False)
+        self.set_fallback_fonts([font.family for font in self._fonts], exact_match=False)
         self.set_text_shaping(True)
         self.set_margins(_MARGIN_MM, _MARGIN_MM)
         self.set_auto_page_break(True, margin=_FOOTER_MM + 5)
@@ -96,7 +96,7 @@ class _Pages(FPDF):
 
     def write_text(self, text: str, *, size: float, height_mm: float, grey: bool = False, indent_mm: float = 0) -> None:
         """Write text on separate lines, wrapped at the page's width."""
-        self.set_font(FAMILY, size=size)
+        self.set_font(family_for(text, self._fonts), size=size)
         self.set_text_color(_GREY if grey else _BLACK)
         self.set_x(_MARGIN_MM + indent_mm)
         self.multi_cell(_PAGE_WIDTH_MM - indent_mm, height_mm, text, align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT)

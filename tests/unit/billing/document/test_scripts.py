@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
+from fontTools.ttLib import TTFont  # type: ignore[import-untyped]
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pypdf import PdfReader
@@ -64,11 +65,33 @@ def shown(content: bytes) -> str:
     return "".join(page.extract_text() for page in PdfReader(io.BytesIO(content)).pages)
 
 
+def glyphs(content: bytes) -> list[bytes]:
+    """Return the outlines of all glyphs that a PDF embeds, those without an outline left out."""
+    found = []
+    for page in PdfReader(io.BytesIO(content)).pages:
+        for font in page["/Resources"]["/Font"].values():  # type: ignore[index]
+            program = font["/DescendantFonts"][0]["/FontDescriptor"]["/FontFile2"].get_data()
+            outlines = TTFont(io.BytesIO(program))["glyf"]
+            drawn = [outlines[name] for name in outlines.glyphOrder if outlines[name].numberOfContours]
+            found += [glyph.compile(outlines) for glyph in drawn]
+    return sorted(found)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_letter_of_a_name_is_in_the_pdf(named: Named, name: str, caplog: pytest.LogCaptureFixture) -> None:
     without = letters(shown(invoice_pdf(named("-"))))
     found = letters(shown(invoice_pdf(named(name)))) - without
     assert letters(name) - found == Counter()
+    assert "missing" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["می\u200cخواهم", "ශ්\u200dරී", "क्\u200dष", "क्\u200cष"])
+def test_a_joiner_of_a_name_changes_the_letters_in_the_pdf(
+    named: Named, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    bare = name.replace("\u200c", "").replace("\u200d", "")
+    assert glyphs(invoice_pdf(named(name))) != glyphs(invoice_pdf(named(bare)))
+    assert letters(bare) - letters(shown(invoice_pdf(named(name)))) == Counter()
     assert "missing" not in caplog.text
 
 
