@@ -59,7 +59,16 @@ async def test_a_body_that_is_no_json_is_a_400_that_blames_no_field(stranger: Cl
     assert answer.json()["error"]["message"] == "The body is not valid JSON."
 
 
-@pytest.mark.parametrize("body", [b"[" * 100_000, b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000,
+        b"\xff\xfe",
+        b'{"id": "bank-a", "name": "\\ud800"}',
+        b'{"id": "bank-a", "name": "A", "\\udfff": 1}',
+        b'{"id": "bank-a", "name": {"\\ud800": 1, "\\ud800": 2}}',
+    ],
+)
 async def test_a_body_that_cannot_be_read_is_a_400(stranger: Client, admin: Any, body: bytes) -> None:
     assert error(await stranger.post("/v1/tenants", content=body, headers=admin)) == (400, "invalid_request", None)
 

@@ -11,7 +11,7 @@ from finpool.gateway.request.chat import ChatRequest
 from finpool.gateway.request.explain import explain
 from finpool.gateway.request.messages import drop_fields_of_other_roles
 from finpool.gateway.request.options import RequestModel
-from finpool.kernel.strict_json import parse_strictly
+from finpool.kernel.strict_json import bracketed, parse_strictly
 
 Request = TypeVar("Request", bound=RequestModel)
 
@@ -70,6 +70,6 @@ def _require_fields_once(body: bytes, document: dict[str, Any]) -> None:
     if body.count(b":") == colons and not (b"\\" in body and _ESCAPED_COLON.search(body)):
         return
     try:
-        parse_strictly(body)
+        parse_strictly(body, bracketed)
     except ValueError as error:
         raise InvalidJson(f"The body is not valid JSON: {error}.") from error

@@ -17,11 +17,19 @@ HELLO = b'"messages": [{"role": "user", "content": "Hello"}]'
 REPEATED = {
     "an option": (b'{"model": "m", "n": 1, "n": 2, ' + HELLO + b"}", "n"),
     "the same value": (b'{"model": "m", "model": "m", ' + HELLO + b"}", "model"),
-    "in a message": (b'{"model": "m", "messages": [{"role": "user", "content": "a", "content": "b"}]}', "content"),
+    "in a message": (
+        b'{"model": "m", "messages": [{"role": "user", "content": "a", "content": "b"}]}',
+        "messages[0].content",
+    ),
     "hidden behind an escaped colon": (b'{"model": "m", "n": 1, "n": 2, "user": "\\u003a", ' + HELLO + b"}", "n"),
     "hidden behind another one": (b'{"model": "m", "n": 1, "n": 2, "user": "\\u003A", ' + HELLO + b"}", "n"),
     "written as an escape": (b'{"model": "m", "\\u006e": 1, "n": 2, ' + HELLO + b"}", "n"),
-    "in an option that is forgotten": (b'{"model": "m", "metadata": {"a": "1", "a": "2"}, ' + HELLO + b"}", "a"),
+    "in an option that is forgotten": (
+        b'{"model": "m", "metadata": {"a": "1", "a": "2"}, ' + HELLO + b"}",
+        "metadata.a",
+    ),
+    "in a list of lists": (b'{"model": "m", "tools": [1, [{}, {"x": [], "x": 0}]], ' + HELLO + b"}", "tools[1][1].x"),
+    "in an object that is itself given twice": (b'{"model": "m", "a": {"b": 1, "b": 2}, "a": 3, ' + HELLO + b"}", "a"),
 }
 TEXTS = st.text(st.sampled_from('a:"\\\n{}é銀'), max_size=12)
 
