@@ -131,6 +131,12 @@ async def commitment_micros(session: AsyncSession, tenant_id: TenantId, month: d
     return contract.commitment_micros if contract is not None else 0
 
 
+async def is_member(session: AsyncSession, tenant_id: TenantId, month: date) -> bool:
+    """Tell whether the tenant pays a part of the pool's cost of a month, by its contract at the month's end."""
+    contract = await repository.contract_at(session, tenant_id, month_end(month) - _INSTANT)
+    return contract is not None and contract.pool_weight > 0
+
+
 async def membership_fee_micros(session: AsyncSession, tenant_id: TenantId, month: date) -> int:
     """Return a tenant's fee of a month in micros; 0 for a tenant that is no member, or without a pool cost.
 

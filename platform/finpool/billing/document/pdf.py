@@ -14,6 +14,7 @@ from finpool.billing.document.fonts import FAMILY, family_for, fonts_for
 from finpool.billing.document.text import (
     day,
     last_day,
+    left_out,
     line_details,
     line_title,
     money,
@@ -171,5 +172,7 @@ def _totals(pages: _Pages, invoice: InvoiceView) -> None:
     for name, amount in sums:
         pages.write_text(f"{name}: {money(amount, invoice.currency)} {invoice.currency}", size=11, height_mm=6)
     pages.write_text(rounding(invoice), size=8, height_mm=5, grey=True)
+    if left_out(invoice):
+        pages.write_text(left_out(invoice), size=9, height_mm=5)
     if invoice.prepaid:
         pages.write_text("Paid out of what was paid in advance.", size=9, height_mm=5)

@@ -56,6 +56,12 @@ def rounding(invoice: InvoiceView) -> str:
     )
 
 
+def left_out(invoice: InvoiceView) -> str:
+    """Return the charges that a draft leaves out, empty if there are none."""
+    months = ", ".join(invoice.membership_fees_left_out)
+    return f"Not included: the pool membership fee of {months}. The invoice will have it." if months else ""
+
+
 def without_zeros(amount: Decimal) -> str:
     """Return a decimal with separated thousands and without trailing zeros."""
     shown = f"{amount:,f}"

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from finpool.billing.contract import service as contracts
 from finpool.billing.errors import PeriodNotInvoiceable
 from finpool.billing.invoice import repository, usage
 from finpool.billing.invoice.charges import charges_of
@@ -14,7 +15,7 @@ from finpool.billing.invoice.schemas import InvoiceKind, InvoiceStatus, InvoiceV
 from finpool.billing.invoice.usage import BillingCutoff
 from finpool.billing.invoice.views import view
 from finpool.billing.models import Invoice, InvoiceLine
-from finpool.billing.months import month_of, next_month
+from finpool.billing.months import month_of, months_between, next_month
 from finpool.kernel.clock import now
 from finpool.kernel.ids import TenantId
 from finpool.quota.account import service as accounts
@@ -37,12 +38,14 @@ async def own_draft(session: AsyncSession, tenant_id: TenantId, terms: BillingTe
     """Return the draft of a tenant's next invoice, up to the end of this month, as its usage is now.
 
     It is the invoice that an operator would draft at this moment, but without membership fees. These depend on other
-    members, whom a tenant's session does not see. Raises `UsageDoesNotAddUp`.
+    members, whom a tenant's session does not see; the draft names their months. Raises `UsageDoesNotAddUp`.
     """
     drafted = await compute(
         session, tenant_id, month_of(now()), terms, OWN_DRAFT_ID, created_by="tenant", membership_fees=False
     )
-    return view(drafted.row, drafted.lines)
+    months = months_between(drafted.row.period_start, drafted.row.period_end)
+    left_out = [f"{each:%Y-%m}" for each in months if await contracts.is_member(session, tenant_id, each.date())]
+    return view(drafted.row, drafted.lines).model_copy(update={"membership_fees_left_out": tuple(left_out)})
 
 
 async def compute(

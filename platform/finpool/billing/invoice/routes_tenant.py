@@ -38,7 +38,10 @@ async def list_invoices(actor: InvoiceReader, session: TenantSession, query: Pag
 async def get_own_draft(
     actor: InvoiceReader, session: TenantSession, terms: Annotated[BillingTerms, Depends(terms_of)]
 ) -> InvoiceView:
-    """Return the next invoice as it would be now, up to the end of this month, without membership fees."""
+    """Return the next invoice as it would be now, up to the end of this month, without membership fees.
+
+    `membership_fees_left_out` names the months of these fees; the invoice has them.
+    """
     return await own_draft(session, actor.tenant, terms)
 
 

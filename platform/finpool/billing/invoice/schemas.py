@@ -119,9 +119,12 @@ class InvoiceView(InvoiceSummary):
 
     Each line is rounded once, to a multiple of `rounding_unit_micros`. `exact_picos` is the sum of the lines before
     that, and `rounding_picos` is the effect of all roundings on `net_micros`: net less exact.
+    `membership_fees_left_out` names the months, such as 2026-11, whose fee only the invoice will have. It is empty but
+    for a member's own draft.
     """
 
     lines: tuple[InvoiceLineView, ...]
+    membership_fees_left_out: tuple[str, ...] = ()
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -74,6 +74,25 @@ async def test_the_draft_is_a_file_and_its_focus_rows_sum_to_it(doors: Doors, th
     assert without.count("\n") == (await doors("finance").get(f"{OWN}/focus", params=earlier)).text.count("\n") == 1
 
 
+async def test_the_draft_of_a_member_says_that_its_fee_is_missing_and_the_invoice_has_it(
+    doors: Doors, bank: Any, this_month: None
+) -> None:
+    month = f"{now():%Y-%m}"
+    apart = (await doors("finance").get(f"{OWN}/invoices/draft")).json()
+    assert apart["membership_fees_left_out"] == []
+    await bank.agree(valid_from=month_of(now()), pool_weight=2)
+    cost = {"amount_micros": 9_000_000, "equal_share_basis_points": 0}
+    assert (await doors.operator.put(f"/v1/pool-costs/{month}", json=cost)).status_code == 200
+    draft = (await doors("finance").get(f"{OWN}/invoices/draft")).json()
+    assert (draft["membership_fees_left_out"], draft["total_micros"]) == ([month], apart["total_micros"])
+    pdf = await doors("finance").get(f"{OWN}/invoices/draft/file")
+    text = "".join(page.extract_text() for page in PdfReader(io.BytesIO(pdf.content)).pages)
+    assert f"Not included: the pool membership fee of {month}." in " ".join(text.replace("\0", "").split())
+    drafted = (await doors.operator.post(f"{BANKS}/invoices", json={"month": month})).json()
+    assert drafted["membership_fees_left_out"] == []
+    assert drafted["net_micros"] == draft["net_micros"] + cost["amount_micros"]
+
+
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     uses=st.lists(
