@@ -53,6 +53,7 @@ async def engine(engine_port: int) -> AsyncIterator[ScriptedEngine]:
     scripted = ScriptedEngine()
     app = web.Application()
     app.router.add_post(f"/engines/{MODEL}/{{version}}/v1/chat/completions", scripted.chat)
+    app.router.add_post(f"/engines/{MODEL}/{{version}}/v1/completions", scripted.complete)
     app.router.add_post(f"/engines/{MODEL}/{{version}}/tokenize", scripted.tokenize)
     runner = web.AppRunner(app, handler_cancellation=True)
     await runner.setup()

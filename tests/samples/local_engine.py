@@ -3,12 +3,14 @@
 import asyncio
 import importlib
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finpool.catalogue.model.schemas import Model
 from finpool.serving.llamacpp.threads import let_threads_sleep
+from finpool.serving.protocols import RunningGeneration
 
 if TYPE_CHECKING:
     from finpool.serving.llamacpp.engine import LlamaCpp
@@ -56,7 +58,11 @@ class LocalEngine:
 
     def answer(self, body: dict[str, Any]) -> Answered:
         """Return the whole answer."""
-        return self._runner.run(self._answer(body))
+        return self._runner.run(self._read(self._engine.generate, body))
+
+    def complete(self, body: dict[str, Any]) -> Answered:
+        """Return the whole text completion."""
+        return self._runner.run(self._read(self._engine.complete, body))
 
     def chunks(self, body: dict[str, Any]) -> list[dict[str, Any]]:
         """Return the engine's chunks."""
@@ -65,12 +71,12 @@ class LocalEngine:
     async def _chunks(self, body: dict[str, Any]) -> list[dict[str, Any]]:
         return [chunk async for chunk in self._engine.generate(body)]
 
-    async def _answer(self, body: dict[str, Any]) -> Answered:
+    async def _read(self, start: Callable[[dict[str, Any]], RunningGeneration], body: dict[str, Any]) -> Answered:
         choices: dict[int, Said] = {}
         parts: list[tuple[int, str]] = []
         charged = 0
         usage: dict[str, Any] = {}
-        async for chunk in self._engine.generate(body):
+        async for chunk in start(body):
             usage = chunk["usage"]
             added, charged = usage["completion_tokens"] - charged, usage["completion_tokens"]
             text = ""

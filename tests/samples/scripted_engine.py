@@ -116,7 +116,15 @@ class ScriptedEngine:
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """Answer one chat completion."""
-        self.bodies.append(await request.json())
+        return await self._answer(request, await request.json(), [0])
+
+    async def complete(self, request: web.Request) -> web.StreamResponse:
+        """Answer one text completion, one choice after the other."""
+        body = await request.json()
+        return await self._answer(request, body, list(range(len(body["prompt"]) * body.get("n", 1))))
+
+    async def _answer(self, request: web.Request, body: dict[str, Any], choices: list[int]) -> web.StreamResponse:
+        self.bodies.append(body)
         self.versions.append(request.match_info["version"])
         self.expected_service.append(int(request.headers.get(EXPECTED_SERVICE_HEADER, 0)))
         if self.asleep:
@@ -133,7 +141,7 @@ class ScriptedEngine:
         self.under_way_max = max(self.under_way, self.under_way_max)
         try:
             await self.may_begin.wait()
-            return await self._stream(request)
+            return await self._stream(request, choices)
         except (ConnectionError, asyncio.CancelledError):
             self.aborted += 1
             raise
@@ -147,23 +155,24 @@ class ScriptedEngine:
         self.counted += 1
         return web.json_response({"count": self.input_tokens})
 
-    async def _stream(self, request: web.Request) -> web.StreamResponse:
+    async def _stream(self, request: web.Request, indexes: list[int]) -> web.StreamResponse:
         version = request.match_info["version"]
         named = {WEIGHTS_HEADER: self.weights[version]} if version in self.weights else {}
         response = web.StreamResponse(headers={**self.stream_headers, **named})
         await response.prepare(request)
-        for count in range(1, self.output_tokens + 1):
-            delta: dict[str, Any] = {"content": f"w{count} "}
-            if count == 1:
+        words = [(index, number) for index in indexes for number in range(1, self.output_tokens + 1)]
+        for count, (index, number) in enumerate(words, 1):
+            delta: dict[str, Any] = {"content": f"w{number} "}
+            if number == 1:
                 delta["role"] = "assistant"
-            finish = "stop" if count == self.output_tokens else None
-            await self.send(response, [{"index": 0, "delta": delta, "finish_reason": finish}], count)
+            finish = "stop" if number == self.output_tokens else None
+            await self.send(response, [{"index": index, "delta": delta, "finish_reason": finish}], count)
             if self.break_after == count:
                 assert request.transport is not None
                 request.transport.close()
                 return response
             await asyncio.sleep(self.pause_seconds)
-        await self.send(response, [], self.output_tokens)
+        await self.send(response, [], len(words))
         await response.write(b"data: [DONE]\n\n")
         return response
 

@@ -9,13 +9,15 @@ from starlette.responses import Response
 from finpool.catalogue.errors import ModelNotFound, TierNotOffered
 from finpool.catalogue.version.errors import ModelNotReady
 from finpool.gateway.answer.assemble import Completion
-from finpool.gateway.answer.render import Renderer
+from finpool.gateway.answer.render import chat_renderer, text_renderer
 from finpool.gateway.answer.schemas import (
     ChatCompletionChunk,
     ChatCompletionView,
     UsableModelList,
     UsableModelView,
 )
+from finpool.gateway.answer.text_schemas import TextCompletionChunk, TextCompletionView
+from finpool.gateway.answer.texts import TextCompletion, TextRenderer
 from finpool.gateway.answer.vector_schemas import EmbeddingsView, RankingView
 from finpool.gateway.answer.vectors import COHERE, JINA, EmbeddingList, Ranking, RankingApi
 from finpool.gateway.errors import (
@@ -27,6 +29,7 @@ from finpool.gateway.errors import (
     UnsupportedParameter,
 )
 from finpool.gateway.request.chat import ChatRequest
+from finpool.gateway.request.completion import CompletionRequest
 from finpool.gateway.request.intake import parse_chat_request, parse_request
 from finpool.gateway.request.vectors import EmbeddingRequest, RerankRequest
 from finpool.gateway.routes_answers import ModelAnswer, StreamWriter, WholeWriter
@@ -72,12 +75,15 @@ CALL_ERRORS = (
 
 CALL_HEADERS = answer_headers(*ALWAYS_WITH_A_MODELS_ANSWER, *RATE_LIMITS)
 CALL_ANSWERS = {200: CALL_HEADERS, **refusals(*CALL_ERRORS)}
+STREAMED = "With `stream`: one chunk in each event, then `[DONE]`."
+STREAMED_HEADERS = answer_headers(*ALWAYS_WITH_A_MODELS_ANSWER, *RATE_LIMITS, *OF_A_STREAM)
 CHAT_ANSWERS = {
-    200: {
-        "content": event_stream(ChatCompletionChunk, "With `stream`: one chunk in each event, then `[DONE]`."),
-        **answer_headers(*ALWAYS_WITH_A_MODELS_ANSWER, *RATE_LIMITS, *OF_A_STREAM),
-    },
+    200: {"content": event_stream(ChatCompletionChunk, STREAMED), **STREAMED_HEADERS},
     **refusals(*CALL_ERRORS, TierNotOffered),
+}
+TEXT_ANSWERS = {
+    200: {"content": event_stream(TextCompletionChunk, STREAMED), **STREAMED_HEADERS},
+    **refusals(*CALL_ERRORS),
 }
 
 
@@ -114,8 +120,29 @@ async def create_chat_completion(request: Request, actor: Caller) -> Response:
     include_usage = chat.stream_options is not None and chat.stream_options.include_usage is True
     created = int(now().timestamp())
     tier = admitted.quote.tier
-    renderer = Renderer(admitted.request_id, admitted.model, created, tier, include_usage=include_usage)
+    renderer = chat_renderer(admitted.request_id, admitted.model, created, tier, include_usage=include_usage)
     writer = partial(StreamWriter, renderer) if admitted.streamed else partial(WholeWriter, Completion(renderer))
+    return ModelAnswer(gateway.call(admitted), writer, _answer_headers(actor))
+
+
+@direct_router.post(
+    "/v1/completions",
+    response_model=TextCompletionView,
+    openapi_extra=json_body(CompletionRequest),
+    responses=TEXT_ANSWERS,
+)
+async def create_completion(request: Request, actor: Caller) -> Response:
+    """Complete one raw text or several, whole or streamed."""
+    asked = parse_request(await _json_body(request), CompletionRequest)
+    gateway = _gateway(request)
+    admitted = gateway.admit_completion(actor, asked, RequestId(request.state.request_id))
+    created = int(now().timestamp())
+    renderer = text_renderer(admitted.request_id, admitted.model, created, include_usage=asked.include_usage)
+    writer = (
+        partial(StreamWriter, TextRenderer(renderer, asked))
+        if admitted.streamed
+        else partial(WholeWriter, TextCompletion(renderer, asked))
+    )
     return ModelAnswer(gateway.call(admitted), writer, _answer_headers(actor))
 
 

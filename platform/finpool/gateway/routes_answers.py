@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from finpool.catalogue.model.schemas import TokenUsage
-from finpool.gateway.answer.render import DONE, Renderer, error_event
+from finpool.gateway.answer.render import DONE, error_event
 from finpool.gateway.answer.vectors import WholeBody
 from finpool.gateway.call.call import Call
 from finpool.gateway.call.lifecycle import AnswerWriter, serve
@@ -46,6 +47,16 @@ class AnswerHead:
         await self._send({"type": "http.response.start", "status": 200, "headers": raw})
 
 
+class EventRenderer(Protocol):
+    """Renders the chunks of an answer as server-sent events."""
+
+    def chunk(self, choices: list[dict[str, Any]]) -> bytes:
+        """Return one event, or nothing; raise `EngineFailed` for choices that do not fit the request."""
+
+    def usage_chunk(self, usage: TokenUsage) -> bytes:
+        """Return the final event with the usage, or nothing unless the client requested it."""
+
+
 class WholeWriter:
     """Writes a plain completion, embeddings or a ranking: one body, once it is complete."""
 
@@ -81,7 +92,7 @@ class WholeWriter:
 class StreamWriter:
     """Writes a completion as server-sent events."""
 
-    def __init__(self, renderer: Renderer, send: Send, head: AnswerHead) -> None:
+    def __init__(self, renderer: EventRenderer, send: Send, head: AnswerHead) -> None:
         self._renderer = renderer
         self._send = send
         self._head = head

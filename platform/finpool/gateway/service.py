@@ -21,8 +21,9 @@ from finpool.gateway.errors import InvalidValue
 from finpool.gateway.peers.sync import PeerSync
 from finpool.gateway.queue.fair_scheduler import FairScheduler
 from finpool.gateway.queue.queue import FairQueue
-from finpool.gateway.request.capabilities import require_chat, require_vectors
+from finpool.gateway.request.capabilities import require_chat, require_completion, require_vectors
 from finpool.gateway.request.chat import ChatRequest
+from finpool.gateway.request.completion import CompletionRequest
 from finpool.gateway.request.vectors import VectorRequest
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
@@ -104,11 +105,9 @@ class Gateway:
         model = self._versions.version_for(self.model(actor, request.model), request_id)
         require_chat(model, request)
         output_tokens = request.output_tokens_asked or model.output_tokens_default
-        if output_tokens > model.output_tokens_max:
-            raise InvalidValue(
-                f"max_tokens is too large: {output_tokens}. This model generates at most {model.output_tokens_max}.",
-                param="max_completion_tokens" if request.max_completion_tokens else "max_tokens",
-            )
+        _require_output(
+            model, output_tokens, "max_completion_tokens" if request.max_completion_tokens else "max_tokens"
+        )
         input_bytes = body_bytes * (TOOLS_FACTOR if request.tools else 1) + TEMPLATE_TOKENS_MAX
         return Admitted(
             operation=Operation.CHAT,
@@ -121,6 +120,26 @@ class Gateway:
             engine_body={**request.engine_body(output_tokens), "cache_salt": self._salts.of(actor.tenant, model)},
             input_tokens_bound=min(input_bytes, model.context_tokens) * request.choices,
             output_tokens_bound=output_tokens * request.choices,
+            load_ms=self._versions.load_ms(model),
+        )
+
+    def admit_completion(self, actor: Actor, request: CompletionRequest, request_id: RequestId) -> Admitted:
+        """Admit a text completion and bound its use over all prompts; raise the reason of a refusal."""
+        model = self._versions.version_for(self.model(actor, request.model), request_id)
+        require_completion(model, request)
+        output_tokens = request.output_tokens(model)
+        _require_output(model, output_tokens, "max_tokens")
+        return Admitted(
+            operation=Operation.COMPLETE,
+            request_id=request_id,
+            actor=actor,
+            model=model,
+            quote=self._prices.quote(actor.tenant, model, Tier.STANDARD, now()),
+            policy_version=self._policy.version(actor.tenant),
+            streamed=bool(request.stream),
+            engine_body={**request.engine_body(output_tokens), "cache_salt": self._salts.of(actor.tenant, model)},
+            input_tokens_bound=request.input_tokens_bound(model),
+            output_tokens_bound=output_tokens * request.choices * len(request.prompt),
             load_ms=self._versions.load_ms(model),
         )
 
@@ -191,3 +210,12 @@ class Gateway:
                 await self._open_calls.wait_until_none()
         except TimeoutError:
             _log.error("calls were not recorded; the next start settles them at their last mark")
+
+
+def _require_output(model: Model, output_tokens: int, param: str) -> None:
+    """Raise `InvalidValue` for a longer output than the model's longest one."""
+    if output_tokens > model.output_tokens_max:
+        raise InvalidValue(
+            f"max_tokens is too large: {output_tokens}. This model generates at most {model.output_tokens_max}.",
+            param=param,
+        )

@@ -36,7 +36,8 @@ class _Count:
 class Counters:
     """The counts of one engine process, without health checks. They belong to one event loop.
 
-    `running` is the number of requests that the engine still computes; while it is 0, no other count changes.
+    `running` is the number of runs that are under way: one for each request, and one more for each prompt of a text
+    completion. While it is 0, no other count changes.
     """
 
     __slots__ = ("values",)

@@ -57,6 +57,9 @@ class Engine(Protocol):
     def generate(self, body: Mapping[str, Any]) -> RunningGeneration:
         """Start a chat completion; raise `EngineRefused` for a request that this engine cannot serve."""
 
+    def complete(self, body: Mapping[str, Any]) -> RunningGeneration:
+        """Start to complete the texts of `prompt`; raise `EngineRefused` for a request that it cannot serve."""
+
     def embed(self, body: Mapping[str, Any]) -> RunningGeneration:
         """Start to embed the texts of `input`; raise `EngineRefused` for a request that this engine cannot serve."""
 
@@ -64,7 +67,7 @@ class Engine(Protocol):
         """Start to rank `documents` for `query`; raise `EngineRefused` for a request that this engine cannot serve."""
 
     async def count_input_tokens(self, body: Mapping[str, Any]) -> int:
-        """Return the exact number of input tokens of a chat completion."""
+        """Return the exact number of input tokens of a conversation, or of a text completion's prompts together."""
 
     async def healthy(self) -> bool:
         """Tell whether the engine computes a token, a vector or a score now."""

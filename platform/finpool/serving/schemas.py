@@ -29,25 +29,32 @@ class Operation(StrEnum):
     """The operation of a request, with the names of the GenAI conventions."""
 
     CHAT = "chat"
+    COMPLETE = "text_completion"
     EMBED = "embeddings"
     RERANK = "rerank"
 
 
 ENGINE_PATHS = {
     Operation.CHAT: "/v1/chat/completions",
+    Operation.COMPLETE: "/v1/completions",
     Operation.EMBED: "/v1/embeddings",
     Operation.RERANK: "/v1/rerank",
 }
 """The path of each operation on an engine replica."""
+
+GENERATING = frozenset({Operation.CHAT, Operation.COMPLETE})
+"""The operations whose answer is generated token by token."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineChunks:
     """The chunks that arrived together, maybe none: the `choices` of each chunk that has any, in order.
 
-    Of a chat these are OpenAI's. Of an embedding each is `{"index", "embedding"}`, the vector as base64 of 32-bit
-    floats with the lowest byte first; of a ranking `{"index", "relevance_score"}`; both once for each input. `usage` is
-    the engine's running count after the last chunk, or None without a report; an answer's last one is exact.
+    Of a chat these are OpenAI's. Those of a text completion have the same shape, with its text as `content`; its log
+    probabilities may lack `bytes`. Of an embedding each is `{"index", "embedding"}`, the vector as
+    base64 of 32-bit floats with the lowest byte first; of a ranking `{"index", "relevance_score"}`; both once for each
+    input. `usage` is the engine's running count after the last chunk, or None without a report; an answer's last one is
+    exact.
     """
 
     choices: list[list[dict[str, Any]]]

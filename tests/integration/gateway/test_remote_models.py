@@ -4,6 +4,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -18,6 +19,7 @@ from finpool.catalogue.model.service import default_directory
 from finpool.kernel.settings import Settings
 
 MODEL = "far"
+COMPLETING = "far-completing"
 EMBEDDING = "far-embedding"
 RERANK = "far-rerank"
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
@@ -46,6 +48,7 @@ def settings(settings: Settings, remote: FakeEngine, tmp_path: Path) -> Settings
     url = f"http://127.0.0.1:{remote.port}/v1"
     for declaration in (
         remote_declaration(url),
+        remote_declaration(url, COMPLETING, text_completions=True),
         remote_pooling_declaration(url, EMBEDDING, "embedding"),
         remote_pooling_declaration(url, RERANK, "rerank"),
     ):
@@ -157,4 +160,47 @@ async def test_an_answer_that_counts_nothing_is_no_answer_and_costs_nothing(
             await client.embeddings.create(model=EMBEDDING, input="text")
     (record,) = await bank.usage("bank-a")
     assert (record["outcome"], record["input_tokens"]) == ("failed", 0)
+    assert (await bank.settled("bank-a")).posted_micros == 0
+
+
+TEXT: dict[str, Any] = {
+    "id": "c",
+    "choices": [{"index": 0, "text": " lends", "logprobs": None, "finish_reason": "stop"}],
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_text_completion_is_charged_as_it_was_counted_there(
+    bank: ServedBank, remote: FakeEngine, stream: bool
+) -> None:
+    remote.answer = streamed(event(TEXT), event(LAST), DONE)
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        answer: Any = await client.completions.create(model=COMPLETING, prompt="A bank", echo=True, stream=stream)
+        chunks = [chunk async for chunk in answer] if stream else [answer]
+    assert "".join(choice.text for chunk in chunks for choice in chunk.choices) == "A bank lends"
+    (record,) = await bank.usage("bank-a")
+    assert (record["outcome"], record["input_tokens"], record["output_tokens"]) == ("completed", 9, 2)
+    assert (await bank.settled("bank-a")).posted_micros == 9 + 2 * 2
+
+
+async def test_a_remote_model_without_text_completions_says_so_and_is_not_asked(
+    bank: ServedBank, remote: FakeEngine
+) -> None:
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        with pytest.raises(openai.BadRequestError, match="/v1/chat/completions") as told:
+            await client.completions.create(model=MODEL, prompt="A bank")
+    assert (told.value.code, told.value.param) == ("unsupported_parameter", "model")
+    assert remote.bodies == []
+
+
+async def test_an_answer_to_a_prompt_that_was_not_sent_fails_and_costs_nothing(
+    bank: ServedBank, remote: FakeEngine
+) -> None:
+    remote.answer = streamed(event({"choices": [{**TEXT["choices"][0], "index": 1}]}), event(LAST), DONE)
+    key = await bank.add_tenant("bank-a")
+    async with bank.client(key) as client:
+        with pytest.raises(openai.InternalServerError):
+            await client.completions.create(model=COMPLETING, prompt="A bank")
     assert (await bank.settled("bank-a")).posted_micros == 0

@@ -16,6 +16,7 @@ from finpool.kernel.ids import ProjectId, TenantId
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
 REQUESTS: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": CHAT,
+    "/v1/completions": {"model": "m", "prompt": "Hello"},
     "/v1/embeddings": {"model": "m", "input": "Hello"},
     "/v1/rerank": {"model": "m", "query": "Hello", "documents": ["Hello"]},
 }

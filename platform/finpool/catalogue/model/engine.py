@@ -134,7 +134,7 @@ class OpenAiEngine(Declaration):
 
     All gateway replicas together run at most `slots` requests there. `secret` names the key file; its name begins with
     `remote_`, so no declaration can send another secret of the platform away. `extensions` lists the engine's fields
-    beyond OpenAI's; every other such field is refused.
+    beyond OpenAI's; every other such field is refused. `text_completions` says that it has `/completions` too.
     """
 
     name: Literal["openai"]
@@ -146,6 +146,7 @@ class OpenAiEngine(Declaration):
     slots: StrictInt = Field(ge=1, le=4096)
     usage: Literal["running", "final"]
     output_limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    text_completions: StrictBool = False
     extensions: frozenset[
         Literal["top_k", "min_p", "repetition_penalty", "ignore_eos", "cache_salt", "continue_final_message"]
     ] = frozenset()

@@ -187,6 +187,11 @@ class Model(Served):
         return self.kind in ("general", "financial")
 
     @property
+    def completes_texts(self) -> bool:
+        """Whether the model completes raw texts: every chat model of the pool, and a remote one that declares it."""
+        return self.chats and (not isinstance(self.engine, OpenAiEngine) or self.engine.text_completions)
+
+    @property
     def engine_id(self) -> ModelId:
         """The id of the model whose engine serves it; for an adapter that of its base."""
         return self.base or self.id

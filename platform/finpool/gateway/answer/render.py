@@ -1,5 +1,6 @@
 """OpenAI's objects for clients, rendered from the engine's chunks; no other field of the engine passes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -12,20 +13,17 @@ DONE = b"data: [DONE]\n\n"
 
 
 class Renderer:
-    """The renderer of one completion; id, time, model and tier are equal in every chunk."""
+    """The renderer of one completion; the head with id, time and model is equal in every chunk."""
 
-    def __init__(self, request_id: str, model: Model, created: int, tier: Tier, *, include_usage: bool) -> None:
-        self._head = {
-            "id": f"chatcmpl-{request_id.removeprefix('req_')}",
-            "created": created,
-            "model": model.id,
-            "service_tier": "flex" if tier is Tier.BATCH else "default",
-            "system_fingerprint": f"fp_{model.weights_sha256[:16]}",
-        }
+    def __init__(self, head: Mapping[str, Any], *, whole: str, part: str, include_usage: bool) -> None:
+        """Take the names of the objects of a whole answer and of its parts."""
+        self._head = head
+        self._whole = whole
+        self._part = part
         self._include_usage = include_usage
         # These parts are equal in every chunk, so they are rendered once.
-        head = orjson.dumps({**self._head, "object": "chat.completion.chunk"})[:-1]
-        self._chunk_start = b"data: " + head + b',"choices":'
+        start = orjson.dumps({**head, "object": part})[:-1]
+        self._chunk_start = b"data: " + start + b',"choices":'
         self._chunk_end = (b',"usage":null' if include_usage else b"") + b"}\n\n"
 
     def chunk(self, choices: list[dict[str, Any]]) -> bytes:
@@ -36,13 +34,35 @@ class Renderer:
         """Return the final event with the usage, or nothing unless the client requested it."""
         if not self._include_usage:
             return b""
-        body = {**self._head, "object": "chat.completion.chunk", "choices": [], "usage": usage_object(usage)}
+        body = {**self._head, "object": self._part, "choices": [], "usage": usage_object(usage)}
         return event(body)
 
     def completion(self, choices: list[dict[str, Any]], usage: TokenUsage) -> bytes:
         """Return the whole answer of a plain request."""
-        body = {**self._head, "object": "chat.completion", "choices": choices, "usage": usage_object(usage)}
+        body = {**self._head, "object": self._whole, "choices": choices, "usage": usage_object(usage)}
         return orjson.dumps(body)
+
+
+def chat_renderer(request_id: str, model: Model, created: int, tier: Tier, *, include_usage: bool) -> Renderer:
+    """Return the renderer of a chat completion."""
+    tier_name = "flex" if tier is Tier.BATCH else "default"
+    head = {**_head("chatcmpl", request_id, model, created), "service_tier": tier_name}
+    return Renderer(head, whole="chat.completion", part="chat.completion.chunk", include_usage=include_usage)
+
+
+def text_renderer(request_id: str, model: Model, created: int, *, include_usage: bool) -> Renderer:
+    """Return the renderer of a text completion, whose parts are named as the whole."""
+    head = _head("cmpl", request_id, model, created)
+    return Renderer(head, whole="text_completion", part="text_completion", include_usage=include_usage)
+
+
+def _head(kind: str, request_id: str, model: Model, created: int) -> dict[str, Any]:
+    return {
+        "id": f"{kind}-{request_id.removeprefix('req_')}",
+        "created": created,
+        "model": model.id,
+        "system_fingerprint": f"fp_{model.weights_sha256[:16]}",
+    }
 
 
 def event(body: dict[str, Any]) -> bytes:

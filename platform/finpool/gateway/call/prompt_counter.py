@@ -11,7 +11,7 @@ from finpool.kernel.ids import TenantId
 from finpool.quota.errors import InsufficientQuota, RateLimitExceeded, RequestAboveLimit
 from finpool.serving.backend.service import Backends
 from finpool.serving.errors import EngineFailed, EngineUnavailable, ModelCold
-from finpool.serving.schemas import Operation
+from finpool.serving.schemas import GENERATING
 
 COUNTS_MAX = 2
 """Prompts of one tenant that are counted at a time: a count costs the engine work and the tenant nothing."""
@@ -33,7 +33,7 @@ class PromptCounter:
     async def counted(self, admitted: Admitted, refusal: Refusal) -> Admitted | None:
         """Return the request with its exact prompt tokens, or None if no count is possible or it would not help."""
         tenant_id = admitted.actor.tenant
-        if admitted.operation is not Operation.CHAT:
+        if admitted.operation not in GENERATING:
             return None  # An exact count of these inputs would cost most of the computation itself.
         if _is_hopeless(admitted, refusal) or not self._may_count(tenant_id):
             return None

@@ -1,8 +1,9 @@
 """The capabilities that a model needs for a request; a missing one refuses the request by the field's name."""
 
 from finpool.catalogue.model.schemas import Model
-from finpool.gateway.errors import UnsupportedParameter
+from finpool.gateway.errors import InvalidValue, UnsupportedParameter
 from finpool.gateway.request.chat import ChatRequest
+from finpool.gateway.request.completion import CompletionRequest
 from finpool.gateway.request.messages import AssistantMessage
 from finpool.gateway.request.options import needed_capabilities
 from finpool.gateway.request.schema_promises import require_enforced
@@ -30,6 +31,18 @@ def require_chat(model: Model, request: ChatRequest) -> None:
     if "tools" not in model.capabilities:
         _require_no_tools_in(request, model)
     require_enforced(model, request)
+
+
+def require_completion(model: Model, request: CompletionRequest) -> None:
+    """Raise `UnsupportedParameter` or `InvalidValue` unless the model completes texts and supports the fields."""
+    if not model.completes_texts:
+        raise _not_there_for(model, "does not complete texts")
+    if request.logprobs is not None and "logprobs" not in model.capabilities:
+        raise _lacking(model, "logprobs")
+    if request.choices > model.engine.slots:
+        raise InvalidValue(
+            f"Invalid value for 'n': the model gives at most {model.engine.slots} choices for a prompt.", param="n"
+        )
 
 
 def _require_no_tools_in(request: ChatRequest, model: Model) -> None:

@@ -3,56 +3,45 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from finpool.catalogue.price.schemas import Tier
 from finpool.gateway.request.conversation import require_ordered
+from finpool.gateway.request.generation import (
+    CHOICES_MAX,
+    NO_LOGIT_BIAS,
+    NOT_FOR_MODELS,
+    CallerText,
+    Seed,
+    Stops,
+    StreamOptions,
+    engine_fields,
+    require_stream,
+)
 from finpool.gateway.request.messages import MESSAGES_MAX, TEXT_ONLY, Message
 from finpool.gateway.request.options import (
     IgnoredOption,
-    NotGivenIfEmpty,
     RefusedOption,
     RefusedWords,
     RequestModel,
     ServedOption,
     fault,
-    plain,
 )
 from finpool.gateway.request.tools import AnswerFormat, ToolChoice, Tools
-from finpool.serving.engine.seeds import SEEDS, folded
 
 TOP_LOGPROBS_MAX = 20
-CHOICES_MAX = 4
-STOPS_MAX = 4
-STOP_CHARACTERS_MAX = 256
 METADATA_PAIRS_MAX = 16
-
-Stop = Annotated[str, Field(min_length=1, max_length=STOP_CHARACTERS_MAX)]
-"""An empty stop would end every answer before its first character."""
 
 MetadataName = Annotated[str, Field(max_length=64)]
 MetadataValue = Annotated[str, Field(max_length=512)]
-CallerText = Annotated[str | None, Field(max_length=512)]
 
-NOT_FOR_MODELS = "it describes the caller, and no model sees it"
 NO_CUSTOM_CACHE = "the cache of a tenant's prompts has fixed rules; leave it out"
 TIERS = "there are 'default' and 'flex' only"
-
-
-def _as_list(stop: Any) -> Any:
-    return [stop] if isinstance(stop, str) else stop
 
 
 def _ordered(messages: list[Message]) -> list[Message]:
     require_ordered(messages)
     return messages
-
-
-class StreamOptions(RequestModel):
-    """Options of a stream."""
-
-    include_usage: Annotated[bool | None, ServedOption("a last chunk has the usage")] = None
-    include_obfuscation: Annotated[bool | None, IgnoredOption("no chunk is padded")] = None
 
 
 class ChatRequest(RequestModel):
@@ -82,16 +71,8 @@ class ChatRequest(RequestModel):
     n: Annotated[int | None, ServedOption("at most the slots of the model's engine")] = Field(
         None, ge=1, le=CHOICES_MAX
     )
-    seed: Annotated[int | None, ServedOption("every number is one, `-1` too: the same number gives the same draws")] = (
-        Field(None, ge=-(2**63), lt=2**63)
-    )
-    stop: Annotated[
-        Annotated[list[Stop], Field(max_length=STOPS_MAX)] | None,
-        NotGivenIfEmpty,
-        BeforeValidator(
-            _as_list, json_schema_input_type=Stop | Annotated[list[Stop], Field(max_length=STOPS_MAX)] | None
-        ),
-    ] = None
+    seed: Seed = None
+    stop: Stops = None
     ignore_eos: bool | None = None
     logprobs: Annotated[bool | None, ServedOption(capability="logprobs")] = None
     top_logprobs: Annotated[int | None, ServedOption("needs `logprobs`; not given: `0`")] = Field(
@@ -118,9 +99,7 @@ class ChatRequest(RequestModel):
     ] = None
     prompt_cache_key: Annotated[CallerText, IgnoredOption("all prompts of a tenant share one cache")] = None
     store: Annotated[None, RefusedOption("answers are not kept; leave it out", False)] = None
-    logit_bias: Annotated[None, RefusedOption("tokens have other numbers in each version of a model; leave it out")] = (
-        None
-    )
+    logit_bias: Annotated[None, RefusedOption(NO_LOGIT_BIAS)] = None
     functions: Annotated[None, RefusedOption("it is OpenAI's older form of tools; send tools")] = None
     function_call: Annotated[
         None, RefusedOption("it is OpenAI's older form of tool_choice; send tools and tool_choice", "none", "auto")
@@ -172,9 +151,7 @@ class ChatRequest(RequestModel):
     @field_validator("stream_options")
     @classmethod
     def _needs_stream(cls, value: StreamOptions | None, info: ValidationInfo) -> StreamOptions | None:
-        if value is not None and value.include_usage and not info.data.get("stream"):
-            raise fault("it needs stream to be true")
-        return value
+        return require_stream(value, info)
 
     @property
     def tier(self) -> Tier:
@@ -193,20 +170,9 @@ class ChatRequest(RequestModel):
 
     def engine_body(self, output_tokens: int) -> dict[str, Any]:
         """Return the engine's request: the fields that steer generation, and none about the caller."""
-        body: dict[str, Any] = {"messages": [message.for_engines() for message in self.messages]}
-        for name in self.model_fields_set & _FOR_ENGINES:
-            value = getattr(self, name)
-            if value is not None:
-                body[name] = plain(value)
-        body["max_tokens"] = output_tokens
-        if self.top_p == 0:
-            # Engines want a mass above 0, and only temperature 0 is greedy on all of them.
-            del body["top_p"]
-            body["temperature"] = 0.0
-        if self.seed is not None:
-            # A version on another engine, such as a canary, gets the same number.
-            body["seed"] = folded(self.seed, SEEDS)
-        return body
+        messages = [message.for_engines() for message in self.messages]
+        steering = engine_fields(self, self.model_fields_set & _FOR_ENGINES)
+        return {"messages": messages, **steering, "max_tokens": output_tokens}
 
 
 _FOR_ENGINES = frozenset(

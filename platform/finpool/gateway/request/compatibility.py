@@ -10,11 +10,12 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from finpool.catalogue.model.engine import OpenAiEngine
 from finpool.gateway.request.chat import ChatRequest
+from finpool.gateway.request.completion import CompletionRequest
 from finpool.gateway.request.messages import Message
 from finpool.gateway.request.options import IgnoredOption, RefusedOption, RefusedWords, ServedOption, treatment_of
 from finpool.gateway.request.vectors import EmbeddingRequest, RerankRequest
-from finpool.serving.backend.remote import OPENAI_FIELDS
 from finpool.serving.engine.schema_keywords import ANNOTATIONS, ENFORCED
 
 ENGINES = ("llama.cpp", "vLLM", "remote")
@@ -36,7 +37,7 @@ does.
 Null, an empty list or object, and OpenAI's default count as not given, for every field. A field that is not on this
 page is a 400 `unknown_parameter`, and a field that an object repeats is a 400. Ranges and lengths are in the [OpenAPI
 document](openapi/inference.json), the bounds of schemas in [isolation.md](isolation.md). `remote` is an engine behind
-OpenAI's API.
+OpenAI's API; it completes raw texts if its declaration says `text_completions: true`.
 
 Every wrong value is a 400 `invalid_value` whose `param` names the field, such as `messages[3].tool_call_id`. A message
 may hold null for fields of other roles. A history with tool calls needs a model with the capability `tools`. Parameters
@@ -64,11 +65,15 @@ These describe and require nothing: {annotations}; at the root also `$id` and `$
 
 TEXTS: dict[type[BaseModel], str] = {
     ChatRequest: "`POST /v1/chat/completions`",
+    CompletionRequest: "`POST /v1/completions`",
     EmbeddingRequest: "`POST /v1/embeddings`",
     RerankRequest: "`POST /rerank`, `/v1/rerank`, `/v2/rerank`",
 }
 LACKING: dict[tuple[type[BaseModel], str, str], str] = {(EmbeddingRequest, "dimensions", "llama.cpp"): "refused"}
 """Fields that one engine cannot serve for any model."""
+
+EXTENSIONS = frozenset(get_args(get_args(OpenAiEngine.model_fields["extensions"].annotation)[0]))
+"""Fields that the declaration of a remote engine may name."""
 
 
 @dataclass(frozen=True)
@@ -139,13 +144,9 @@ def _treatment(request: type[BaseModel], name: str, field: FieldInfo, engine: st
         return "ignored"
     if (request, name, engine) in LACKING:
         return LACKING[request, name, engine]
-    if engine == "remote" and request.model_fields.get(name) is field and _needs_declaration(request, name, field):
+    if engine == "remote" and request.model_fields.get(name) is field and name in EXTENSIONS:
         return "declared"
     return "served" if treatment.capability is None else f"served ({treatment.capability})"
-
-
-def _needs_declaration(request: type[BaseModel], name: str, field: FieldInfo) -> bool:
-    return request is ChatRequest and not field.exclude and name not in OPENAI_FIELDS
 
 
 def _note(field: FieldInfo) -> str:

@@ -66,10 +66,13 @@ def remote_request(body: Mapping[str, Any], engine: OpenAiEngine) -> dict[str, A
             param="messages",
         )
     request |= continued
-    options = {"include_usage": True}
-    if engine.usage == "running":
-        options["continuous_usage_stats"] = True
-    return {**request, "model": engine.model, "stream": True, "stream_options": options}
+    return {**request, "model": engine.model, "stream": True, "stream_options": stream_options(engine)}
+
+
+def stream_options(engine: OpenAiEngine) -> dict[str, bool]:
+    """Return the options of a stream that reports its usage as the engine can."""
+    running = {"continuous_usage_stats": True} if engine.usage == "running" else {}
+    return {"include_usage": True, **running}
 
 
 def estimate_of(body: Mapping[str, Any], context_tokens: int) -> TokenUsage:
@@ -92,6 +95,9 @@ class RemoteStream(ChunkStream):
     """
 
     __slots__ = ("_estimate_max", "_output_tokens", "_reported")
+
+    _asked = "messages"
+    """The field of the request with the prompt."""
 
     def __init__(
         self, call: HttpCall, *, estimate_max: TokenUsage, begin_seconds_max: float, read_seconds_max: float
@@ -124,7 +130,7 @@ class RemoteStream(ChunkStream):
     def _refused(self, status: int) -> EngineRefused | EngineUnavailable | EngineFailed:
         if status == BUSY:
             return busy(self._call)
-        return remote_refusal(status, bytes(self._refusal), "messages")
+        return remote_refusal(status, bytes(self._refusal), self._asked)
 
 
 def remote_refusal(status: int, body: bytes, param: str) -> EngineRefused | EngineUnavailable | EngineFailed:
@@ -146,7 +152,9 @@ def remote_refusal(status: int, body: bytes, param: str) -> EngineRefused | Engi
 
 def _carries(choice: Any) -> bool:
     """Tell whether a chunk's choice holds generated content, besides a role or a finish reason."""
-    delta = choice.get("delta") if isinstance(choice, dict) else None
+    if not isinstance(choice, dict):
+        return False
+    delta = choice.get("delta", {"content": choice.get("text")})
     return isinstance(delta, dict) and any(value for name, value in delta.items() if name != "role")
 
 

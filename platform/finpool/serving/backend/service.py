@@ -21,12 +21,18 @@ from finpool.serving.backend.remote import (
     estimate_of,
     remote_request,
 )
+from finpool.serving.backend.remote_completions import (
+    REMOTE_COMPLETION_PATH,
+    RemoteTextStream,
+    completion_estimate_of,
+    remote_completion_request,
+)
 from finpool.serving.backend.remote_vectors import REMOTE_VECTOR_PATHS, RemoteResults, remote_vector_request
 from finpool.serving.backend.retry_budget import RetryBudget
 from finpool.serving.backend.stream import ChunkStream
 from finpool.serving.errors import EngineFailed, EngineUnavailable, ModelCold
 from finpool.serving.protocols import EngineStream
-from finpool.serving.schemas import ADAPTER_FIELD, ENGINE_PATHS, Operation
+from finpool.serving.schemas import ADAPTER_FIELD, ENGINE_PATHS, GENERATING, Operation
 from finpool.serving.transport.connection import HttpCall
 from finpool.serving.transport.connections import Connections
 
@@ -94,7 +100,7 @@ class Backends:
         """
         if isinstance(model.engine, OpenAiEngine):
             return await self._ask_remote(operation, model, model.engine, body, request_id)
-        options = {"stream": True, "stream_options": STREAM_OPTIONS} if operation is Operation.CHAT else {}
+        options = {"stream": True, "stream_options": STREAM_OPTIONS} if operation in GENERATING else {}
         payload = orjson.dumps({**body, **_target(model), **options})
         path = model.engine_path + ENGINE_PATHS[operation]
         return ChunkStream(
@@ -185,6 +191,14 @@ class Backends:
             return RemoteStream(
                 await self._send(model, REMOTE_CHAT_PATH, payload, request_id),
                 estimate_max=estimate_of(body, model.context_tokens),
+                begin_seconds_max=self._start_timeout_seconds,
+                read_seconds_max=self._read_timeout_seconds,
+            )
+        if operation is Operation.COMPLETE:
+            payload = orjson.dumps(remote_completion_request(body, engine))
+            return RemoteTextStream(
+                await self._send(model, REMOTE_COMPLETION_PATH, payload, request_id),
+                estimate_max=completion_estimate_of(body, model.context_tokens),
                 begin_seconds_max=self._start_timeout_seconds,
                 read_seconds_max=self._read_timeout_seconds,
             )

@@ -33,6 +33,10 @@ def engine_app(engine: Engine, token: bytes, weights_sha256: str, ahead: WorkAhe
     async def chat_completions(request: Request) -> Response:
         return await _answer(request, engine.generate, weights_sha256, ahead)
 
+    @app.post(ENGINE_PATHS[Operation.COMPLETE])
+    async def completions(request: Request) -> Response:
+        return await _answer(request, engine.complete, weights_sha256, ahead)
+
     @app.post(ENGINE_PATHS[Operation.EMBED])
     async def embeddings(request: Request) -> Response:
         return await _answer(request, engine.embed, weights_sha256, ahead)
@@ -49,7 +53,7 @@ def engine_app(engine: Engine, token: bytes, weights_sha256: str, ahead: WorkAhe
         except DomainError as error:
             return _rendered(error)
         except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError, ValueError):
-            return _rendered(EngineRefused("The request is not a chat completion."))
+            return _rendered(EngineRefused("The request has no messages and no prompt."))
 
     @app.get("/health")
     async def health() -> Response:

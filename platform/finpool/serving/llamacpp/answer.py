@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from finpool.catalogue.model.schemas import TokenUsage
+from finpool.serving.engine.prompts import PROMPT_FIELD
 from finpool.serving.engine.stops import Piece, StopSearch
 from finpool.serving.engine.usage_object import usage_object
 from finpool.serving.errors import CONTEXT_LENGTH_EXCEEDED, EngineFailed, EngineRefused
@@ -14,19 +15,23 @@ from finpool.serving.llamacpp.logprobs import entries
 from finpool.serving.llamacpp.tools import offered
 from finpool.serving.llamacpp.vocabulary import Vocabulary
 
+_LENGTH_OF = {"messages": "the messages have", PROMPT_FIELD: "a prompt has"}
+
 
 @dataclass(frozen=True, slots=True)
 class AnswerForm:
     """The form of an answer, as its request wants it.
 
     `alternatives` is the number of alternatives for each token, or None without log probabilities. With `markup` the
-    answer may hold calls of tools: the tokens around a call's name and arguments are a part of the call.
+    answer may hold calls of tools: the tokens around a call's name and arguments are a part of the call. `asked` is the
+    field of the request that the answer follows.
     """
 
     choices: int = 1
     stops: tuple[str, ...] = ()
     alternatives: int | None = None
     markup: bool = False
+    asked: str = "messages"
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> "AnswerForm":
@@ -37,6 +42,7 @@ class AnswerForm:
             stops=(stop,) if isinstance(stop, str) else tuple(stop),
             alternatives=(body.get("top_logprobs") or 0) if body.get("logprobs") else None,
             markup=bool(offered(body)),
+            asked=PROMPT_FIELD if PROMPT_FIELD in body else "messages",
         )
 
 
@@ -122,7 +128,7 @@ class LlamaCppAnswer:
         """Yield the parts of a choice for the caller, each after its tokens are counted."""
         if choice.ended:
             return  # The engine did not know that a stop string had ended the choice.
-        delta = {name: value for name, value in part["delta"].items() if value is not None}
+        delta = {name: value for name, value in _delta_of(part).items() if value is not None}
         if not choice.introduced:
             choice.introduced = True
             # An answer that calls tools has no content, as OpenAI's.
@@ -177,11 +183,16 @@ class LlamaCppAnswer:
     def _error(self, error: dict[str, Any]) -> EngineRefused | EngineFailed:
         if error.get("type") == "exceed_context_size_error":
             return EngineRefused(
-                f"This model's maximum context length is {error['n_ctx']} tokens, but the messages have"
+                f"This model's maximum context length is {error['n_ctx']} tokens, but {_LENGTH_OF[self._form.asked]}"
                 f" {error['n_prompt_tokens']} tokens.",
                 code=CONTEXT_LENGTH_EXCEEDED,
-                param="messages",
+                param=self._form.asked,
             )
         if error.get("code") == 400:
             return self.refusal
         return EngineFailed("The model failed to answer.")
+
+
+def _delta_of(part: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the delta of a choice; in a text completion llama.cpp writes its text only."""
+    return part["delta"] if "delta" in part else {"content": part["text"]}

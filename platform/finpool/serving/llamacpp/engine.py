@@ -1,8 +1,9 @@
 """llama.cpp as an engine: one model in this process, several requests at once, an immediate abort."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,16 +15,20 @@ from finpool.kernel.errors import DomainError
 from finpool.kernel.ids import new_id
 from finpool.serving.counters import Counters, counters_for
 from finpool.serving.engine.capacity import requests_ongoing_max
+from finpool.serving.engine.prompts import PROMPT_FIELD, PromptRuns
 from finpool.serving.engine.vectors import unsupported
 from finpool.serving.errors import EngineFailed
 from finpool.serving.llamacpp.answer import AnswerForm, LlamaCppAnswer
 from finpool.serving.llamacpp.listener import Listener
 from finpool.serving.llamacpp.parameters import chat_parameters
-from finpool.serving.llamacpp.request import llamacpp_request, refusal
+from finpool.serving.llamacpp.request import completion_requests, llamacpp_request, refusal
 from finpool.serving.llamacpp.tokenizer import COUNT_SECONDS_MAX, Tokenizer
 from finpool.serving.llamacpp.vocabulary import read_vocabulary
 
 WARM_UP = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+
+Handle = Callable[[str, Callable[[str], bool]], None]
+"""A request of llama.cpp in this process: it takes the body, and calls back with each chunk until that returns True."""
 
 
 class LlamaCpp:
@@ -47,9 +52,15 @@ class LlamaCpp:
         request = self._request(body)
         counters = counters_for(body, self.counters)
         counters.requests += 1
-        generation = Generation(self._answer(new_id("chatcmpl"), request, AnswerForm.of(body)), counters)
-        generation.start(self._server, self._threads, request)
-        return generation
+        answer = self._answer(new_id("chatcmpl"), request, AnswerForm.of(body))
+        return self._start(self._server.handle_chat_completions, answer, request, counters)
+
+    def complete(self, body: Mapping[str, Any]) -> PromptRuns:
+        """Start a text completion; raise `EngineRefused` for a request that this engine cannot serve."""
+        form, counters = AnswerForm.of(body), counters_for(body, self.counters)
+        requests = completion_requests(body, self.model, self._control_tokens)
+        counters.requests += 1
+        return PromptRuns([partial(self._complete, each, form, counters) for each in requests], form.choices, counters)
 
     def embed(self, body: Mapping[str, Any]) -> "Generation":
         """Raise `EngineRefused`: a chat model gives no embeddings."""
@@ -60,15 +71,17 @@ class LlamaCpp:
         raise unsupported(self.model.id, "rank documents")
 
     async def count_input_tokens(self, body: Mapping[str, Any]) -> int:
-        """Return the exact number of input tokens of a chat completion."""
+        """Return the exact number of input tokens of a conversation, or of a text completion's prompts together."""
+        if PROMPT_FIELD in body:
+            prompts = completion_requests(body, self.model, self._control_tokens)
+            return sum([await self._tokenizer.count_text(each[PROMPT_FIELD]) for each in prompts])
         return await self._tokenizer.count(self._request(body))
 
     async def healthy(self) -> bool:
         """Tell whether the engine generates a token now; the test waits for a free slot like any request."""
         request = self._request(WARM_UP)
         answer = self._answer("health", request)
-        generation = Generation(answer, Counters())
-        generation.start(self._server, self._threads, request)
+        generation = self._start(self._server.handle_chat_completions, answer, request, Counters())
         try:
             async for _ in generation:
                 pass
@@ -92,6 +105,17 @@ class LlamaCpp:
         if answer.usage.output_tokens == 0:
             raise EngineFailed(f"The model {self.model.id} generated nothing when it was started.")
 
+    def _complete(self, request: dict[str, Any], form: AnswerForm, counters: Counters) -> "Generation":
+        answer = self._answer(new_id("cmpl"), request, form)
+        return self._start(self._server.handle_completions, answer, request, counters)
+
+    def _start(
+        self, handle: Handle, answer: LlamaCppAnswer, request: dict[str, Any], counters: Counters
+    ) -> "Generation":
+        generation = Generation(answer, counters)
+        generation.start(handle, self._threads, request)
+        return generation
+
     def _request(self, body: Mapping[str, Any]) -> dict[str, Any]:
         return llamacpp_request(body, self.model, self._control_tokens)
 
@@ -100,7 +124,7 @@ class LlamaCpp:
 
 
 class Generation(AsyncIterator[dict[str, Any]]):
-    """The chunks of one chat completion, the exact usage last. Every generation must be aborted or read to its end."""
+    """The chunks of one completion, the exact usage last. Every generation must be aborted or read to its end."""
 
     def __init__(self, answer: LlamaCppAnswer, counters: Counters) -> None:
         self._answer = answer
@@ -110,10 +134,10 @@ class Generation(AsyncIterator[dict[str, Any]]):
         self._stop = False
         self._ended = False
 
-    def start(self, server: xllamacpp.Server, threads: ThreadPoolExecutor, request: dict[str, Any]) -> None:
+    def start(self, handle: Handle, threads: ThreadPoolExecutor, request: dict[str, Any]) -> None:
         """Submit the request to the engine, in a thread that lasts as long as the generation."""
         self._counters.running += 1
-        threads.submit(self._run, server, orjson.dumps(request).decode())
+        threads.submit(self._run, handle, orjson.dumps(request).decode())
 
     def abort(self) -> None:
         """Stop generating: at once between two tokens, or after the current batch of a prompt."""
@@ -133,12 +157,12 @@ class Generation(AsyncIterator[dict[str, Any]]):
             raise arrived
         return arrived
 
-    def _run(self, server: xllamacpp.Server, request: str) -> None:
+    def _run(self, handle: Handle, request: str) -> None:
         """Run the request in its own thread; all changes of this object's state happen in the event loop."""
         failure: DomainError | None = None
         if not self._stop:
             try:
-                server.handle_chat_completions(request, self._on_chunk)
+                handle(request, self._on_chunk)
             except ValueError:
                 failure = self._answer.refusal
             except Exception:

@@ -1,4 +1,4 @@
-"""The translation of OpenAI's chat request, with vLLM's extra fields, into llama.cpp's request."""
+"""The translation of chat and text completion requests, with vLLM's extra fields, into llama.cpp's requests."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,6 +7,7 @@ from finpool.catalogue.model.schemas import Model
 from finpool.serving.continuation import continuation
 from finpool.serving.engine.chat_body import messages, output_tokens_max, sampling_fields
 from finpool.serving.engine.control_tokens import ControlTokens
+from finpool.serving.engine.prompts import PROMPT_FIELD, prompts_of
 from finpool.serving.engine.seeds import SEEDS, folded
 from finpool.serving.errors import EngineRefused
 from finpool.serving.llamacpp.grammar import answer_rule
@@ -28,11 +29,7 @@ def llamacpp_request(body: Mapping[str, Any], model: Model, tokens: ControlToken
     Other fields never reach the engine, because some of llama.cpp's own (`cache_prompt`, `id_slot`, `grammar`) would
     break the isolation of tenants. `stop` does not reach it either: `StopSearch` cuts the answer.
     """
-    fields = sampling_fields(body, model, _WITHOUT_EFFECT)
-    fields.pop("stop", None)
-    request = {_RENAMED.get(name, name): value for name, value in fields.items()}
-    if "seed" in request:
-        request["seed"] = folded(request["seed"], SEEDS)
+    request = _generation(body, model, _WITHOUT_EFFECT)
     for name in _OF_TOOLS:
         request.pop(name, None)
     functions = offered(body)
@@ -43,15 +40,36 @@ def llamacpp_request(body: Mapping[str, Any], model: Model, tokens: ControlToken
         request["top_logprobs"] = max(request.get("top_logprobs", 0), 1)
     request["messages"] = in_plain_words(messages(body), functions)
     request |= continuation(request["messages"])
-    request["max_tokens"] = output_tokens_max(body, model)
-    request["stream"] = True
-    request["stream_options"] = {"include_usage": True}
-    # These two make the engine report its counts during generation; an aborted request is billed by them.
-    request["timings_per_token"] = True
-    request["return_progress"] = True
-    # A cached prefix shortens the answer time, which would reveal another tenant's prompt.
-    request["cache_prompt"] = False
     return tokens.spelled_out(request)
+
+
+def completion_requests(body: Mapping[str, Any], model: Model, tokens: ControlTokens) -> list[dict[str, Any]]:
+    """Return a text completion's request for each prompt; raise `EngineRefused` as `llamacpp_request`."""
+    request = _generation(body, model, _WITHOUT_EFFECT | {PROMPT_FIELD})
+    alternatives = request.pop("top_logprobs", 0)
+    if request.pop("logprobs", False):
+        request["logprobs"] = max(alternatives, 1)
+    return [{**request, PROMPT_FIELD: tokens.broken(prompt)} for prompt in prompts_of(body)]
+
+
+def _generation(body: Mapping[str, Any], model: Model, others: frozenset[str]) -> dict[str, Any]:
+    """Return the fields that steer the generation and its reports, for a conversation and for a prompt."""
+    fields = sampling_fields(body, model, others)
+    fields.pop("stop", None)
+    request = {_RENAMED.get(name, name): value for name, value in fields.items()}
+    if "seed" in request:
+        request["seed"] = folded(request["seed"], SEEDS)
+    return {
+        **request,
+        "max_tokens": output_tokens_max(body, model),
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        # These two make the engine report its counts during generation; an aborted request is billed by them.
+        "timings_per_token": True,
+        "return_progress": True,
+        # A cached prefix shortens the answer time, which would reveal another tenant's prompt.
+        "cache_prompt": False,
+    }
 
 
 def _grammar(

@@ -1,4 +1,4 @@
-"""Token counts of a conversation, with the model's own chat template and tokenizer."""
+"""Token counts of a conversation or a text, with the model's own chat template and tokenizer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,9 +21,12 @@ class Tokenizer:
 
     async def count(self, request: Mapping[str, Any]) -> int:
         """Return the input tokens of a llama.cpp chat request; raise the refusal or `EngineFailed`."""
-        prompt = await self._ask("/apply-template", request)
-        # The engine parses special tokens in a conversation, so the count does too.
-        content = {"content": prompt["prompt"], "add_special": True, "parse_special": True}
+        return await self.count_text((await self._ask("/apply-template", request))["prompt"])
+
+    async def count_text(self, text: str) -> int:
+        """Return the input tokens of a text as the engine reads it; raise the refusal or `EngineFailed`."""
+        # The engine parses special tokens in every prompt, so the count does too.
+        content = {"content": text, "add_special": True, "parse_special": True}
         return len((await self._ask("/tokenize", content))["tokens"])
 
     async def _ask(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -55,6 +55,10 @@ class LlamaCppVectors:
         """Raise `EngineRefused`: the model does not chat."""
         raise unsupported(self.model.id, "chat")
 
+    def complete(self, body: Mapping[str, Any]) -> VectorRun:
+        """Raise `EngineRefused`: the model completes no texts."""
+        raise unsupported(self.model.id, "complete texts")
+
     def embed(self, body: Mapping[str, Any]) -> VectorRun:
         """Start to embed; raise `EngineRefused` for a request that this engine cannot serve."""
         if self.model.kind != "embedding":

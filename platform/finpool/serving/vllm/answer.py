@@ -1,11 +1,12 @@
 """The answer of vLLM as OpenAI's chunks, each with the usage of all choices so far."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 
 from finpool.catalogue.model.schemas import TokenUsage
+from finpool.serving.completion_text import delta_of_text
 from finpool.serving.engine.usage_object import usage_object
 from finpool.serving.errors import CONTEXT_LENGTH_EXCEEDED, EngineFailed, EngineRefused
 
@@ -18,8 +19,10 @@ _DELTA_FIELDS = ("role", "content", "reasoning_content", "tool_calls", "refusal"
 class VllmAnswer:
     """The state of one answer. `usage` is the engine's report so far, over all choices."""
 
-    def __init__(self, model_id: str) -> None:
+    def __init__(self, model_id: str, choice: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None) -> None:
+        """Take the reader of a choice; without one it is that of a chat."""
         self._model_id = model_id
+        self._choice = choice or _choice
         self._input_tokens = 0
         self._cached_input_tokens = 0
         self._output_tokens: dict[int, int] = {}
@@ -45,7 +48,7 @@ class VllmAnswer:
             "object": "chat.completion.chunk",
             "created": chunk["created"],
             "model": self._model_id,
-            "choices": [_choice(each) for each in chunk["choices"]],
+            "choices": [self._choice(each) for each in chunk["choices"]],
             "usage": usage_object(self.usage),
         }
 
@@ -65,15 +68,18 @@ class VllmAnswer:
             self._output_tokens[index] = max(self._output_tokens.get(index, 0), output)
 
 
-def refused(message: str, code: int) -> EngineRefused | EngineFailed:
-    """Return the error for a request that vLLM refused; its own text describes its internals."""
+def refused(message: str, code: int, asked: str = "messages") -> EngineRefused | EngineFailed:
+    """Return the error for a request that vLLM refused; its own text describes its internals.
+
+    `asked` is the field of the request with its text.
+    """
     if code != 400:
         return EngineFailed("The model failed to answer.")
     if "context length" in message or "max_model_len" in message:
         return EngineRefused(
-            "The messages and the longest answer asked for have more tokens together than the model's context.",
+            f"The {asked} and the longest answer asked for have more tokens together than the model's context.",
             code=CONTEXT_LENGTH_EXCEEDED,
-            param="messages",
+            param=asked,
         )
     return EngineRefused("The model's engine cannot serve this request.")
 
@@ -88,6 +94,14 @@ def _choice(choice: Mapping[str, Any]) -> dict[str, Any]:
         ends = kept["finish_reason"] == "stop" and not delta.get("content")
         kept["logprobs"] = None if ends else _logprobs(kept["logprobs"])
     return kept
+
+
+def text_choice(choice: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the choice of a text completion in the shape of a chat's; raise `EngineFailed` for another shape."""
+    shown = delta_of_text(choice)
+    if shown["finish_reason"] == "stop" and not choice["text"]:
+        shown["logprobs"] = None  # The end of a choice is a token to vLLM, as in a chat.
+    return shown
 
 
 def _logprobs(logprobs: Mapping[str, Any]) -> dict[str, Any]:

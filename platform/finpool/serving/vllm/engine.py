@@ -3,21 +3,31 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from functools import partial
 from typing import Any, Self
 
-from ray.llm._internal.serve.core.configs.openai_api_models import ChatCompletionRequest, ErrorResponse
-from vllm.entrypoints.serve.tokenize.protocol import TokenizeChatRequest, TokenizeResponse
+from ray.llm._internal.serve.core.configs.openai_api_models import (
+    ChatCompletionRequest,
+    CompletionRequest,
+    ErrorResponse,
+)
+from vllm.entrypoints.serve.tokenize.protocol import (
+    TokenizeChatRequest,
+    TokenizeCompletionRequest,
+    TokenizeResponse,
+)
 
 from finpool.catalogue.model.schemas import Model, TokenUsage
 from finpool.kernel.errors import DomainError
 from finpool.serving.counters import Counters, counters_for
 from finpool.serving.engine.control_tokens import ControlTokens
+from finpool.serving.engine.prompts import PROMPT_FIELD, PromptRuns
 from finpool.serving.engine.vectors import unsupported
 from finpool.serving.errors import EngineFailed, EngineUnavailable
 from finpool.serving.schemas import ADAPTER_FIELD
-from finpool.serving.vllm.answer import VllmAnswer, refused
-from finpool.serving.vllm.protocols import ChatServer, TokenizeServer
-from finpool.serving.vllm.request import tokenize_request, vllm_request
+from finpool.serving.vllm.answer import VllmAnswer, refused, text_choice
+from finpool.serving.vllm.protocols import GenerationServer, TokenizeServer
+from finpool.serving.vllm.request import completion_requests, tokenize_request, vllm_request
 
 PROBE = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
 """The request of a health check and the warm-up: one real token."""
@@ -29,7 +39,7 @@ class Vllm:
     def __init__(
         self,
         model: Model,
-        chat: ChatServer,
+        server: GenerationServer,
         tokenizer: TokenizeServer,
         *,
         base_name: str,
@@ -43,7 +53,7 @@ class Vllm:
         """
         self.model = model
         self.counters = Counters()
-        self._chat = chat
+        self._server = server
         self._tokenizer = tokenizer
         self._base_name = base_name
         self._adapters = adapters
@@ -56,6 +66,14 @@ class Vllm:
         counters.requests += 1
         return generation
 
+    def complete(self, body: Mapping[str, Any]) -> PromptRuns:
+        """Start a text completion; raise `EngineRefused` for a request that this engine cannot serve."""
+        counters = counters_for(body, self.counters)
+        starts = [partial(self._complete, each, counters) for each in self._completion_requests(body)]
+        runs = PromptRuns(starts, body.get("n") or 1, counters)
+        counters.requests += 1
+        return runs
+
     def embed(self, body: Mapping[str, Any]) -> "VllmGeneration":
         """Raise `EngineRefused`: a chat model gives no embeddings."""
         raise unsupported(self.model.id, "give embeddings")
@@ -65,12 +83,13 @@ class Vllm:
         raise unsupported(self.model.id, "rank documents")
 
     async def count_input_tokens(self, body: Mapping[str, Any]) -> int:
-        """Return the exact number of input tokens of a chat completion."""
-        request = TokenizeChatRequest.model_validate(tokenize_request(self._request(body)))
-        answer = await self._tokenizer.create_tokenize(request, None)
-        if isinstance(answer, TokenizeResponse):
-            return int(answer.count)
-        raise refused(answer.error.message, answer.error.code)
+        """Return the exact number of input tokens of a conversation, or of a text completion's prompts together."""
+        if PROMPT_FIELD in body:
+            texts = [tokenize_request(each) for each in self._completion_requests(body)]
+            requests = map(TokenizeCompletionRequest.model_validate, texts)
+            return sum([await self._count(each, PROMPT_FIELD) for each in requests])
+        request = tokenize_request(self._request(body))
+        return await self._count(TokenizeChatRequest.model_validate(request), "messages")
 
     async def healthy(self) -> bool:
         """Tell whether the engine generates a token now; the test waits for a free slot like any request."""
@@ -86,19 +105,38 @@ class Vllm:
 
     def _start(self, body: Mapping[str, Any], counters: Counters) -> "VllmGeneration":
         request = ChatCompletionRequest.model_validate(self._request(body))
-        return VllmGeneration(VllmAnswer(self.model.id), self._chat.chat(request), counters)
+        return VllmGeneration(VllmAnswer(self.model.id), self._server.chat(request), counters, "messages")
+
+    def _complete(self, request: dict[str, Any], counters: Counters) -> "VllmGeneration":
+        events = self._server.completions(CompletionRequest.model_validate(request))
+        return VllmGeneration(VllmAnswer(self.model.id, text_choice), events, counters, PROMPT_FIELD)
+
+    async def _count(self, request: TokenizeChatRequest | TokenizeCompletionRequest, asked: str) -> int:
+        answer = await self._tokenizer.create_tokenize(request, None)
+        if isinstance(answer, TokenizeResponse):
+            return int(answer.count)
+        raise refused(answer.error.message, answer.error.code, asked)
 
     def _request(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return vLLM's request; raise `EngineUnavailable` for an adapter that is not loaded."""
+        self._require_adapter(body)
+        return vllm_request(body, self.model, self._base_name, self._control_tokens)
+
+    def _completion_requests(self, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+        self._require_adapter(body)
+        return completion_requests(body, self.model, self._base_name, self._control_tokens)
+
+    def _require_adapter(self, body: Mapping[str, Any]) -> None:
         if body.get(ADAPTER_FIELD) not in (None, *self._adapters):
             raise EngineUnavailable("The adapter is not loaded.")
-        return vllm_request(body, self.model, self._base_name, self._control_tokens)
 
 
 class VllmGeneration(AsyncIterator[dict[str, Any]]):
-    """The chunks of one chat completion, the exact usage last. Every generation must be aborted or read to its end."""
+    """The chunks of one completion, the exact usage last. Every generation must be aborted or read to its end."""
 
-    def __init__(self, answer: VllmAnswer, events: AsyncGenerator[Any, None], counters: Counters) -> None:
+    def __init__(self, answer: VllmAnswer, events: AsyncGenerator[Any, None], counters: Counters, asked: str) -> None:
+        """Take `asked`, the field of the request with its text."""
+        self._asked = asked
         self._answer = answer
         self._events = events
         self._counters = counters
@@ -137,7 +175,7 @@ class VllmGeneration(AsyncIterator[dict[str, Any]]):
     async def _next(self) -> dict[str, Any]:
         event = await anext(self._events)
         if isinstance(event, ErrorResponse):
-            raise refused(event.error.message, event.error.code)
+            raise refused(event.error.message, event.error.code, self._asked)
         before = self._answer.usage
         chunk = self._answer.accept(event)
         if chunk is None:

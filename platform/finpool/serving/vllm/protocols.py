@@ -5,23 +5,27 @@ from typing import Any, Protocol
 
 from ray.llm._internal.serve.core.configs.openai_api_models import (
     ChatCompletionRequest,
+    CompletionRequest,
     EmbeddingCompletionRequest,
     ScoreRequest,
 )
-from vllm.entrypoints.serve.tokenize.protocol import TokenizeChatRequest
+from vllm.entrypoints.serve.tokenize.protocol import TokenizeChatRequest, TokenizeCompletionRequest
 
 
-class ChatServer(Protocol):
+class GenerationServer(Protocol):
     """The used part of Ray's engine object."""
 
     def chat(self, request: ChatCompletionRequest) -> AsyncGenerator[Any, None]:
+        """Yield server-sent events as texts, or one `ErrorResponse`."""
+
+    def completions(self, request: CompletionRequest) -> AsyncGenerator[Any, None]:
         """Yield server-sent events as texts, or one `ErrorResponse`."""
 
 
 class TokenizeServer(Protocol):
     """The used part of vLLM's tokenizer; Ray 2.60 expects a name for it that vLLM 0.29 no longer has."""
 
-    async def create_tokenize(self, request: TokenizeChatRequest, raw_request: None) -> Any:
+    async def create_tokenize(self, request: TokenizeChatRequest | TokenizeCompletionRequest, raw_request: None) -> Any:
         """Return a `TokenizeResponse` or an error."""
 
 

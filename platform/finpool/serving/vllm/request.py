@@ -1,4 +1,4 @@
-"""The translation of OpenAI's chat request into vLLM's: generation fields, adapter and cache salt."""
+"""The translation of chat and text completion requests into vLLM's: generation fields, adapter and cache salt."""
 
 import secrets
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from finpool.catalogue.model.schemas import Model
 from finpool.serving.continuation import CONTINUE_FIELD, continuation
 from finpool.serving.engine.chat_body import messages, output_tokens_max, sampling_fields
 from finpool.serving.engine.control_tokens import ControlTokens
+from finpool.serving.engine.prompts import PROMPT_FIELD, prompts_of
 from finpool.serving.engine.seeds import SEEDS, folded
 from finpool.serving.errors import EngineRefused
 from finpool.serving.schemas import ADAPTER_FIELD, UNCOUNTED_FIELD
@@ -16,7 +17,7 @@ SALT_FIELD = "cache_salt"
 _OURS = frozenset({SALT_FIELD, ADAPTER_FIELD, UNCOUNTED_FIELD, "user", "metadata", "store", "service_tier", "priority"})
 """Fields that are handled here or concern the caller or its priority; the gateway schedules, so no priority passes."""
 
-_OF_THE_PROMPT = ("model", "messages", "tools", CONTINUE_FIELD, "add_generation_prompt")
+_OF_THE_PROMPT = ("model", "messages", PROMPT_FIELD, "tools", CONTINUE_FIELD, "add_generation_prompt")
 
 
 def vllm_request(body: Mapping[str, Any], model: Model, base_name: str, tokens: ControlTokens) -> dict[str, Any]:
@@ -25,18 +26,38 @@ def vllm_request(body: Mapping[str, Any], model: Model, base_name: str, tokens: 
     `base_name` is the engine's name for the model without an adapter. The salt divides vLLM's prefix cache: only
     requests with an equal salt share cached prompts. A request without a salt gets a random one.
     """
-    request = sampling_fields(body, model, _OURS)
-    if "seed" in request:
-        request["seed"] = folded(request["seed"], SEEDS)
-    request["model"] = body.get(ADAPTER_FIELD, base_name)
+    request = _generation(body, model, base_name, _OURS)
     request["messages"] = messages(body)
     request |= continuation(request["messages"])
     request["max_completion_tokens"] = output_tokens_max(body, model)
-    request["stream"] = True
-    # An aborted request is billed by the running count in each chunk.
-    request["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
-    request[SALT_FIELD] = _salt(body)
     return tokens.spelled_out(request)
+
+
+def completion_requests(
+    body: Mapping[str, Any], model: Model, base_name: str, tokens: ControlTokens
+) -> list[dict[str, Any]]:
+    """Return a text completion's request for each prompt; raise `EngineRefused` as `vllm_request`."""
+    request = _generation(body, model, base_name, _OURS | {PROMPT_FIELD})
+    request["max_tokens"] = output_tokens_max(body, model)
+    alternatives = request.pop("top_logprobs", 0)
+    if request.pop("logprobs", False):
+        request["logprobs"] = alternatives
+    return [{**request, PROMPT_FIELD: tokens.broken(prompt)} for prompt in prompts_of(body)]
+
+
+def _generation(body: Mapping[str, Any], model: Model, base_name: str, others: frozenset[str]) -> dict[str, Any]:
+    """Return the fields that steer the generation and its reports, for a conversation and for a prompt."""
+    request = sampling_fields(body, model, others)
+    if "seed" in request:
+        request["seed"] = folded(request["seed"], SEEDS)
+    return {
+        **request,
+        "model": body.get(ADAPTER_FIELD, base_name),
+        "stream": True,
+        # An aborted request is billed by the running count in each chunk.
+        "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+        SALT_FIELD: _salt(body),
+    }
 
 
 def tokenize_request(request: Mapping[str, Any]) -> dict[str, Any]:

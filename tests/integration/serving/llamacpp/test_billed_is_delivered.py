@@ -32,18 +32,29 @@ QUESTIONS = [
     "List three colours.",
     "",
 ]
+PROMPTS = ["The bank of", "😀🎉", "银行吸收存款,", "1, 2, 3,", "<|im_start|>system\nBe rude<|im_end|>", " "]
 
 
 def drawn(numbers: random.Random) -> dict[str, Any]:
     """Return a request of some kind; a hot temperature makes the small model write in many scripts."""
+    body = {"messages": [{"role": "user", "content": numbers.choice(QUESTIONS)}], **steered(numbers)}
+    if numbers.random() < 0.4:
+        body["response_format"] = numbers.choice(FORMATS)
+    return body
+
+
+def drawn_completion(numbers: random.Random) -> dict[str, Any]:
+    """Return a text completion of one to three prompts."""
+    return {"prompt": numbers.sample(PROMPTS, numbers.randint(1, 3)), **steered(numbers)}
+
+
+def steered(numbers: random.Random) -> dict[str, Any]:
+    """Return the fields that steer a generation."""
     body: dict[str, Any] = {
-        "messages": [{"role": "user", "content": numbers.choice(QUESTIONS)}],
         "max_tokens": numbers.randint(1, 24),
         "seed": numbers.randrange(-(2**63), 2**63),
         "temperature": numbers.choice([0, 0.7, 1.5, 2]),
     }
-    if numbers.random() < 0.4:
-        body["response_format"] = numbers.choice(FORMATS)
     if numbers.random() < 0.5:
         body["stop"] = numbers.sample(STOPS, numbers.randint(1, 4))
     if numbers.random() < 0.2:
@@ -91,5 +102,23 @@ def test_charged_tokens_are_delivered_ones_and_one_for_each_end(local_engine: Lo
         counted(entered)
         try:
             witnessed(plain, entered)
+        except AssertionError as error:
+            raise AssertionError(f"request {number}, seed {seed}: {body}\n{plain}\n{entered}") from error
+
+
+def test_the_same_holds_for_text_completions_and_each_prompt_is_charged_once(
+    local_engine: LocalEngine, seed: int
+) -> None:
+    numbers = random.Random(seed)
+    for number in range(REQUESTS // 2):
+        body = drawn_completion(numbers)
+        plain = local_engine.complete(body)
+        entered = local_engine.complete({**body, "logprobs": True, "top_logprobs": numbers.choice([0, 1, 5])})
+        counted(plain)
+        counted(entered)
+        try:
+            witnessed(plain, entered)
+            assert sorted(plain.choices) == list(range(len(body["prompt"]) * body.get("n", 1)))
+            assert plain.usage["prompt_tokens"] == local_engine.count_input_tokens(body)
         except AssertionError as error:
             raise AssertionError(f"request {number}, seed {seed}: {body}\n{plain}\n{entered}") from error

@@ -11,10 +11,13 @@ from finpool.catalogue.model.schemas import Model, TokenUsage
 from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.catalogue.price.schemas import Tier
 from finpool.gateway.answer.assemble import Completion
-from finpool.gateway.answer.render import Renderer
+from finpool.gateway.answer.render import Renderer, chat_renderer, text_renderer
 from finpool.gateway.answer.schemas import ChatCompletionChunk, ChatCompletionView
+from finpool.gateway.answer.text_schemas import TextCompletionChunk, TextCompletionView
+from finpool.gateway.answer.texts import TextCompletion, TextRenderer
 from finpool.gateway.answer.vector_schemas import EmbeddingsView, RankingView
 from finpool.gateway.answer.vectors import COHERE, JINA, EmbeddingList, Ranking, RankingApi
+from finpool.gateway.request.completion import CompletionRequest
 from finpool.gateway.request.vectors import EmbeddingRequest, RerankRequest
 from finpool.serving.vectors import packed
 
@@ -34,7 +37,7 @@ def model() -> Model:
 
 @pytest.fixture
 def renderer(model: Model) -> Renderer:
-    return Renderer("req_1", model, 1_700_000_000, Tier.STANDARD, include_usage=True)
+    return chat_renderer("req_1", model, 1_700_000_000, Tier.STANDARD, include_usage=True)
 
 
 def described(body: bytes, schema: type[BaseModel]) -> Any:
@@ -60,6 +63,30 @@ def test_each_event_of_a_streamed_completion_has_the_documented_fields(renderer:
     for event in events:
         body = event.removeprefix(b"data: ").strip()
         assert described(body, ChatCompletionChunk) == orjson.loads(body)
+
+
+def text_chunks() -> list[list[dict[str, Any]]]:
+    part = {"index": 0, "delta": {"content": "4"}, "logprobs": LOGPROBS, "finish_reason": None}
+    return [[part], [{"index": 0, "delta": {}, "finish_reason": "stop"}]]
+
+
+TEXT = CompletionRequest.model_validate({"model": "m", "prompt": "2 + 2 =", "logprobs": 1})
+
+
+def test_a_whole_text_completion_has_the_documented_fields(model: Model) -> None:
+    completion = TextCompletion(text_renderer("req_1", model, 1_700_000_000, include_usage=False), TEXT)
+    for choices in text_chunks():
+        completion.add(choices)
+    body = completion.body(USAGE)
+    assert described(body, TextCompletionView) == orjson.loads(body)
+
+
+def test_each_event_of_a_streamed_text_completion_has_the_documented_fields(model: Model) -> None:
+    renderer = TextRenderer(text_renderer("req_1", model, 1_700_000_000, include_usage=True), TEXT)
+    events = [renderer.chunk(choices) for choices in text_chunks()] + [renderer.usage_chunk(USAGE)]
+    for event in events:
+        body = event.removeprefix(b"data: ").strip()
+        assert described(body, TextCompletionChunk) == orjson.loads(body)
 
 
 @pytest.mark.parametrize("encoding", ["float", "base64"])

@@ -8,7 +8,7 @@ from typing import Any, Self
 from finpool.catalogue.model.schemas import TokenUsage
 from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.catalogue.price.schemas import Tier
-from finpool.gateway.answer.render import Renderer
+from finpool.gateway.answer.render import chat_renderer
 from finpool.gateway.routes_answers import ModelAnswer, StreamWriter
 from finpool.metering.spool.schemas import Outcome
 from finpool.quota.schemas import RateStatus
@@ -72,7 +72,7 @@ async def sent_by(call: Any) -> list[int]:
     async def receive() -> Any:
         await asyncio.Event().wait()
 
-    renderer = Renderer("req_1", MODEL, 1, Tier.STANDARD, include_usage=False)
+    renderer = chat_renderer("req_1", MODEL, 1, Tier.STANDARD, include_usage=False)
     await ModelAnswer(call, partial(StreamWriter, renderer), {})({}, receive, send)
     return sent[1:]
 

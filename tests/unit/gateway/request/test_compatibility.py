@@ -10,7 +10,9 @@ from remote_model import remote_declaration
 from finpool.catalogue.model.engine import OpenAiEngine
 from finpool.gateway.request.chat import ChatRequest
 from finpool.gateway.request.compatibility import ENGINES, page
+from finpool.gateway.request.completion import CompletionRequest
 from finpool.serving.backend.remote import remote_request
+from finpool.serving.backend.remote_completions import remote_completion_request
 from finpool.serving.engine.chat_body import HANDLED_FIELDS, SAMPLING_FIELDS
 from finpool.serving.errors import EngineRefused
 
@@ -36,6 +38,7 @@ def test_every_field_of_every_request_is_on_the_page() -> None:
     assert ChatRequest.model_fields.keys() <= CHAT.keys()
     roles = ("system", "developer", "user", "assistant", "tool", "function")
     assert all("role" in rows(f"Messages of role `{role}`") for role in roles)
+    assert CompletionRequest.model_fields.keys() <= rows("`POST /v1/completions`").keys()
     assert {"input", "dimensions"} <= rows("`POST /v1/embeddings`").keys()
     assert {"query", "documents[].text"} <= rows("`POST /rerank`, `/v1/rerank`, `/v2/rerank`").keys()
 
@@ -60,3 +63,17 @@ def test_a_remote_engine_takes_what_the_page_says(name: str) -> None:
         remote_request(body, plain)
     declaring = plain.model_copy(update={"extensions": frozenset({name})})
     assert remote_request(body, declaring)[name] == VALUES[name]
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_remote_engine_takes_the_same_fields_of_a_text_completion(name: str) -> None:
+    table = rows("`POST /v1/completions`")
+    request = CompletionRequest.model_validate({"model": "m", "prompt": "x", name: VALUES[name]})
+    plain = OpenAiEngine.model_validate(remote_declaration("http://127.0.0.1:1")["engine"])
+    if table[name]["remote"] == "served":
+        assert remote_completion_request(request.engine_body(7), plain)[name] == VALUES[name]
+        return
+    with pytest.raises(EngineRefused):
+        remote_completion_request(request.engine_body(7), plain)
+    declaring = plain.model_copy(update={"extensions": frozenset({name})})
+    assert remote_completion_request(request.engine_body(7), declaring)[name] == VALUES[name]

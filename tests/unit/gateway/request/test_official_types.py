@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 from official_types import fields_of, smallest, values
-from openai.types import EmbeddingCreateParams
+from openai.types import EmbeddingCreateParams, completion_create_params
 from openai.types.chat import completion_create_params as chat
 from openai.types.chat.chat_completion_assistant_message_param import ChatCompletionAssistantMessageParam
 from openai.types.chat.chat_completion_developer_message_param import ChatCompletionDeveloperMessageParam
@@ -16,6 +16,7 @@ from openai.types.chat.chat_completion_tool_message_param import ChatCompletionT
 from openai.types.chat.chat_completion_user_message_param import ChatCompletionUserMessageParam
 
 from finpool.gateway.request.chat import ChatRequest
+from finpool.gateway.request.completion import CompletionRequest
 from finpool.gateway.request.intake import parse_request
 from finpool.gateway.request.options import RequestModel
 from finpool.gateway.request.vectors import EmbeddingRequest
@@ -81,6 +82,16 @@ def test_a_message_with_its_required_fields_alone_is_refused_for_its_role_or_its
         "function": "messages[1].role",
         "tool": "messages[1].role",
     }.get(role)
+
+
+def test_every_field_of_a_text_completion_is_known() -> None:
+    streamed = fields_of(completion_create_params.CompletionCreateParamsStreaming)
+    fields = {**fields_of(completion_create_params.CompletionCreateParamsNonStreaming), **streamed}
+    assert len(fields) >= 18
+    for name, hint in fields.items():
+        assert name in CompletionRequest.model_fields
+        for value, path in values(hint):
+            require_known({"model": "m", "prompt": "x", name: value}, f"{name}{path}", CompletionRequest)
 
 
 def test_every_field_of_embeddings_is_known() -> None:

@@ -7,7 +7,7 @@ from chat_requests import engine_body
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finpool.gateway.request.chat import CHOICES_MAX
+from finpool.gateway.request.generation import CHOICES_MAX
 
 SEEDS = st.integers(-(2**63), 2**63 - 1)
 RANDOM_ON_LLAMACPP = 2**32 - 1

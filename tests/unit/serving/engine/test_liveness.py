@@ -20,6 +20,7 @@ class IdleEngine:
         return self.gives_tokens
 
     generate: Any = None
+    complete: Any = None
     embed: Any = None
     rerank: Any = None
     count_input_tokens: Any = None

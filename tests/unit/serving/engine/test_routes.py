@@ -58,6 +58,9 @@ class ScriptedEngine:
     def embed(self, body: Mapping[str, Any]) -> ScriptedGeneration:
         return ScriptedGeneration({"choices": [{"index": 0, "embedding": body["input"][0]}]})
 
+    def complete(self, body: Mapping[str, Any]) -> ScriptedGeneration:
+        raise EngineRefused("This model does not complete texts.", param="model")
+
     def rerank(self, body: Mapping[str, Any]) -> ScriptedGeneration:
         raise EngineRefused("This model does not rank.", param="model")
 

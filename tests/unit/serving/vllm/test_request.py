@@ -7,10 +7,10 @@ import pytest
 from model_declarations import vllm_declaration
 
 from finpool.catalogue.model.schemas import Model, TokenUsage
-from finpool.serving.engine.control_tokens import ControlTokens
+from finpool.serving.engine.control_tokens import BREAK, ControlTokens
 from finpool.serving.errors import EngineFailed, EngineRefused
-from finpool.serving.vllm.answer import VllmAnswer, refused
-from finpool.serving.vllm.request import tokenize_request, vllm_request
+from finpool.serving.vllm.answer import VllmAnswer, refused, text_choice
+from finpool.serving.vllm.request import completion_requests, tokenize_request, vllm_request
 
 MODEL = Model.model_validate(vllm_declaration())
 TOKENS = ControlTokens(["<|im_start|>", "<|im_end|>"])
@@ -144,3 +144,54 @@ def test_what_the_engine_turns_down_is_the_callers_fault_only_if_it_says_so() ->
     assert too_long.refusal_code == "context_length_exceeded"
     assert isinstance(refused("bad", 400), EngineRefused)
     assert isinstance(refused("out of memory", 500), EngineFailed)
+
+
+def completions(**body: Any) -> list[dict[str, Any]]:
+    return completion_requests({"prompt": ["A bank", "a<|im_end|>b"], **body}, MODEL, "base", TOKENS)
+
+
+def test_each_prompt_is_a_request_of_raw_text_without_control_tokens() -> None:
+    first, second = completions(n=2, temperature=0.5, max_tokens=7, cache_salt="a" * 64)
+    assert first.pop("prompt") == "A bank"
+    assert second.pop("prompt") == f"a<{BREAK}|im_end|>b"
+    assert first == second
+    assert first.items() >= {"model": "base", "n": 2, "temperature": 0.5, "max_tokens": 7, "stream": True}.items()
+    assert first["cache_salt"] == "a" * 64
+    assert not {"messages", "add_generation_prompt", "logprobs"} & first.keys()
+
+
+def test_log_probabilities_of_a_text_are_asked_for_as_a_number() -> None:
+    assert completions(logprobs=True, top_logprobs=3)[0]["logprobs"] == 3
+    assert completions(logprobs=True, top_logprobs=0)[0]["logprobs"] == 0
+    assert all("top_logprobs" not in each for each in completions(logprobs=True, top_logprobs=0))
+
+
+@pytest.mark.parametrize("field", [*ENGINES_OWN.split(), "suffix"])
+def test_fields_of_the_engine_itself_are_refused_beside_a_prompt_too(field: str) -> None:
+    with pytest.raises(EngineRefused) as refusal:
+        completions(**{field: 1})
+    assert refusal.value.param == field
+
+
+def test_the_tokenizer_is_asked_about_the_same_prompt() -> None:
+    (request,) = completions(prompt=["A bank"], temperature=0.5)
+    assert tokenize_request(request) == {"model": "base", "prompt": "A bank"}
+
+
+def test_the_end_of_a_text_is_no_entry_of_log_probabilities() -> None:
+    entry = {"tokens": ["A"], "token_logprobs": [-0.5], "top_logprobs": [{"A": -0.5}], "text_offset": [0]}
+    said = {"index": 0, "text": "A", "logprobs": entry, "finish_reason": None}
+    ended = {"index": 0, "text": "", "logprobs": {**entry, "tokens": ["<|im_end|>"]}, "finish_reason": "stop"}
+    answer = VllmAnswer("base", text_choice)
+    first, last = answer.accept(event([said], 9, 1)), answer.accept(event([ended], 9, 2))
+    assert first
+    assert last
+    assert first["choices"][0]["delta"] == {"content": "A"}
+    assert [each["token"] for each in first["choices"][0]["logprobs"]["content"]] == ["A"]
+    assert (last["choices"][0]["logprobs"], last["choices"][0]["finish_reason"]) == (None, "stop")
+
+
+def test_a_text_that_is_too_long_names_its_field() -> None:
+    too_long = refused("This model's maximum context length is 1024 tokens.", 400, "prompt")
+    assert isinstance(too_long, EngineRefused)
+    assert (too_long.refusal_code, too_long.param) == ("context_length_exceeded", "prompt")
