@@ -110,7 +110,8 @@ def test_every_operation_documents_the_errors_that_any_request_may_meet(door: st
         statuses = {status for status, _ in documented_errors(document, operation)}
         expected = {400, 408, 413, 431, 500, 503} | ({401, 403} if "security" in operation else set())
         assert statuses >= expected, f"{method} {path}"
-        assert "422" not in operation["responses"], "FastAPI's own refusal is none of the platform's"
+        of_fastapi = {error for error in documented_errors(document, operation) if error[0] == 422}
+        assert of_fastapi <= {(422, "idempotency_key_reused")}, "FastAPI's own refusal is none of the platform's"
 
 
 def test_every_error_of_the_platform_is_documented_somewhere() -> None:
@@ -121,3 +122,14 @@ def test_every_error_of_the_platform_is_documented_somewhere() -> None:
         for error in documented_errors(committed(door), each)
     }
     assert errors_below(DomainError) - documented == set(OF_NO_OPERATION)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_route_serves_an_idempotency_key_or_refuses_it_and_ignores_it_nowhere(door: str) -> None:
+    document = committed(door)
+    for method, path, operation in operations(document):
+        serves = "Idempotency-Key" in {each["name"] for each in operation.get("parameters", ())}
+        refuses = (400, "idempotency_unsupported") in documented_errors(document, operation)
+        changes = method.lower() != "get"
+        assert serves == (door == "inference" and changes), f"{method} {path}"
+        assert refuses == (changes and not serves), f"{method} {path}"

@@ -47,6 +47,10 @@ ROWS = {
         VALUES ($1, 'limit', 'requests', 'run', 'replica', 1, now())""",
     "gateway_share": """(tenant_id, run_id, engine, charged, waiting, batch_waiting, in_flight, changed_at)
         VALUES ($1, 'run', 'engine', 1, 0, 0, 1, now())""",
+    "idempotent_request": """(tenant_id, key_digest, fingerprint, request_id, replica_id, run_id, claimed_at,
+        held_until, expires_at)
+        VALUES ($1, sha256($1::bytea), sha256($1::bytea), 'r', 'replica', 'run', now(), now(),
+        now() + interval '1 h')""",
     "transfer": """(tenant_id, transfer_id, kind, reference, accounts, amounts_picos, occurred_at)
         VALUES ($1, 'transfer-' || $1, 'usage', 'r', '{unbilled}' || '{revenue}'::text[], '{1,-1}', now())""",
     "contract": """(tenant_id, version, valid_from, discount_basis_points, commitment_micros, pool_weight, created_at,

@@ -15,6 +15,7 @@ from finpool.kernel.answer_headers import (
     BUDGET,
     CHALLENGE,
     RATE_LIMITS,
+    REPLAYED,
     REQUEST_ID,
     RETRY_AFTER,
     SHOULD_RETRY,
@@ -27,7 +28,16 @@ HEADERS = ("Authorization", "OpenAI-Organization", "OpenAI-Project", "OpenAI-Bet
 CLIENT_PREFIX = "x-stainless-"
 """OpenAI's clients describe themselves in headers with this prefix, and each version adds some."""
 
-EXPOSED = (REQUEST_ID, *RETRY_AFTER, SHOULD_RETRY, CHALLENGE, *ALWAYS_WITH_A_MODELS_ANSWER, *RATE_LIMITS, *BUDGET)
+EXPOSED = (
+    REQUEST_ID,
+    *RETRY_AFTER,
+    SHOULD_RETRY,
+    CHALLENGE,
+    REPLAYED,
+    *ALWAYS_WITH_A_MODELS_ANSWER,
+    *RATE_LIMITS,
+    *BUDGET,
+)
 PREFLIGHT_SECONDS = 600
 
 

@@ -17,6 +17,8 @@ from finpool.apps.health import database_reachable, health_router
 from finpool.billing.contract.price_directory import PriceDirectory
 from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.catalogue.version.directory import VersionDirectory
+from finpool.gateway.idempotency.room import IdempotencyBounds
+from finpool.gateway.idempotency.service import Idempotency
 from finpool.gateway.peers.sync import PeerSync
 from finpool.gateway.routes import direct_router
 from finpool.gateway.routes import router as gateway_router
@@ -102,6 +104,19 @@ class InferenceDoor:
             stack.push_async_callback(backends.close)
             peer_sync = PeerSync(self.database, replica_id)
             stack.push_async_callback(peer_sync.close)
+            idempotency = Idempotency(
+                Database(settings.database_url("inference"), settings.database_pool_connections_max),
+                replica_id,
+                settings.secret("key_pepper"),
+                quota,
+                IdempotencyBounds(
+                    settings.idempotency_keys_max,
+                    settings.idempotency_tenant_bytes_max,
+                    settings.idempotency_answer_bytes_max,
+                ),
+            )
+            stack.push_async_callback(idempotency.close)
+            await idempotency.start()
             gateway = Gateway(
                 settings,
                 catalogue=self.catalogue,
@@ -112,6 +127,7 @@ class InferenceDoor:
                 metering=Metering(spool),
                 backends=backends,
                 peer_sync=peer_sync,
+                idempotency=idempotency,
             )
             stack.push_async_callback(gateway.close)
             await peer_sync.start()

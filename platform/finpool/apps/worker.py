@@ -3,9 +3,11 @@
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from finpool.audit.sequencer import Sequencer
+from finpool.gateway.idempotency.purge import PAUSE_SECONDS, purge_expired
 from finpool.kernel import telemetry
 from finpool.kernel.database.database import Database
 from finpool.kernel.ids import ReplicaId
@@ -43,6 +45,7 @@ async def _run(settings: Settings) -> None:
     rounds = asyncio.gather(
         _repeat(recorder.run_once, settings.recorder_interval_seconds, stop),
         _repeat(sequencer.run_once, settings.recorder_interval_seconds, stop),
+        _repeat(partial(purge_expired, database), PAUSE_SECONDS, stop),
     )
     try:
         await stop.wait()

@@ -33,10 +33,17 @@ class UnsupportedParameter(InvalidRequest):
     code = "unsupported_parameter"
 
 
-class IdempotencyUnsupported(InvalidRequest):
-    """Idempotency keys are not supported, so the request is refused rather than served twice after a retry."""
+class IdempotentAnswerTooLarge(InvalidRequest):
+    """The answer is larger than an answer that can be kept; send the request without the key."""
 
-    code = "idempotency_unsupported"
+    code = "idempotent_answer_too_large"
+
+    def __init__(self, bytes_max: int) -> None:
+        super().__init__(
+            f"The answer is larger than {bytes_max} bytes and cannot be kept."
+            " Send the request without an Idempotency-Key.",
+            param="idempotency-key",
+        )
 
 
 class QueueRefusal(DomainError):

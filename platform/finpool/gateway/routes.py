@@ -20,25 +20,35 @@ from finpool.gateway.answer.text_schemas import TextCompletionChunk, TextComplet
 from finpool.gateway.answer.texts import TextCompletion, TextRenderer
 from finpool.gateway.answer.vector_schemas import EmbeddingsView, RankingView
 from finpool.gateway.answer.vectors import COHERE, JINA, EmbeddingList, Ranking, RankingApi
+from finpool.gateway.call.admission import Admitted
 from finpool.gateway.errors import (
-    IdempotencyUnsupported,
+    IdempotentAnswerTooLarge,
     InvalidJson,
     InvalidValue,
     QueueRefusal,
     UnknownParameter,
     UnsupportedParameter,
 )
+from finpool.gateway.idempotency.errors import (
+    IdempotencyKeyReused,
+    IdempotencyLimitExceeded,
+    IdempotencyUnavailable,
+    IdempotentRequestRunning,
+    InvalidIdempotencyKey,
+    TooManyReplays,
+)
 from finpool.gateway.request.chat import ChatRequest
 from finpool.gateway.request.completion import CompletionRequest
 from finpool.gateway.request.intake import parse_chat_request, parse_request
 from finpool.gateway.request.vectors import EmbeddingRequest, RerankRequest
-from finpool.gateway.routes_answers import ModelAnswer, StreamWriter, WholeWriter
+from finpool.gateway.routes_answers import ModelAnswer, StreamWriter, WholeWriter, Writer
 from finpool.gateway.routes_direct import DirectRoute
+from finpool.gateway.routes_repeats import IdempotentAnswer
 from finpool.gateway.service import Gateway
 from finpool.kernel.actor import Actor
-from finpool.kernel.answer_headers import ALWAYS_WITH_A_MODELS_ANSWER, OF_A_STREAM, RATE_LIMITS
+from finpool.kernel.answer_headers import ALWAYS_WITH_A_MODELS_ANSWER, OF_A_STREAM, RATE_LIMITS, REPLAYED
 from finpool.kernel.clock import now
-from finpool.kernel.door.openapi import answer_headers, event_stream, json_body, refusals
+from finpool.kernel.door.openapi import IDEMPOTENCY_KEY, IDEMPOTENT, answer_headers, event_stream, json_body, refusals
 from finpool.kernel.door.web import DoorRoute, require_json, requires
 from finpool.kernel.ids import RequestId
 from finpool.metering.errors import SpoolUnavailable
@@ -51,8 +61,19 @@ direct_router = APIRouter(tags=["inference"], route_class=DirectRoute)
 Caller = Annotated[Actor, Depends(requires("inference:call"))]
 Reader = Annotated[Actor, Depends(requires("model:read"))]
 
+IDEMPOTENCY_ERRORS = (
+    InvalidIdempotencyKey,
+    IdempotencyKeyReused,
+    IdempotentRequestRunning,
+    IdempotencyLimitExceeded,
+    IdempotencyUnavailable,
+    IdempotentAnswerTooLarge,
+    TooManyReplays,
+)
+"""The errors of a request with an `Idempotency-Key`."""
+
 CALL_ERRORS = (
-    IdempotencyUnsupported,
+    *IDEMPOTENCY_ERRORS,
     InvalidJson,
     UnknownParameter,
     InvalidValue,
@@ -73,10 +94,10 @@ CALL_ERRORS = (
 )
 """The errors of any request to a model."""
 
-CALL_HEADERS = answer_headers(*ALWAYS_WITH_A_MODELS_ANSWER, *RATE_LIMITS)
+CALL_HEADERS = answer_headers(*ALWAYS_WITH_A_MODELS_ANSWER, *RATE_LIMITS, REPLAYED)
 CALL_ANSWERS = {200: CALL_HEADERS, **refusals(*CALL_ERRORS)}
 STREAMED = "With `stream`: one chunk in each event, then `[DONE]`."
-STREAMED_HEADERS = answer_headers(*ALWAYS_WITH_A_MODELS_ANSWER, *RATE_LIMITS, *OF_A_STREAM)
+STREAMED_HEADERS = answer_headers(*ALWAYS_WITH_A_MODELS_ANSWER, *RATE_LIMITS, REPLAYED, *OF_A_STREAM)
 CHAT_ANSWERS = {
     200: {"content": event_stream(ChatCompletionChunk, STREAMED), **STREAMED_HEADERS},
     **refusals(*CALL_ERRORS, TierNotOffered),
@@ -108,7 +129,7 @@ async def get_model(model_id: str, request: Request, actor: Reader) -> UsableMod
 @direct_router.post(
     "/v1/chat/completions",
     response_model=ChatCompletionView,
-    openapi_extra=json_body(ChatRequest),
+    openapi_extra={**json_body(ChatRequest), **IDEMPOTENT},
     responses=CHAT_ANSWERS,
 )
 async def create_chat_completion(request: Request, actor: Caller) -> Response:
@@ -122,18 +143,19 @@ async def create_chat_completion(request: Request, actor: Caller) -> Response:
     tier = admitted.quote.tier
     renderer = chat_renderer(admitted.request_id, admitted.model, created, tier, include_usage=include_usage)
     writer = partial(StreamWriter, renderer) if admitted.streamed else partial(WholeWriter, Completion(renderer))
-    return ModelAnswer(gateway.call(admitted), writer, _answer_headers(actor))
+    return _answer(request, body, gateway, admitted, writer)
 
 
 @direct_router.post(
     "/v1/completions",
     response_model=TextCompletionView,
-    openapi_extra=json_body(CompletionRequest),
+    openapi_extra={**json_body(CompletionRequest), **IDEMPOTENT},
     responses=TEXT_ANSWERS,
 )
 async def create_completion(request: Request, actor: Caller) -> Response:
     """Complete one raw text or several, whole or streamed."""
-    asked = parse_request(await _json_body(request), CompletionRequest)
+    body = await _json_body(request)
+    asked = parse_request(body, CompletionRequest)
     gateway = _gateway(request)
     admitted = gateway.admit_completion(actor, asked, RequestId(request.state.request_id))
     created = int(now().timestamp())
@@ -143,23 +165,30 @@ async def create_completion(request: Request, actor: Caller) -> Response:
         if admitted.streamed
         else partial(WholeWriter, TextCompletion(renderer, asked))
     )
-    return ModelAnswer(gateway.call(admitted), writer, _answer_headers(actor))
+    return _answer(request, body, gateway, admitted, writer)
 
 
 @direct_router.post(
-    "/v1/embeddings", response_model=EmbeddingsView, openapi_extra=json_body(EmbeddingRequest), responses=CALL_ANSWERS
+    "/v1/embeddings",
+    response_model=EmbeddingsView,
+    openapi_extra={**json_body(EmbeddingRequest), **IDEMPOTENT},
+    responses=CALL_ANSWERS,
 )
 async def create_embeddings(request: Request, actor: Caller) -> Response:
     """Embed one text or several."""
-    body = parse_request(await _json_body(request), EmbeddingRequest)
+    body = await _json_body(request)
+    embedding = parse_request(body, EmbeddingRequest)
     gateway = _gateway(request)
-    admitted = gateway.admit_vectors(actor, body, RequestId(request.state.request_id))
-    writer = partial(WholeWriter, EmbeddingList(body, admitted.model))
-    return ModelAnswer(gateway.call(admitted), writer, _answer_headers(actor))
+    admitted = gateway.admit_vectors(actor, embedding, RequestId(request.state.request_id))
+    writer = partial(WholeWriter, EmbeddingList(embedding, admitted.model))
+    return _answer(request, body, gateway, admitted, writer)
 
 
 _ranking_route = partial(
-    direct_router.post, response_model=RankingView, openapi_extra=json_body(RerankRequest), responses=CALL_ANSWERS
+    direct_router.post,
+    response_model=RankingView,
+    openapi_extra={**json_body(RerankRequest), **IDEMPOTENT},
+    responses=CALL_ANSWERS,
 )
 
 
@@ -182,11 +211,23 @@ async def create_cohere_ranking(request: Request, actor: Caller) -> Response:
 
 
 async def _rank(request: Request, actor: Actor, api: RankingApi) -> Response:
-    body = parse_request(await _json_body(request), RerankRequest)
+    body = await _json_body(request)
+    ranking = parse_request(body, RerankRequest)
     gateway = _gateway(request)
-    admitted = gateway.admit_vectors(actor, body, RequestId(request.state.request_id))
-    writer = partial(WholeWriter, Ranking(body, admitted.model, admitted.request_id, api))
-    return ModelAnswer(gateway.call(admitted), writer, _answer_headers(actor))
+    admitted = gateway.admit_vectors(actor, ranking, RequestId(request.state.request_id))
+    writer = partial(WholeWriter, Ranking(ranking, admitted.model, admitted.request_id, api))
+    return _answer(request, body, gateway, admitted, writer)
+
+
+def _answer(request: Request, body: bytes, gateway: Gateway, admitted: Admitted, writer: Writer) -> Response:
+    """Return the answer of an admitted request; with an `Idempotency-Key` it is kept, or repeated."""
+    actor = admitted.actor
+    headers = {"openai-organization": actor.tenant, "openai-version": "2020-10-01"}
+    key = request.headers.get(IDEMPOTENCY_KEY)
+    if key is None:
+        return ModelAnswer(gateway.call(admitted), writer, headers)
+    identity = gateway.idempotency.identify(actor, key, request.scope["route"].path, body)
+    return IdempotentAnswer(gateway, admitted, identity, writer, headers)
 
 
 def _gateway(request: Request) -> Gateway:
@@ -198,13 +239,6 @@ def _gateway(request: Request) -> Gateway:
 
 
 async def _json_body(request: Request) -> bytes:
-    """Return the body of a request to a model; raise `IdempotencyUnsupported` unless the request names no key."""
-    if request.headers.get("idempotency-key") is not None:
-        raise IdempotencyUnsupported("Idempotency-Key is not supported yet.", param="idempotency-key")
+    """Return the body of a request to a model."""
     require_json(request)
     return await request.body()
-
-
-def _answer_headers(actor: Actor) -> dict[str, str]:
-    """Return the headers of every model answer."""
-    return {"openai-organization": actor.tenant, "openai-version": "2020-10-01"}

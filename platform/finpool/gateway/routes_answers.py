@@ -1,7 +1,7 @@
 """The writers of answers: whole, or as a stream. A client that disconnects cancels its call at once."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 from starlette.responses import Response
@@ -11,7 +11,8 @@ from finpool.catalogue.model.schemas import TokenUsage
 from finpool.gateway.answer.render import DONE, error_event
 from finpool.gateway.answer.vectors import WholeBody
 from finpool.gateway.call.call import Call
-from finpool.gateway.call.lifecycle import AnswerWriter, serve
+from finpool.gateway.call.lifecycle import serve
+from finpool.gateway.idempotency.recording import KeptWriter
 from finpool.kernel.answer_headers import BUFFERING, CACHE_CONTROL
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.errors import DomainError
@@ -19,6 +20,8 @@ from finpool.quota.schemas import RateStatus, rate_headers
 
 CLIENT_READ_SECONDS_MAX = 60.0
 
+JSON = "application/json"
+EVENT_STREAM = "text/event-stream; charset=utf-8"
 STREAM_HEADERS = {CACHE_CONTROL: "no-cache", BUFFERING: "no"}
 """Proxies neither keep a stream nor hold it back; nginx buffers answers unless it is told so."""
 
@@ -79,13 +82,17 @@ class WholeWriter:
         """Build the body; raise `EngineFailed` if a part is missing, so that the call is settled as failed."""
         self._body = self._parts.body(usage)
 
+    def rest(self) -> bytes:
+        """Return the body."""
+        return self._body
+
     def break_off(self, error: DomainError) -> None:
         """Raise the error, which the app renders."""
         raise error
 
     async def end(self, rates: Mapping[str, RateStatus]) -> None:
         """Send headers and body."""
-        await self._head.start(rates, "application/json", len(self._body))
+        await self._head.start(rates, JSON, len(self._body))
         await self._send({"type": "http.response.body", "body": self._body})
 
 
@@ -101,7 +108,7 @@ class StreamWriter:
 
     async def begin(self, rates: Mapping[str, RateStatus]) -> None:
         """Send the headers."""
-        await self._head.start(rates, "text/event-stream; charset=utf-8")
+        await self._head.start(rates, EVENT_STREAM)
 
     async def stream(self, call: Call) -> None:
         """Send chunks as they come; chunks that arrive while other tasks run are sent together, once."""
@@ -120,16 +127,20 @@ class StreamWriter:
         """End the stream with the usage, if the client asked for it, and the end marker."""
         self._end = self._renderer.usage_chunk(usage) + DONE
 
+    def rest(self) -> bytes:
+        """Return the last bytes."""
+        return bytes(self._unsent) + self._end
+
     def break_off(self, error: DomainError) -> None:
         """End the stream with an error event: its headers are sent already."""
         self._end = error_event(error)
 
     async def end(self, rates: Mapping[str, RateStatus]) -> None:
         """Send the last bytes."""
-        await self._send({"type": "http.response.body", "body": bytes(self._unsent) + self._end})
+        await self._send({"type": "http.response.body", "body": self.rest()})
 
 
-Writer = Callable[[Send, AnswerHead], AnswerWriter]
+Writer = Callable[[Send, AnswerHead], KeptWriter]
 """Builds the writer of one answer for the client's connection."""
 
 
@@ -145,22 +156,31 @@ class ModelAnswer(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve until the answer is sent or the client disconnects, which cancels the call."""
-        reader = Reader(send)
-        writer = self._writer(reader.send, AnswerHead(reader.send, self._answer_headers, self._began_at))
-        serving = reader.watched = asyncio.ensure_future(serve(self._call, writer))
-        leaving = asyncio.ensure_future(_disconnected(receive))
-        try:
-            await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            reader.leave()
-            leaving.cancel()
-            if not serving.done():
-                serving.cancel()
-        try:
-            await serving
-        except asyncio.CancelledError:
-            if not serving.cancelled():
-                raise
+        await until_client_leaves(self._serve, receive, send)
+
+    def _serve(self, send: Send) -> Coroutine[Any, Any, None]:
+        return serve(self._call, self._writer(send, AnswerHead(send, self._answer_headers, self._began_at)))
+
+
+async def until_client_leaves(
+    answer: Callable[[Send], Coroutine[Any, Any, None]], receive: Receive, send: Send
+) -> None:
+    """Run `answer` with the way to send, until it ends; a client that leaves or stops reading cancels it."""
+    reader = Reader(send)
+    serving = reader.watched = asyncio.ensure_future(answer(reader.send))
+    leaving = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        reader.leave()
+        leaving.cancel()
+        if not serving.done():
+            serving.cancel()
+    try:
+        await serving
+    except asyncio.CancelledError:
+        if not serving.cancelled():
+            raise
 
 
 class Reader:

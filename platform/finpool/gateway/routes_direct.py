@@ -6,7 +6,9 @@ from typing import Any
 from fastapi import Request
 from starlette.responses import Response
 
+from finpool.kernel.door.openapi import IDEMPOTENCY_KEY
 from finpool.kernel.door.web import DoorRoute, guards_of, query_rules
+from finpool.kernel.errors import IdempotencyUnsupported
 
 
 class DirectRoute(DoorRoute):
@@ -21,9 +23,12 @@ class DirectRoute(DoorRoute):
         if len(self.dependant.dependencies) != 1 or self.body_field is not None or self.dependant.query_params:
             raise TypeError(f"{self.path} takes more than the request and the actor")
         endpoint, rules = self.endpoint, query_rules(self.dependant)
+        refuses_key = self.refuses_idempotency_key()
 
         async def direct(request: Request) -> Response:
             actor = await guard(request)
+            if refuses_key and IDEMPOTENCY_KEY in request.headers:
+                raise IdempotencyUnsupported
             if request.scope["query_string"]:
                 rules.checked(request.scope["query_string"])
             answer: Response = await endpoint(request, actor)

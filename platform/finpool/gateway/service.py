@@ -18,6 +18,7 @@ from finpool.gateway.call.call import Call
 from finpool.gateway.call.open_calls import OpenCalls
 from finpool.gateway.call.prompt_counter import PromptCounter
 from finpool.gateway.errors import InvalidValue
+from finpool.gateway.idempotency.service import Idempotency
 from finpool.gateway.peers.sync import PeerSync
 from finpool.gateway.queue.fair_scheduler import FairScheduler
 from finpool.gateway.queue.queue import FairQueue
@@ -61,7 +62,9 @@ class Gateway:
         metering: Metering,
         backends: Backends,
         peer_sync: PeerSync,
+        idempotency: Idempotency,
     ) -> None:
+        self.idempotency = idempotency
         self._settings = settings
         self._catalogue = catalogue
         self._versions = versions

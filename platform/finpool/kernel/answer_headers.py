@@ -11,6 +11,7 @@ REQUEST_ID = "x-request-id"
 REQUEST_ID_IF_ARRIVED = "x-request-id-if-arrived"
 """The name of the description, not of the header: the server itself refuses a request that has no id yet."""
 
+REPLAYED = "idempotent-replayed"
 CACHE_CONTROL = "cache-control"
 BUFFERING = "x-accel-buffering"
 OF_A_STREAM = (CACHE_CONTROL, BUFFERING)
@@ -58,6 +59,10 @@ HEADERS: dict[str, dict[str, Any]] = {
     SHOULD_RETRY: {"description": "`false`: the same request would fail again.", "schema": {"const": "false"}},
     CACHE_CONTROL: {"description": "With a stream: no cache keeps it.", "schema": {"const": "no-cache"}},
     BUFFERING: {"description": "With a stream: nginx passes each part on at once.", "schema": {"const": "no"}},
+    REPLAYED: {
+        "description": "`true`: this is the kept answer of an earlier request with the same `Idempotency-Key`.",
+        "schema": {"const": "true"},
+    },
     CHALLENGE: {
         "description": "The scheme to authenticate with (RFC 6750); with `error` if the credential is wrong.",
         "required": True,

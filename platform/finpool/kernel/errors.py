@@ -72,6 +72,17 @@ class RepeatedHeader(InvalidRequest):
     code = "repeated_header"
 
 
+class IdempotencyUnsupported(InvalidRequest):
+    """The route does not serve an `Idempotency-Key`; it refuses the request rather than ignore the key."""
+
+    code = "idempotency_unsupported"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This route does not serve an Idempotency-Key. Send the request without it.", param="idempotency-key"
+        )
+
+
 class UnsupportedContentType(InvalidRequest):
     """The body is not declared as JSON in UTF-8."""
 

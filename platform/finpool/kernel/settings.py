@@ -118,6 +118,15 @@ class Settings(BaseSettings):
     )
     queue_timeout_seconds: float = Field(30, gt=0, description="Longest wait in the fair queue before a 429.")
     queue_requests_max: int = Field(64, ge=1, description="Requests one tenant may have waiting for one model.")
+    idempotency_keys_max: int = Field(
+        100_000, ge=1, description="Keys of one tenant that are kept for 24 hours; a request with one more gets a 429."
+    )
+    idempotency_tenant_bytes_max: int = Field(
+        1_073_741_824, ge=1024, description="Bytes of one tenant's kept answers at which its new keys get a 429."
+    )
+    idempotency_answer_bytes_max: int = Field(
+        8_388_608, ge=1024, description="Largest answer in bytes that is kept for a repetition."
+    )
     lease_share_of_rest: float = Field(
         0.1, gt=0, le=1, description="Share of a tenant's remaining budget that one replica leases at a time."
     )

@@ -28,6 +28,9 @@ tokens_total = _meter.create_counter(
 requests_total = _meter.create_counter(
     "finpool_requests_total", unit="{request}", description="Requests settled, by tenant, model and outcome."
 )
+idempotent_replays_total = _meter.create_counter(
+    "finpool_idempotent_replays_total", unit="{request}", description="Kept answers that were sent again, by tenant."
+)
 
 
 @contextmanager

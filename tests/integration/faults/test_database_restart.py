@@ -106,6 +106,11 @@ async def test_settlements_wait_for_the_database_and_a_revocation_is_seen_at_onc
     async with replica.client(key) as client:
         await chat(client)
         await asyncio.to_thread(stop_postgres, home)
+        with pytest.raises(openai.InternalServerError) as refused:
+            await client.chat.completions.create(
+                model=MODEL, messages=HELLO, max_tokens=5, extra_headers={"Idempotency-Key": "k"}
+            )
+        assert (refused.value.status_code, refused.value.code) == (503, "idempotency_unavailable")
         served = 1 + await call_while_it_is_gone(client)
         assert served > 1
         await asyncio.to_thread(start_again, home)

@@ -186,9 +186,15 @@ async def test_naming_another_organization_or_project_is_refused(bank: ServedBan
         assert status == 200
 
 
-async def test_an_idempotency_key_is_refused_rather_than_ignored(bank: ServedBank, key: str) -> None:
-    status, answer, _ = await post(bank, key, GOOD, **{"idempotency-key": "7"})
-    assert (status, answer["error"]["code"]) == (400, "idempotency_unsupported")
+async def test_a_route_without_idempotency_keys_refuses_one_rather_than_ignore_it(bank: ServedBank, key: str) -> None:
+    headers = {"authorization": f"Bearer {key}", "idempotency-key": "7"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        for method, path in (("POST", "disputes"), ("PUT", "limits/project/main")):
+            async with session.request(method, f"{bank.url}/v1/organization/{path}", json={"name": "x"}) as refused:
+                answer = await refused.json()
+            assert (refused.status, answer["error"]["code"]) == (400, "idempotency_unsupported"), path
+        async with session.get(f"{bank.url}/v1/models") as served:  # It changes nothing, so a key adds nothing.
+            assert served.status == 200
 
 
 async def test_the_clients_request_id_is_echoed_when_it_is_well_formed(bank: ServedBank, key: str) -> None:

@@ -142,6 +142,11 @@ class Call:
         """Whether the next part or the end has already arrived, so that both may be sent together."""
         return self._stream is not None and self._stream.more_is_here
 
+    async def mark(self) -> None:
+        """Write the usage to disk as it is, so that a crash settles no less; raises `SpoolUnavailable`."""
+        assert self._marks is not None  # noqa: S101 - `record_intent` comes before.
+        await self._marks.note_durably(self.usage)
+
     async def settle(self, outcome: Outcome) -> None:
         """Settle the request; durable when this returns. Later calls do nothing."""
         await self._finish(outcome)

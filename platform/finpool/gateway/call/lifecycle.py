@@ -3,11 +3,12 @@
 The steps are those of `docs/architecture.md`. Steps 1 and 2, authenticate and admit, come before it in `routes.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from finpool.catalogue.model.schemas import TokenUsage
 from finpool.gateway.call.call import Call
+from finpool.gateway.errors import IdempotentAnswerTooLarge
 from finpool.kernel.errors import DomainError
 from finpool.metering.spool.schemas import Outcome
 from finpool.quota.schemas import RateStatus
@@ -32,8 +33,10 @@ class AnswerWriter(Protocol):
         """Send the end of the answer, the whole body included if nothing was streamed."""
 
 
-async def serve(call: Call, answer: AnswerWriter) -> None:
+async def serve(call: Call, answer: AnswerWriter, keep: Callable[[], Awaitable[None]] | None = None) -> None:
     """Serve one admitted request; raises the error of a refusal while no byte has been sent.
+
+    With an `Idempotency-Key`, `keep` stores the complete answer before it is settled and before its last byte leaves.
 
     Leaving the block resolves the call exactly once. After a cancellation or an error it settles the tokens that the
     engine computed, or takes the intent back if the engine computed none.
@@ -48,8 +51,13 @@ async def serve(call: Call, answer: AnswerWriter) -> None:
         try:
             await answer.stream(call)  # 7
             answer.complete(call.usage)
+            if keep is not None:
+                await call.mark()  # A crash after `keep` then bills all of the kept answer.
+                await keep()
             await call.settle(Outcome.COMPLETED)  # 8: durable before the last byte is sent
         except DomainError as error:
             answer.break_off(error)
-            await call.settle(Outcome.FAILED)
+            # The client has got a stream that outgrew its bound, and pays as one that leaves.
+            outgrown = isinstance(error, IdempotentAnswerTooLarge)
+            await call.settle(Outcome.ABORTED if outgrown else Outcome.FAILED)
         await answer.end(call.rates())

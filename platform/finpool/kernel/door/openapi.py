@@ -10,6 +10,7 @@ from finpool.kernel.errors import (
     BodyTooLarge,
     DomainError,
     HeadTooLarge,
+    IdempotencyUnsupported,
     InternalError,
     InvalidRequest,
     RepeatedHeader,
@@ -41,12 +42,29 @@ EVERY_ROUTE: tuple[type[DomainError], ...] = (
 OF_THE_SERVER = (InvalidRequest, RequestTooSlow, HeadTooLarge, Unavailable)
 """The errors that the HTTP server itself may answer, before the request has an id."""
 
+SAFE_METHODS = frozenset({"get", "head", "options"})
+"""The methods that change nothing, so a key adds nothing to them."""
+
 BODY_ERRORS: tuple[type[DomainError], ...] = (UnsupportedContentType, UnsupportedContentEncoding)
 """The errors of any request with a body."""
 
 SECURITY_SCHEME = "key"
 SECURED: Document = {"security": [{SECURITY_SCHEME: []}]}
 """The part of an operation that requires a credential."""
+
+IDEMPOTENCY_KEY = "Idempotency-Key"
+IDEMPOTENT: Document = {
+    "parameters": [
+        {
+            "name": IDEMPOTENCY_KEY,
+            "in": "header",
+            "required": False,
+            "description": "For 24 hours the same request with the same key gets the same answer, and is paid once.",
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+        }
+    ]
+}
+"""The part of an operation that serves the header; any other one that changes something refuses it."""
 
 _SCHEMAS = "#/components/schemas/"
 _CODES = "x-codes"
@@ -95,6 +113,11 @@ def json_body(model: type[BaseModel]) -> Document:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": _inline(model)}}}}
 
 
+def serves_idempotency_keys(openapi_extra: Document | None) -> bool:
+    """Tell whether a route declares the header `Idempotency-Key`, as `IDEMPOTENT` does."""
+    return any(each["name"] == IDEMPOTENCY_KEY for each in (openapi_extra or {}).get("parameters", ()))
+
+
 def event_stream(chunk: type[BaseModel], description: str) -> Document:
     """Return the content of an answer of server-sent events, each with a `chunk`."""
     schema = _inline(chunk, mode="serialization")
@@ -113,8 +136,8 @@ def complete(document: Document, gate: Iterable[type[DomainError]]) -> None:
     document["info"]["description"] = _ABOUT
     document["components"]["securitySchemes"] = {SECURITY_SCHEME: {"type": "http", "scheme": "bearer"}}
     shared = document["components"].setdefault("responses", {})
-    for operation in _operations(document):
-        _add_errors(operation, gate, shared)
+    for method, operation in _methods(document):
+        _add_errors(method, operation, gate, shared)
         for status, response in operation["responses"].items():
             if status < "400":
                 response[_HEADERS] = {**response.get(_HEADERS, {}), **described([REQUEST_ID])}
@@ -133,28 +156,37 @@ def _used_headers(document: Document) -> Document:
 
 
 def _operations(document: Document) -> Iterator[Document]:
+    return (operation for _, operation in _methods(document))
+
+
+def _methods(document: Document) -> Iterator[tuple[str, Document]]:
     for path in document["paths"].values():
-        yield from path.values()
+        yield from path.items()
 
 
-def _add_errors(operation: Document, gate: Iterable[type[DomainError]], shared: Document) -> None:
+def _add_errors(method: str, operation: Document, gate: Iterable[type[DomainError]], shared: Document) -> None:
     """Document each error status of an operation; statuses common to many operations are written once, in `shared`.
 
-    422 is FastAPI's own refusal, which no door sends.
+    A 422 without a code of the platform is FastAPI's own refusal, which no door sends.
     """
     responses = operation["responses"]
-    responses.pop("422", None)
+    if _CODES not in responses.get("422", {}):
+        responses.pop("422", None)
     of_body = BODY_ERRORS if "requestBody" in operation else ()
     guarded = "security" in operation
-    prefix, errors = ("Guarded" if guarded else "Open"), (*EVERY_ROUTE, *of_body, *(gate if guarded else ()))
+    refuses_key = method not in SAFE_METHODS and not serves_idempotency_keys(operation)
+    of_key = (IdempotencyUnsupported,) if refuses_key else ()
+    prefix, errors = ("Guarded" if guarded else "Open"), (*EVERY_ROUTE, *of_body, *of_key, *(gate if guarded else ()))
     common = {str(status): response for status, response in refusals(*errors).items()}
     own = {status: responses.pop(status) for status in list(responses) if _CODES in responses[status]}
     for status in sorted(common.keys() | own):
         if status in own:
             responses[status] = _error_response(status, own[status], common.get(status, {}))
         else:
-            shared[f"{prefix}{status}"] = _error_response(status, {}, common[status])
-            responses[status] = {"$ref": f"#/components/responses/{prefix}{status}"}
+            with_key = refuses_key and int(status) == IdempotencyUnsupported.status
+            name = f"{prefix}{status}" + ("OfAChange" if with_key else "")
+            shared[name] = _error_response(status, {}, common[status])
+            responses[status] = {"$ref": f"#/components/responses/{name}"}
 
 
 def _error_response(status: str, own: Document, common: Document) -> Document:

@@ -15,10 +15,11 @@ from starlette.responses import Response
 from finpool.kernel.actor import Actor
 from finpool.kernel.answer_headers import ACCEPT_ENCODING
 from finpool.kernel.database.database import Database
-from finpool.kernel.door.openapi import SECURED
+from finpool.kernel.door.openapi import IDEMPOTENCY_KEY, SAFE_METHODS, SECURED, serves_idempotency_keys
 from finpool.kernel.door.query import QueryRules
 from finpool.kernel.errors import (
     CredentialMissing,
+    IdempotencyUnsupported,
     MismatchedOrganization,
     UnsupportedContentEncoding,
     UnsupportedContentType,
@@ -110,9 +111,9 @@ class DoorRequest(Request):
 
 
 class DoorRoute(APIRoute):
-    """A route that authenticates its caller first, refuses unknown query parameters, and only then reads the body.
+    """A route that authenticates its caller first, refuses what it does not serve, and only then reads the body.
 
-    FastAPI would ignore the parameters and read the body first.
+    It refuses unknown query parameters and an `Idempotency-Key`; FastAPI would ignore both and read the body first.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -124,18 +125,27 @@ class DoorRoute(APIRoute):
         """Return the handler; a route without a body and without a query keeps FastAPI's own order."""
         handler = super().get_route_handler()
         guards, rules, has_body = guards_of(self.dependant), query_rules(self.dependant), self.body_field is not None
+        refuses_key = self.refuses_idempotency_key()
 
         async def guarded(request: Request) -> Response:
             query = request.scope["query_string"]
-            if query or has_body:
+            has_key = refuses_key and IDEMPOTENCY_KEY in request.headers
+            if query or has_body or has_key:
                 for guard in guards:
                     await guard(request)
+                if has_key:
+                    raise IdempotencyUnsupported
                 request = DoorRequest({**request.scope, "query_string": rules.checked(query)}, request.receive)
             if has_body:
                 require_json(request)
             return await handler(request)
 
         return guarded
+
+    def refuses_idempotency_key(self) -> bool:
+        """Tell whether the route changes something and does not declare the header."""
+        changes = not {method.lower() for method in self.methods} <= SAFE_METHODS
+        return changes and not serves_idempotency_keys(self.openapi_extra)
 
 
 def query_rules(dependant: Dependant) -> QueryRules:

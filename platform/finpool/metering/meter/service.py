@@ -46,6 +46,12 @@ class Marks:
             self._spool.mark(self._request_id, usage.input_tokens, usage.cached_input_tokens, usage.output_tokens)
             self._tokens, self._marked_at = tokens, at
 
+    async def note_durably(self, usage: TokenUsage) -> None:
+        """Mark the usage; durable when this returns. Raises `SpoolUnavailable`."""
+        await self._spool.mark_durably(
+            self._request_id, usage.input_tokens, usage.cached_input_tokens, usage.output_tokens
+        )
+
 
 class Metering:
     """The meter of one inference replica: it records intents, marks and settlements."""

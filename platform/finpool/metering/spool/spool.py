@@ -20,7 +20,7 @@ from finpool.metering.spool.schemas import (
     decode_intent,
     encode,
 )
-from finpool.metering.spool.writer import Rows, SpoolWriter
+from finpool.metering.spool.writer import Rows, SpoolWriter, Write
 
 _log = logger("metering.spool")
 NOTHING_RECORDED: Mapping[str, int] = MappingProxyType({})
@@ -70,14 +70,13 @@ class Spool:
 
     def mark(self, request_id: str, input_tokens: int, cached_input_tokens: int, output_tokens: int) -> None:
         """Note the usage of a request with the next commit; a crash settles at the last mark."""
+        self._writer.write_soon(_marked(request_id, input_tokens, cached_input_tokens, output_tokens))
 
-        def write(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "UPDATE intent SET input_tokens = ?, cached_input_tokens = ?, output_tokens = ? WHERE request_id = ?",
-                (input_tokens, cached_input_tokens, output_tokens, request_id),
-            )
-
-        self._writer.write_soon(write)
+    async def mark_durably(
+        self, request_id: str, input_tokens: int, cached_input_tokens: int, output_tokens: int
+    ) -> None:
+        """Do the same, durable when this returns; raise `SpoolUnavailable` if that fails."""
+        await self._writer.write(_marked(request_id, input_tokens, cached_input_tokens, output_tokens))
 
     async def settle(self, settlement: Settlement) -> None:
         """Replace the intent by its settlement; durable when this returns."""
@@ -118,6 +117,16 @@ class Spool:
         self._connection.execute("DELETE FROM intent")
         self._connection.execute("COMMIT")
         _log.warning("requests of an earlier run were settled at their last mark", requests=len(settlements))
+
+
+def _marked(request_id: str, input_tokens: int, cached_input_tokens: int, output_tokens: int) -> Write:
+    def write(connection: sqlite3.Connection) -> None:
+        connection.execute(
+            "UPDATE intent SET input_tokens = ?, cached_input_tokens = ?, output_tokens = ? WHERE request_id = ?",
+            (input_tokens, cached_input_tokens, output_tokens, request_id),
+        )
+
+    return write
 
 
 def _settled_at_mark(
