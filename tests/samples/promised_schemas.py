@@ -38,8 +38,9 @@ def numbers(draw: st.DrawFn) -> dict[str, Any]:
     kind = draw(st.sampled_from(["integer", "number"]))
     low = draw(st.integers(-50, 50) if kind == "integer" else _EIGHTHS)
     schema: dict[str, Any] = {"type": kind, draw(st.sampled_from(["minimum", "exclusiveMinimum"])): low}
-    schema[draw(st.sampled_from(["maximum", "exclusiveMaximum"]))] = low + draw(st.integers(6, 40))
-    if draw(st.booleans()):
+    high = low + draw(st.integers(6, 40))
+    schema[draw(st.sampled_from(["maximum", "exclusiveMaximum"]))] = high
+    if high > 0 and draw(st.booleans()):
         schema["multipleOf"] = draw(st.sampled_from([2, 3] if kind == "integer" else [0.5, 0.25, 2]))
     return schema
 

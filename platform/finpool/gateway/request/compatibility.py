@@ -50,8 +50,9 @@ KEYWORDS = """\
 
 The schema of a `response_format` and that of a `strict` tool hold in every answer. An engine enforces the keywords of
 its row with a grammar. Any other keyword, known or not, is a 400 `unsupported_parameter` with its path as `param`.
-`minProperties` is enforced up to the number of `required` properties, or 1. A schema that nothing can satisfy is a 400.
-So is a `oneOf` of which two branches can hold together. An answer that `max_tokens` cuts ends within the value.
+`minProperties` is enforced up to the number of `required` properties, or 1, and `multipleOf` not in a range below zero.
+A schema that nothing can satisfy is a 400. So is a `oneOf` of which two branches can hold together. An answer that
+`max_tokens` cuts ends within the value.
 
 Two keywords hold less than they say. A `date` may be 29 February of a common year. An object that is open to more
 properties may repeat a name. Check such answers.

@@ -88,6 +88,11 @@ def first_unenforced(schema: Any, enforced: Enforced) -> Unenforced | None:
     return next(_unenforced(schema, enforced, ()), None)
 
 
+def _is_below_zero(schema: Mapping[str, Any]) -> bool:
+    most, below = schema.get("maximum"), schema.get("exclusiveMaximum")
+    return (isinstance(most, int | float) and most < 0) or (isinstance(below, int | float) and below <= 0)
+
+
 def _unenforced(schema: Any, enforced: Enforced, path: tuple[str | int, ...]) -> Iterator[Unenforced]:
     if not isinstance(schema, dict):
         return
@@ -115,6 +120,9 @@ def _unenforced_value(schema: Mapping[str, Any], keyword: str, value: Any, enfor
             return f"the format '{value}'"
         case "exclusiveMinimum" | "exclusiveMaximum" if isinstance(value, bool):
             return f"'{keyword}' of draft 4; it must be a number"
+        case "multipleOf" if _is_below_zero(schema):
+            # llguidance writes multiples without a sign, so a range below zero has none that it could write.
+            return "'multipleOf' in a range below zero"
         case "minProperties" if isinstance(value, int):
             # A grammar cannot know that two names are equal, and a repeated name is one property.
             required = schema.get("required")

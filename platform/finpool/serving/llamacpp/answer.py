@@ -1,8 +1,9 @@
 """The answer of llama.cpp as OpenAI's chunks, each with the usage so far."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from finpool.catalogue.model.schemas import TokenUsage
@@ -110,7 +111,7 @@ class LlamaCppAnswer:
         # The exact usage of a choice has no index; it follows directly after the choice's last chunk.
         if exact := chunk.get("usage"):
             self._count_input(exact["prompt_tokens"], exact["prompt_tokens_details"]["cached_tokens"])
-            if self._form.markup and not self._last.search.found:
+            if self._last.reader is not None and self._last.reader.calls:
                 self._last.counted = max(self._last.counted, exact["completion_tokens"])
         found: list[dict[str, Any]] = []
         for part in chunk.get("choices") or []:
@@ -138,33 +139,39 @@ class LlamaCppAnswer:
         choice.computed += new_tokens
         if text := delta.pop("content", ""):
             piece = Piece(text, choice.computed, self._logprobs(part, text, new_tokens))
-            yield from self._shown(choice, choice.search.feed(piece))
+            yield from self._shown(choice, [piece] if choice.reader is None else choice.reader.feed(piece))
         if delta:
             choice.counted = choice.computed
             yield {"delta": delta}
         if choice.search.found:
             yield from self._end(choice, "stop")
         elif part.get("finish_reason") is not None:
-            yield from self._shown(choice, choice.search.flush())
+            yield from self._shown(choice, [] if choice.reader is None else choice.reader.flush())
+            yield from map(partial(self._text, choice), choice.search.flush())
             yield from self._end(choice, part["finish_reason"])
 
-    def _shown(self, choice: _Choice, pieces: list[Piece]) -> Iterator[dict[str, Any]]:
-        for piece in pieces:
-            choice.counted = choice.computed if self._form.markup else piece.tokens
-            for read in [piece] if choice.reader is None else choice.reader.feed(piece):
-                yield self._text(read) if isinstance(read, Piece) else {"delta": read}
+    def _shown(self, choice: _Choice, parts: Iterable[Piece | dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield parts of calls at once, and text as far as no stop string can reach it: a stop ends no call."""
+        for part in parts:
+            if isinstance(part, Piece):
+                yield from map(partial(self._text, choice), choice.search.feed(part))
+            else:
+                choice.counted = choice.computed
+                yield {"delta": part}
+            if choice.search.found:
+                return
 
-    def _text(self, piece: Piece) -> dict[str, Any]:
+    def _text(self, choice: _Choice, piece: Piece) -> dict[str, Any]:
+        choice.counted = piece.tokens
         shown: dict[str, Any] = {"delta": {"content": piece.text}}
         return shown if self._form.alternatives is None else {**shown, "logprobs": {"content": piece.logprobs}}
 
     def _end(self, choice: _Choice, reason: str) -> Iterator[dict[str, Any]]:
-        if choice.reader is not None:
-            yield from map(self._text, choice.reader.flush())
-            if choice.reader.calls and reason == "stop":
-                reason = "tool_calls"
+        if choice.reader is not None and choice.reader.calls and reason == "stop":
+            reason = "tool_calls"
         choice.ended = True
         if choice.search.found:
+            reason = "stop"
             choice.counted = min(choice.counted + 1, choice.computed)
         elif reason != "length":
             choice.counted += 1

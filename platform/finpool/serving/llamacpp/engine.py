@@ -19,6 +19,7 @@ from finpool.serving.engine.prompts import PROMPT_FIELD, PromptRuns
 from finpool.serving.engine.vectors import unsupported
 from finpool.serving.errors import EngineFailed
 from finpool.serving.llamacpp.answer import AnswerForm, LlamaCppAnswer
+from finpool.serving.llamacpp.grammar_check import GrammarCheck
 from finpool.serving.llamacpp.listener import Listener
 from finpool.serving.llamacpp.parameters import chat_parameters
 from finpool.serving.llamacpp.request import completion_requests, llamacpp_request, refusal
@@ -131,12 +132,15 @@ class Generation(AsyncIterator[dict[str, Any]]):
         self._counters = counters
         self._loop = asyncio.get_running_loop()
         self._arrived: asyncio.Queue[dict[str, Any] | DomainError | None] = asyncio.Queue()
+        self._check: GrammarCheck | None = None
         self._stop = False
         self._ended = False
 
     def start(self, handle: Handle, threads: ThreadPoolExecutor, request: dict[str, Any]) -> None:
         """Submit the request to the engine, in a thread that lasts as long as the generation."""
         self._counters.running += 1
+        if "grammar" in request:
+            self._check = GrammarCheck(request["grammar"])
         threads.submit(self._run, handle, orjson.dumps(request).decode())
 
     def abort(self) -> None:
@@ -172,11 +176,12 @@ class Generation(AsyncIterator[dict[str, Any]]):
 
     def _on_chunk(self, chunk: str) -> bool:
         """Pass a chunk from the engine's thread to the event loop; return True to stop the generation."""
-        self._loop.call_soon_threadsafe(self._accept, chunk)
+        fault = None if self._check is None else self._check.fault(chunk)
+        self._loop.call_soon_threadsafe(self._accept, chunk, fault)
         return self._stop
 
-    def _accept(self, raw_chunk: str) -> None:
-        """Count a chunk, also after an abort, because the engine has computed it."""
+    def _accept(self, raw_chunk: str, fault: DomainError | None) -> None:
+        """Count a chunk, also after an abort, because the engine has computed it; end with a `fault` of its text."""
         before = self._answer.usage
         try:
             chunks = self._answer.accept(orjson.loads(raw_chunk))
@@ -186,6 +191,10 @@ class Generation(AsyncIterator[dict[str, Any]]):
         after = self._answer.usage
         self._counters.input_tokens += after.input_tokens - before.input_tokens
         self._counters.output_tokens += after.output_tokens - before.output_tokens
+        if fault is not None:
+            self._stop = True
+            self._end(fault)
+            return
         for chunk in chunks:
             self._arrived.put_nowait(chunk)
         if self._answer.stopped_early:

@@ -1,7 +1,7 @@
-"""llguidance, the library of grammars within llama.cpp's own library, asked whether it can read a grammar.
+"""llguidance, the library of grammars within llama.cpp's own library, asked about a grammar and a text.
 
-llama.cpp only logs a grammar that it cannot read, and then lets the model write anything. The answer comes from the
-same code that will run the grammar, so both always agree.
+llama.cpp only logs a grammar that it cannot read, or that becomes too complex, and then lets the model write anything.
+The answers here come from the same code that runs the grammar, so both always agree.
 """
 
 import ctypes
@@ -50,6 +50,18 @@ def unreadable(grammar: str) -> str | None:
     return message.value.decode(errors="replace").partition("compile JSON schema: ")[2].partition("\n")[0] or "unknown"
 
 
+def follows(grammar: str, text: str, *, whole: bool) -> bool:
+    """Tell whether a text follows a grammar, as a whole or as a beginning; it takes milliseconds."""
+    library, settings = _loaded()
+    content = text.encode()
+    matcher = library.llg_new_matcher(settings, b"lark", grammar.encode())
+    try:
+        taken = library.llg_matcher_consume_tokens(matcher, (ctypes.c_uint32 * len(content))(*content), len(content))
+        return taken == 0 and (not whole or bool(library.llg_matcher_is_accepting(matcher)))
+    finally:
+        library.llg_free_matcher(matcher)
+
+
 @cache
 def _loaded() -> tuple[ctypes.CDLL, "ctypes.Array[ctypes.c_char]"]:
     """Return the library, and its settings with a vocabulary of single bytes: a grammar is about text, not tokens."""
@@ -65,6 +77,12 @@ def _loaded() -> tuple[ctypes.CDLL, "ctypes.Array[ctypes.c_char]"]:
         ctypes.c_char_p,
         ctypes.c_size_t,
     )
+    library.llg_new_matcher.restype = ctypes.c_void_p
+    library.llg_new_matcher.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p)
+    library.llg_matcher_consume_tokens.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+    library.llg_matcher_is_accepting.restype = ctypes.c_bool
+    library.llg_matcher_is_accepting.argtypes = (ctypes.c_void_p,)
+    library.llg_free_matcher.argtypes = (ctypes.c_void_p,)
     vocabulary = _Vocabulary(
         vocab_size=_BYTES + 1,
         tok_eos=_BYTES,

@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import ValidationError
@@ -10,6 +11,7 @@ from local_engine import LocalEngine
 from promised_schemas import SCHEMAS, require_valid
 
 from finpool.serving.engine.schema_keywords import GUIDANCE, first_unenforced
+from finpool.serving.errors import EngineRefused
 
 EXAMPLES_ASKED = os.environ.get("FINPOOL_TEST_SCHEMAS")
 EXAMPLES = int(EXAMPLES_ASKED or "60")
@@ -39,6 +41,17 @@ def test_an_answer_follows_every_keyword_of_its_schema(local_engine: LocalEngine
 
     holds()
     assert len(ended) >= EXAMPLES // 3, "answers that their length cuts say little"
+
+
+def test_an_answer_that_leaves_its_schema_ends_with_an_error(local_engine: LocalEngine) -> None:
+    # No multiple below zero can be written, and only the merged schema shows that there is none above it.
+    schema = {
+        "type": "array",
+        "items": {"allOf": [{"type": "integer", "maximum": -1}, {"multipleOf": 2}]},
+        "minItems": 1,
+    }
+    with pytest.raises(EngineRefused, match="hold the answer to its schema"):
+        local_engine.answer(asked(schema, 1))
 
 
 def asked(schema: Any, number: int) -> dict[str, Any]:

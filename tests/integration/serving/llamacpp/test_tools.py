@@ -30,7 +30,7 @@ class Add(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     a: int = Field(ge=0, le=99)
-    b: float = Field(ge=0.25, le=0.5, multiple_of=0.05)
+    b: float = Field(ge=0.25, le=0.5, multiple_of=0.125)
 
 
 TOOLS: list[Any] = [pydantic_function_tool(Weather), pydantic_function_tool(Add)]

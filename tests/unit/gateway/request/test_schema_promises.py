@@ -35,6 +35,8 @@ NOWHERE: list[tuple[str, dict[str, Any]]] = [
     ("dependencies", {"type": "object", "dependencies": {"a": ["b"]}}),
     ("unevaluatedProperties", {"type": "object", "unevaluatedProperties": False}),
     ("minProperties", {"type": "object", "minProperties": 2, "required": ["a"]}),
+    ("multipleOf", {"type": "integer", "minimum": -9, "maximum": -1, "multipleOf": 2}),
+    ("multipleOf", {"type": "number", "exclusiveMaximum": 0, "multipleOf": 0.5}),
     ("format", {"type": "string", "format": "iri"}),
     ("exclusiveMinimum", {"type": "integer", "minimum": 1, "exclusiveMinimum": True}),
     ("contentEncoding", {"type": "string", "contentEncoding": "base64"}),

@@ -176,6 +176,30 @@ def test_text_that_does_not_begin_with_a_call_is_the_answer(text: str) -> None:
     assert (calls_of(seen), seen[-1]["finish_reason"]) == ({}, "stop")
 
 
+def test_a_stop_string_ends_text_and_never_a_call() -> None:
+    answer = answer_of(**TOOLS, stop=["{", "\n"])
+    chunks = [choice(0, {"content": each}, predicted=number) for number, each in enumerate(CALL, 1)]
+    seen = choices_of(answer, *chunks, choice(0, {}, predicted=len(CALL), finish="stop"), exact(len(CALL) + 1))
+    assert calls_of(seen) == {0: ("look_up", '{"a":"}{\\"]","b":[{}]}')}
+    answer = answer_of(**TOOLS, stop=["lo w"])
+    chunks = [choice(0, {"content": each}, predicted=number) for number, each in enumerate("Hello world", 1)]
+    seen = choices_of(answer, *chunks)
+    assert "".join(each["delta"].get("content") or "" for each in seen) == "Hel"
+    assert seen[-1]["finish_reason"] == "stop"
+    assert answer.usage.output_tokens == 4, "three tokens of text, and the first one of the stop string"
+
+
+def test_text_beside_tools_has_an_entry_for_each_of_its_tokens() -> None:
+    answer = answer_of(**TOOLS, logprobs=True, top_logprobs=1)
+    chunks = [choice(0, {"content": each}, predicted=number) for number, each in enumerate((" a", "b", " a"), 1)]
+    for chunk, token in zip(chunks, (5, 6, 5), strict=True):
+        chunk["choices"][0]["logprobs"] = logprobs(token, chunk["choices"][0]["delta"]["content"])
+    seen = choices_of(answer, *chunks, choice(0, {}, predicted=3, finish="stop"), exact(4))
+    found = [entry for each in seen for entry in (each.get("logprobs") or {}).get("content", [])]
+    assert [entry["token"] for entry in found] == [" a", "b", " a"]
+    assert answer.usage.output_tokens == 4
+
+
 def logprobs(token: int, text: str) -> dict[str, Any]:
     other = {"id": 6, "token": "b", "bytes": [98], "logprob": -2.0}
     own = {"id": token, "token": text, "bytes": list(text.encode()), "logprob": -0.5}
