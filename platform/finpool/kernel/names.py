@@ -16,24 +16,33 @@ _MISLEADING = frozenset({"Cc", "Cf", "Zl", "Zp", "Co", "Cs"})
 def plain_name(value: str) -> str:
     """Return the name without surrounding white space; raise ValueError if it holds invisible or control characters.
 
-    Names stand in logs, tables and audit records, so two names that look the same must be the same. A joiner is taken
-    only where it changes the letters beside it, by the rules of internationalised domain names (RFC 5892, appendix A).
-    The length after stripping is 1 to `NAME_LENGTH_MAX` characters.
+    Names stand in logs, tables and audit records, so two names that look the same must be the same. The length after
+    stripping is 1 to `NAME_LENGTH_MAX` characters.
     """
-    name = value.strip()
+    name = plain_text(value)
     if not 1 <= len(name) <= NAME_LENGTH_MAX:
         raise ValueError(f"must have 1 to {NAME_LENGTH_MAX} characters")
-    if any(unicodedata.category(character) in _MISLEADING for character in name if character not in JOINERS):
-        raise ValueError("must not hold control characters or invisible ones")
-    for position, character in enumerate(name):
-        if character in JOINERS and not _changes_letters(name, position):
-            joiner = f"U+{ord(character):04X} ({unicodedata.name(character)})"
-            raise ValueError(f"must not hold {joiner} where it joins or parts no letters")
     return name
 
 
-def _changes_letters(name: str, position: int) -> bool:
+def plain_text(value: str) -> str:
+    """Return a text of any length without surrounding white space; raise ValueError for the characters of no name.
+
+    A joiner is taken only where it changes the letters beside it, by the rules of internationalised domain names
+    (RFC 5892, appendix A).
+    """
+    text = value.strip()
+    if any(unicodedata.category(character) in _MISLEADING for character in text if character not in JOINERS):
+        raise ValueError("must not hold control characters or invisible ones")
+    for position, character in enumerate(text):
+        if character in JOINERS and not _changes_letters(text, position):
+            joiner = f"U+{ord(character):04X} ({unicodedata.name(character)})"
+            raise ValueError(f"must not hold {joiner} where it joins or parts no letters")
+    return text
+
+
+def _changes_letters(text: str, position: int) -> bool:
     try:
-        return idna.valid_contextj(name, position)
+        return idna.valid_contextj(text, position)
     except ValueError:  # The character before it is not assigned.
         return False

@@ -4,7 +4,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    StringConstraints,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from finpool.kernel.ids import SLUG_PATTERN, ProjectId, TenantId
 from finpool.kernel.names import NAME_LENGTH_MAX, plain_name
@@ -37,7 +47,7 @@ def _grants_are_plain(models: tuple[str, ...]) -> tuple[str, ...]:
 
 Models = Annotated[
     tuple[Annotated[str, StringConstraints(min_length=1, max_length=NAME_LENGTH_MAX)], ...],
-    Field(max_length=MODELS_MAX),
+    Field(max_length=MODELS_MAX, json_schema_extra={"uniqueItems": True}),
     AfterValidator(_grants_are_plain),
 ]
 """Model ids; an empty list grants no model. The service checks the ids against the catalogue."""
@@ -67,6 +77,16 @@ class RequestBody(BaseModel):
 
 class ChangeBody(RequestBody):
     """Base of every body that changes an object: an omitted field keeps its value, and null is refused."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Describe each field without null, which stands in the annotations for an omitted field only."""
+        described = handler.resolve_ref_schema(handler(schema))
+        for name, field in described["properties"].items():
+            (kept,) = [each for each in field.pop("anyOf") if each != {"type": "null"}]
+            del field["default"]
+            described["properties"][name] = {**kept, **field}
+        return described
 
     @model_validator(mode="after")
     def _no_field_is_null(self) -> Self:

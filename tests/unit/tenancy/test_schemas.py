@@ -80,3 +80,9 @@ def test_null_is_refused_instead_of_being_taken_for_a_missing_field(body: dict[s
 def test_a_change_of_what_cannot_change_is_refused(body: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         TenantChange.model_validate(body)
+
+
+def test_the_schema_of_a_change_says_that_null_is_refused() -> None:
+    for field in TenantChange.model_json_schema()["properties"].values():
+        assert "null" not in str(field)
+        assert "default" not in field

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from finpool.billing.contract.models import Contract
 from finpool.catalogue.price.schemas import BASIS_POINTS, Tier, TokenPrice
 from finpool.kernel.ids import TenantId
+from finpool.kernel.written_time import WrittenTime
 from finpool.quota.schemas import PaymentTerms
 
 SERVICE_WEIGHT_MAX = 1000
@@ -46,7 +47,7 @@ class NewContract(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    valid_from: AwareDatetime | None = Field(None, description="When it begins; at once if left out.")
+    valid_from: WrittenTime | None = Field(None, description="When it begins; at once if left out.")
     payment: PaymentTerms | None = Field(None, description="How the tenant pays from now on; as before if left out.")
     discount_basis_points: int = Field(ge=0, le=BASIS_POINTS, strict=True, description="Off every price of a token.")
     commitment_micros: int = Field(ge=0, le=AMOUNT_MAX, strict=True, description="Least amount of a full month.")

@@ -1,15 +1,15 @@
 """Query and answer of a reconciliation."""
 
-import re
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from finpool.kernel.clock import now
 from finpool.kernel.exact_json import ExactPicos
 from finpool.kernel.ids import SLUG_PATTERN, TenantId
+from finpool.metering.usage.schemas import MOMENT_FORMS, Moment
 
 
 class Stage(StrEnum):
@@ -86,17 +86,6 @@ class ReconciliationView(BaseModel):
     differences: tuple[Difference, ...]
 
 
-_DATE = re.compile(r"^\d{4}-\d{2}-\d{2}$")
-
-
-def _whole_day(value: object) -> object:
-    return f"{value}T00:00:00Z" if isinstance(value, str) and _DATE.match(value) else value
-
-
-Moment = Annotated[AwareDatetime, BeforeValidator(_whole_day)]
-"""A date (its start in UTC), an ISO time with its zone, or Unix seconds."""
-
-
 class ReconciliationQuery(BaseModel):
     """Query of `GET /v1/reconciliation`: usage admitted in [from, to) and its invoices; by default this month."""
 
@@ -105,7 +94,7 @@ class ReconciliationQuery(BaseModel):
     start: Moment = Field(
         alias="from",
         default_factory=lambda: now().replace(day=1, hour=0, minute=0, second=0, microsecond=0),
-        description="Date, ISO time with its zone, or Unix seconds; by default the start of this month in UTC.",
+        description=f"{MOMENT_FORMS}; by default the start of this month in UTC.",
     )
     end: Moment = Field(alias="to", default_factory=now, description="Like `from`, not included; by default now.")
     tenant_id: TenantId | None = Field(None, pattern=SLUG_PATTERN, description="Only this tenant.")

@@ -6,10 +6,11 @@ from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from finpool.catalogue.model.schemas import CurrencyCode, Model, Price, TokenUsage, price_version_name
 from finpool.kernel.money import Picos
+from finpool.kernel.written_time import WrittenTime
 
 FOR_EVER = datetime.max.replace(tzinfo=UTC)
 BASIS_POINTS = 10_000
@@ -204,7 +205,7 @@ class NewScheduledPrice(BaseModel):
 
     tier: Tier
     price: Amounts | None
-    valid_from: AwareDatetime | None = Field(None, description="When it begins; at once if left out.")
+    valid_from: WrittenTime | None = Field(None, description="When it begins; at once if left out.")
     off_peak_from: TimeOfDay | None = None
     off_peak_until: TimeOfDay | None = None
 

@@ -73,6 +73,7 @@ _ABOUT = (
     "Every error is an `ErrorView`. A path that does not exist gives 404 `unknown_url`, another method of a path"
     " 405 `method_not_allowed`. Every answer to a request that arrived whole carries an id as `x-request-id`."
     " HEAD answers as GET without the body, and OPTIONS names the methods of a path."
+    " An integer is written without a fraction: 2, not 2.0."
     " No route ignores a query parameter. A list in a query is written `name=a&name=b` or `name[]=a&name[]=b`."
 )
 

@@ -6,14 +6,20 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from finpool.kernel.ids import TenantId
-from finpool.kernel.names import plain_name
+from finpool.kernel.names import plain_text
 from finpool.kernel.paging import Listed
 
 REQUEST_ID_PATTERN = r"^[!-~]{1,256}$"
 TOKENS_MAX = 1_000_000_000
 REASON_LENGTH_MAX = 500
 
-Tokens = Annotated[int, Field(ge=0, le=TOKENS_MAX)]
+Tokens = Annotated[int, Field(ge=0, le=TOKENS_MAX, strict=True)]
+Reason = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=REASON_LENGTH_MAX),
+    AfterValidator(plain_text),
+]
+"""The words of an operator that go on record beside a decision."""
 
 
 class NewCorrection(BaseModel):
@@ -24,11 +30,7 @@ class NewCorrection(BaseModel):
     input_tokens: Tokens
     cached_input_tokens: Tokens = 0
     output_tokens: Tokens
-    reason: Annotated[
-        str,
-        StringConstraints(strip_whitespace=True, min_length=1, max_length=REASON_LENGTH_MAX),
-        AfterValidator(plain_name),
-    ]
+    reason: Reason
 
     @model_validator(mode="after")
     def _cached_is_a_part(self) -> Self:

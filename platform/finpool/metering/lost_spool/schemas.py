@@ -1,12 +1,11 @@
 """Body and answer of an operator's decision on the leases of a lost spool."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
 from finpool.kernel.ids import SLUG_PATTERN
-from finpool.kernel.names import plain_name
-from finpool.metering.correction.schemas import REASON_LENGTH_MAX
+from finpool.metering.correction.schemas import Reason
 
 
 class LostSpoolBody(BaseModel):
@@ -17,11 +16,7 @@ class LostSpoolBody(BaseModel):
     replica_id: str = Field(pattern=SLUG_PATTERN)
     spool_id: str = Field(pattern=r"^spool_[0-9a-z]{24}$")
     decision: Literal["charged", "released"]
-    reason: Annotated[
-        str,
-        StringConstraints(strip_whitespace=True, min_length=1, max_length=REASON_LENGTH_MAX),
-        AfterValidator(plain_name),
-    ]
+    reason: Reason
 
 
 class ChargedTenant(BaseModel):

@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 MOMENT_FORMS = "an ISO date (2026-01-31), an ISO time with its zone (write + as %2B), or Unix seconds"
@@ -38,7 +38,16 @@ def _names(value: object) -> object:
     return list(dict.fromkeys(name for part in value for name in str(part).split(",") if name))
 
 
-Moment = Annotated[datetime, BeforeValidator(_moment)]
+Moment = Annotated[
+    datetime,
+    BeforeValidator(_moment),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "anyOf": [{"format": "date"}, {"format": "date-time"}, {"pattern": r"^[0-9]{1,12}$"}],
+        }
+    ),
+]
 """An aware time in UTC."""
 
 SplitAtCommas = BeforeValidator(_names)

@@ -14,7 +14,8 @@ from finpool.kernel.exact_json import ExactPicos
 from finpool.kernel.ids import SLUG_PATTERN, TenantId
 from finpool.kernel.money import Picos
 from finpool.kernel.paging import Ids
-from finpool.metering.usage.query_fields import MOMENT_FORMS, UNIX_SECONDS_MAX, SplitAtCommas
+from finpool.metering.usage.query_fields import MOMENT_FORMS as MOMENT_FORMS
+from finpool.metering.usage.query_fields import UNIX_SECONDS_MAX, SplitAtCommas
 from finpool.metering.usage.query_fields import Moment as Moment
 
 Result = TypeVar("Result")
