@@ -53,7 +53,7 @@ BENCH_ROUNDS ?= 3
 # Once the development set is installed, `make up` keeps it: it holds everything that the engines' set holds.
 RUN_STAMP := $(if $(wildcard $(VENV)/dev.stamp),$(VENV)/dev.stamp,$(VENV)/engines.stamp)
 
-.PHONY: help up down test test-fast test-faults test-vllm test-gpu coverage bench bench-fairness check format openapi compatibility lock
+.PHONY: help up down test test-fast test-api test-faults test-vllm test-gpu coverage bench bench-fairness check format openapi compatibility lock
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -70,6 +70,10 @@ test: $(VENV)/dev.stamp ## Run all tests
 # The simulations of the fair queue's goals take half as long again as all of these; `make test` runs them too.
 test-fast: $(VENV)/dev.stamp ## Run the tests of units and of the architecture, in less than a minute
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore-glob '*_goals.py' tests/unit tests/architecture
+
+# `make test` runs these too, with a few random requests for each operation.
+test-api: $(VENV)/dev.stamp ## Call every door as its OpenAPI document says (FINPOOL_TEST_API_CASES, FINPOOL_TEST_SEED)
+	@$(BIN)/python -m pytest tests/integration/api
 
 test-faults: $(VENV)/dev.stamp ## Kill, cut and fill up everything under load, then compare all books (FINPOOL_FAULTS_SECONDS)
 	@PYTHONPATH=tests/samples $(BIN)/python tests/faultrun/fault_run.py

@@ -32,6 +32,7 @@ _FIRST = [path for together in zip_longest(*REAL_ENGINES.values()) for path in t
 LONGEST_FIRST = (
     "tests/faultrun",
     "tests/integration/faults",
+    "tests/integration/api",
     "tests/integration/invariants",
     "tests/integration/engine",
     "tests/integration/deployment",
