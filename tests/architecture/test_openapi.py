@@ -92,6 +92,13 @@ def test_a_document_is_openapi_3_1(door: str) -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
+def test_a_bound_is_written_as_the_number_that_it_is(door: str) -> None:
+    bounds = [part[name] for part in parts(committed(door)) for name in ("maximum", "exclusiveMaximum") if name in part]
+    assert bounds
+    assert [each for each in bounds if isinstance(each, float) and each.is_integer()] == []
+
+
+@pytest.mark.parametrize("door", DOORS)
 def test_every_operation_describes_its_body_and_its_answer(door: str) -> None:
     document = committed(door)
     for method, path, operation in operations(document):

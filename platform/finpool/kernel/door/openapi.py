@@ -69,6 +69,7 @@ IDEMPOTENT: Document = {
 _SCHEMAS = "#/components/schemas/"
 _CODES = "x-codes"
 _HEADERS = "headers"
+_BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
 _ABOUT = (
     "Every error is an `ErrorView`. A path that does not exist gives 404 `unknown_url`, another method of a path"
     " 405 `method_not_allowed`. Every answer to a request that arrived whole carries an id as `x-request-id`."
@@ -145,6 +146,7 @@ def complete(document: Document, gate: Iterable[type[DomainError]]) -> None:
     document["components"]["headers"] = _used_headers(document)
     schemas.update(_inline(ErrorView)["$defs"])
     _hoist(document, schemas)
+    _write_whole_bounds(document)
     document["components"]["schemas"] = dict(sorted(schemas.items()))
 
 
@@ -201,6 +203,16 @@ def _error_response(status: str, own: Document, common: Document) -> Document:
     headers = {**own.get(_HEADERS, {}), **common.get(_HEADERS, {}), **request_id}
     content = {"application/json": {"schema": schema}}
     return {"description": "\n".join(lines), _HEADERS: headers, "content": content}
+
+
+def _write_whole_bounds(part: Any) -> None:
+    """Write whole bounds as integers: FastAPI's are floats, and a large one would be another number as text."""
+    for each in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        _write_whole_bounds(each)
+    if isinstance(part, dict):
+        for name in _BOUNDS & part.keys():
+            if isinstance(part[name], float) and part[name].is_integer():
+                part[name] = int(part[name])
 
 
 def _inline(model: type[BaseModel], mode: Literal["validation", "serialization"] = "validation") -> Document:
