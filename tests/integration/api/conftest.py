@@ -38,6 +38,7 @@ async def engine(engine_port: int) -> AsyncIterator[ScriptedEngine]:
     scripted, pooling = ScriptedEngine(counts=True), ScriptedPooling()
     app = web.Application()
     app.router.add_post("/engines/{model}/{version}/v1/chat/completions", scripted.chat)
+    app.router.add_post("/engines/{model}/{version}/v1/completions", scripted.complete)
     app.router.add_post("/engines/{model}/{version}/tokenize", scripted.tokenize)
     app.router.add_post("/{path:.*}", pooling.answer)
     runner = web.AppRunner(app, handler_cancellation=True)

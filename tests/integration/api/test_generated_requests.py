@@ -44,6 +44,7 @@ RULES_BEYOND_A_SCHEMA: Mapping[str, str] = {
     "twice": "a schema cannot compare one field of all items",
     "not both": "a schema that excludes one field beside another would hide the fields' own descriptions",
     "needs content or tool_calls": "the same",
+    "needs stream": "the same",
     "must follow": "the messages of a conversation depend on each other",
     "control characters": "JSON Schema has no portable pattern for the characters of names",
     "the character NUL": "the same",
