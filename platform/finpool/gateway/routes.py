@@ -137,7 +137,7 @@ async def create_chat_completion(request: Request, actor: Caller) -> Response:
     body = await _json_body(request)
     chat = parse_chat_request(body)
     gateway = _gateway(request)
-    admitted = gateway.admit(actor, chat, len(body), RequestId(request.state.request_id))
+    admitted = gateway.admit(actor, chat, body, RequestId(request.state.request_id))
     include_usage = chat.stream_options is not None and chat.stream_options.include_usage is True
     created = int(now().timestamp())
     tier = admitted.quote.tier

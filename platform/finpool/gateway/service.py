@@ -25,6 +25,7 @@ from finpool.gateway.queue.queue import FairQueue
 from finpool.gateway.request.capabilities import require_chat, require_completion, require_vectors
 from finpool.gateway.request.chat import ChatRequest
 from finpool.gateway.request.completion import CompletionRequest
+from finpool.gateway.request.generation import break_bytes_max
 from finpool.gateway.request.vectors import VectorRequest
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
@@ -99,11 +100,12 @@ class Gateway:
         """Return the tenant's current price of standard service for a model."""
         return self._prices.quote(actor.tenant, model, Tier.STANDARD, now())
 
-    def admit(self, actor: Actor, request: ChatRequest, body_bytes: int, request_id: RequestId) -> Admitted:
+    def admit(self, actor: Actor, request: ChatRequest, body: bytes, request_id: RequestId) -> Admitted:
         """Admit the request and bound its use; raise the reason of a refusal.
 
-        The body's bytes bound the input: a byte-level tokenizer never makes more tokens than bytes. Each message's JSON
-        is longer than its template markers, and an engine refuses an input that exceeds its context.
+        The body's bytes bound the input: a byte-level tokenizer never makes more tokens than bytes. Engines put bytes
+        into control tokens, which count too. Each message's JSON is longer than its template markers, and an engine
+        refuses an input that exceeds its context.
         """
         model = self._versions.version_for(self.model(actor, request.model), request_id)
         require_chat(model, request)
@@ -111,7 +113,8 @@ class Gateway:
         _require_output(
             model, output_tokens, "max_completion_tokens" if request.max_completion_tokens else "max_tokens"
         )
-        input_bytes = body_bytes * (TOOLS_FACTOR if request.tools else 1) + TEMPLATE_TOKENS_MAX
+        read_bytes = len(body) + break_bytes_max(body)
+        input_bytes = read_bytes * (TOOLS_FACTOR if request.tools else 1) + TEMPLATE_TOKENS_MAX
         return Admitted(
             operation=Operation.CHAT,
             request_id=request_id,

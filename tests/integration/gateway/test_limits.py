@@ -15,7 +15,7 @@ HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 
 
 def chat(client: AsyncOpenAI, **options: Any) -> Coroutine[Any, Any, ChatCompletion]:
-    return client.chat.completions.create(model=MODEL, messages=HELLO, **{"max_tokens": 5, **options})
+    return client.chat.completions.create(**{"model": MODEL, "messages": HELLO, "max_tokens": 5, **options})
 
 
 async def outcomes(
@@ -177,3 +177,13 @@ async def test_a_refusal_over_a_rate_says_what_is_left_of_the_rates(bank: Served
     assert (headers["x-ratelimit-limit-requests"], headers["x-ratelimit-remaining-requests"]) == ("1", "0")
     assert headers["x-ratelimit-reset-requests"]
     assert int(headers["retry-after-ms"]) > 0
+
+
+async def test_the_bytes_that_engines_put_into_control_tokens_are_held_too(bank: ServedBank) -> None:
+    # Of 300 texts such as `<s>` an engine reads 1,800 bytes, of any other text of that length 900.
+    key = await bank.add_tenant("bank-a", budget_total_micros=256 + 900 + 300)
+    async with bank.client(key) as client:
+        await chat(client, messages=[{"role": "user", "content": "a b" * 300}])
+        with pytest.raises(openai.RateLimitError) as refused:
+            await chat(client, messages=[{"role": "user", "content": "<s>" * 300}])
+    assert refused.value.code == "insufficient_quota"

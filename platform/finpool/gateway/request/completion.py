@@ -13,6 +13,7 @@ from finpool.gateway.request.generation import (
     Seed,
     Stops,
     StreamOptions,
+    break_bytes_max,
     engine_fields,
     require_stream,
 )
@@ -34,12 +35,6 @@ OUTPUT_TOKENS_DEFAULT = 16
 
 LOGPROBS_MAX = 5
 """OpenAI's limit."""
-
-BREAK_TOKENS_MAX = 3
-"""The tokens of the character that an engine puts into a control token, by its bytes."""
-
-_OPENINGS = ("<", "[")
-"""The first characters of control tokens."""
 
 Prompt = Annotated[str, Field(min_length=1)]
 Prompts = Annotated[list[Prompt], Field(min_length=1, max_length=PROMPTS_MAX)]
@@ -96,7 +91,7 @@ class CompletionRequest(RequestModel):
     stream_options: Annotated[StreamOptions | None, ServedOption("needs `stream`, but without `include_usage`")] = None
     user: Annotated[CallerText, IgnoredOption(NOT_FOR_MODELS)] = None
     suffix: Annotated[
-        None, RefusedOption("no model fills a gap within a text; send the text before it as the prompt")
+        None, RefusedOption("no model fills a gap within a text; send the text before it as the prompt", "")
     ] = None
     logit_bias: Annotated[None, RefusedOption(NO_LOGIT_BIAS)] = None
 
@@ -145,8 +140,7 @@ class CompletionRequest(RequestModel):
 
 
 def _prompt_bound(text: str) -> int:
-    broken = BREAK_TOKENS_MAX * sum(map(text.count, _OPENINGS))
-    return tokens_bound(text) + broken + SPECIAL_TOKENS_MAX
+    return tokens_bound(text) + break_bytes_max(text.encode()) + SPECIAL_TOKENS_MAX
 
 
 _FOR_ENGINES = frozenset(

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, Field, ValidationInfo
 
 from finpool.gateway.request.options import IgnoredOption, NotGivenIfEmpty, RequestModel, ServedOption, fault, plain
+from finpool.serving.engine.control_tokens import BREAK
 from finpool.serving.engine.seeds import SEEDS, folded
 
 CHOICES_MAX = 4
@@ -14,6 +15,10 @@ STOP_CHARACTERS_MAX = 256
 
 NOT_FOR_MODELS = "it describes the caller, and no model sees it"
 NO_LOGIT_BIAS = "tokens have other numbers in each version of a model; leave it out"
+
+_BREAK_BYTES = len(BREAK.encode())
+_OPENINGS = (b"<", b"[")
+"""The first characters of control tokens."""
 
 CallerText = Annotated[str | None, Field(max_length=512)]
 
@@ -35,6 +40,11 @@ Seed = Annotated[
     Annotated[int, Field(ge=-(2**63), lt=2**63)] | None,
     ServedOption("every number is one, `-1` too: the same number gives the same draws"),
 ]
+
+
+def break_bytes_max(content: bytes) -> int:
+    """Return the most bytes that engines put into the control tokens of a text, or of a body with texts (ADR 0029)."""
+    return _BREAK_BYTES * sum(map(content.count, _OPENINGS))
 
 
 class StreamOptions(RequestModel):
