@@ -3,9 +3,12 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, DateTime, Identity, LargeBinary, Text
+from sqlalchemy import BigInteger, Column, DateTime, FetchedValue, Identity, LargeBinary, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
+
+_DERIVED = FetchedValue()
+"""The database alone writes such a column."""
 
 
 class AuditOutbox(SQLModel, table=True):
@@ -21,7 +24,10 @@ class AuditOutbox(SQLModel, table=True):
 
 
 class AuditEntry(SQLModel, table=True):
-    """One entry of the append-only log: canonical JSON, and the SHA-256 hash that chains it to the previous entry."""
+    """One entry of the append-only log: canonical JSON, and the SHA-256 hash that chains it to the previous entry.
+
+    The database derives the last four columns from the entry, for the filters of the audit trail.
+    """
 
     __tablename__ = "audit_entry"
 
@@ -30,3 +36,7 @@ class AuditEntry(SQLModel, table=True):
     entry: str = Field(sa_type=Text)
     previous: bytes = Field(sa_type=LargeBinary)
     hash: bytes = Field(sa_type=LargeBinary, unique=True)
+    kind: str | None = Field(default=None, sa_column=Column(Text, _DERIVED))
+    occurred_at: str | None = Field(default=None, sa_column=Column(Text, _DERIVED))
+    actor_id: str | None = Field(default=None, sa_column=Column(Text, _DERIVED))
+    project_id: str | None = Field(default=None, sa_column=Column(Text, _DERIVED))

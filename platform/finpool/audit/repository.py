@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, cast, func, or_, select, text
+from sqlalchemy import ColumnElement, ScalarSelect, Select, cast, func, or_, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -46,7 +46,7 @@ async def page(
 async def trail(session: AsyncSession, tenant_id: TenantId, query: TrailQuery, *, limit: int) -> list[AuditEntry]:
     """Return one tenant's entries that the query selects: the newest first, or the oldest first for a page backwards.
 
-    No index covers the filters: the query reads the tenant's entries until the page is full.
+    Indexes cover every filter but `resource_ids`, which reads the entries that the other filters leave.
     """
     seq = col(AuditEntry.seq)
     own = rows_of(tenant_id, AuditEntry)
@@ -68,25 +68,21 @@ def _number_of(own: Select[AuditEntry], entry_hash: str) -> ScalarSelect[int]:
 
 
 def _filters(query: TrailQuery) -> Iterator[ColumnElement[bool]]:
-    entry = cast(col(AuditEntry.entry), JSONB)
-    body, time = entry["body"], entry["occurred_at"].astext.collate("C")
+    kind, time = col(AuditEntry.kind), col(AuditEntry.occurred_at)
     if query.begins_at is not None:
         yield time >= written_time(query.begins_at)
     if query.ends_before is not None:
         yield time < written_time(query.ends_before)
     if query.event_types:
         kinds, all_but = kinds_of(query.event_types)
-        named = entry["kind"].astext.in_(kinds)
-        yield named if all_but is None else or_(named, entry["kind"].astext.not_in(all_but))
+        named = kind.in_(kinds)
+        yield named if all_but is None else or_(named, kind.not_in(all_but))
     if query.project_ids:
-        of_scope = body["scope"].astext == "project"
-        yield or_(
-            body["project_id"].astext.in_(query.project_ids),
-            and_(of_scope, body["scope_id"].astext.in_(query.project_ids)),
-        )
+        yield col(AuditEntry.project_id).in_(query.project_ids)
     if query.actor_ids:
-        yield body["actor"]["credential_id"].astext.in_(query.actor_ids)
+        yield col(AuditEntry.actor_id).in_(query.actor_ids)
     if query.resource_ids:
+        entry = cast(col(AuditEntry.entry), JSONB)
         yield func.jsonb_path_exists(
             entry, _NAMES_A_RESOURCE, func.jsonb_build_object("ids", cast(query.resource_ids, JSONB))
         )
