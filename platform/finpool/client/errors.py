@@ -6,6 +6,7 @@ from enum import IntEnum
 from pydantic import ValidationError
 
 from finpool.kernel.errors import ConfigurationError, DomainError
+from finpool.kernel.faults import words_of
 from finpool.kernel.settings import Settings
 from finpool.metering.errors import SpoolLocked, SpoolNotFound, SpoolUnusable
 
@@ -70,7 +71,7 @@ def as_cli_error(error: Exception) -> CliError | None:
     if isinstance(error, SpoolUnusable | SpoolLocked | SpoolNotFound):
         return CliError(str(error), code="spool")
     if isinstance(error, ValidationError) and error.title == Settings.__name__:
-        faults = (f"FINPOOL_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
+        faults = (f"FINPOOL_{str(fault['loc'][0]).upper()}: {words_of(fault)}" for fault in error.errors())
         return CliError("\n".join(faults), code="configuration")
     if "sqlalchemy" in sys.modules:  # Most commands only call an API and never load the database's libraries.
         from finpool.client.database_errors import database_fault

@@ -73,6 +73,15 @@ async def test_a_body_that_cannot_be_read_is_a_400(stranger: Client, admin: Any,
     assert error(await stranger.post("/v1/tenants", content=body, headers=admin)) == (400, "invalid_request", None)
 
 
+async def test_a_refusal_says_what_is_wrong_without_words_for_programmers(stranger: Client, admin: Any) -> None:
+    body = {"id": "bank-a", "name": "A\u200bB", "models": ["a", "a"], "colour": "red"}
+    answer = await stranger.post("/v1/tenants", json=body, headers=admin)
+    assert answer.json()["error"]["message"] == (
+        "name: must not hold control characters or invisible ones; models: names a model twice;"
+        " colour: is not known here: leave it out"
+    )
+
+
 async def test_a_body_that_names_a_field_twice_is_refused(stranger: Client, admin: Any) -> None:
     body = b'{"id": "bank-a", "name": "A", "name": "B"}'
     assert error(await stranger.post("/v1/tenants", content=body, headers=admin)) == (400, "invalid_request", "name")

@@ -11,6 +11,7 @@ from finpool.catalogue.errors import CatalogueInvalid, ModelNotFound
 from finpool.catalogue.model.adapter import Adapter
 from finpool.catalogue.model.engine import OpenAiEngine
 from finpool.catalogue.model.schemas import Model
+from finpool.kernel.faults import words_of
 from finpool.kernel.ids import ModelId
 from finpool.kernel.strict_yaml import load_yaml
 
@@ -109,7 +110,7 @@ def _with_base(file: Path, declared: Model | Adapter, bases: Mapping[ModelId, Mo
 def _in_one_line(error: ValidationError) -> str:
     """Join all faults as `field: fault`, so that one reading suffices to correct a file."""
     faults = error.errors(include_url=False, include_input=False, include_context=False)
-    return "; ".join(f"{_field(fault['loc'])}: {fault['msg']}" for fault in faults)
+    return "; ".join(f"{_field(fault['loc'])}: {words_of(fault)}" for fault in faults)
 
 
 def _field(location: tuple[int | str, ...]) -> str:

@@ -31,6 +31,7 @@ from finpool.catalogue.version.schemas import (
 )
 from finpool.kernel.actor import Actor
 from finpool.kernel.clock import now
+from finpool.kernel.faults import words_of
 
 _STATES = frozenset(VersionState)
 
@@ -175,7 +176,7 @@ def _require_fit(catalogue: Catalogue, model: Model, new: NewVersion) -> None:
     try:
         fitted(model, new)
     except ValidationError as error:
-        raise VersionUnfit("; ".join(str(fault["msg"]) for fault in error.errors())) from error
+        raise VersionUnfit("; ".join(words_of(fault) for fault in error.errors())) from error
     takes_adapters = isinstance(new.engine, VllmEngine) and new.engine.lora is not None
     if catalogue.adapters_of(model.id) and not takes_adapters:
         raise VersionUnfit(f"'{model.id}' has adapters, and this engine takes none.", param="engine")

@@ -22,6 +22,7 @@ from finpool.kernel.errors import (
     RouteNotFound,
     Unavailable,
 )
+from finpool.kernel.faults import words_of
 from finpool.kernel.logs import logger
 from finpool.kernel.version import VERSION
 
@@ -51,7 +52,7 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
 
 def _problem(item: dict[str, Any]) -> tuple[str, str]:
     where = ".".join(str(part) for part in item["loc"][1:]) or str(item["loc"][0])
-    return where, str(item["msg"])
+    return where, words_of(item)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
