@@ -11,6 +11,7 @@ import orjson
 
 from finpool.serving.engine.schema_keywords import GUIDANCE, first_unenforced
 from finpool.serving.errors import EngineRefused
+from finpool.serving.llamacpp.closing import closed
 from finpool.serving.llamacpp.guidance import HEAD, SPACING, unreadable
 
 
@@ -27,11 +28,21 @@ def answer_rule(response_format: Mapping[str, Any]) -> str | None:
         schema = response_format["json_schema"]["schema"]
         if (found := first_unenforced(schema, GUIDANCE)) is not None:
             raise _refused(f"it does not enforce {found.rule}")
-    spaced = {**schema, "x-guidance": SPACING} if isinstance(schema, dict) else schema
-    rule = orjson.dumps(spaced).decode()
-    if (reason := unreadable(f"{HEAD}start: %json {rule}")) is not None:
+    if isinstance(schema, dict) and _unreadable(narrow := _rule(closed(schema))) is None:
+        return f"answer: {narrow}"
+    rule = _rule(schema)
+    if (reason := _unreadable(rule)) is not None:
         raise _refused(reason)
-    return f"answer: %json {rule}"
+    return f"answer: {rule}"
+
+
+def _rule(schema: Any) -> str:
+    spaced = {**schema, "x-guidance": SPACING} if isinstance(schema, dict) else schema
+    return f"%json {orjson.dumps(spaced).decode()}"
+
+
+def _unreadable(rule: str) -> str | None:
+    return unreadable(f"{HEAD}start: {rule}")
 
 
 def _refused(reason: str) -> EngineRefused:

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from finpool.serving.errors import EngineRefused
+from finpool.serving.llamacpp.closing import closed
 from finpool.serving.llamacpp.guidance import HEAD, SPACING, unreadable
 
 OPENING = "<tool_call>"
@@ -22,6 +23,9 @@ CALLS_MAX = 8
 
 _LENIENT = {**SPACING, "lenient": True}
 """A tool that is not strict promises nothing, so what llguidance cannot enforce is left out."""
+
+_NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+"""OpenAI's meaning of a function without `parameters`."""
 
 _TOLD = (
     "You can call these functions. Each has a name, and the JSON schema of its parameters:\n"
@@ -98,12 +102,14 @@ def _names(functions: Sequence[Any]) -> Iterator[str]:
 
 
 def _parameters(function: Mapping[str, Any]) -> dict[str, Any]:
-    schema = function.get("parameters") or {"type": "object"}
+    schema = function.get("parameters") or _NO_PARAMETERS
     if function.get("strict"):
         return {**schema, "x-guidance": SPACING}
-    loose = {**schema, "x-guidance": _LENIENT}
-    readable = unreadable(f"{HEAD}start: %json {orjson.dumps(loose).decode()}") is None
-    return loose if readable else {"type": "object", "x-guidance": SPACING}
+    for loose in (closed(schema), schema):
+        guided = {**loose, "x-guidance": _LENIENT}
+        if unreadable(f"{HEAD}start: %json {orjson.dumps(guided).decode()}") is None:
+            return guided
+    return {"type": "object", "x-guidance": SPACING}
 
 
 def _description(function: Mapping[str, Any]) -> dict[str, Any]:

@@ -71,6 +71,25 @@ def test_the_named_function_is_called(local_engine: LocalEngine) -> None:
     assert [name for name, _ in calls_of(answered(local_engine, tool_choice=ADD))] == ["Add"]
 
 
+@pytest.mark.parametrize("parameters", [None, {"type": "object", "properties": {}}])
+def test_a_function_without_parameters_gets_none(local_engine: LocalEngine, parameters: dict[str, Any] | None) -> None:
+    stop = {"type": "function", "function": {"name": "stop", "parameters": parameters}}
+    answer = answered(local_engine, tools=[stop], tool_choice="required")
+    (call,) = answer.choices[0].message.tool_calls or []
+    assert call.type == "function"
+    assert call.function.arguments == "{}"
+
+
+def test_no_argument_is_invented_for_a_function_that_is_not_strict(local_engine: LocalEngine) -> None:
+    city = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 8}}}
+    weather = {"type": "function", "function": {"name": "weather", "parameters": city}}
+    for number in range(3):
+        answer = answered(local_engine, tools=[weather], tool_choice="required", seed=number)
+        (call,) = answer.choices[0].message.tool_calls or []
+        assert call.type == "function"
+        assert json.loads(call.function.arguments).keys() <= {"city"}
+
+
 def test_one_answer_may_hold_several_calls_if_the_client_says_so(local_engine: LocalEngine) -> None:
     counts = [
         len(calls_of(answered(local_engine, tool_choice="required", parallel_tool_calls=True, seed=number)))
