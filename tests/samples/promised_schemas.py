@@ -2,6 +2,8 @@
 
 import datetime as dt
 import json
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import jsonschema
@@ -14,20 +16,48 @@ _FORMATS = jsonschema.FormatChecker()
 def _is_date_time(value: object) -> bool:
     # RFC 3339 has a year 0 and leap seconds, and Python has neither.
     return not isinstance(value, str) or bool(
-        dt.datetime.fromisoformat(value.replace(":60", ":59").replace("0000-", "0004-")).tzinfo
+        dt.datetime.fromisoformat(value.upper().replace(":60", ":59").replace("0000-", "0004-")).tzinfo
     )
 
 
 @_FORMATS.checks("time", raises=ValueError)
 def _is_time(value: object) -> bool:
-    return not isinstance(value, str) or bool(dt.time.fromisoformat(value.replace(":60", ":59")).tzinfo)
+    return not isinstance(value, str) or bool(dt.time.fromisoformat(value.upper().replace(":60", ":59")).tzinfo)
+
+
+_ECMA_SPACES = "\t\n\v\f\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+_IN_PYTHON = {r"\s": f"[{_ECMA_SPACES}]", r"\S": f"[^{_ECMA_SPACES}]", ".": "[^\n\r\u2028\u2029]"}
+
+
+def _matches(_: Any, pattern: str, value: Any, __: Any) -> Iterator[jsonschema.ValidationError]:
+    """Match as ECMA 262 does; Python takes other digits, letters and spaces, and a `$` before the last line's end."""
+    for word, meaning in _IN_PYTHON.items():
+        pattern = pattern.replace(word, meaning)
+    if isinstance(value, str) and not re.search(re.sub(r"\$$", r"\\Z", pattern), value, re.ASCII):
+        yield jsonschema.ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+_VALIDATOR: Any = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": _matches})  # type: ignore[no-untyped-call]
 
 
 def require_valid(text: str, schema: Any) -> None:
     """Raise `ValueError` or jsonschema's error unless the text is a value of the schema."""
-    jsonschema.Draft202012Validator(schema, format_checker=_FORMATS).validate(json.loads(text))
+    _VALIDATOR(schema, format_checker=_FORMATS).validate(json.loads(text))
 
 
+PATTERNS = (
+    *(
+        "^[A-Z]{2}[0-9]{2}$",
+        "^(foo|bar)x?$",
+        "^[a-f]+$",
+        "^.{2,3}$",
+        "^[^a-z]{1,3}$",
+        "x$",
+        r"^[\\/]{2}$",
+        '^["a-z]{3}$',
+    ),
+    *(r"^\d{2,4}$", r"^\w+-\w$", r"^\S+\s\S$", r"[A-Z]\d", r"^\D\W", r"^[^\d.]{1,4}$"),
+)
 NAMES = st.sampled_from(["a", "not", "rate", "名", 'q"'])
 _EIGHTHS = st.integers(-80, 80).map(lambda eighths: eighths / 8)
 
@@ -53,7 +83,7 @@ def texts(draw: st.DrawFn) -> dict[str, Any]:
         least = draw(st.integers(0, 3))
         return {"type": "string", "minLength": least, "maxLength": least + draw(st.integers(0, 6))}
     if kind == "pattern":
-        pattern = draw(st.sampled_from(["^[A-Z]{2}[0-9]{2}$", "^(foo|bar)x?$", "^[a-f]+$"]))
+        pattern = draw(st.sampled_from(PATTERNS))
         return {"type": "string", "pattern": pattern, "maxLength": 8}
     formats = ["date-time", "time", "ipv4", "ipv6", "uuid"]
     return {"type": "string", "format": draw(st.sampled_from(formats))}
@@ -103,7 +133,29 @@ def _alternatives(parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.lists(parts, min_size=1, max_size=3).map(lambda each: {"anyOf": each})
 
 
+_NEXT = {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]}
+RECURSIVE: list[dict[str, Any]] = [
+    {
+        "$ref": "#/$defs/node",
+        "$defs": {
+            "node": {
+                "type": "object",
+                "properties": {"value": {"enum": ["a", 1]}, "next": _NEXT},
+                "required": ["value", "next"],
+                "additionalProperties": False,
+            }
+        },
+    },
+    {"anyOf": [{"type": "boolean"}, {"type": "array", "items": {"$ref": "#"}, "maxItems": 2}]},
+]
+
+
+@st.composite
+def whole_schemas(draw: st.DrawFn) -> Any:
+    """Return a schema; one in eight refers to itself."""
+    return draw(st.sampled_from(RECURSIVE) if draw(st.integers(0, 7)) == 0 else _FLAT)
+
+
 LEAVES = st.one_of(numbers(), texts(), CONSTANTS)
-SCHEMAS = st.recursive(
-    LEAVES, lambda parts: st.one_of(objects(parts), lists(parts), _alternatives(parts)), max_leaves=5
-)
+_FLAT = st.recursive(LEAVES, lambda parts: st.one_of(objects(parts), lists(parts), _alternatives(parts)), max_leaves=5)
+SCHEMAS = whole_schemas()

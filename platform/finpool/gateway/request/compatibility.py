@@ -41,8 +41,8 @@ OpenAI's API; it completes raw texts if its declaration says `text_completions: 
 
 Every wrong value is a 400 `invalid_value` whose `param` names the field, such as `messages[3].tool_call_id`. A message
 may hold null for fields of other roles. A history with tool calls needs a model with the capability `tools`. Parameters
-of a tool without `strict` may be any JSON schema. An engine cannot compile some parts of it quickly, such as `\\d` in a
-pattern or a recursive `$ref`. They go into descriptions: the model reads them, and no engine enforces them.
+of a tool without `strict` may be any JSON schema. An engine cannot compile some parts of it quickly, such as a
+lookahead or more than 100 properties. They go into descriptions: the model reads them, and no engine enforces them.
 """
 
 KEYWORDS = """\
@@ -56,6 +56,9 @@ A schema that nothing can satisfy is a 400. So is a `oneOf` of which two branche
 
 Two keywords hold less than they say. A `date` may be 29 February of a common year. An object that is open to more
 properties may repeat a name. Check such answers.
+
+A `pattern` means what ECMA 262 says, without flags, so `\\d` and `\\w` are ASCII. llama.cpp refuses one that names a
+quotation mark, a backslash or a control character outside a class, because its library misreads that.
 
 These describe and require nothing: {annotations}; at the root also `$id` and `$anchor`.
 

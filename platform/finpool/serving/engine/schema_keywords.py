@@ -4,8 +4,9 @@ The gateway refuses a schema with any other keyword by its name, because an engi
 of conformance prove each row with generated schemas on real engines.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from finpool.catalogue.model.engine import LlamaCppEngine, OpenAiEngine, VllmEngine
@@ -37,6 +38,8 @@ class Enforced:
     keywords: frozenset[str]
     formats: frozenset[str]
     reason: str
+    escaped_literals: bool = True
+    """Whether a pattern may name a character that JSON escapes, such as a quotation mark."""
 
 
 GUIDANCE = Enforced(
@@ -49,6 +52,9 @@ GUIDANCE = Enforced(
     "the grammars of llguidance, which llama.cpp and vLLM run here",
 )
 
+LLAMA_CPP = replace(GUIDANCE, escaped_literals=False)
+"""llguidance 1.0.1, which llama.cpp holds, loses the rest of a pattern behind such a character; 1.7.6 does not."""
+
 OPENAI = Enforced(
     _COMMON,
     GUIDANCE.formats,
@@ -56,10 +62,14 @@ OPENAI = Enforced(
 )
 
 ENFORCED: Mapping[type[LlamaCppEngine | VllmEngine | OpenAiEngine], Enforced] = {
-    LlamaCppEngine: GUIDANCE,
+    LlamaCppEngine: LLAMA_CPP,
     VllmEngine: GUIDANCE,
     OpenAiEngine: OPENAI,
 }
+
+_ATOM = re.compile(r"\\.|\[(?:\\.|[^\\\]])*\]|.", re.DOTALL)
+_ESCAPED = frozenset({'"', r"\"", r"\\", *(rf"\{letter}" for letter in "nrtfv"), *map(chr, range(0x20)), "\x7f"})
+"""The characters that JSON escapes, as a pattern names them."""
 
 _SCHEMA = frozenset({"additionalProperties", "additionalItems", "items"})
 _SCHEMAS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems", "items"})
@@ -83,9 +93,38 @@ class Unenforced:
     advice: str = LEAVE_OUT
 
 
+def parts_of(schema: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Yield the schemas directly within a schema, each with its path."""
+    for keyword, value in schema.items():
+        if keyword in _NAMED_SCHEMAS and isinstance(value, dict):
+            yield from (((keyword, name), each) for name, each in value.items())
+        elif keyword in _SCHEMAS and isinstance(value, list):
+            yield from (((keyword, index), each) for index, each in enumerate(value))
+        elif keyword in _SCHEMA:
+            yield (keyword,), value
+
+
+def with_parts(schema: Mapping[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
+    """Return a schema with each schema directly within it changed."""
+    changed: dict[str, Any] = {}
+    for keyword, value in schema.items():
+        if keyword in _NAMED_SCHEMAS and isinstance(value, dict):
+            changed[keyword] = {name: change(each) for name, each in value.items()}
+        elif keyword in _SCHEMAS and isinstance(value, list):
+            changed[keyword] = [change(each) for each in value]
+        else:
+            changed[keyword] = change(value) if keyword in _SCHEMA else value
+    return changed
+
+
 def first_unenforced(schema: Any, enforced: Enforced) -> Unenforced | None:
     """Return the first keyword of a schema that does not hold, or None if all of them do."""
     return next(_unenforced(schema, enforced, ()), None)
+
+
+def _names_escaped(pattern: str) -> bool:
+    """Tell whether a pattern names an escaped character; a class of one character is that character."""
+    return any(atom in _ESCAPED or (atom[0] == "[" and atom[1:-1] in _ESCAPED) for atom in _ATOM.findall(pattern))
 
 
 def _is_below_zero(schema: Mapping[str, Any]) -> bool:
@@ -104,14 +143,8 @@ def _unenforced(schema: Any, enforced: Enforced, path: tuple[str | int, ...]) ->
             yield Unenforced(here, f"the keyword '{keyword}'", _ADVICE.get(keyword, LEAVE_OUT))
         elif (rule := _unenforced_value(schema, keyword, value, enforced)) is not None:
             yield Unenforced(here, rule)
-        elif keyword in _NAMED_SCHEMAS and isinstance(value, dict):
-            for name, each in value.items():
-                yield from _unenforced(each, enforced, (*here, name))
-        elif keyword in _SCHEMAS and isinstance(value, list):
-            for index, each in enumerate(value):
-                yield from _unenforced(each, enforced, (*here, index))
-        elif keyword in _SCHEMA:
-            yield from _unenforced(value, enforced, here)
+    for within, part in parts_of(schema):
+        yield from _unenforced(part, enforced, (*path, *within))
 
 
 def _unenforced_value(schema: Mapping[str, Any], keyword: str, value: Any, enforced: Enforced) -> str | None:
@@ -120,6 +153,10 @@ def _unenforced_value(schema: Mapping[str, Any], keyword: str, value: Any, enfor
             return f"the format '{value}'"
         case "exclusiveMinimum" | "exclusiveMaximum" if isinstance(value, bool):
             return f"'{keyword}' of draft 4; it must be a number"
+        case "pattern" | "patternProperties" if not enforced.escaped_literals and any(
+            map(_names_escaped, [value] if isinstance(value, str) else value)
+        ):
+            return "a quotation mark, backslash or control character outside a class of a pattern"
         case "multipleOf" if _is_below_zero(schema):
             # llguidance writes multiples without a sign, so a range below zero has none that it could write.
             return "'multipleOf' in a range below zero"

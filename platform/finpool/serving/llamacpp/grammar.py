@@ -9,7 +9,8 @@ from typing import Any
 
 import orjson
 
-from finpool.serving.engine.schema_keywords import GUIDANCE, first_unenforced
+from finpool.serving.engine.patterns import with_ecma_patterns
+from finpool.serving.engine.schema_keywords import LLAMA_CPP, first_unenforced
 from finpool.serving.errors import EngineRefused
 from finpool.serving.llamacpp.closing import closed
 from finpool.serving.llamacpp.guidance import HEAD, SPACING, unreadable
@@ -26,8 +27,9 @@ def answer_rule(response_format: Mapping[str, Any]) -> str | None:
     schema: Any = {"type": "object"}
     if response_format["type"] == "json_schema":
         schema = response_format["json_schema"]["schema"]
-        if (found := first_unenforced(schema, GUIDANCE)) is not None:
+        if (found := first_unenforced(schema, LLAMA_CPP)) is not None:
             raise _refused(f"it does not enforce {found.rule}")
+        schema = with_ecma_patterns(schema)
     if isinstance(schema, dict) and _unreadable(narrow := _rule(closed(schema))) is None:
         return f"answer: {narrow}"
     rule = _rule(schema)

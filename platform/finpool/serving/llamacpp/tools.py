@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from finpool.serving.engine.patterns import with_ecma_patterns
 from finpool.serving.errors import EngineRefused
 from finpool.serving.llamacpp.closing import closed
 from finpool.serving.llamacpp.guidance import HEAD, SPACING, unreadable
@@ -104,7 +105,7 @@ def _names(functions: Sequence[Any]) -> Iterator[str]:
 def _parameters(function: Mapping[str, Any]) -> dict[str, Any]:
     schema = function.get("parameters") or _NO_PARAMETERS
     if function.get("strict"):
-        return {**schema, "x-guidance": SPACING}
+        return {**with_ecma_patterns(schema), "x-guidance": SPACING}
     for loose in (closed(schema), schema):
         guided = {**loose, "x-guidance": _LENIENT}
         if unreadable(f"{HEAD}start: %json {orjson.dumps(guided).decode()}") is None:

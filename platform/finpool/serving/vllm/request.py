@@ -8,6 +8,7 @@ from finpool.catalogue.model.schemas import Model
 from finpool.serving.continuation import CONTINUE_FIELD, continuation
 from finpool.serving.engine.chat_body import messages, output_tokens_max, sampling_fields
 from finpool.serving.engine.control_tokens import ControlTokens
+from finpool.serving.engine.patterns import with_ecma_patterns
 from finpool.serving.engine.prompts import PROMPT_FIELD, prompts_of
 from finpool.serving.engine.seeds import SEEDS, folded
 from finpool.serving.errors import EngineRefused
@@ -30,6 +31,9 @@ def vllm_request(body: Mapping[str, Any], model: Model, base_name: str, tokens: 
     request["messages"] = messages(body)
     request |= continuation(request["messages"])
     request["max_completion_tokens"] = output_tokens_max(body, model)
+    if (asked := request.get("response_format") or {}).get("json_schema"):
+        schema = with_ecma_patterns(asked["json_schema"]["schema"])
+        request["response_format"] = {**asked, "json_schema": {**asked["json_schema"], "schema": schema}}
     return tokens.spelled_out(request)
 
 

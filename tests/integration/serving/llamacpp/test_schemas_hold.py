@@ -10,7 +10,7 @@ from jsonschema import ValidationError
 from local_engine import LocalEngine
 from promised_schemas import SCHEMAS, require_valid
 
-from finpool.serving.engine.schema_keywords import GUIDANCE, first_unenforced
+from finpool.serving.engine.schema_keywords import LLAMA_CPP, first_unenforced
 from finpool.serving.errors import EngineRefused
 
 EXAMPLES_ASKED = os.environ.get("FINPOOL_TEST_SCHEMAS")
@@ -30,7 +30,7 @@ def test_an_answer_follows_every_keyword_of_its_schema(local_engine: LocalEngine
     )
     @given(schema=SCHEMAS, number=st.integers(0, 2**31))
     def holds(schema: Any, number: int) -> None:
-        assert first_unenforced(schema, GUIDANCE) is None
+        assert first_unenforced(schema, LLAMA_CPP) is None
         said = local_engine.answer(asked(schema, number)).choices[0]
         if said.finish == "stop":
             ended.append(said.text)

@@ -58,7 +58,7 @@ TOO_COSTLY = {
         **one({"$ref": "#/$defs/d0"}),
         "$defs": {"d200": TEXT, **{f"d{i}": {"$ref": f"#/$defs/d{i + 1}"} for i in reversed(range(200))}},
     },
-    "a schema that refers to itself": {"type": "array", "items": {"$ref": "#"}},
+    "a schema that is itself": {"anyOf": [{"$ref": "#"}, {"type": "null"}]},
     "a reference to another document": one({"$ref": "http://127.0.0.1/schema"}),
     "a reference to nothing": one({"$ref": "#/$defs/none"}),
     "257 members of enumerations": object_of({"a": {"enum": list(range(200))}, "b": {"enum": list(range(57))}}),
@@ -111,12 +111,19 @@ def test_a_usual_schema_is_taken(schema: dict[str, Any]) -> None:
     ("pattern", "places"),
     [
         ("^[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}$", 34),
-        ("^[0-9]{4}-[0-9]{2}-[0-9]{2}$", 10),
+        (r"^\d{4}-\d{2}-\d{2}$", 10),
         (r"^-?[0-9]+(\.[0-9]{1,2})?$", 6),
         (r"^([0-9]{3}\.){3}[0-9]{1,3}$", 15),
+        (r"^[\w.+-]+@(\w+\.)+\w{2,}$", 13),
         ("^(foo|bar)$", 6),
         (r"^[\].-]*$", 2),
+        (r'^"[^"\\]*"$', 4),
+        (r"\S.\s", 3),
+        (r"^\^\$", 2),
+        (r"cost\$", 5),
+        ("^(|a)x?$", 2),
         ("^$", 0),
+        ("", 0),
     ],
 )
 def test_a_usual_pattern_is_taken(pattern: str, places: int) -> None:
@@ -128,33 +135,83 @@ def test_a_usual_pattern_is_taken(pattern: str, places: int) -> None:
     "pattern",
     [
         "^(a?b?c?d?){0,200}x$",
-        "^([^c]{1,9}[ab]{0,20})+x$",
-        "^[ab]{1,9}([a-z]{1,9}){0,20}[ab]{0,6}x$",
-        "^(a?|b?)(a?|b?)x$",
-        "^(|a)x$",
-        "^((a{4}){4}){5}$",
-        "^a?a?a?a?a?$",
-        "^a{65}$",
+        "^((a{8}){8}){5}$",
+        "^" + "a?" * 17 + "$",
+        "^a{257}$",
+        "^" + "(ab)" * 80 + "$",
+    ],
+)
+def test_a_pattern_with_too_many_ways_to_match_is_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match="a pattern may"):
+        pattern_places(pattern)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
         "^a*?$",
         "^(?=a)b$",
-        "a$",
-        "^a",
+        r"\bfoo",
+        r"(a)\1",
+        r"^\p{L}$",
         "^a)$",
         "^(a$",
         "^*$",
         "^[z-a]$",
-        "^" + "(ab)" * 40 + "$",
+        r"^[a-\d]$",
+        r"^[\w-z]$",
+        "^[a&&b]$",
+        "^[[:alpha:]]$",
+        "^[]a]$",
+        "a^b",
+        "foo|^bar",
+        "(a$)",
     ],
 )
-def test_a_pattern_with_too_many_ways_to_match_is_refused(pattern: str) -> None:
+def test_a_pattern_that_engines_do_not_take_or_read_in_their_own_way_is_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match="a pattern"):
         pattern_places(pattern)
 
 
-@pytest.mark.parametrize("pattern", [r"^\d$", r"^\w$", "^.$", "^[^a]$", '^"$', '^["a]$', r"^a\\b$", "^[A-z]$", "^\n$"])
-def test_a_pattern_that_the_engine_ignores_or_that_breaks_the_answers_json_is_refused(pattern: str) -> None:
-    with pytest.raises(ValueError, match="a pattern"):
-        pattern_places(pattern)
+def recursive(**parts: Any) -> dict[str, Any]:
+    return {"$ref": "#/$defs/a", "$defs": parts}
+
+
+NODE = {"$ref": "#/$defs/a"}
+NULL = {"type": "null"}
+ENDLESS = {
+    "only itself": {"$ref": "#"},
+    "two that are each other": recursive(a={"$ref": "#/$defs/b"}, b=NODE),
+    "itself among its alternatives": {"anyOf": [{"$ref": "#"}, NULL]},
+    "a required property that never ends": recursive(a={**object_of({"next": NODE}), "required": ["next"]}),
+    "a list that is never empty": {"type": "array", "items": {"$ref": "#"}, "minItems": 1},
+    "an optional property that never ends": recursive(
+        a=object_of({"b": {"$ref": "#/$defs/b"}}), b={**object_of({"b": {"$ref": "#/$defs/b"}}), "required": ["b"]}
+    ),
+}
+
+
+@pytest.mark.parametrize("schema", list(ENDLESS.values()), ids=list(ENDLESS))
+def test_a_recursive_schema_that_an_engine_would_never_end_is_refused(schema: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="itself"):
+        require_bounded_schema(schema)
+
+
+ENDING = {
+    "a list": recursive(a={**object_of({"next": {"anyOf": [NODE, NULL]}}), "required": ["next"]}),
+    "a list that holds itself or null": recursive(a={"anyOf": [{"type": "array", "items": NODE, "minItems": 1}, NULL]}),
+    "a tree": recursive(a={**object_of({"parts": {"type": "array", "items": NODE}}), "required": ["parts"]}),
+    "an optional property": {"type": "object", "properties": {"next": {"$ref": "#"}}},
+    "through two definitions": recursive(
+        a={"type": "array", "items": {"$ref": "#/$defs/b"}}, b={**object_of({"a": NODE}), "required": ["a"]}
+    ),
+    "an alternative that ends": {"oneOf": [{"type": "array", "prefixItems": [{"$ref": "#"}], "minItems": 1}, NULL]},
+}
+
+
+@pytest.mark.parametrize("schema", ENDING.values(), ids=ENDING.keys())
+def test_a_recursive_schema_whose_values_end_is_taken(schema: dict[str, Any]) -> None:
+    require_bounded_schema(schema)
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ NOWHERE: list[tuple[str, dict[str, Any]]] = [
     ("x-unit", {"type": "number", "x-unit": "EUR"}),
     ("minimun", {"type": "number", "minimun": 1}),
 ]
+ESCAPED = [r'^"a$', r"\\a", r"^\t", "a\n", r'^["]x$']
 ONLY_HERE: list[tuple[str, dict[str, Any]]] = [
     ("oneOf", {"oneOf": [{"type": "string"}, {"type": "integer"}]}),
     ("allOf", {"allOf": [{"type": "integer"}, {"minimum": 1}]}),
@@ -57,6 +58,7 @@ ONLY_HERE: list[tuple[str, dict[str, Any]]] = [
 EVERYWHERE: list[dict[str, Any]] = [
     {"type": "number", "minimum": 0.25, "exclusiveMaximum": 0.5, "multipleOf": 0.05},
     {"type": ["string", "null"], "pattern": "^[a-z]{1,3}$"},
+    {"type": "string", "pattern": r'\d.\s[^"\\]\W'},
     {"enum": [1, "a", None, {"not": 1}], "default": {"not": 1}},
     {"type": "object", "properties": {"not": {"const": "if"}}, "required": ["not", "b"], "additionalProperties": False},
     {"type": "string", "format": "date-time", "examples": ["x"], "deprecated": True, "readOnly": True, "$comment": ""},
@@ -105,6 +107,17 @@ def test_a_remote_engine_is_asked_only_for_what_openai_promises(keyword: str, sc
     assert param == f"response_format.json_schema.schema.properties.a/b.{keyword}"
     for model in (LOCAL, VLLM):
         require_chat(model, parsed(response_format=answer_in(within(schema))))
+
+
+@pytest.mark.parametrize("pattern", ESCAPED)
+def test_a_pattern_that_only_llama_cpp_misreads_is_refused_there(pattern: str) -> None:
+    text = {"type": "string", "pattern": pattern}
+    at = "response_format.json_schema.schema.properties.a/b.pattern"
+    assert refused_param(LOCAL, response_format=answer_in(within(text))) == at
+    names = {"type": "object", "patternProperties": {pattern: {"type": "string"}}}
+    assert str(refused_param(LOCAL, response_format=answer_in(within(names)))).endswith("patternProperties")
+    for model in (VLLM, REMOTE):
+        require_chat(model, parsed(response_format=answer_in(within(text))))
 
 
 @ENGINES

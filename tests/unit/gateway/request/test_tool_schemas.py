@@ -8,23 +8,30 @@ from chat_requests import TOOL, engine_body, refusal
 from finpool.gateway.request.schema_bounds import require_bounded_schema
 
 NODE = {"type": "object", "properties": {"name": {"type": "string"}, "children": {"$ref": "#/$defs/nodes"}}}
-USUAL: dict[str, dict[str, Any]] = {
+BOUNDED: dict[str, dict[str, Any]] = {
     "a digit class": {"type": "object", "properties": {"year": {"type": "string", "pattern": r"^\d{4}$"}}},
     "an open pattern": {"type": "object", "properties": {"code": {"type": "string", "pattern": "[A-Z]"}}},
-    "lookahead": {"type": "object", "properties": {"code": {"type": "string", "pattern": "^(?=.*[A-Z]).{8,}$"}}},
     "a tree": {"$ref": "#/$defs/node", "$defs": {"node": NODE, "nodes": {"type": "array", "items": NODE}}},
     "a tree through two definitions": {
         "$ref": "#/$defs/node",
         "$defs": {"node": NODE, "nodes": {"type": "array", "items": {"$ref": "#/$defs/node"}}},
     },
     "itself": {"type": "object", "properties": {"next": {"$ref": "#"}}},
+    "properties named as keywords are": {
+        "type": "object",
+        "properties": {"pattern": {"type": "string", "pattern": r"\d"}, "maxItems": {"type": "integer"}},
+    },
+}
+USUAL: dict[str, dict[str, Any]] = {
+    "lookahead": {"type": "object", "properties": {"code": {"type": "string", "pattern": "^(?=.*[A-Z]).{8,}$"}}},
+    "only itself": {"type": "object", "properties": {"next": {"anyOf": [{"$ref": "#/properties/next"}, {}]}}},
     "another document": {"$ref": "https://example.com/schema"},
     "a long text": {"type": "object", "properties": {"text": {"type": "string", "maxLength": 100_000}}},
     "many properties": {"type": "object", "properties": {f"p{number}": {"type": "string"} for number in range(300)}},
     "many members": {"type": "string", "enum": [str(number) for number in range(1000)]},
     "a property named as keywords are": {
         "type": "object",
-        "properties": {"pattern": {"type": "string", "pattern": r"\d"}, "maxItems": {"type": "integer"}},
+        "properties": {"pattern": {"type": "string", "pattern": r"\bd"}, "maxItems": {"type": "integer"}},
     },
     "deeper than a grammar takes": {"items": {"items": {"items": {"items": {"items": {"items": {"items": {"items": {
         "items": {"items": {"items": {"items": {"items": {"items": {"items": {"items": {"items": {}}}}}}}}}}}}}}}}}},
@@ -45,6 +52,12 @@ def test_any_schema_is_taken_and_engines_get_one_that_they_take(schema: dict[str
     require_bounded_schema(sent(schema)["parameters"])
 
 
+@pytest.mark.parametrize("schema", BOUNDED.values(), ids=BOUNDED.keys())
+def test_a_schema_that_engines_take_reaches_them_as_it_is(schema: dict[str, Any]) -> None:
+    assert sent(schema)["parameters"] == schema
+    assert sent(schema, strict=True)["parameters"] == schema
+
+
 @pytest.mark.parametrize("schema", USUAL.values(), ids=USUAL.keys())
 def test_a_strict_tool_is_refused_for_such_a_schema(schema: dict[str, Any]) -> None:
     assert refusal(tools=[tool(schema, strict=True)]).param == "tools[0].function.parameters"
@@ -53,10 +66,10 @@ def test_a_strict_tool_is_refused_for_such_a_schema(schema: dict[str, Any]) -> N
 def test_the_model_still_reads_what_the_engine_cannot_take() -> None:
     schema = {
         "type": "object",
-        "properties": {"year": {"type": "string", "pattern": r"^\d{4}$", "description": "When."}},
+        "properties": {"year": {"type": "string", "pattern": r"\b\d{4}$", "description": "When."}},
     }
     year = sent(schema)["parameters"]["properties"]["year"]
-    assert year == {"type": "string", "description": r"When. pattern: ^\d{4}$"}
+    assert year == {"type": "string", "description": r"When. pattern: \b\d{4}$"}
     large = sent(USUAL["many properties"], description="Finds.")
     assert large["parameters"] == {"type": "object"}
     assert large["description"].startswith('Finds. Parameters: {"type":"object","properties":{"p0"')
