@@ -207,10 +207,11 @@ class Gateway:
         )
 
     async def close(self) -> None:
-        """Wait until every call is recorded, for at most `CLOSE_SECONDS_MAX` if the spool fails.
+        """End answers without a client, and wait until every call is recorded, for at most `CLOSE_SECONDS_MAX`.
 
         An unrecorded call is an intent on disk, which the next start settles at its last mark.
         """
+        await self.idempotency.end_work()
         try:
             async with asyncio.timeout(CLOSE_SECONDS_MAX):
                 await self._open_calls.wait_until_none()

@@ -96,13 +96,13 @@ async def claim(session: AsyncSession, identity: RequestIdentity, run: GatewayRu
 
 
 async def keep(session: AsyncSession, identity: RequestIdentity, request_id: RequestId, sealed: bytes) -> bool:
-    """Store a sealed answer; returns False if another run has taken the key in the meantime."""
+    """Store a sealed answer, perhaps again; returns False if another run has taken the key in the meantime."""
     statement = (
         update_of(identity.tenant_id, IdempotentRequest)
         .where(
             col(IdempotentRequest.key_digest) == identity.key_digest,
             col(IdempotentRequest.request_id) == request_id,
-            col(IdempotentRequest.answer).is_(None),
+            col(IdempotentRequest.answer).is_(None) | (col(IdempotentRequest.answer) == sealed),
         )
         .values(answer=sealed)
     )

@@ -31,6 +31,7 @@ from finpool.quota.schemas import RateStatus
 BEAT_SECONDS = 5.0
 ANSWER_SECONDS_MAX = 5.0
 RETRY_SECONDS_MAX = 30
+WORK_SECONDS_MAX = 5.0
 REPLAYED_BYTES_MAX = 67_108_864
 """Bytes of kept answers that one replica sends to one tenant at once: each answer is whole in memory."""
 
@@ -70,8 +71,15 @@ class Idempotency:
             await repository.free_earlier_runs_across_tenants(session, self._run)
         self._beating = asyncio.create_task(self._beat_periodically(), name="idempotency")
 
+    async def end_work(self) -> None:
+        """Let answers without a client finish for `WORK_SECONDS_MAX`; then cut them off, settled as far as they are."""
+        if self._working:
+            _, late = await asyncio.wait(self._working, timeout=WORK_SECONDS_MAX)
+            for task in late:
+                task.cancel()
+
     async def close(self) -> None:
-        """Wait for the last answers to be kept, then renew no claim; the next start frees the claims that are left."""
+        """Wait until the last keys are free, then renew no claim; the next start frees the claims that are left."""
         if self._working:
             await asyncio.wait(self._working, timeout=ANSWER_SECONDS_MAX)
         if self._beating is not None:
@@ -106,13 +114,19 @@ class Idempotency:
         return found
 
     async def keep(self, claim: KeyClaim, answer: bytes) -> None:
-        """Store the whole answer; durable when this returns. Raises `IdempotencyUnavailable`."""
-        sealed, tenant_id = claim.identity.seal(answer), claim.identity.tenant_id
-        async with self._session(tenant_id) as session:
-            if not await repository.keep(session, claim.identity, claim.request_id, sealed):
-                _log.warning("another run has taken over an idempotency key", request_id=claim.request_id)
-                raise IdempotencyUnavailable
-        self._room.add(tenant_id, kept_bytes=len(sealed))
+        """Store the whole answer; durable when this returns. Raises `IdempotencyUnavailable`.
+
+        A lost connection leaves open whether it is stored, so a second one stores it or finds it there.
+        """
+        sealed = claim.identity.seal(answer)
+        try:
+            kept = await self._keep(claim, sealed)
+        except IdempotencyUnavailable:
+            kept = await self._keep(claim, sealed)
+        if not kept:
+            _log.warning("another run has taken over an idempotency key", request_id=claim.request_id)
+            raise IdempotencyUnavailable
+        self._room.add(claim.identity.tenant_id, kept_bytes=len(sealed))
 
     def end(self, claim: KeyClaim) -> None:
         """Renew a claim no more: its request has ended."""
@@ -165,6 +179,10 @@ class Idempotency:
         await self._renew()
         await self._free_rest()
 
+    async def _keep(self, claim: KeyClaim, sealed: bytes) -> bool:
+        async with self._session(claim.identity.tenant_id) as session:
+            return await repository.keep(session, claim.identity, claim.request_id, sealed)
+
     async def _beat_periodically(self) -> None:
         while True:
             await asyncio.sleep(BEAT_SECONDS)
@@ -190,7 +208,8 @@ class Idempotency:
             except IdempotencyUnavailable:
                 _log.warning("an idempotency key is not free yet; the next round retries", request_id=request_id)
                 return
-            self._unfreed.pop(request_id, None)
+            if self._unfreed.pop(request_id, None) is not None:
+                self._room.add(claim.identity.tenant_id, keys=-1)
 
     def _worked(self, task: "asyncio.Task[None]") -> None:
         self._working.discard(task)

@@ -42,6 +42,18 @@ async def test_a_stream_is_repeated_byte_for_byte(bank: ServedBank, key: str) ->
     assert len(await bank.usage("bank-a")) == 1
 
 
+async def test_a_completion_of_raw_text_is_repeated_whole_and_streamed(bank: ServedBank, key: str) -> None:
+    async with bank.client(key) as client:
+        first = await client.completions.create(model=MODEL, prompt="A bank", extra_headers=KEY)
+        assert await client.completions.create(model=MODEL, prompt="A bank", extra_headers=KEY) == first
+        named = {"Idempotency-Key": "of the stream"}
+        stream = await client.completions.create(model=MODEL, prompt="A bank", stream=True, extra_headers=named)
+        chunks = [chunk async for chunk in stream]
+        again = await client.completions.create(model=MODEL, prompt="A bank", stream=True, extra_headers=named)
+        assert [chunk async for chunk in again] == chunks
+    assert len(bank.engine.bodies) == 2
+
+
 async def test_white_space_and_the_order_of_fields_make_no_other_request(bank: ServedBank, key: str) -> None:
     first = await ask(
         bank, key, "k", raw=b'{"model": "%s", "messages": [{"role": "user", "content": "x"}]}' % MODEL.encode()
@@ -113,6 +125,21 @@ async def test_a_client_that_leaves_in_the_middle_of_a_stream_finds_all_of_it(ba
     assert repeated.body.endswith(b"data: [DONE]\n\n")
     (record,) = await bank.usage("bank-a")
     assert (record["outcome"], record["output_tokens"]) == ("completed", 5)
+
+
+async def test_an_answer_without_a_client_is_cut_off_and_paid_when_its_gateway_ends(
+    bank: ServedBank, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("finpool.gateway.idempotency.service.WORK_SECONDS_MAX", 0.1)
+    bank.engine.output_tokens, bank.engine.pause_seconds = 100, 0.1
+    await stream_bytes(bank, key, "k", leave_after=2)
+    await bank.restart()
+    (record,) = await bank.usage("bank-a")
+    assert (record["outcome"], record["estimated"]) == ("aborted", False)
+    assert 2 <= record["output_tokens"] < 100
+    bank.engine.output_tokens = 5
+    anew = await ask(bank, key, "k", stream=True)
+    assert (anew.status, anew.headers.get("idempotent-replayed")) == (200, None)
 
 
 async def _answered(bank: ServedBank, key: str, **body: Any) -> Any:
