@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
-from fault_load import Told
+from fault_load import Told, answer_of
 from truth_engine import Dispatch, TruthEngine
 
 MICROS = 1_000_000
@@ -73,6 +73,7 @@ def differences(books: Books, engine: TruthEngine, told: Told, prices: tuple[int
     return [
         *_lost(books, engine, told),
         *_doubled(books, engine, prices),
+        *_repeated(books, told),
         *(Difference(LEDGER, text) for text in _ledger(books)),
     ]
 
@@ -135,6 +136,28 @@ def _doubled(books: Books, engine: TruthEngine, prices: tuple[int, int, int]) ->
             yield Difference(DOUBLED, f"{row['request_id']} used {used} at the most, recorded is {_tokens(row)}")
         elif row["cost_picos"] != cost:
             yield Difference(DOUBLED, f"{row['request_id']} costs {cost} picos, charged are {row['cost_picos']}")
+
+
+def _repeated(books: Books, told: Told) -> Iterator[Difference]:
+    """Yield each idempotency key with several answers, or whose answer is not recorded once and as it was told."""
+    recorded = books.by_request()
+    for seen in told.repeated:
+        whole = {each for each in seen.attempts if each in recorded and recorded[each]["outcome"] == "completed"}
+        if len(whole) > 1:
+            yield Difference(DOUBLED, f"one key completed {sorted(whole)}")
+        if not seen.answers:
+            continue
+        if len(set(seen.answers)) > 1:
+            yield Difference(DOUBLED, f"one key has several answers: {sorted(set(seen.answers))}")
+        request_id, usage = answer_of(seen.answers[0])
+        row = recorded.get(request_id)
+        if row is None:
+            yield Difference(LOST, f"{request_id} was answered for its key and is not recorded")
+        elif row["tenant_id"] != seen.tenant_id or whole - {request_id}:
+            yield Difference(DOUBLED, f"{request_id} of {seen.tenant_id} answered for its key, paid is {sorted(whole)}")
+        elif _tokens(row) != usage or row["outcome"] not in ("completed", "crashed"):
+            told_usage = f"its key was told {usage}, recorded is {row['outcome']} {_tokens(row)}"
+            yield Difference(LOST, f"{request_id} of {told_usage}")
 
 
 def _ledger(books: Books) -> Iterator[str]:

@@ -14,7 +14,8 @@ from truth_engine import MODEL
 MESSAGES: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 CALL_SECONDS_MAX = 40.0
 PAUSE_AFTER_REFUSAL_SECONDS = 0.1
-USUAL_CALLS = {"plain": 3.0, "streamed": 5.0, "aborted": 2.0, "impatient": 1.0}
+USUAL_CALLS = {"plain": 3.0, "streamed": 5.0, "aborted": 2.0, "impatient": 1.0, "repeated": 2.0}
+ASKED_MAX = 5
 
 
 @dataclass
@@ -32,11 +33,24 @@ class Seen:
     left: bool = False
 
 
+@dataclass(eq=False)
+class Repeated:
+    """One request with an idempotency key: its attempts that got an id, and each whole answer that they got."""
+
+    tenant_id: str
+    key: str
+    body: dict[str, Any]
+    attempts: set[str] = field(default_factory=set)
+    answers: list[bytes] = field(default_factory=list)
+    replays: int = 0
+
+
 @dataclass
 class Told:
     """What all clients saw, by request id; `unanswered` are the calls of which nothing came back, not even an id."""
 
     requests: dict[str, Seen] = field(default_factory=dict)
+    repeated: list[Repeated] = field(default_factory=list)
     unanswered: int = 0
 
     def whole(self) -> dict[str, Seen]:
@@ -53,6 +67,7 @@ class Caller:
         self._headers = {"authorization": f"Bearer {key}"}
         self._ports = ports
         self._chance = chance
+        self._asked: list[Repeated] = []
 
     async def call_until(self, stop: asyncio.Event, calls: dict[str, float] | None = None) -> None:
         """Call until told to stop."""
@@ -60,7 +75,8 @@ class Caller:
         async with ClientSession(headers=self._headers, timeout=ClientTimeout(total=CALL_SECONDS_MAX)) as session:
             while not stop.is_set():
                 kind = self._chance.choices(list(calls), list(calls.values()))[0]
-                if not await self.call(session, kind):
+                served = await (self.repeat(session) if kind == "repeated" else self.call(session, kind))
+                if not served:
                     await asyncio.sleep(PAUSE_AFTER_REFUSAL_SECONDS)
 
     async def call(self, session: ClientSession, kind: str) -> bool:
@@ -84,6 +100,47 @@ class Caller:
             else:
                 seen.lost_at = time.monotonic()
             return False
+
+    async def repeat(self, session: ClientSession) -> bool:
+        """Ask something new with an idempotency key, or repeat what has not been answered whole twice."""
+        if (len(self._asked) < ASKED_MAX and self._chance.random() < 0.5) or not self._asked:
+            self._asked.append(self._new_request())
+        asked = self._asked[self._chance.randrange(len(self._asked))]
+        url = f"http://127.0.0.1:{self._chance.choice(self._ports)}/v1/chat/completions"
+        headers, answers = {"idempotency-key": asked.key}, len(asked.answers)
+        try:
+            async with (
+                asyncio.timeout(0.1 if self._chance.random() < 0.3 else CALL_SECONDS_MAX),
+                session.post(url, json=asked.body, headers=headers) as response,
+            ):
+                await self._note(response, asked)
+        except (ClientError, TimeoutError, OSError):
+            self._told.unanswered += 1
+        if len(asked.answers) == 2:
+            self._asked.remove(asked)
+        return len(asked.answers) > answers
+
+    def _new_request(self) -> Repeated:
+        body: dict[str, Any] = {"model": MODEL, "messages": MESSAGES, "max_tokens": self._chance.randint(20, 80)}
+        if self._chance.random() < 0.5:
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
+        asked = Repeated(self._tenant_id, f"{self._chance.getrandbits(128):x}", body)
+        self._told.repeated.append(asked)
+        return asked
+
+    async def _note(self, response: ClientResponse, seen: Repeated) -> None:
+        """Note an attempt, and its answer if that is whole."""
+        replayed, request_id = "idempotent-replayed" in response.headers, response.headers["x-request-id"]
+        attempt = Seen(self._tenant_id, response.status)
+        if not replayed:
+            seen.attempts.add(request_id)
+            self._told.requests[request_id] = attempt
+        answer = await response.read()
+        ended = answer.endswith(b"data: [DONE]\n\n") or answer.startswith(b"{")
+        if response.status == 200 and ended and b'"error":' not in answer:
+            seen.answers.append(answer)
+            seen.replays += replayed
+            attempt.usage = answer_of(answer)[1]
 
     async def _read(self, response: ClientResponse, kind: str, seen: Seen) -> None:
         if response.status != 200:
@@ -113,6 +170,13 @@ async def _read_stream(response: ClientResponse, seen: Seen, leave_after: int | 
             seen.left = True
             response.close()
             return
+
+
+def answer_of(body: bytes) -> tuple[str, tuple[int, int, int]]:
+    """Return the request id and the usage of a whole answer, plain or streamed."""
+    parts = [body] if body.startswith(b"{") else [each[6:] for each in body.split(b"\n\n")[:-2]]
+    last = orjson.loads(parts[-1])
+    return "req_" + last["id"].removeprefix("chatcmpl-"), _usage(last)
 
 
 def _usage(answer: dict[str, Any]) -> tuple[int, int, int]:

@@ -131,6 +131,8 @@ def figures(world: World, told: Told, books: Books, found: Sequence[Difference])
         "faults": world.counts.total() - world.counts["cuts"] - world.counts["kills"],
         "requests": len(world.engine.dispatches),
         "answered whole": len(told.whole()),
+        "keys answered": sum(bool(each.answers) for each in told.repeated),
+        "answers repeated": sum(each.replays for each in told.repeated),
         "settled after a crash": sum(row["outcome"] == "crashed" for row in books.usage),
         "computed but told as failed": len(told_as_failed(world, told, books)),
         "tokens": world.engine.tokens,
