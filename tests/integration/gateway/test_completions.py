@@ -160,3 +160,25 @@ async def test_an_engine_that_breaks_off_ends_the_stream_with_an_error(bank: Ser
                 pass
     (record,) = await bank.usage("bank-a")
     assert (record["outcome"], record["output_tokens"]) == ("failed", 2)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_repeated_request_with_its_key_gets_the_same_answer_and_is_paid_once(
+    bank: ServedBank, stream: bool
+) -> None:
+    key = await bank.add_tenant("bank-a")
+
+    async def answer(idempotency_key: str, prompt: str) -> list[Any]:
+        headers = {"Idempotency-Key": idempotency_key}
+        async with bank.client(key) as client:
+            told: Any = await client.completions.create(
+                model=MODEL, prompt=prompt, echo=True, stream=stream, extra_headers=headers
+            )
+            return [each.model_dump() async for each in told] if stream else [told.model_dump()]
+
+    first = await answer("k", "A bank")
+    assert await answer("k", "A bank") == first
+    with pytest.raises(openai.UnprocessableEntityError):
+        await answer("k", "Another bank")
+    assert len(await bank.usage("bank-a")) == 1
+    assert (await bank.settled("bank-a")).posted_micros == 20

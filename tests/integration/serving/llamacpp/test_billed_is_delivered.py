@@ -10,9 +10,13 @@ from typing import Any
 
 from local_engine import Answered, LocalEngine
 
+from finpool.catalogue.model.service import Catalogue, default_directory
+from finpool.gateway.request.completion import CompletionRequest
+
 REQUESTS = int(os.environ.get("FINPOOL_TEST_ANSWERS", "90"))
 """The requests of a run; `.ci/run` sends 500 of them."""
 
+MODEL = Catalogue.load(default_directory()).get("smollm2-135m-instruct")
 STOPS = [".", "\n", " a", "the", "e", "an", "tion", "\n\n", "is a", "you can", "}", "é"]
 SCHEMA = {
     "type": "object",
@@ -106,6 +110,14 @@ def test_charged_tokens_are_delivered_ones_and_one_for_each_end(local_engine: Lo
             raise AssertionError(f"request {number}, seed {seed}: {body}\n{plain}\n{entered}") from error
 
 
+def within_the_reservation(body: dict[str, Any], answer: Answered) -> None:
+    """No answer costs more than its request held."""
+    request = CompletionRequest.model_validate({**body, "model": MODEL.id})
+    assert answer.usage["prompt_tokens"] <= request.input_tokens_bound(MODEL)
+    outputs = request.output_tokens(MODEL) * request.choices * len(request.prompt)
+    assert answer.usage["completion_tokens"] <= outputs
+
+
 def test_the_same_holds_for_text_completions_and_each_prompt_is_charged_once(
     local_engine: LocalEngine, seed: int
 ) -> None:
@@ -120,5 +132,6 @@ def test_the_same_holds_for_text_completions_and_each_prompt_is_charged_once(
             witnessed(plain, entered)
             assert sorted(plain.choices) == list(range(len(body["prompt"]) * body.get("n", 1)))
             assert plain.usage["prompt_tokens"] == local_engine.count_input_tokens(body)
+            within_the_reservation(body, plain)
         except AssertionError as error:
             raise AssertionError(f"request {number}, seed {seed}: {body}\n{plain}\n{entered}") from error
