@@ -17,6 +17,7 @@ from finpool.apps.health import database_reachable, health_router
 from finpool.billing.contract.price_directory import PriceDirectory
 from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.catalogue.version.directory import VersionDirectory
+from finpool.gateway.absent_resources import ABSENT
 from finpool.gateway.idempotency.room import IdempotencyBounds
 from finpool.gateway.idempotency.service import Idempotency
 from finpool.gateway.peers.sync import PeerSync
@@ -166,6 +167,7 @@ def create_app(settings: Settings) -> FastAPI:
         body_bytes_max=settings.body_bytes_max,
         lifespan=lifespan,
         gate=TenantGatekeeper.errors,
+        absent=ABSENT,
     )
     app.state.database = door.database
     app.state.feed = door.feed

@@ -18,6 +18,7 @@ from finpool.billing.invoice.lines import BillingTerms
 from finpool.billing.invoice.routes_tenant import router as invoices_router
 from finpool.billing.service_share.routes_tenant import router as service_shares_router
 from finpool.catalogue.model.service import Catalogue, default_directory
+from finpool.gateway.absent_resources import ABSENT
 from finpool.kernel.database.database import Database
 from finpool.kernel.door.door import new_door
 from finpool.kernel.door.web import Gatekeeper
@@ -50,6 +51,7 @@ def create_app(settings: Settings, gatekeeper: Gatekeeper) -> FastAPI:
         lifespan=lifespan,
         described=False,
         gate=TenantGatekeeper.errors,
+        absent=ABSENT,
     )
     app.state.gatekeeper = gatekeeper
     app.include_router(projects_router)

@@ -1,6 +1,6 @@
 """The app of a door: one shape of errors, the API document, and the ingress around all."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -14,12 +14,12 @@ from starlette.routing import Match, Route
 
 from finpool.kernel.door.ingress import Ingress
 from finpool.kernel.door.openapi import complete
+from finpool.kernel.door.unknown_url import unknown_url
 from finpool.kernel.door.web import DoorRoute
 from finpool.kernel.errors import (
     DomainError,
     InvalidRequest,
     MethodNotAllowed,
-    RouteNotFound,
     Unavailable,
 )
 from finpool.kernel.faults import words_of
@@ -61,7 +61,8 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         # FastAPI turns every exception of a body read into a 400 of its own; answer with the domain error instead.
         return _refusal(request, error.__cause__)
     if error.status_code == 404:
-        return _refusal(request, RouteNotFound(f"Unknown request URL: {request.method} {request.url.path}."))
+        served = {each.path for each in request.app.routes if isinstance(each, Route)}
+        return _refusal(request, unknown_url(request.method, request.url.path, served, request.app.absent))
     if error.status_code == 405:
         allowed = _methods_of_path(request)
         if request.method == "OPTIONS":
@@ -96,9 +97,13 @@ async def _on_database_error(request: Request, error: Exception) -> Response:
 
 
 class Door(FastAPI):
-    """An app whose API document names every error; `gate` are the gatekeeper's errors, on routes with a permission."""
+    """An app whose API document names every error; `gate` are the gatekeeper's errors, on routes with a permission.
+
+    `absent` are beginnings of paths that its clients know from elsewhere, with the reason why it has none of them.
+    """
 
     gate: Sequence[type[DomainError]] = ()
+    absent: Mapping[str, str] = {}
 
     def openapi(self) -> dict[str, Any]:
         """Return the API document, which is built once."""
@@ -113,6 +118,7 @@ def new_door(
     body_bytes_max: int,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
     gate: Sequence[type[DomainError]],
+    absent: Mapping[str, str] | None = None,
     described: bool = True,
 ) -> FastAPI:
     """Return an app with the parts of every door: request ids, a body limit, one shape of errors, and logs.
@@ -131,6 +137,7 @@ def new_door(
         lifespan=lifespan,
     )
     app.gate = gate
+    app.absent = absent or {}
     app.add_exception_handler(OperationalError, _on_database_error)
     app.add_exception_handler(InterfaceError, _on_database_error)
     app.add_exception_handler(OSError, _on_database_error)
