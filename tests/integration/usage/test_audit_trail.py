@@ -14,6 +14,8 @@ from finpool.kernel.database.database import Database
 from finpool.kernel.ids import ProjectId, TenantId
 
 BANK = TenantId("bank-a")
+QUOTED = 'a"b\\c/d'
+"""An id whose JSON has escapes."""
 
 
 @pytest.fixture
@@ -55,7 +57,11 @@ async def test_the_trail_is_filtered_by_what_the_client_asks_for(
         ("project.created", staff, {"number": 0, "project_id": "credit"}),
         ("key.revoked", owner, {"number": 1, "key_id": "key_2", "project_id": "treasury"}),
         ("limits.changed", staff, {"number": 2, "scope": "project", "scope_id": "credit"}),
-        ("usage.recorded", None, {"number": 3, "request_id": "req_1", "key_id": "key_2", "name": "credit"}),
+        (
+            "usage.recorded",
+            None,
+            {"number": 3, "request_id": "req_1", "key_id": "key_2", "client_id": QUOTED, "name": "credit"},
+        ),
     ]
     async with database("operator").across_tenants() as session:
         for kind, actor, body in events:
@@ -79,6 +85,9 @@ async def test_the_trail_is_filtered_by_what_the_client_asks_for(
     assert await numbers(resource_ids=["key_2"]) == [3, 1]
     assert await numbers(resource_ids=["credit", "req_1"]) == [3, 2, 0]
     assert await numbers(resource_ids=["key_1", "token_1"]) == []
+    assert await numbers(resource_ids=["eq_1", "req_", "request_id"]) == []
+    assert await numbers(resource_ids=[QUOTED]) == [3]
+    assert await numbers(resource_ids=["credit", QUOTED, "a", "b", "c", "d"]) == [3, 2, 0]
     assert await numbers(effective_at={"gt": at + 60}) == await numbers(effective_at={"lt": at - 60}) == []
     assert await numbers(effective_at={"gte": at - 60, "lte": at}) == [3, 2, 1, 0]
     assert at not in {entry.effective_at for entry in (await logs.list(effective_at={"gt": at})).data}
