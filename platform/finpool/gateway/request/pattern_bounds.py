@@ -129,4 +129,7 @@ def _bounds(token: re.Match[str]) -> tuple[int, int]:
     least = int(token["least"])
     if token["comma"] is None:
         return least, least
-    return least, int(token["most"]) if token["most"] else least + _OPEN_ENDED_REPEATS
+    most = int(token["most"]) if token["most"] else least + _OPEN_ENDED_REPEATS
+    if most < least:
+        raise ValueError("a pattern repeats something at most less often than at least")
+    return least, most

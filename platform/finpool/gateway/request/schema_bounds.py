@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from finpool.gateway.request.pattern_bounds import PATTERN_REPEATS_MAX, pattern_places
+from finpool.gateway.request.schema_forms import require_well_formed
 from finpool.gateway.request.schema_recursion import require_finite
 
 SCHEMA_BYTES_MAX = 16_384
@@ -69,10 +70,12 @@ class _Measure:
     is_recursive: bool = False
     known: dict[int, _Size | None] = field(default_factory=dict)
 
-    def size(self, part: Any) -> _Size:
-        """Return the size of `part`; raise `ValueError` if it is too large."""
+    def size(self, part: Any, levels: int = 0) -> _Size:
+        """Return the size of `part`, so many levels within the schema; raise `ValueError` if it is too large."""
         if not isinstance(part, dict | list):
             return _Size()
+        # A chain of a thousand references would be deeper than the interpreter's stack.
+        _require_at_most(levels, SCHEMA_EXPANDED_DEPTH_MAX, "levels, references expanded")
         if id(part) in self.known:
             known = self.known[id(part)]
             if known is None:
@@ -80,7 +83,7 @@ class _Measure:
                 return _Size(nodes=1)
             return known
         self.known[id(part)] = None
-        sizes = [self.size(child) for child in self._children(part)]
+        sizes = [self.size(child, levels + 1) for child in self._children(part)]
         own = _own(part) if isinstance(part, dict) else _Size()
         # The parts of a list may hold at the same place; those of an object follow one another.
         together = sum if isinstance(part, list) else _largest
@@ -139,6 +142,7 @@ def require_bounded_schema(schema: dict[str, Any]) -> None:
     if is_deeper(schema, SCHEMA_DEPTH_MAX):
         raise ValueError(f"a schema may be {SCHEMA_DEPTH_MAX} levels deep at most")
     _require_at_most(len(orjson.dumps(schema)), SCHEMA_BYTES_MAX, "bytes")
+    require_well_formed(schema)
     measure = _Measure(schema)
     measure.size(schema)
     if measure.is_recursive:

@@ -68,12 +68,15 @@ class _Loosening:
         return name != "pattern" or not isinstance(value, str) or _is_supported(value)
 
     def _ends(self, reference: str) -> bool:
-        """Loosen the target of a reference; tell whether there is one that does not lead back."""
+        """Loosen the target of a reference; tell whether there is one that does not lead back.
+
+        Behind a longer chain of references than a schema may have levels, it counts as none.
+        """
         start, *names = reference.split("/")
         target: Any = self._root if start == "#" else None
         for name in names:
             target = target.get(name) if isinstance(target, dict) else None
-        if not isinstance(target, dict) or id(target) in self._open:
+        if not isinstance(target, dict) or id(target) in self._open or len(self._open) >= TOOL_SCHEMA_DEPTH_MAX:
             return False
         self.visit(target)
         return True
