@@ -96,7 +96,8 @@ def show_usage(
         show_json(answer)
         return
     groups: list[dict[str, Any]] = answer["data"]
-    columns = [dimension if dimension == UsageDimension.DAY else f"{dimension}_id" for dimension in dimensions]
+    without_id = (UsageDimension.DAY, UsageDimension.OPERATION)
+    columns = [str(dimension) if dimension in without_id else f"{dimension}_id" for dimension in dimensions]
     columns += _COUNT_COLUMNS
     show_lines([f"from {answer['from']} to {answer['to']}"])
     show_table(columns, ([group.get(column) for column in columns] for group in groups), empty="Nothing was used.")

@@ -59,6 +59,15 @@ async def test_all_three_views_show_the_same_numbers(
         assert sum(result.input_cached_tokens for result in completions) == each["cached_input_tokens"]
         assert sum(result.output_tokens for result in completions) == each["output_tokens"]
         assert sum(result.num_model_requests for result in embeddings) == (2 if each["tenant_id"] == "bank-a" else 0)
+    split = PERIOD | {"group_by": "operation", "tenant_id": "bank-a"}
+    for door in (doors.operator, doors.regulator):
+        groups = (await door.get("/v1/usage", params=split)).json()["data"]
+        assert [(each["operation"], each["requests"]) for each in groups] == [
+            ("chat", 1),
+            ("embeddings", 1),
+            ("rerank", 1),
+            (None, 3),
+        ]
 
 
 async def test_costs_of_groups_sum_to_the_whole_which_is_rounded_up_once(doors: Doors, month: None) -> None:
@@ -107,6 +116,7 @@ def group(day: str, tenant_id: str, *, cached: int, **numbers: int) -> dict[str,
         "project_id": None,
         "key_id": f"key_of_{tenant_id}",
         "model_id": None,
+        "operation": None,
         "day": day,
         "currency": "EUR",
         "cached_input_tokens": cached,

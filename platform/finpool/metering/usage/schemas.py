@@ -29,6 +29,7 @@ class UsageDimension(StrEnum):
     PROJECT = "project"
     KEY = "key"
     MODEL = "model"
+    OPERATION = "operation"
     DAY = "day"
 
 
@@ -39,6 +40,7 @@ class UsageColumn(StrEnum):
     PROJECT = "project_id"
     KEY = "key_id"
     MODEL = "model_id"
+    OPERATION = "operation"
     PRICE = "price_version"
 
 
@@ -84,21 +86,22 @@ class UsageTotals:
     project_id: str | None = None
     key_id: str | None = None
     model_id: str | None = None
+    operation: str | None = None
     price_version: str | None = None
 
 
 class UsageGroup(BaseModel):
-    """Usage of one group; ids are None if the usage is not grouped by them.
+    """Usage of one group; a dimension is None if it is not grouped by, and so is the operation of an older record.
 
     `cost_picos` is the exact sum in `currency`. `cost_micros` are whole micros that sum, over the groups of a currency,
-    to their exact sum rounded up once. `estimated_requests` counts the requests with
-    estimated tokens after a crash; `requests` includes them.
+    to their exact sum rounded up once. `estimated_requests` are the `requests` with estimated tokens after a crash.
     """
 
     tenant_id: str | None
     project_id: str | None
     key_id: str | None
     model_id: str | None
+    operation: str | None
     day: date | None
     requests: int
     input_tokens: int

@@ -33,6 +33,7 @@ _COLUMN_OF_DIMENSION = {
     UsageDimension.PROJECT: UsageColumn.PROJECT,
     UsageDimension.KEY: UsageColumn.KEY,
     UsageDimension.MODEL: UsageColumn.MODEL,
+    UsageDimension.OPERATION: UsageColumn.OPERATION,
 }
 _COLUMN_OF_FIELD = {
     "project_id": UsageColumn.PROJECT,
@@ -187,6 +188,7 @@ def _group(totals: UsageTotals, cost_micros: int) -> UsageGroup:
         project_id=totals.project_id,
         key_id=totals.key_id,
         model_id=totals.model_id,
+        operation=totals.operation,
         day=None if totals.bucket is None else datetime.fromtimestamp(totals.bucket, UTC).date(),
         requests=totals.requests,
         input_tokens=totals.input_tokens,
