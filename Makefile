@@ -14,6 +14,7 @@ VLLM_BIN := $(VLLM_VENV)/bin
 GPU_VENV := .venv-vllm-cuda
 # Clients of the platform, in as few environments as their requirements on each other's versions allow.
 CLIENTS_VENVS := .venv-clients
+CLIENTS_NODE := tests/clients/node
 CLIENTS := $(basename $(notdir $(wildcard requirements/clients/*.in)))
 
 # The first of these that is Python 3.11 or 3.12; give PYTHON=... to choose another.
@@ -82,7 +83,7 @@ test-faults: $(VENV)/dev.stamp ## Kill, cut and fill up everything under load, t
 	@PYTHONPATH=tests/samples $(BIN)/python tests/faultrun/fault_run.py
 
 # `make test` leaves these tests out: they need other packages than the platform.
-test-clients: $(VENV)/dev.stamp $(CLIENTS:%=$(CLIENTS_VENVS)/%.stamp) ## Try real clients against the models that `make up` serves
+test-clients: $(VENV)/dev.stamp $(CLIENTS:%=$(CLIENTS_VENVS)/%.stamp) $(CLIENTS_NODE)/node_modules/stamp ## Try real clients against the models that `make up` serves
 	@$(BIN)/python -m pytest tests/clients
 
 test-vllm: $(VLLM_VENV)/vllm.stamp ## Run the main job and the engine's tests on vLLM, on CPU cores
@@ -142,6 +143,7 @@ lock: $(VENV)/bootstrap.stamp ## Resolve pyproject.toml again into requirements/
 		--python-version 3.12 --output-file requirements/focus.txt requirements/focus.in
 	@$(UV) pip compile --quiet --upgrade --no-header --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--python-version 3.12 --output-file requirements/focus-build.txt requirements/focus-build.in
+	@cd $(CLIENTS_NODE) && npm install --silent --package-lock-only --omit-lockfile-registry-resolved
 	@for each in $(CLIENTS); do \
 		$(UV) pip compile --quiet --upgrade --no-header --universal --generate-hashes --no-emit-index-url \
 			--no-emit-find-links --output-file requirements/clients/$$each.txt requirements/clients/$$each.in; \
@@ -207,6 +209,12 @@ $(CLIENTS_VENVS)/%.stamp: requirements/clients/%.txt $(VENV)/bootstrap.stamp
 	@echo "Installing the locked packages of $< in $(CLIENTS_VENVS)/$* ..."
 	@$(BIN)/python -m venv $(CLIENTS_VENVS)/$*
 	@$(UV) pip sync --quiet --python $(CLIENTS_VENVS)/$*/bin/python --require-hashes $<
+	@touch $@
+
+$(CLIENTS_NODE)/node_modules/stamp: $(CLIENTS_NODE)/package-lock.json
+	@command -v node > /dev/null && command -v npm > /dev/null || { echo "Node 20 or later with npm is needed for clients: install nodejs and npm." >&2; exit 1; }
+	@echo "Installing the locked packages of $< ..."
+	@cd $(CLIENTS_NODE) && npm ci --silent --no-audit --no-fund
 	@touch $@
 
 $(VENV)/dev.stamp: requirements/dev.txt pyproject.toml $(VENV)/bootstrap.stamp

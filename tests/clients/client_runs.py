@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from client_matrix import FOLDER, ROOT, Client
+from client_matrix import FOLDER, NODE, ROOT, Client
 
 PROGRAM_SECONDS_MAX = 300
 SHOWN_CHARACTERS_MAX = 3000
@@ -52,7 +52,7 @@ class Runs:
         ended = subprocess.run(
             _command(client, report),
             cwd=home,
-            env={**kept, **self._bank, "HOME": str(home)},
+            env={**kept, **self._bank, "HOME": str(home), "OPENAI_PACKAGE": client.package},
             capture_output=True,
             text=True,
             timeout=PROGRAM_SECONDS_MAX,
@@ -69,6 +69,9 @@ class Runs:
 
 def _command(client: Client, report: Path) -> list[str]:
     program = FOLDER / client.program
+    if client.environment == NODE:
+        reporter = ["--test-reporter=junit", f"--test-reporter-destination={report}"]
+        return ["node", "--test", *reporter, str(program)]
     python = ENVIRONMENTS / client.environment / "bin" / "python"
     settings = ["-c", str(program.parent / "pytest.ini"), "--rootdir", str(program.parent)]
     return [

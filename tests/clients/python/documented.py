@@ -2,7 +2,10 @@
 
 import contextlib
 import io
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 PAGE = Path(__file__).parents[3] / "docs" / "clients.md"
@@ -22,3 +25,21 @@ def printed(block: str) -> str:
     with contextlib.redirect_stdout(output):
         exec(compile(block, PAGE.name, "exec"), {"__name__": "__main__"})
     return output.getvalue()
+
+
+def said(script: str, folder: Path) -> str:
+    """Run a block of shell in a folder of its own, beside this interpreter's commands; return all of its output."""
+    commands = str(Path(sys.executable).parent)
+    ended = subprocess.run(
+        ["bash", "-euc", script],
+        cwd=folder,
+        env={**os.environ, "HOME": str(folder), "PATH": f"{commands}:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout
+    return ended.stdout

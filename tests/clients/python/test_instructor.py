@@ -1,7 +1,5 @@
 """instructor: objects out of answers, by tools and by JSON schemas."""
 
-from collections.abc import Iterable
-
 import demo
 import documented
 import instructor
@@ -42,12 +40,6 @@ class TestTools:
     def test_a_call_is_an_object_of_the_class(self, mode: instructor.Mode) -> None:
         told = client(mode).chat.completions.create(response_model=User, messages=ASKED, **OPTIONS)
         assert isinstance(told, User)
-
-    def test_parallel_calls_are_objects_of_their_classes(self) -> None:
-        told = client(instructor.Mode.PARALLEL_TOOLS).chat.completions.create(
-            response_model=Iterable[User], messages=ASKED, tool_choice="required", **{**OPTIONS, "max_tokens": 512}
-        )
-        assert all(isinstance(each, User) for each in told)
 
 
 class TestStructuredOutput:
