@@ -24,7 +24,7 @@ class ModelView(BaseModel):
     """A model as operators see it. `price` is the standard price in force, in micros per million tokens.
 
     `base` is the model whose engine serves an adapter. `tenants` are the tenants that may call the model, None for all
-    whose contracts allow it.
+    whose contracts allow it. `text_completions` says whether it serves `POST /v1/completions` too.
     """
 
     object: Literal["model"] = "model"
@@ -40,6 +40,7 @@ class ModelView(BaseModel):
     licence: str
     filing_number: str | None
     capabilities: list[str]
+    text_completions: bool
     weights_sha256: str
     weights_verified: bool
     serving_domain: str
@@ -62,6 +63,7 @@ class ModelView(BaseModel):
             licence=model.licence,
             filing_number=model.filing_number,
             capabilities=sorted(model.capabilities),
+            text_completions=model.completes_texts,
             weights_sha256=model.weights_sha256,
             weights_verified=model.weights_verified,
             serving_domain=model.serving_domain,

@@ -31,6 +31,7 @@ async def test_models_are_listed_with_their_root_and_what_they_can(bank: ServedB
     assert found.model_dump() == one.model_dump()
     assert one.capabilities == sorted(one.capabilities)
     assert {"json_schema", "logprobs", "tools"} <= set(one.capabilities)
+    assert {each.id for each in listed if each.text_completions} == {MODEL}
     assert 1 <= one.output_tokens_default <= one.output_tokens_max <= one.context_tokens
 
 

@@ -1,14 +1,32 @@
 """Text completions as a bank's developer meets them, through the official client."""
 
+import csv
+import io
+import json
+from decimal import Decimal
 from typing import Any
 
 import aiohttp
 import openai
 import pytest
 from served_bank import ServedBank
+from sqlalchemy import text
+
+from finpool.audit.sequencer import Sequencer
+from finpool.billing.document.schemas import OwnFocusQuery
+from finpool.billing.document.service import focus_file
+from finpool.billing.invoice.draft import own_draft
+from finpool.billing.invoice.lines import BillingTerms
+from finpool.catalogue.model.service import Catalogue, default_directory
+from finpool.kernel.clock import now
+from finpool.kernel.ids import TenantId
+from finpool.metering.usage.schemas import ModelUsageQuery
+from finpool.metering.usage.service import completions
 
 MODEL = "smollm2-135m-instruct"
 WORDS = "w1 w2 w3 w4 w5 "
+BANK = TenantId("bank-a")
+TERMS = BillingTerms(currency="CNY", seller_name="Sector Pool", tax_label="VAT", tax_basis_points=600)
 
 
 async def test_a_plain_answer_is_whole_and_its_usage_is_the_engines(bank: ServedBank) -> None:
@@ -58,10 +76,10 @@ async def test_a_stream_shows_no_usage_that_was_not_asked_for_and_ends_as_client
     async with aiohttp.ClientSession(headers={"authorization": f"Bearer {key}"}) as session:
         body = {"model": MODEL, "prompt": "A bank", "stream": True}
         async with session.post(f"{bank.url}/v1/completions", json=body) as response:
-            text = await response.text()
+            events = await response.text()
     assert response.headers["content-type"].startswith("text/event-stream")
-    assert "usage" not in text
-    assert text.endswith("data: [DONE]\n\n")
+    assert "usage" not in events
+    assert events.endswith("data: [DONE]\n\n")
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -182,3 +200,29 @@ async def test_a_repeated_request_with_its_key_gets_the_same_answer_and_is_paid_
         await answer("k", "Another bank")
     assert len(await bank.usage("bank-a")) == 1
     assert (await bank.settled("bank-a")).posted_micros == 20
+
+
+async def test_an_answer_is_in_usage_in_the_focus_rows_and_in_the_audit_log(bank: ServedBank) -> None:
+    key = await bank.add_tenant(BANK)
+    async with bank.client(key) as client:
+        answer = await client.completions.create(model=MODEL, prompt="A bank")
+    await bank.settled(BANK)
+    while await Sequencer(bank.worker).run_once():
+        pass
+    begin = int(now().timestamp()) - 3600
+    async with bank.operator.across_tenants() as session:
+        page = await completions(session, ModelUsageQuery(start_time=begin, group_by=["model"]), BANK)
+        draft = await own_draft(session, BANK, TERMS)
+        months = OwnFocusQuery.model_validate({"from": f"{now():%Y-%m}", "to": f"{now():%Y-%m}", "draft": True})
+        models = Catalogue.load(default_directory()).all()
+        exported = (await focus_file(session, BANK, months, models, draft)).content
+        entries = [json.loads(each) for each in await session.scalars(text("SELECT entry FROM audit_entry"))]
+    used = [result for bucket in page.data for result in bucket.results]
+    assert [(each.model, each.input_tokens, each.output_tokens, each.num_model_requests) for each in used] == [
+        (MODEL, 10, 5, 1)
+    ]
+    rows = [row for row in csv.DictReader(io.StringIO(exported.decode())) if row["ChargeCategory"] == "Usage"]
+    assert sum(Decimal(row["ContractedCost"]) for row in rows) == Decimal(10 * 1 + 5 * 2).scaleb(-6)
+    (settled,) = [each for each in entries if each["body"].get("operation")]
+    assert settled["body"]["request_id"] == f"req_{answer.id.removeprefix('cmpl-')}"
+    assert (settled["body"]["operation"], settled["body"]["output_tokens"]) == ("text_completion", 5)

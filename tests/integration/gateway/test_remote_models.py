@@ -191,7 +191,10 @@ async def test_a_remote_model_without_text_completions_says_so_and_is_not_asked(
     async with bank.client(key) as client:
         with pytest.raises(openai.BadRequestError, match="/v1/chat/completions") as told:
             await client.completions.create(model=MODEL, prompt="A bank")
+        listed: Any = [each async for each in client.models.list()]
     assert (told.value.code, told.value.param) == ("unsupported_parameter", "model")
+    able = {each.id: each.text_completions for each in listed}
+    assert (able[MODEL], able[COMPLETING], able[EMBEDDING]) == (False, True, False)
     assert remote.bodies == []
 
 

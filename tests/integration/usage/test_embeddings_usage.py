@@ -22,10 +22,14 @@ def midnight(day: datetime) -> int:
 
 @pytest.fixture
 async def mixed(used: Callable[..., Any], record: Callable[..., Any], day: datetime) -> None:
-    """Bank A: a chat, a request of before operations were recorded, two embeddings, a ranking; bank B: an embedding."""
+    """Bank A: a chat, a text completion, a request of before operations were recorded, two embeddings, a ranking.
+
+    Bank B: an embedding.
+    """
     await record(
         [
             used("bank-a", day, operation="chat", input_tokens=1_000),
+            used("bank-a", day, operation="text_completion", input_tokens=200),
             used("bank-a", day, operation=None, input_tokens=100),
             used("bank-a", day, operation="embeddings", input_tokens=10, **VECTORS),
             used("bank-a", day, operation="embeddings", currency="JPY", input_tokens=20, **VECTORS),
@@ -55,7 +59,7 @@ async def test_embeddings_and_rankings_count_as_embeddings_and_all_else_as_compl
     completions = await usage.completions(start_time=midnight, limit=2)
     assert [
         [(each.input_tokens, each.num_model_requests) for each in bucket.results] for bucket in completions.data
-    ] == [[(1_100, 2)], []]
+    ] == [[(1_300, 3)], []]
 
 
 async def test_usage_of_embeddings_is_grouped_filtered_and_paged_as_completions_are(

@@ -23,7 +23,7 @@ class UsableModelView(BaseModel):
 
     An answer without `max_tokens` ends after `output_tokens_default` tokens; no answer takes more than
     `output_tokens_max`. Prompt and answer together fit into `context_tokens`. `capabilities` name optional fields that
-    the model serves.
+    the model serves. `text_completions` says whether it serves `POST /v1/completions` too.
     """
 
     id: str
@@ -34,6 +34,7 @@ class UsableModelView(BaseModel):
     kind: Literal["general", "financial", "embedding", "rerank"]
     title: str
     capabilities: list[str]
+    text_completions: bool
     context_tokens: int
     output_tokens_default: int
     output_tokens_max: int
@@ -54,6 +55,7 @@ class UsableModelView(BaseModel):
             kind=model.kind,
             title=model.title,
             capabilities=sorted(model.capabilities),
+            text_completions=model.completes_texts,
             context_tokens=model.context_tokens,
             output_tokens_default=model.output_tokens_default,
             output_tokens_max=model.output_tokens_max,
