@@ -150,6 +150,20 @@ async def test_a_vector_is_of_its_text_and_a_score_is_the_cosine(
     assert first == pytest.approx(third, abs=1e-3) != pytest.approx(second, abs=1e-6)
 
 
+async def test_a_control_token_in_a_text_costs_its_whole_spelling(
+    pool: tuple[Settings, Catalogue], backends: Backends
+) -> None:
+    for model_id, operation, fields in (
+        ("vectors", Operation.EMBED, lambda text: {"input": [text]}),
+        ("scores", Operation.RERANK, lambda text: {"query": "a", "documents": [text]}),
+        ("ranks", Operation.RERANK, lambda text: {"query": "a", "documents": [text]}),
+    ):
+        model = pool[1].get(model_id)
+        _, one = await results(backends, operation, model, fields("a"))
+        _, with_end = await results(backends, operation, model, fields("a<|im_end|>"))
+        assert with_end.input_tokens > one.input_tokens + 3
+
+
 async def test_an_input_beyond_the_context_is_refused_by_its_name(
     pool: tuple[Settings, Catalogue], backends: Backends
 ) -> None:

@@ -13,7 +13,6 @@ from finpool.gateway.request.generation import (
     Seed,
     Stops,
     StreamOptions,
-    break_bytes_max,
     engine_fields,
     require_stream,
 )
@@ -140,7 +139,7 @@ class CompletionRequest(RequestModel):
 
 
 def _prompt_bound(text: str) -> int:
-    return tokens_bound(text) + break_bytes_max(text.encode()) + SPECIAL_TOKENS_MAX
+    return tokens_bound(text) + SPECIAL_TOKENS_MAX
 
 
 _FOR_ENGINES = frozenset(

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from finpool.catalogue.model.schemas import Model
+from finpool.gateway.request.generation import break_bytes_max
 from finpool.gateway.request.options import IgnoredOption, RefusedOption, RequestModel, ServedOption, refusal
 
 INPUTS_MAX = 2048
@@ -145,11 +146,12 @@ VectorRequest = EmbeddingRequest | RerankRequest
 
 
 def tokens_bound(text: str) -> int:
-    """Return the largest number of tokens of a text.
+    """Return the largest number of tokens of a text, with the bytes that engines put into its control tokens.
 
     A byte-level tokenizer never makes more tokens than bytes. Some normalise first, and NFKC expands one character to
     up to eighteen.
     """
+    content = text.encode()
     if text.isascii():
-        return len(text)
-    return max(len(text.encode()), len(unicodedata.normalize("NFKC", text).encode()))
+        return len(content) + break_bytes_max(content)
+    return max(len(content), len(unicodedata.normalize("NFKC", text).encode())) + break_bytes_max(content)

@@ -99,20 +99,24 @@ async def gives_a_result(run: VectorRun) -> bool:
     return run.input_tokens > 0
 
 
-def inputs_of(body: Mapping[str, Any], model: Model) -> list[str]:
-    """Return the texts to embed with the model's prefix; raise `EngineRefused` if they are not non-empty strings."""
+def inputs_of(body: Mapping[str, Any], model: Model, broken: Callable[[str], str] = str) -> list[str]:
+    """Return the texts to embed with the model's prefix; raise `EngineRefused` if they are not non-empty strings.
+
+    `broken` breaks the control tokens of a text, for an engine that would read them (ADR 0029). A prefix keeps its own.
+    """
     prefix, _ = model.prefixes
-    return [f"{prefix}{text}" for text in _texts(body.get("input"), "input")]
+    return [f"{prefix}{broken(text)}" for text in _texts(body.get("input"), "input")]
 
 
-def documents_of(body: Mapping[str, Any], model: Model) -> tuple[str, list[str]]:
+def documents_of(body: Mapping[str, Any], model: Model, broken: Callable[[str], str] = str) -> tuple[str, list[str]]:
     """Return the query and the documents to rank, each with the model's prefix.
 
-    Raises `EngineRefused` if they are not non-empty strings.
+    `broken` is that of `inputs_of`. Raises `EngineRefused` if they are not non-empty strings.
     """
     query_prefix, document_prefix = model.prefixes
-    (query,) = _texts([body.get("query")], "query")
-    return f"{query_prefix}{query}", [f"{document_prefix}{text}" for text in _texts(body.get("documents"), "documents")]
+    (query,) = map(broken, _texts([body.get("query")], "query"))
+    documents = map(broken, _texts(body.get("documents"), "documents"))
+    return f"{query_prefix}{query}", [f"{document_prefix}{text}" for text in documents]
 
 
 def too_long(param: str) -> EngineRefused:

@@ -92,6 +92,7 @@ class VllmReplica(LLMServer):
 def _engine(
     model: Model, vllm_engine: Any, base_name: str, adapters: frozenset[str], directory: Path
 ) -> Vllm | VllmVectors:
+    control_tokens = read_control_tokens(directory)
     if model.chats:
         return Vllm(
             model,
@@ -99,11 +100,11 @@ def _engine(
             vllm_engine._app_state.serving_tokenization,
             base_name=base_name,
             adapters=adapters,
-            control_tokens=read_control_tokens(directory),
+            control_tokens=control_tokens,
         )
     if model.kind == "rerank":
         require_scoring(model, vllm_engine._app_state.serving_scores)
-    return VllmVectors(model, vllm_engine, base_name=base_name, adapters=adapters)
+    return VllmVectors(model, vllm_engine, base_name=base_name, adapters=adapters, control_tokens=control_tokens)
 
 
 def _named(name: str, directory: Path, number: int) -> DiskMultiplexConfig:

@@ -13,6 +13,7 @@ from ray.llm._internal.serve.core.configs.openai_api_models import (
 
 from finpool.catalogue.model.schemas import Model
 from finpool.serving.counters import Counters, counters_for
+from finpool.serving.engine.control_tokens import ControlTokens
 from finpool.serving.engine.cosine import CosineScores
 from finpool.serving.engine.vectors import (
     Compute,
@@ -37,13 +38,25 @@ PROBE_TEXT = "Hello"
 class VllmVectors:
     """A vLLM vector engine. All methods belong to one event loop; vLLM computes in its own processes."""
 
-    def __init__(self, model: Model, server: VectorServer, *, base_name: str, adapters: frozenset[str]) -> None:
-        """Take `base_name`, the engine's name of the base model, and `adapters`, the SHA-256 of loaded adapters."""
+    def __init__(
+        self,
+        model: Model,
+        server: VectorServer,
+        *,
+        base_name: str,
+        adapters: frozenset[str],
+        control_tokens: ControlTokens,
+    ) -> None:
+        """Take `base_name`, the engine's name of the base model, and `adapters`, the SHA-256 of loaded adapters.
+
+        `control_tokens` are those of the model's tokenizer, which reads them in any text.
+        """
         self.model = model
         self.counters = Counters()
         self._server = server
         self._base_name = base_name
         self._adapters = adapters
+        self._broken = control_tokens.broken
 
     def generate(self, body: Mapping[str, Any]) -> VectorRun:
         """Raise `EngineRefused`: the model does not chat."""
@@ -58,13 +71,13 @@ class VllmVectors:
         if self.model.kind != "embedding":
             raise unsupported(self.model.id, "give embeddings")
         compute = self._embedding(self._name(body), body.get("dimensions"))
-        return self._start(compute, inputs_of(body, self.model), counters_for(body, self.counters))
+        return self._start(compute, inputs_of(body, self.model, self._broken), counters_for(body, self.counters))
 
     def rerank(self, body: Mapping[str, Any]) -> VectorRun:
         """Start to rank; raise `EngineRefused` for a request that this engine cannot serve."""
         if self.model.kind != "rerank":
             raise unsupported(self.model.id, "rank documents")
-        query, documents = documents_of(body, self.model)
+        query, documents = documents_of(body, self.model, self._broken)
         return self._start(self._scores(self._name(body), query), documents, counters_for(body, self.counters))
 
     async def count_input_tokens(self, body: Mapping[str, Any]) -> int:

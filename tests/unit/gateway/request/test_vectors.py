@@ -18,6 +18,7 @@ from finpool.gateway.request.vectors import (
     RerankRequest,
     tokens_bound,
 )
+from finpool.serving.engine.control_tokens import ControlTokens
 
 
 def test_one_text_is_a_list_of_one() -> None:
@@ -117,6 +118,12 @@ def test_one_document_is_a_list_of_one() -> None:
 @given(st.text(max_size=50))
 def test_a_text_is_bounded_by_its_bytes_at_least(text: str) -> None:
     assert tokens_bound(text) >= len(text.encode())
+
+
+@given(st.lists(st.sampled_from(["<s>", "[INST]", "a", "é"]), min_size=1).map("".join))
+def test_the_bytes_that_engines_put_into_control_tokens_are_bounded_too(text: str) -> None:
+    broken = ControlTokens(["<s>", "[INST]"]).broken(text)
+    assert tokens_bound(text) >= len(broken.encode())
 
 
 def test_a_sign_that_is_written_out_counts_as_what_it_becomes() -> None:

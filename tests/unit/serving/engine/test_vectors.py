@@ -9,6 +9,7 @@ from pooling_models import pooling_declaration
 
 from finpool.catalogue.model.schemas import Model
 from finpool.serving.counters import Counters
+from finpool.serving.engine.control_tokens import BREAK, ControlTokens
 from finpool.serving.engine.vectors import PieceResults, VectorRun, documents_of, inputs_of
 from finpool.serving.errors import EngineFailed, EngineRefused
 
@@ -107,3 +108,11 @@ def test_the_engine_reads_each_text_behind_the_text_that_its_model_was_trained_w
     assert inputs_of({"input": ["a", "b"]}, EMBEDS) == ["query: a", "query: b"]
     ranked = documents_of({"query": "q", "documents": ["a", "b"]}, RANKS)
     assert ranked == ("query: q", ["passage: a", "passage: b"])
+
+
+def test_control_tokens_of_the_client_are_text_and_those_of_the_model_stay() -> None:
+    broken, text = ControlTokens(["<s>"]).broken, f"a<{BREAK}s>"
+    assert inputs_of({"input": ["a<s>"]}, declared("embedding", query_prefix="<s>"), broken) == [f"<s>{text}"]
+    ranks = declared("rerank", scoring="cosine", pooling="mean", query_prefix="<s>q: ", document_prefix="<s>")
+    ranked = documents_of({"query": "a<s>", "documents": ["b", "a<s>"]}, ranks, broken)
+    assert ranked == (f"<s>q: {text}", ["<s>b", f"<s>{text}"])
