@@ -10,6 +10,7 @@ import pytest
 from chat_requests import CALL, CALLING, QUESTION, RESULT, TOOL
 
 from finpool.gateway.request.chat import ChatRequest
+from finpool.gateway.request.completion import CompletionRequest
 from finpool.gateway.request.intake import parse_request
 from finpool.gateway.request.options import RequestModel
 from finpool.gateway.request.vectors import EmbeddingRequest, RerankRequest
@@ -57,6 +58,18 @@ CHAT: dict[str, Any] = {
     "stream_options": {"include_usage": True, "include_obfuscation": False},
     "service_tier": "flex",
     "metadata": {"case": "7"},
+}
+COMPLETION: dict[str, Any] = {
+    **dict.fromkeys(CompletionRequest.model_fields),
+    "model": "m",
+    "prompt": ["a", "b"],
+    "max_tokens": 5,
+    "n": 2,
+    "best_of": 2,
+    "echo": True,
+    "stop": ["a"],
+    "stream": True,
+    "stream_options": {"include_usage": True},
 }
 EMBEDDINGS = {"model": "m", "input": ["a"], "encoding_format": "float", "dimensions": 5, "user": "u"}
 RANKING = {
@@ -112,6 +125,7 @@ def refusals_of(document: dict[str, Any], shape: type[RequestModel]) -> Iterator
 
 SHAPES: list[tuple[dict[str, Any], type[RequestModel]]] = [
     (CHAT, ChatRequest),
+    (COMPLETION, CompletionRequest),
     (EMBEDDINGS, EmbeddingRequest),
     (RANKING, RerankRequest),
 ]
@@ -140,6 +154,7 @@ def test_every_wrong_value_is_refused_by_the_name_of_its_field(
     # A field that contradicts another one is refused by the name of the one that cannot hold.
     allowed = {
         "logprobs": {"top_logprobs"},
+        "n": {"best_of"},
         "tools": {"tool_choice", "parallel_tool_calls"},
         "tools[0].function.name": {"tool_choice", "tools[1].function.name"},
         "stream": {"stream_options"},
