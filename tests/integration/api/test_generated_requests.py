@@ -38,6 +38,8 @@ RULES_BEYOND_A_SCHEMA: Mapping[str, str] = {
     "must not be earlier than": "a schema cannot compare two fields",
     "windows: take longer ones": "a schema cannot divide two fields",
     "days: ask for a shorter time": "a schema cannot subtract two fields",
+    "for this bucket_width": "a schema cannot give a bound for each value of another field",
+    "This model": "each model has its own bounds",
     "page does not continue": "a page is one that an answer named",
     "is above": "a schema cannot compare two fields",
     "must stand alone": "a schema cannot make one item exclude others",

@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 MOMENT_FORMS = "an ISO date (2026-01-31), an ISO time with its zone (write + as %2B), or Unix seconds"
@@ -49,6 +49,9 @@ Moment = Annotated[
     ),
 ]
 """An aware time in UTC."""
+
+BucketLimit = Annotated[int | None, Field(json_schema_extra={"maximum": 1_440})]
+"""Buckets on a page; documented with the bound of the shortest width, because a refusal names that of its own."""
 
 SplitAtCommas = BeforeValidator(_names)
 """For lists written as `a,b` or as repeated fields."""

@@ -15,7 +15,7 @@ from finpool.kernel.ids import SLUG_PATTERN, TenantId
 from finpool.kernel.money import Picos
 from finpool.kernel.paging import Ids
 from finpool.metering.usage.query_fields import MOMENT_FORMS as MOMENT_FORMS
-from finpool.metering.usage.query_fields import UNIX_SECONDS_MAX, SplitAtCommas
+from finpool.metering.usage.query_fields import UNIX_SECONDS_MAX, BucketLimit, SplitAtCommas
 from finpool.metering.usage.query_fields import Moment as Moment
 
 Result = TypeVar("Result")
@@ -202,7 +202,7 @@ class ModelUsageQuery(BucketQuery):
     """Query of `GET /v1/organization/usage/completions` and of `GET /v1/organization/usage/embeddings`."""
 
     bucket_width: Literal["1m", "1h", "1d"] = "1d"
-    limit: int | None = Field(
+    limit: BucketLimit = Field(
         None, ge=1, description="Buckets on a page: 1m 60 (at most 1440), 1h 24 (168), 1d 7 (31)."
     )
     group_by: list[Literal["project_id", "api_key_id", "model"]] = []
