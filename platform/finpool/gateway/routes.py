@@ -39,7 +39,7 @@ from finpool.gateway.idempotency.errors import (
 )
 from finpool.gateway.request.chat import ChatRequest
 from finpool.gateway.request.completion import CompletionRequest
-from finpool.gateway.request.intake import parse_chat_request, parse_request
+from finpool.gateway.request.intake import parse_chat_request, parse_request, parsed
 from finpool.gateway.request.vectors import EmbeddingRequest, RerankRequest
 from finpool.gateway.routes_answers import ModelAnswer, StreamWriter, WholeWriter, Writer
 from finpool.gateway.routes_direct import DirectRoute
@@ -135,7 +135,7 @@ async def get_model(model_id: str, request: Request, actor: Reader) -> UsableMod
 async def create_chat_completion(request: Request, actor: Caller) -> Response:
     """Complete a chat, whole or streamed."""
     body = await _json_body(request)
-    chat = parse_chat_request(body)
+    chat = await parsed(body, parse_chat_request)
     gateway = _gateway(request)
     admitted = gateway.admit(actor, chat, body, RequestId(request.state.request_id))
     include_usage = chat.stream_options is not None and chat.stream_options.include_usage is True
@@ -155,7 +155,7 @@ async def create_chat_completion(request: Request, actor: Caller) -> Response:
 async def create_completion(request: Request, actor: Caller) -> Response:
     """Complete one raw text or several, whole or streamed."""
     body = await _json_body(request)
-    asked = parse_request(body, CompletionRequest)
+    asked = await parsed(body, partial(parse_request, shape=CompletionRequest))
     gateway = _gateway(request)
     admitted = gateway.admit_completion(actor, asked, RequestId(request.state.request_id))
     created = int(now().timestamp())
@@ -177,7 +177,7 @@ async def create_completion(request: Request, actor: Caller) -> Response:
 async def create_embeddings(request: Request, actor: Caller) -> Response:
     """Embed one text or several."""
     body = await _json_body(request)
-    embedding = parse_request(body, EmbeddingRequest)
+    embedding = await parsed(body, partial(parse_request, shape=EmbeddingRequest))
     gateway = _gateway(request)
     admitted = gateway.admit_vectors(actor, embedding, RequestId(request.state.request_id))
     writer = partial(WholeWriter, EmbeddingList(embedding, admitted.model))
@@ -212,7 +212,7 @@ async def create_cohere_ranking(request: Request, actor: Caller) -> Response:
 
 async def _rank(request: Request, actor: Actor, api: RankingApi) -> Response:
     body = await _json_body(request)
-    ranking = parse_request(body, RerankRequest)
+    ranking = await parsed(body, partial(parse_request, shape=RerankRequest))
     gateway = _gateway(request)
     admitted = gateway.admit_vectors(actor, ranking, RequestId(request.state.request_id))
     writer = partial(WholeWriter, Ranking(ranking, admitted.model, admitted.request_id, api))

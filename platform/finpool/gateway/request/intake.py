@@ -1,6 +1,9 @@
 """The parsing of a request: bytes become a valid request or one error."""
 
+import asyncio
 import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import orjson
@@ -14,8 +17,21 @@ from finpool.gateway.request.options import RequestModel
 from finpool.kernel.strict_json import bracketed, parse_strictly
 
 Request = TypeVar("Request", bound=RequestModel)
+Parsed = TypeVar("Parsed")
+
+LARGE_BYTES_MIN = 32_768
+"""A larger body is parsed in a thread: a megabyte of tools takes a second, in which no other request would go on."""
+
+_LARGE_BODIES = ThreadPoolExecutor(max_workers=2, thread_name_prefix="intake")
 
 _ESCAPED_COLON = re.compile(rb"\\u003[aA]")
+
+
+async def parsed(body: bytes, parse: Callable[[bytes], Parsed]) -> Parsed:
+    """Parse a body with `parse`, and raise its errors; other requests go on while a large one is parsed."""
+    if len(body) < LARGE_BYTES_MIN:
+        return parse(body)
+    return await asyncio.get_running_loop().run_in_executor(_LARGE_BODIES, parse, body)
 
 
 def parse_chat_request(body: bytes) -> ChatRequest:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
+from pydantic import AfterValidator, Discriminator, Field, PrivateAttr, Tag, ValidationInfo, field_validator
 
 from finpool.gateway.request.messages import NO_CUSTOM_TOOLS
 from finpool.gateway.request.options import (
@@ -70,10 +70,16 @@ class Tool(RequestModel):
     function: Function
     custom: Annotated[None, RefusedOption(NO_CUSTOM_TOOLS)] = None
 
+    _for_engines: dict[str, Any] = PrivateAttr()
+
+    def model_post_init(self, _: Any) -> None:
+        """Bound the parameters now: a large body is parsed in a thread, and the rest of a request is not."""
+        function = plain(self.function)
+        self._for_engines = function if self.function.strict else function_for_engines(function)
+
     def for_engines(self) -> dict[str, Any]:
         """Return the tool as engines get it."""
-        function = plain(self.function)
-        return {"type": "function", "function": function if self.function.strict else function_for_engines(function)}
+        return {"type": "function", "function": self._for_engines}
 
 
 def _require_own_names(tools: list[Tool]) -> list[Tool]:
