@@ -53,7 +53,7 @@ def write_catalogue(cache: Path, directory: Path) -> None:
     default = Catalogue.load(default_directory()).get(MODEL).model_dump(mode="json", exclude={"engine", "weights"})
     del default["base"], default["tenants"]
     engine = _CUDA if os.environ.get(DEVICE_VARIABLE) == "cuda" else _CPU
-    # vLLM reads no calls from this model's text.
+    # The template of these weights knows no tools, and the model repeats required calls until its tokens are used up.
     model = {**default, "version": "1", "capabilities": ["json_schema", "logprobs"]}
     model |= {"engine": engine, "weights": directory_weights(weights)}
     declared = [model]

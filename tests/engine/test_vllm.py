@@ -192,6 +192,42 @@ def test_an_answer_follows_its_json_schema(banks: dict[str, openai.OpenAI]) -> N
     assert (answer.choices[0].message.content or "").strip().startswith("{")
 
 
+def test_a_stop_string_is_charged_as_one_token(banks: dict[str, openai.OpenAI]) -> None:
+    def answer(**fields: Any) -> Any:
+        return banks["A"].chat.completions.create(
+            model=MODEL, messages=QUESTION, max_tokens=24, logprobs=True, **GREEDY, **fields
+        )
+
+    stop = (whole := answer().choices[0].message.content)[20:27]
+    stopped = answer(stop=[stop])
+    (choice,) = stopped.choices
+    assert (choice.message.content, choice.finish_reason) == (whole.partition(stop)[0], "stop")
+    assert stopped.usage.completion_tokens == len(choice.logprobs.content) + 1
+
+
+def test_greedy_choices_beside_each_other_are_equal(banks: dict[str, openai.OpenAI]) -> None:
+    alone = banks["A"].chat.completions.create(model=MODEL, messages=QUESTION, max_tokens=8, **GREEDY)
+    both = banks["A"].chat.completions.create(model=MODEL, messages=QUESTION, max_tokens=8, n=2, top_p=0)
+    assert {each.message.content for each in both.choices} == {alone.choices[0].message.content}
+
+
+def test_the_bytes_of_all_entries_are_the_text(banks: dict[str, openai.OpenAI]) -> None:
+    schema: dict[str, object] = {"enum": ["Zürich \U0001f600 银行"]}
+    answer = banks["A"].chat.completions.create(
+        model=MODEL,
+        messages=QUESTION,
+        max_tokens=64,
+        logprobs=True,
+        top_logprobs=1,
+        response_format={"type": "json_schema", "json_schema": {"name": "place", "schema": schema}},
+        **GREEDY,
+    )
+    (choice,) = answer.choices
+    assert choice.logprobs
+    entries = choice.logprobs.content or []
+    assert b"".join(bytes(each.bytes or []) for each in entries).decode() == choice.message.content
+
+
 def test_answers_follow_every_keyword_of_generated_schemas(banks: dict[str, openai.OpenAI]) -> None:
     @settings(max_examples=GENERATED_SCHEMAS, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(schema=SCHEMAS, number=st.integers(0, 2**31))

@@ -3,6 +3,7 @@
 from finpool.catalogue.model.schemas import Model
 from finpool.gateway.errors import InvalidValue, UnsupportedParameter
 from finpool.gateway.request.chat import ChatRequest
+from finpool.gateway.request.combinations import require_together
 from finpool.gateway.request.completion import CompletionRequest
 from finpool.gateway.request.messages import AssistantMessage
 from finpool.gateway.request.options import needed_capabilities
@@ -30,6 +31,7 @@ def require_chat(model: Model, request: ChatRequest) -> None:
             raise _lacking(model, param)
     if "tools" not in model.capabilities:
         _require_no_tools_in(request, model)
+    require_together(model, request)
     require_enforced(model, request)
 
 

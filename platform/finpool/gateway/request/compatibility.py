@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from finpool.catalogue.model.engine import OpenAiEngine
 from finpool.gateway.request.chat import ChatRequest
+from finpool.gateway.request.combinations import CONFLICTS
 from finpool.gateway.request.completion import CompletionRequest
 from finpool.gateway.request.messages import Message
 from finpool.gateway.request.options import IgnoredOption, RefusedOption, RefusedWords, ServedOption, treatment_of
@@ -43,6 +44,21 @@ Every wrong value is a 400 `invalid_value` whose `param` names the field, such a
 may hold null for fields of other roles. A history with tool calls needs a model with the capability `tools`. Parameters
 of a tool without `strict` may be any JSON schema. An engine cannot compile some parts of it quickly, such as a
 lookahead or more than 100 properties. They go into descriptions: the model reads them, and no engine enforces them.
+"""
+
+COMBINATIONS = """\
+## Fields that an engine does not serve together
+
+Each field alone is served. Together they are a 400 `unsupported_parameter`.
+
+| field | beside | on | reason |
+|---|---|---|---|
+{rows}
+
+On vLLM no grammar holds a call that the model chooses to make (`tool_choice` `auto`). If it is `strict`, the finished
+call is checked, and one that breaks its schema ends with an error that charges nothing. Its schema has no `pattern`,
+`patternProperties` or `format`. A required or named call is held by a grammar, with all keywords below. A `stop` string
+ends text, never a call; a remote engine has a rule of its own.
 """
 
 KEYWORDS = """\
@@ -101,7 +117,16 @@ def page() -> str:
             parts.extend(
                 _table(f"Messages of role `{_role(each)}`", _rows(each, request)) for each in _classes(Message)
             )
-    return "\n".join([*parts, _keywords()])
+    return "\n".join([*parts, _combinations(), _keywords()])
+
+
+def _combinations() -> str:
+    rows = [
+        f"| `{conflict.param}` | {conflict.beside} | {engine} | {conflict.reason} |"
+        for engine, conflicts in zip(ENGINES, CONFLICTS.values(), strict=True)
+        for conflict in conflicts
+    ]
+    return COMBINATIONS.format(rows="\n".join(rows))
 
 
 def _keywords() -> str:

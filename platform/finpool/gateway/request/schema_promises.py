@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from finpool.catalogue.model.engine import VllmEngine
 from finpool.catalogue.model.schemas import Model
 from finpool.gateway.errors import UnsupportedParameter
 from finpool.gateway.request.chat import ChatRequest
-from finpool.serving.engine.schema_keywords import ENFORCED, first_unenforced
+from finpool.gateway.request.combinations import may_choose
+from finpool.serving.engine.schema_keywords import ENFORCED, VLLM_CHOSEN_CALL, Enforced, first_unenforced
 
 NAME_CHARACTERS_MAX = 64
 
@@ -17,13 +19,16 @@ def require_enforced(model: Model, request: ChatRequest) -> None:
     """
     if request.response_format is not None and request.response_format.json_schema is not None:
         _require(model, request.response_format.json_schema.schema_, "response_format.json_schema.schema")
+    enforced = ENFORCED[type(model.engine)]
+    if isinstance(model.engine, VllmEngine) and may_choose(request):
+        enforced = VLLM_CHOSEN_CALL
     for index, tool in enumerate(request.tools or []):
         if tool.function.strict and tool.function.parameters is not None:
-            _require(model, tool.function.parameters, f"tools[{index}].function.parameters")
+            _require(model, tool.function.parameters, f"tools[{index}].function.parameters", enforced)
 
 
-def _require(model: Model, schema: dict[str, Any], param: str) -> None:
-    found = first_unenforced(schema, ENFORCED[type(model.engine)])
+def _require(model: Model, schema: dict[str, Any], param: str, enforced: Enforced | None = None) -> None:
+    found = first_unenforced(schema, enforced or ENFORCED[type(model.engine)])
     if found is None:
         return
     for part in found.path:

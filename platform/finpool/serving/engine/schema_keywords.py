@@ -55,6 +55,13 @@ GUIDANCE = Enforced(
 LLAMA_CPP = replace(GUIDANCE, escaped_literals=False)
 """llguidance 1.0.1, which llama.cpp holds, loses the rest of a pattern behind such a character; 1.7.6 does not."""
 
+VLLM_CHOSEN_CALL = Enforced(
+    GUIDANCE.keywords - {"pattern", "patternProperties", "format"},
+    frozenset(),
+    "a check of the finished call: no grammar holds a call that a model on vLLM chooses to make",
+)
+"""A check by Python's own patterns could take for ever, so such keywords need a call that is required."""
+
 OPENAI = Enforced(
     _COMMON,
     GUIDANCE.formats,

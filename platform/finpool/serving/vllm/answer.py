@@ -9,6 +9,8 @@ from finpool.catalogue.model.schemas import TokenUsage
 from finpool.serving.completion_text import delta_of_text
 from finpool.serving.engine.usage_object import usage_object
 from finpool.serving.errors import CONTEXT_LENGTH_EXCEEDED, EngineFailed, EngineRefused
+from finpool.serving.vllm.stopping import StoppedChoice
+from finpool.serving.vllm.strict_calls import StrictCalls
 
 _EVENT_PREFIX = "data: "
 _END = "[DONE]"
@@ -19,10 +21,17 @@ _DELTA_FIELDS = ("role", "content", "reasoning_content", "tool_calls", "refusal"
 class VllmAnswer:
     """The state of one answer. `usage` is the engine's report so far, over all choices."""
 
-    def __init__(self, model_id: str, choice: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None) -> None:
-        """Take the reader of a choice; without one it is that of a chat."""
+    def __init__(
+        self,
+        model_id: str,
+        choice: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Take the reader of a choice, that of a chat by default, and OpenAI's request for its stops and tools."""
         self._model_id = model_id
-        self._choice = choice or _choice
+        self._choice: Callable[[Mapping[str, Any]], dict[str, Any]] = choice or _choice
+        self._strict_calls = StrictCalls(body or {})
+        self._stopped = _stopped_choices(body or {})
         self._input_tokens = 0
         self._cached_input_tokens = 0
         self._output_tokens: dict[int, int] = {}
@@ -30,12 +39,23 @@ class VllmAnswer:
 
     @property
     def usage(self) -> TokenUsage:
-        """Tokens that the engine has reported so far."""
+        """Tokens that the engine has reported so far; with stop strings, those that the answer holds."""
+        if self._stopped:
+            counted = sum(each.counted for each in self._stopped)
+            return TokenUsage(self._input_tokens, self._cached_input_tokens, counted)
         output = max(self._total_output_tokens, sum(self._output_tokens.values()))
         return TokenUsage(self._input_tokens, self._cached_input_tokens, output)
 
+    @property
+    def stopped_early(self) -> bool:
+        """Whether stop strings have ended the answer, so that the engine need not go on."""
+        return all(each.ended for each in self._stopped) and any(each.stopped for each in self._stopped)
+
     def accept(self, event: str) -> dict[str, Any] | None:
-        """Count an event of the engine and return its chunk, or None at the end; raise `EngineFailed` for an error."""
+        """Count an event of the engine and return its chunk, or None at the end.
+
+        Raises `EngineFailed` for an error, and `EngineRefused` for a strict call that breaks its schema.
+        """
         data = event.removeprefix(_EVENT_PREFIX).strip()
         if data == _END:
             return None
@@ -43,14 +63,23 @@ class VllmAnswer:
         if "error" in chunk:
             raise EngineFailed("The model failed to answer.")
         self._count(chunk)
+        choices = [shown for each in chunk["choices"] if (shown := self._shown(each)) is not None]
         return {
             "id": chunk["id"],
             "object": "chat.completion.chunk",
             "created": chunk["created"],
             "model": self._model_id,
-            "choices": [self._choice(each) for each in chunk["choices"]],
+            "choices": choices,
             "usage": usage_object(self.usage),
         }
+
+    def _shown(self, reported: Mapping[str, Any]) -> dict[str, Any] | None:
+        choice = self._choice(reported)
+        self._strict_calls.read(choice)
+        if not self._stopped:
+            return choice
+        index: int = choice["index"]
+        return self._stopped[index].accept(choice, self._output_tokens.get(index, 0))
 
     def _count(self, chunk: Mapping[str, Any]) -> None:
         """Add the counts of one event: with a choice they cover that choice, in the last event all choices."""
@@ -90,18 +119,27 @@ def _choice(choice: Mapping[str, Any]) -> dict[str, Any]:
     delta = choice.get("delta") or {}
     kept["delta"] = {name: delta[name] for name in _DELTA_FIELDS if delta.get(name) is not None}
     if kept["logprobs"] is not None:
-        # The end of a choice is a token to vLLM, and its entry is of no text that anybody gets.
-        ends = kept["finish_reason"] == "stop" and not delta.get("content")
-        kept["logprobs"] = None if ends else _logprobs(kept["logprobs"])
+        kept["logprobs"] = _of_text(_logprobs(kept["logprobs"]), kept["finish_reason"])
     return kept
 
 
 def text_choice(choice: Mapping[str, Any]) -> dict[str, Any]:
     """Return the choice of a text completion in the shape of a chat's; raise `EngineFailed` for another shape."""
     shown = delta_of_text(choice)
-    if shown["finish_reason"] == "stop" and not choice["text"]:
-        shown["logprobs"] = None  # The end of a choice is a token to vLLM, as in a chat.
-    return shown
+    return {**shown, "logprobs": shown["logprobs"] and _of_text(shown["logprobs"], shown["finish_reason"])}
+
+
+def _of_text(logprobs: dict[str, Any], finish: str | None) -> dict[str, Any] | None:
+    """Return the entries of text. The end of a choice is a token to vLLM, the last one, and nobody gets its text."""
+    entries = logprobs["content"][:-1] if finish == "stop" else logprobs["content"]
+    return {"content": entries} if entries else None
+
+
+def _stopped_choices(body: Mapping[str, Any]) -> list[StoppedChoice]:
+    stop = body.get("stop") or ()
+    stops = (stop,) if isinstance(stop, str) else tuple(stop)
+    shows = bool(body.get("logprobs"))
+    return [StoppedChoice(stops, shows_logprobs=shows) for _ in range(body.get("n") or 1)] if stops else []
 
 
 def _logprobs(logprobs: Mapping[str, Any]) -> dict[str, Any]:

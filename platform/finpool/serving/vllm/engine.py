@@ -69,7 +69,7 @@ class Vllm:
     def complete(self, body: Mapping[str, Any]) -> PromptRuns:
         """Start a text completion; raise `EngineRefused` for a request that this engine cannot serve."""
         counters = counters_for(body, self.counters)
-        starts = [partial(self._complete, each, counters) for each in self._completion_requests(body)]
+        starts = [partial(self._complete, each, body, counters) for each in self._completion_requests(body)]
         runs = PromptRuns(starts, body.get("n") or 1, counters)
         counters.requests += 1
         return runs
@@ -105,11 +105,12 @@ class Vllm:
 
     def _start(self, body: Mapping[str, Any], counters: Counters) -> "VllmGeneration":
         request = ChatCompletionRequest.model_validate(self._request(body))
-        return VllmGeneration(VllmAnswer(self.model.id), self._server.chat(request), counters, "messages")
+        answer = VllmAnswer(self.model.id, body=body)
+        return VllmGeneration(answer, self._server.chat(request), counters, "messages")
 
-    def _complete(self, request: dict[str, Any], counters: Counters) -> "VllmGeneration":
+    def _complete(self, request: dict[str, Any], body: Mapping[str, Any], counters: Counters) -> "VllmGeneration":
         events = self._server.completions(CompletionRequest.model_validate(request))
-        return VllmGeneration(VllmAnswer(self.model.id, text_choice), events, counters, PROMPT_FIELD)
+        return VllmGeneration(VllmAnswer(self.model.id, text_choice, body), events, counters, PROMPT_FIELD)
 
     async def _count(self, request: TokenizeChatRequest | TokenizeCompletionRequest, asked: str) -> int:
         answer = await self._tokenizer.create_tokenize(request, None)
@@ -173,6 +174,10 @@ class VllmGeneration(AsyncIterator[dict[str, Any]]):
             raise EngineFailed("The model failed to answer.") from error
 
     async def _next(self) -> dict[str, Any]:
+        if self._answer.stopped_early:
+            with contextlib.suppress(Exception):
+                await self._events.aclose()
+            raise StopAsyncIteration
         event = await anext(self._events)
         if isinstance(event, ErrorResponse):
             raise refused(event.error.message, event.error.code, self._asked)

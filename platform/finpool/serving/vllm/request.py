@@ -28,6 +28,8 @@ def vllm_request(body: Mapping[str, Any], model: Model, base_name: str, tokens: 
     requests with an equal salt share cached prompts. A request without a salt gets a random one.
     """
     request = _generation(body, model, base_name, _OURS)
+    if body.get("stop") and not request.get("logprobs"):
+        request |= {"logprobs": True, "top_logprobs": 0}
     request["messages"] = messages(body)
     request |= continuation(request["messages"])
     request["max_completion_tokens"] = output_tokens_max(body, model)
@@ -46,12 +48,21 @@ def completion_requests(
     alternatives = request.pop("top_logprobs", 0)
     if request.pop("logprobs", False):
         request["logprobs"] = alternatives
+    elif body.get("stop"):
+        request["logprobs"] = 0
     return [{**request, PROMPT_FIELD: tokens.broken(prompt)} for prompt in prompts_of(body)]
 
 
 def _generation(body: Mapping[str, Any], model: Model, base_name: str, others: frozenset[str]) -> dict[str, Any]:
-    """Return the fields that steer the generation and its reports, for a conversation and for a prompt."""
+    """Return the fields that steer the generation and its reports, for a conversation and for a prompt.
+
+    `stop` stays here: `StoppedChoice` cuts the answer, and finds its tokens by their entries of log probabilities.
+    """
     request = sampling_fields(body, model, others)
+    request.pop("stop", None)
+    if not request.get("temperature", 1) and request.get("n", 1) > 1:
+        # vLLM refuses greedy choices beside each other. The one likeliest token at a temperature is greedy as well.
+        request |= {"temperature": 1.0, "top_k": 1}
     if "seed" in request:
         request["seed"] = folded(request["seed"], SEEDS)
     return {

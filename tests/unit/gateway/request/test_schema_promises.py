@@ -124,7 +124,21 @@ def test_a_pattern_that_only_llama_cpp_misreads_is_refused_there(pattern: str) -
 @pytest.mark.parametrize("schema", EVERYWHERE)
 def test_enforced_keywords_and_annotations_are_taken(model: Model, schema: dict[str, Any]) -> None:
     require_chat(model, parsed(response_format=answer_in(schema)))
-    require_chat(model, parsed(tools=tool_with(schema, strict=True)))
+    require_chat(model, parsed(tools=tool_with(schema, strict=True), tool_choice="required"))
+
+
+@pytest.mark.parametrize(
+    "schema", [{"type": "string", "pattern": "^a$"}, {"type": "string", "format": "date"}], ids=["pattern", "format"]
+)
+def test_a_strict_call_that_a_model_on_vllm_may_choose_is_held_to_what_can_be_checked(schema: dict[str, Any]) -> None:
+    tools = tool_with(within(schema), strict=True)
+    for choice in (None, "auto"):
+        assert str(refused_param(VLLM, tools=tools, tool_choice=choice)).startswith("tools[0].function.parameters")
+    choices: list[Any] = ["required", "none", {"type": "function", "function": {"name": "f"}}]
+    for held in choices:
+        require_chat(VLLM, parsed(tools=tools, tool_choice=held))
+    require_chat(LOCAL, parsed(tools=tools))
+    require_chat(VLLM, parsed(tools=tool_with(within({"type": "integer", "maximum": 3}), strict=True)))
 
 
 @ENGINES

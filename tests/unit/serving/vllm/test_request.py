@@ -86,6 +86,24 @@ def test_no_seed_is_the_engines_sign_for_a_random_one() -> None:
     assert seeds[2] == 0
 
 
+def test_stop_strings_stay_here_and_tokens_come_with_their_entries() -> None:
+    assert translated(stop=["a"]).items() >= {"logprobs": True, "top_logprobs": 0}.items()
+    assert translated(stop="a", logprobs=True, top_logprobs=3)["top_logprobs"] == 3
+    assert completions(stop=["a"])[0]["logprobs"] == 0
+    assert completions(stop=["a"], logprobs=True, top_logprobs=2)[0]["logprobs"] == 2
+    for request in (translated(stop=["a"]), *completions(stop=["a"])):
+        assert "stop" not in request
+    assert "logprobs" not in translated()
+
+
+def test_greedy_choices_beside_each_other_are_asked_for_as_the_likeliest_token() -> None:
+    assert translated(temperature=0, n=2).items() >= {"n": 2, "temperature": 1.0, "top_k": 1}.items()
+    for alone in (translated(temperature=0), translated(temperature=0, n=1)):
+        assert alone["temperature"] == 0
+        assert "top_k" not in alone
+    assert translated(temperature=0.5, n=2)["temperature"] == 0.5
+
+
 def event(choices: list[dict[str, Any]], prompt: int, completion: int, cached: int | None = None) -> str:
     usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
     details = {} if cached is None else {"prompt_tokens_details": {"cached_tokens": cached}}
