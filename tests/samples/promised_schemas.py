@@ -56,7 +56,7 @@ PATTERNS = (
         r"^[\\/]{2}$",
         '^["a-z]{3}$',
     ),
-    *(r"^\d{2,4}$", r"^\w+-\w$", r"^\S+\s\S$", r"[A-Z]\d", r"^\D\W", r"^[^\d.]{1,4}$"),
+    *(r"^\d{2,4}$", r"^\w+-\w$", r"^\S+\s\S$", r"[A-Z]\d", r"^\D\W", r"^[^\d,]{1,4}$"),
 )
 NAMES = st.sampled_from(["a", "not", "rate", "名", 'q"'])
 _EIGHTHS = st.integers(-80, 80).map(lambda eighths: eighths / 8)
