@@ -21,10 +21,9 @@ from finpool.gateway.request.options import (
     RefusedOption,
     RequestModel,
     ServedOption,
-    fault,
     refusal,
 )
-from finpool.gateway.request.vectors import SPECIAL_TOKENS_MAX, tokens_bound
+from finpool.gateway.request.vectors import SPECIAL_TOKENS_MAX, as_texts, tokens_bound
 
 PROMPTS_MAX = 32
 """The engine completes them one after the other, so a long list would hold its slot for long."""
@@ -40,13 +39,7 @@ Prompts = Annotated[list[Prompt], Field(min_length=1, max_length=PROMPTS_MAX)]
 
 
 def _as_prompts(given: Any) -> Any:
-    if given is None:
-        raise fault("it may not be null: send the text to continue")
-    if isinstance(given, str):
-        return [given]
-    if isinstance(given, list) and any(isinstance(each, int | list) for each in given):
-        raise refusal("token arrays are not taken, because tokens have other numbers in each version; send texts")
-    return given
+    return as_texts(given, "token arrays are not taken, because tokens have other numbers in each version; send texts")
 
 
 class CompletionRequest(RequestModel):

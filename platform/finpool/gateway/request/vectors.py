@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from finpool.catalogue.model.schemas import Model
 from finpool.gateway.request.generation import break_bytes_max
-from finpool.gateway.request.options import IgnoredOption, RefusedOption, RequestModel, ServedOption, refusal
+from finpool.gateway.request.options import IgnoredOption, RefusedOption, RequestModel, ServedOption, fault, refusal
 
 INPUTS_MAX = 2048
 """OpenAI's limit."""
@@ -28,12 +28,19 @@ User = Annotated[
 ]
 
 
-def _as_texts(given: Any) -> Any:
+def as_texts(given: Any, no_tokens: str) -> Any:
+    """Return a single text as a list of one, and a list as it is; refuse arrays of tokens with the reason."""
     if isinstance(given, str):
         return [given]
-    if isinstance(given, list) and any(isinstance(each, int | list) for each in given):
-        raise refusal("token arrays are not taken; send texts (in LangChain: check_embedding_ctx_length=False)")
+    if not isinstance(given, list):
+        raise fault("it must be a text or a list of texts")
+    if any(isinstance(each, int | list) for each in given):
+        raise refusal(no_tokens)
     return given
+
+
+def _as_inputs(given: Any) -> Any:
+    return as_texts(given, "token arrays are not taken; send texts (in LangChain: check_embedding_ctx_length=False)")
 
 
 class EmbeddingRequest(RequestModel):
@@ -42,7 +49,7 @@ class EmbeddingRequest(RequestModel):
     model: str = Field(min_length=1, max_length=256)
     input: Annotated[
         Texts,
-        BeforeValidator(_as_texts, json_schema_input_type=Text | Texts),
+        BeforeValidator(_as_inputs, json_schema_input_type=Text | Texts),
         ServedOption("token arrays are refused: send texts (in LangChain: `check_embedding_ctx_length=False`)"),
     ]
     encoding_format: Literal["float", "base64"] | None = None

@@ -10,6 +10,7 @@ from pooling_models import pooling_declaration
 
 from finpool.catalogue.model.schemas import Model
 from finpool.gateway.errors import InvalidValue, UnsupportedParameter
+from finpool.gateway.request.completion import CompletionRequest
 from finpool.gateway.request.intake import parse_request
 from finpool.gateway.request.vectors import (
     PAIR_TOKENS_MAX,
@@ -29,6 +30,13 @@ def test_token_arrays_are_refused_with_what_to_do_instead() -> None:
     for tokens in (b"[1, 2]", b"[[1, 2]]"):
         with pytest.raises(UnsupportedParameter, match="check_embedding_ctx_length=False"):
             parse_request(b'{"model": "m", "input": ' + tokens + b"}", EmbeddingRequest)
+
+
+@pytest.mark.parametrize("wrong", [b"5", b"null", b"{}", b"true"])
+def test_anything_but_texts_is_told_both_forms_that_are_taken(wrong: bytes) -> None:
+    for field, request in (("input", EmbeddingRequest), ("prompt", CompletionRequest)):
+        with pytest.raises(InvalidValue, match=f"'{field}': it must be a text or a list of texts"):
+            parse_request(b'{"model": "m", "%s": %s}' % (field.encode(), wrong), request)
 
 
 def model(kind: str, context_tokens: int, **engine: str) -> Model:
