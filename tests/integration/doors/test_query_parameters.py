@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterator
 
 import httpx2
+import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 ROUTES_MIN = 60
+WHOLE_NUMBERS_MIN = 10
 
 
 def operations(app: FastAPI) -> Iterator[tuple[str, str, list[str]]]:
@@ -21,6 +23,19 @@ def operations(app: FastAPI) -> Iterator[tuple[str, str, list[str]]]:
                 each["name"] for each in declared if each["in"] == "query" and each["schema"].get("type") != "array"
             ]
             yield method, re.sub(r"\{\w+\}", "x", route.path), single
+
+
+def whole_numbers(app: FastAPI) -> Iterator[tuple[str, str, str]]:
+    """Yield method, path and name of every query parameter that the API document calls a whole number."""
+    document = app.openapi()["paths"]
+    for method, path, _ in operations(app):
+        described = next(
+            each for each in document if re.sub(r"\{\w+\}", "x", each) == path and method.lower() in document[each]
+        )
+        for each in document[described][method.lower()].get("parameters", ()):
+            forms = each["schema"].get("anyOf", [each["schema"]])
+            if each["in"] == "query" and {form.get("type") for form in forms} - {"null"} == {"integer"}:
+                yield method, path, each["name"]
 
 
 async def code_of(app: FastAPI, method: str, path: str) -> tuple[int, str, str]:
@@ -51,3 +66,14 @@ async def test_every_route_of_every_door_refuses_a_value_given_twice(apps: dict[
     }
     assert len(answers) > ROUTES_MIN
     assert {key: told for key, told in answers.items() if told != (400, "repeated_parameter", key[1])} == {}
+
+
+@pytest.mark.parametrize("written", ["1_0", "%2B1", "+1", "5.0", "1e1", "%D9%A1", "", "0x5"])
+async def test_every_whole_number_is_written_with_digits(apps: dict[str, FastAPI], written: str) -> None:
+    answers = {
+        (f"{door} {method} {path}", name): await code_of(app, method, f"{path}?{name}={written}")
+        for door, app in apps.items()
+        for method, path, name in whole_numbers(app)
+    }
+    assert len(answers) > WHOLE_NUMBERS_MIN
+    assert {key: told for key, told in answers.items() if told != (400, "invalid_request", key[1])} == {}

@@ -1,10 +1,11 @@
 """The one rule for query parameters, at every door: none is ignored.
 
 A parameter that the route does not declare is refused, and so is one value given twice. A list is written
-`name=a&name=b` or, as OpenAI's clients write it, `name[]=a&name[]=b`.
+`name=a&name=b` or, as OpenAI's clients write it, `name[]=a&name[]=b`. A whole number is written with digits alone.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from urllib.parse import parse_qsl, urlencode
 
 from finpool.kernel.errors import (
@@ -16,19 +17,27 @@ from finpool.kernel.errors import (
 
 BRACKETS = "[]"
 _NAME_LENGTH_MAX = 64
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 
 
 class QueryRules:
-    """The query parameters of one route: `is_list` by name, and for each that is refused by name the reason."""
+    """The query parameters of one route: `is_list` by name, and for each that is refused by name the reason.
 
-    def __init__(self, is_list: Mapping[str, bool], refused: Mapping[str, str]) -> None:
+    `whole_numbers` are the names of those that take whole numbers only.
+    """
+
+    def __init__(
+        self, is_list: Mapping[str, bool], refused: Mapping[str, str], whole_numbers: Collection[str] = ()
+    ) -> None:
         self._is_list = dict(is_list)
         self._refused = dict(refused)
+        self._whole_numbers = frozenset(whole_numbers)
 
     def checked(self, raw: bytes) -> bytes:
         """Return the query with plain names of lists.
 
-        Raises `UnknownQueryParameter`, `UnsupportedQueryParameter` or `RepeatedQueryParameter`.
+        Raises `UnknownQueryParameter`, `UnsupportedQueryParameter` or `RepeatedQueryParameter`. Raises `InvalidRequest`
+        for a number in a form that only Python reads, such as `1_0`.
         """
         try:
             given = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict")
@@ -36,7 +45,9 @@ class QueryRules:
             raise InvalidRequest("The query is not UTF-8 in percent-encoding.") from error
         plain = [(self._declared(name), value) for name, value in given]
         seen: set[str] = set()
-        for name, _ in plain:
+        for name, value in plain:
+            if name in self._whole_numbers and not _WHOLE_NUMBER.fullmatch(value):
+                raise InvalidRequest(f"{name}: it must be a whole number, written with digits.", param=name)
             if name in seen and not self._is_list[name]:
                 raise RepeatedQueryParameter(f"The query gives '{name}' more than once; give it once.", param=name)
             seen.add(name)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from types import NoneType
 from typing import Annotated, Any, Protocol, get_args, get_origin
 
 from fastapi import Depends, Path, Query, Request
@@ -153,22 +154,28 @@ def query_rules(dependant: Dependant) -> QueryRules:
 
     A model's `NOT_SERVED` names the parameters that OpenAI's clients can send, and why they are refused.
     """
-    is_list: dict[str, bool] = {}
+    annotations: dict[str, Any] = {}
     refused: dict[str, str] = {}
     for field in get_flat_dependant(dependant).query_params:
         declared = field.field_info.annotation
         if isinstance(declared, type) and issubclass(declared, BaseModel):
-            is_list |= {
-                each.alias or name: _takes_a_list(each.annotation) for name, each in declared.model_fields.items()
-            }
+            annotations |= {each.alias or name: each.annotation for name, each in declared.model_fields.items()}
             refused |= getattr(declared, "NOT_SERVED", {})
         else:
-            is_list[field.alias] = _takes_a_list(declared)
-    return QueryRules(is_list, refused)
+            annotations[field.alias] = declared
+    is_list = {name: _takes_a_list(each) for name, each in annotations.items()}
+    return QueryRules(is_list, refused, [name for name, each in annotations.items() if _is_whole_number(each)])
 
 
 def _takes_a_list(annotation: Any) -> bool:
     return get_origin(annotation) is list or any(_takes_a_list(each) for each in get_args(annotation))
+
+
+def _is_whole_number(annotation: Any) -> bool:
+    if get_origin(annotation) is Annotated:
+        return _is_whole_number(get_args(annotation)[0])
+    parts = set(get_args(annotation)) - {NoneType}
+    return annotation is int or (bool(parts) and all(map(_is_whole_number, parts)))
 
 
 def guards_of(dependant: Dependant) -> list[Callable[[Request], Awaitable[Actor]]]:

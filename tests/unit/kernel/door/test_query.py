@@ -11,7 +11,9 @@ from finpool.kernel.errors import (
 )
 
 RULES = QueryRules(
-    {"limit": False, "effective_at[gt]": False, "models": True, "group_by": True}, {"user_ids": "keys have no users"}
+    {"limit": False, "effective_at[gt]": False, "models": True, "group_by": True},
+    {"user_ids": "keys have no users"},
+    ["limit"],
 )
 
 
@@ -69,3 +71,10 @@ def test_a_value_given_twice_is_refused(query: bytes) -> None:
 def test_a_query_that_is_no_text_is_refused(query: bytes) -> None:
     with pytest.raises(InvalidRequest, match="UTF-8"):
         RULES.checked(query)
+
+
+@pytest.mark.parametrize("query", [b"limit=1_0", b"limit=+1", b"limit=", b"limit=1.0", b"limit=" + b"1" * 500])
+def test_a_whole_number_is_written_with_digits(query: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="limit: it must be a whole number") as refused:
+        RULES.checked(query)
+    assert refused.value.param == "limit"
