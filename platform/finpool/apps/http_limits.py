@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from finpool.kernel.errors import DomainError, HeadTooLarge, InvalidRequest, RequestTooSlow, Unavailable
+from finpool.kernel.errors import DomainError, HeadersTooLarge, InvalidRequest, RequestTooSlow, Unavailable
 from finpool.kernel.settings import Settings
 
 CHUNK_OVERHEAD_BYTES = 32
@@ -144,8 +144,8 @@ class LimitedHttp(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None and not cycle.response_complete
 
-    def _too_large(self) -> HeadTooLarge:
-        return HeadTooLarge(f"The request line and the headers are larger than {self.head_bytes_max} bytes.")
+    def _too_large(self) -> HeadersTooLarge:
+        return HeadersTooLarge(f"The request line and the headers are larger than {self.head_bytes_max} bytes.")
 
     def _start_deadline(self) -> None:
         self._deadline = self.loop.call_later(self.arrival_seconds_max, self._on_deadline)

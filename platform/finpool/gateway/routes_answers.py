@@ -26,7 +26,7 @@ STREAM_HEADERS = {CACHE_CONTROL: "no-cache", BUFFERING: "no"}
 """Proxies neither keep a stream nor hold it back; nginx buffers answers unless it is told so."""
 
 
-class AnswerHead:
+class AnswerStart:
     """The start of an answer: its status and headers, sent once."""
 
     def __init__(self, send: Send, headers: dict[str, str], began_at: float) -> None:
@@ -34,7 +34,7 @@ class AnswerHead:
         self._headers = headers
         self._began_at = began_at
 
-    async def start(self, rates: Mapping[str, RateStatus], content_type: str, content_bytes: int | None = None) -> None:
+    async def send(self, rates: Mapping[str, RateStatus], content_type: str, content_bytes: int | None = None) -> None:
         """Send the headers; without a length the answer is a stream."""
         headers = {
             **self._headers,
@@ -63,10 +63,10 @@ class EventRenderer(Protocol):
 class WholeWriter:
     """Writes a plain completion, embeddings or a ranking: one body, once it is complete."""
 
-    def __init__(self, parts: WholeBody, send: Send, head: AnswerHead) -> None:
+    def __init__(self, parts: WholeBody, send: Send, start: AnswerStart) -> None:
         self._parts = parts
         self._send = send
-        self._head = head
+        self._start = start
         self._body = b""
 
     async def begin(self, rates: Mapping[str, RateStatus]) -> None:
@@ -92,23 +92,23 @@ class WholeWriter:
 
     async def end(self, rates: Mapping[str, RateStatus]) -> None:
         """Send headers and body."""
-        await self._head.start(rates, JSON, len(self._body))
+        await self._start.send(rates, JSON, len(self._body))
         await self._send({"type": "http.response.body", "body": self._body})
 
 
 class StreamWriter:
     """Writes a completion as server-sent events."""
 
-    def __init__(self, renderer: EventRenderer, send: Send, head: AnswerHead) -> None:
+    def __init__(self, renderer: EventRenderer, send: Send, start: AnswerStart) -> None:
         self._renderer = renderer
         self._send = send
-        self._head = head
+        self._start = start
         self._unsent = bytearray()
         self._end = b""
 
     async def begin(self, rates: Mapping[str, RateStatus]) -> None:
         """Send the headers."""
-        await self._head.start(rates, EVENT_STREAM)
+        await self._start.send(rates, EVENT_STREAM)
 
     async def stream(self, call: Call) -> None:
         """Send chunks as they come; chunks that arrive while other tasks run are sent together, once."""
@@ -140,7 +140,7 @@ class StreamWriter:
         await self._send({"type": "http.response.body", "body": self.rest()})
 
 
-Writer = Callable[[Send, AnswerHead], KeptWriter]
+Writer = Callable[[Send, AnswerStart], KeptWriter]
 """Builds the writer of one answer for the client's connection."""
 
 
@@ -159,7 +159,7 @@ class ModelAnswer(Response):
         await until_client_leaves(self._serve, receive, send)
 
     def _serve(self, send: Send) -> Coroutine[Any, Any, None]:
-        return serve(self._call, self._writer(send, AnswerHead(send, self._answer_headers, self._began_at)))
+        return serve(self._call, self._writer(send, AnswerStart(send, self._answer_headers, self._began_at)))
 
 
 async def until_client_leaves(

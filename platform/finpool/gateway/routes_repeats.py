@@ -11,7 +11,7 @@ from finpool.gateway.call.lifecycle import serve
 from finpool.gateway.idempotency.identity import RequestIdentity
 from finpool.gateway.idempotency.recording import RecordedWriter, Recording
 from finpool.gateway.idempotency.service import KeyClaim
-from finpool.gateway.routes_answers import EVENT_STREAM, JSON, AnswerHead, Writer, until_client_leaves
+from finpool.gateway.routes_answers import EVENT_STREAM, JSON, AnswerStart, Writer, until_client_leaves
 from finpool.gateway.service import Gateway
 from finpool.kernel.answer_headers import REPLAYED
 from finpool.kernel.clock import monotonic_seconds
@@ -52,8 +52,8 @@ class IdempotentAnswer(Response):
 
     async def _answer(self, claim: KeyClaim, recording: Recording) -> None:
         """Serve the call into the recording; without a whole answer the key is free again."""
-        head = AnswerHead(recording.send, self._answer_headers, self._began_at)
-        writer = RecordedWriter(self._writer(recording.send, head), recording, claim, self._idempotency)
+        start = AnswerStart(recording.send, self._answer_headers, self._began_at)
+        writer = RecordedWriter(self._writer(recording.send, start), recording, claim, self._idempotency)
         try:
             await serve(self._gateway.call(self._admitted), writer, writer.keep)
         except BaseException:
@@ -66,11 +66,11 @@ class IdempotentAnswer(Response):
     async def _repeat(self, answer: bytes, send: Send) -> None:
         """Send a kept answer, byte for byte."""
         headers = {**self._answer_headers, REPLAYED: "true"}
-        head, streamed = AnswerHead(send, headers, self._began_at), self._admitted.streamed
+        start, streamed = AnswerStart(send, headers, self._began_at), self._admitted.streamed
         rates = self._idempotency.rates(self._admitted)
-        await head.start(rates, EVENT_STREAM if streamed else JSON, None if streamed else len(answer))
-        for start in range(0, len(answer), _PART_BYTES):
-            part, more = answer[start : start + _PART_BYTES], start + _PART_BYTES < len(answer)
+        await start.send(rates, EVENT_STREAM if streamed else JSON, None if streamed else len(answer))
+        for position in range(0, len(answer), _PART_BYTES):
+            part, more = answer[position : position + _PART_BYTES], position + _PART_BYTES < len(answer)
             await send({"type": "http.response.body", "body": part, "more_body": more})
 
 

@@ -108,7 +108,7 @@ class BodyTooLarge(InvalidRequest):
         super().__init__(f"The body is larger than {bytes_max} bytes.")
 
 
-class HeadTooLarge(InvalidRequest):
+class HeadersTooLarge(InvalidRequest):
     """The request line and the headers together are larger than the limit."""
 
     status = 431

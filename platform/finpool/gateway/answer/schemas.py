@@ -174,7 +174,7 @@ class ChatUsage(BaseModel):
     completion_tokens_details: ReasoningTokens
 
 
-class ChatCompletionHead(BaseModel):
+class ChatCompletionFields(BaseModel):
     """The common fields of a completion and its chunks."""
 
     id: str
@@ -184,7 +184,7 @@ class ChatCompletionHead(BaseModel):
     system_fingerprint: str
 
 
-class ChatCompletionView(ChatCompletionHead):
+class ChatCompletionView(ChatCompletionFields):
     """A whole chat completion."""
 
     object: Literal["chat.completion"]
@@ -192,7 +192,7 @@ class ChatCompletionView(ChatCompletionHead):
     usage: ChatUsage
 
 
-class ChatCompletionChunk(ChatCompletionHead):
+class ChatCompletionChunk(ChatCompletionFields):
     """One event of a streamed completion. With `include_usage` each has `usage`, null in all but the last, which has no
     choices.
     """

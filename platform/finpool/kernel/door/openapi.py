@@ -9,7 +9,7 @@ from finpool.kernel.answer_headers import HEADERS, REQUEST_ID, REQUEST_ID_IF_ARR
 from finpool.kernel.errors import (
     BodyTooLarge,
     DomainError,
-    HeadTooLarge,
+    HeadersTooLarge,
     IdempotencyUnsupported,
     InternalError,
     InvalidRequest,
@@ -33,13 +33,13 @@ EVERY_ROUTE: tuple[type[DomainError], ...] = (
     RepeatedHeader,
     RequestTooSlow,
     BodyTooLarge,
-    HeadTooLarge,
+    HeadersTooLarge,
     InternalError,
     Unavailable,
 )
 """The errors of any request: those of the server, the ingress and the exception handlers."""
 
-OF_THE_SERVER = (InvalidRequest, RequestTooSlow, HeadTooLarge, Unavailable)
+OF_THE_SERVER = (InvalidRequest, RequestTooSlow, HeadersTooLarge, Unavailable)
 """The errors that the HTTP server itself may answer, before the request has an id."""
 
 SAFE_METHODS = frozenset({"get", "head", "options"})

@@ -20,7 +20,7 @@ _ENGINE_SEGMENTS = 4
 """The parts of `/engines/MODEL/VERSION` when split at slashes, including the empty first one."""
 
 
-class ColdStartDoor:
+class ColdStartMiddleware:
     """The ASGI middleware that answers for cold engines according to `COLD_START_HEADER`."""
 
     def __init__(self, app: ASGIApp) -> None:

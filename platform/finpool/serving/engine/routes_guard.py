@@ -8,7 +8,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from finpool.kernel.settings import Settings
-from finpool.serving.engine.routes_cold import ColdStartDoor, stands_in_for_engines
+from finpool.serving.engine.routes_cold import ColdStartMiddleware, stands_in_for_engines
 
 HEALTH_PROBE_PATH = "/-/healthz"
 _UNAUTHORIZED_BODY = b'{"error":{}}'
@@ -68,7 +68,7 @@ def port_guards() -> list[Middleware]:
         )
     ]
     # Starlette runs the last middleware of this list first, so a request without the token wakes no engine.
-    return [Middleware(ColdStartDoor), *guards] if stands_in_for_engines() else guards
+    return [Middleware(ColdStartMiddleware), *guards] if stands_in_for_engines() else guards
 
 
 def _is_loopback(address: tuple[str, int] | None) -> bool:

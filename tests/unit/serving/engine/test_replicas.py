@@ -15,7 +15,7 @@ from finpool.kernel.settings import Settings
 from finpool.serving.backend.breaker import Breaker, BreakerState
 from finpool.serving.backend.service import Backends
 from finpool.serving.engine.replicas import replica_options
-from finpool.serving.engine.routes_cold import ColdStartDoor
+from finpool.serving.engine.routes_cold import ColdStartMiddleware
 from finpool.serving.errors import LOAD_SECONDS, EngineFailed, EngineUnavailable, ModelCold
 from finpool.serving.schemas import COLD_START_HEADER, EXPECTED_SERVICE_HEADER, Operation
 
@@ -85,7 +85,7 @@ class Serve:
         await send({"type": "http.response.body", "body": b"awake"})
 
 
-async def at_the_door(door: ColdStartDoor, path: str = CHAT, *headers: tuple[bytes, bytes]) -> tuple[int, bytes]:
+async def at_the_door(door: ColdStartMiddleware, path: str = CHAT, *headers: tuple[bytes, bytes]) -> tuple[int, bytes]:
     sent: list[Any] = []
 
     async def receive() -> Any:
@@ -101,7 +101,7 @@ async def at_the_door(door: ColdStartDoor, path: str = CHAT, *headers: tuple[byt
 
 async def test_a_request_that_says_nothing_goes_to_serve_and_waits_there() -> None:
     serve = Serve()
-    waiting = asyncio.create_task(at_the_door(ColdStartDoor(serve)))
+    waiting = asyncio.create_task(at_the_door(ColdStartMiddleware(serve)))
     await asyncio.sleep(0)
     assert [(method, path) for method, path, _ in serve.asked] == [("POST", CHAT)]
     serve.awake.set()
@@ -110,7 +110,7 @@ async def test_a_request_that_says_nothing_goes_to_serve_and_waits_there() -> No
 
 async def test_a_request_that_is_refused_is_answered_at_once_and_wakes_the_engine_once() -> None:
     serve = Serve()
-    door = ColdStartDoor(serve)
+    door = ColdStartMiddleware(serve)
     token = (b"authorization", b"Bearer t")
     for path in (CHAT, CHAT, "/engines/small/1/tokenize", "/engines/other/1/tokenize"):
         status, body = await at_the_door(door, path, token, (HEADER, b"refuse"), (b"x-request-id", b"req_1"))
@@ -128,7 +128,7 @@ async def test_a_request_that_is_refused_is_answered_at_once_and_wakes_the_engin
 
 async def test_a_probe_leaves_an_engine_asleep() -> None:
     serve = Serve()
-    status, body = await at_the_door(ColdStartDoor(serve), "/engines/small/1/health", (HEADER, b"leave"))
+    status, body = await at_the_door(ColdStartMiddleware(serve), "/engines/small/1/health", (HEADER, b"leave"))
     assert (status, json.loads(body), serve.asked) == (503, COLD, [])
 
 
