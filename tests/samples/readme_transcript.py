@@ -16,7 +16,7 @@ MAKE_RUNS_HERE = BIN == ROOT / ".venv" / "bin"
 WITHIN_THEMSELVES = ("make test", "make check")
 """Commands that run this test cannot be run by it; CI runs exactly these, and the longer suites."""
 
-LONGER_SUITES = ("make test-faults", "make test-vllm")
+LONGER_SUITES = ("make test-clients", "make test-faults", "make test-vllm")
 
 SECONDS_MAX = 300
 STEP = "\x1e"
