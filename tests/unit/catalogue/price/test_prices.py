@@ -151,7 +151,7 @@ def test_a_discounted_price_is_a_version_of_its_own_and_no_discount_is_the_list_
         ({"tier": "off_peak", "price": AMOUNTS, "off_peak_from": "22:00", "off_peak_until": "22:00"}, "are the same"),
         ({"tier": "off_peak", "price": AMOUNTS, "off_peak_from": "24:00", "off_peak_until": "06:00"}, "off_peak_from"),
         ({"tier": "standard", "price": {**AMOUNTS, "cached_input_micros_per_million_tokens": 31}}, "is above"),
-        ({"tier": "standard", "price": AMOUNTS, "valid_from": "2026-12-01T00:00:00"}, "timezone"),
+        ({"tier": "standard", "price": AMOUNTS, "valid_from": "2026-12-01T00:00:00"}, "a time with its zone"),
         ({"tier": "priority", "price": AMOUNTS}, "tier"),
     ],
 )
