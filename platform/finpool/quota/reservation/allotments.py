@@ -201,6 +201,7 @@ class Allotments:
             if lease.lease_id in granted.outlived:
                 self.leases.withdraw(lease)
         if granted.whole:
+            self._refusals.outdate(tenant_id, [need.key for need in budgets])
             for lease, rest in zip(leases, granted.budgets, strict=True):
                 self.leases.grow(lease, rest, now)
                 if self._changes.get(tenant_id, 0) != changes:

@@ -55,6 +55,11 @@ class RecentRefusals:
         """Drop a tenant's refusals after a change of its limits."""
         self._until = {each: known for each, known in self._until.items() if each[0] != tenant_id}
 
+    def outdate(self, tenant_id: TenantId, keys: Iterable[BudgetKey]) -> None:
+        """Drop the refusals of budgets whose rest has become another by a grant."""
+        for key in keys:
+            self._until.pop((tenant_id, key), None)
+
     def require_none(self, demand: Demand, needs: Iterable[BudgetNeed], now: float) -> None:
         """Raise the stored refusal of a budget that still does not cover the request."""
         for need in needs:

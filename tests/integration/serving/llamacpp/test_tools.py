@@ -91,11 +91,10 @@ def test_no_argument_is_invented_for_a_function_that_is_not_strict(local_engine:
 
 
 def test_one_answer_may_hold_several_calls_if_the_client_says_so(local_engine: LocalEngine) -> None:
-    counts = [
-        len(calls_of(answered(local_engine, tool_choice="required", parallel_tool_calls=True, seed=number)))
+    assert any(
+        len(calls_of(answered(local_engine, tool_choice="required", parallel_tool_calls=True, seed=number))) > 1
         for number in range(3)
-    ]
-    assert max(counts) > 1
+    )
 
 
 def test_the_model_may_answer_itself(local_engine: LocalEngine) -> None:
