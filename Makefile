@@ -54,6 +54,10 @@ TESTS ?= tests
 BENCH_SECONDS ?= 1.5
 BENCH_ROUNDS ?= 3
 
+# The rows of its open loop: seconds each, and the tenants that the gateway holds.
+BENCH_OPEN_SECONDS ?= 20
+BENCH_TENANTS ?= 100
+
 # Once the development set is installed, `make up` keeps it: it holds everything that the engines' set holds.
 RUN_STAMP := $(if $(wildcard $(VENV)/dev.stamp),$(VENV)/dev.stamp,$(VENV)/engines.stamp)
 
@@ -106,8 +110,9 @@ coverage: $(VENV)/dev.stamp ## Run tests and print which branches they took (TES
 		$(BIN)/coverage report; \
 		exit $$status
 
-bench: $(VENV)/dev.stamp ## Measure the hot path beside a bare pass-through (BENCH_SECONDS, BENCH_ROUNDS)
-	@$(BIN)/python tests/bench/hot_path.py --seconds $(BENCH_SECONDS) --rounds $(BENCH_ROUNDS)
+bench: $(VENV)/dev.stamp ## Measure the hot path beside a bare pass-through (BENCH_SECONDS, BENCH_ROUNDS, BENCH_OPEN_SECONDS, ...)
+	@$(BIN)/python tests/bench/hot_path.py --seconds $(BENCH_SECONDS) --rounds $(BENCH_ROUNDS) \
+		--open-seconds $(BENCH_OPEN_SECONDS) --tenants $(BENCH_TENANTS)
 
 bench-fairness: $(VENV)/dev.stamp ## Compare the fair queue with others, in virtual time and on the small engine
 	@PYTHONPATH=tests/samples $(BIN)/python tests/bench/fairness.py

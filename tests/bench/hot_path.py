@@ -5,36 +5,24 @@ pass-through and the engine itself. So other work of the machine slows all of th
 """
 
 import argparse
-import asyncio
-import os
+import itertools
 import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import orjson
-import psutil
 import uvloop
 from hot_path_load import Load, ask, request_bytes
+from hot_path_places import PLACES, Place, places
 from hot_path_servers import STREAM_CHUNKS
-from hot_path_tenant import MODEL, PEPPER, catalogue_with_all_slots, create_tenant_with_key
-
-from finpool.apps.migrate import migrate
-from finpool.installation.postgres import EmbeddedPostgres, start_postgres, stop_postgres
-from finpool.installation.process.components import INFERENCE, component_environment
-from finpool.kernel.settings import Settings
+from hot_path_tenant import MODEL
+from open_loop import ask_on_schedule
 
 CONNECTIONS = (1, 16, 64)
-PLACES = ("engine", "bare", "finpool")
-START_SECONDS_MAX = 60
-SERVERS = Path(__file__).with_name("hot_path_servers.py")
 
 
 @dataclass(frozen=True)
@@ -58,93 +46,11 @@ KINDS = (
 
 
 @dataclass(frozen=True)
-class Place:
-    """Whom the load is put on."""
-
-    port: int
-    process: psutil.Process
-
-
-@dataclass(frozen=True)
 class Measured:
     """One measurement: the load's own figures, and the processor time that an answer took."""
 
     load: Load
     cpu_micros: float
-
-
-def unused_port() -> int:
-    """Return a port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def running(
-    command: list[str], port: int, core: int, environment: dict[str, str] | None = None
-) -> Iterator[psutil.Process]:
-    """Run a server on one core until the block ends; yield its process once it listens."""
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    try:
-        os.sched_setaffinity(process.pid, {core})
-        asyncio.run(_listening(process, port))
-        yield psutil.Process(process.pid)
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-async def _listening(process: "subprocess.Popen[bytes]", port: int) -> None:
-    async with asyncio.timeout(START_SECONDS_MAX):
-        while process.poll() is None:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return
-            await asyncio.sleep(0.05)
-    raise RuntimeError(f"a server ended before it listened: {process.args!r}")
-
-
-@contextmanager
-def embedded_postgres(home: Path) -> Iterator[EmbeddedPostgres]:
-    """Run a Postgres under `home`, migrated."""
-    server = start_postgres(home)
-    try:
-        urls: dict[str, Any] = {f"{role}_database_url": url for role, url in server.urls.items()}
-        migrate(Settings(home=home, **urls))
-        yield server
-    finally:
-        stop_postgres(home)
-
-
-@contextmanager
-def places(home: Path) -> Iterator[tuple[dict[str, Place], str]]:
-    """Start everything; yield each place and the tenant's key."""
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        raise SystemExit("two cores are needed: one for the app, one for the engine and the load")
-    ports = {place: unused_port() for place in PLACES}
-    engine_url = f"http://127.0.0.1:{ports['engine']}"
-    with ExitStack() as stack:
-        server = stack.enter_context(embedded_postgres(home))
-        for name, value in (("key_pepper", PEPPER), ("engine_token", "t" * 64)):
-            (home / "secrets" / name).write_text(value)
-        urls: dict[str, Any] = {f"{role}_database_url": url for role, url in server.urls.items()}
-        catalogue = catalogue_with_all_slots(home)
-        settings = Settings(home=home, port=ports["finpool"], catalogue_dir=catalogue, **urls)
-        key = asyncio.run(create_tenant_with_key(settings))
-        os.sched_setaffinity(0, {cores[1]})
-        python = [sys.executable, str(SERVERS)]
-        found = {}
-        command = [*python, "engine", str(ports["engine"]), MODEL]
-        found["engine"] = stack.enter_context(running(command, ports["engine"], cores[-1]))
-        command = [*python, "bare", str(ports["bare"]), f"{engine_url}/v1/chat/completions"]
-        found["bare"] = stack.enter_context(running(command, ports["bare"], cores[0]))
-        environment = {**component_environment(INFERENCE, settings, server.urls), "FINPOOL_SERVE_URL": engine_url}
-        environment["FINPOOL_LOG_LEVEL"] = "WARNING"
-        command = INFERENCE.command()
-        found["finpool"] = stack.enter_context(running(command, ports["finpool"], cores[0], environment))
-        yield {name: Place(ports[name], process) for name, process in found.items()}, key
 
 
 def measure(places: dict[str, Place], key: str, seconds: float, rounds: int) -> Iterator[list[str]]:
@@ -165,7 +71,37 @@ def _measure(place: Place, name: str, key: str, kind: Kind, connections: int, se
     cpu_seconds = sum(place.process.cpu_times()[:2]) - before
     if load.wrong:
         raise SystemExit(f"{name} answered {len(load.wrong)} requests wrongly, as {load.wrong[0]!r}")
+    if not load.latencies_ms:
+        raise SystemExit(
+            f"{name} answered nothing in {seconds} s: measure for longer, on a machine with less other work"
+        )
     return Measured(load, cpu_seconds * 1e6 / load.answers)
+
+
+def measure_open_loop(
+    places: dict[str, Place], keys: list[str], *, seconds: float, closed_seconds: float
+) -> Iterator[list[str]]:
+    """Yield the rows of requests on a schedule, at half of the rate that finpool reaches with 16 connections.
+
+    All places get the same rate, in turn. The requests go round the tenants.
+    """
+    for kind in KINDS:
+        closed = _measure(places["finpool"], "finpool", keys[0], kind, 16, closed_seconds)
+        rate = closed.load.per_second / 2
+        for name in PLACES:
+            place = places[name]
+            requests = [request_bytes(place.port, key, kind.body) for key in keys]
+            # Each tenant's first request opens its lease; that is not what is measured.
+            warm = ask_on_schedule(place.port, requests, kind.ending[name], rate=rate / 4, seconds=4 * len(keys) / rate)
+            uvloop.run(warm)
+            before = place.process.memory_info().rss
+            load = uvloop.run(ask_on_schedule(place.port, requests, kind.ending[name], rate=rate, seconds=seconds))
+            if load.wrong:
+                raise SystemExit(f"{name} answered {len(load.wrong)} requests wrongly, as {load.wrong[0]!r}")
+            grown = place.process.memory_info().rss - before
+            quantiles = [f"{load.quantile_ms(share):.2f}" for share in (0.5, 0.99, 0.999)]
+            row = [kind.name, name, f"{rate:,.0f}", f"{len(load.latencies_ms):,}", *quantiles]
+            yield [*row, f"{load.longest_pause_ms:.1f}", f"{before / 1e6:.0f}", f"{grown / 1e6:+.1f}"]
 
 
 def _row(kind: str, connections: int, measured: dict[str, list[Measured]]) -> list[str]:
@@ -192,6 +128,11 @@ us: microseconds of processor time a request takes, in all threads, and bare's t
 machine does changes the first ratio more than this one. engine/s is what the load generator and the engine reach
 together, on the core they share: no place can show more.
 """
+OPEN_HEAD = ("", "", "rate/s", "answers", "p50 ms", "p99 ms", "p99.9 ms", "pause ms", "MB before", "MB grown")
+OPEN_NOTE = """
+Open loop with {tenants} tenants: requests leave on a schedule, and a latency counts from its scheduled moment.
+pause: the longest time without a byte from a place while it had open requests. MB: the resident memory of its process.
+"""
 
 
 def show(line: str) -> None:
@@ -201,20 +142,32 @@ def show(line: str) -> None:
 
 
 def main() -> None:
-    """Measure and print the table."""
+    """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=1.5, help="of each measurement")
-    parser.add_argument("--rounds", type=int, default=3, help="measurements of each figure")
+    parser.add_argument("--seconds", type=float, default=1.5, help="of each measurement of the closed loop")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each figure; 0 leaves the table out")
+    parser.add_argument("--open-seconds", type=float, default=20, help="of each row of the open loop")
+    parser.add_argument(
+        "--tenants", type=int, default=100, help="tenants that exist; at most 100 of them send requests"
+    )
     options = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="finpool-bench-"))
     try:
-        with places(home) as (found, key):
-            show(NOTE)
-            show(" ".join(f"{each:>12}" for each in HEAD))
-            for row in measure(found, key, options.seconds, options.rounds):
-                show(" ".join(f"{each:>12}" for each in row))
+        with places(home, options.tenants) as (found, keys):
+            if options.rounds:
+                _show_table(NOTE, HEAD, measure(found, keys[0], options.seconds, options.rounds))
+            rows = measure_open_loop(
+                found, keys, seconds=options.open_seconds, closed_seconds=max(3.0, options.seconds)
+            )
+            _show_table(OPEN_NOTE.format(tenants=options.tenants), OPEN_HEAD, rows)
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+def _show_table(note: str, head: Iterable[str], rows: Iterable[list[str]]) -> None:
+    show(note)
+    for row in itertools.chain([head], rows):
+        show(" ".join(f"{each:>12}" for each in row))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,32 @@ class Load:
         return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
+class AnswerReader:
+    """Collects the bytes of one answer, and tells when it has ended: by its length if it states one, else by HTTP's
+    last chunk.
+    """
+
+    def __init__(self) -> None:
+        self.received = bytearray()
+        self._length: int | None = None
+
+    def clear(self) -> None:
+        """Begin with the next answer."""
+        self.received.clear()
+        self._length = None
+
+    def is_whole(self, data: bytes) -> bool:
+        """Add bytes; tell whether the answer has ended."""
+        self.received += data
+        if self._length is None:
+            end = self.received.find(b"\r\n\r\n")
+            if end < 0:
+                return False
+            _, stated, rest = bytes(self.received[:end]).lower().partition(b"content-length:")
+            self._length = end + 4 + int(rest.partition(b"\r\n")[0]) if stated else 0
+        return len(self.received) >= self._length if self._length else self.received.endswith(b"\r\n0\r\n\r\n")
+
+
 class Asker(asyncio.Protocol):
     """One connection: sends the same request again and again until told to stop."""
 
@@ -35,8 +61,7 @@ class Asker(asyncio.Protocol):
         self._ending = ending
         self._load = load
         self._ended = ended
-        self._received = bytearray()
-        self._length: int | None = None
+        self._answer = AnswerReader()
         self.stopping = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -49,12 +74,12 @@ class Asker(asyncio.Protocol):
             self._ended.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        self._received += data
-        if not self._is_whole():
+        if not self._answer.is_whole(data):
             return
         self._load.latencies_ms.append((time.perf_counter() - self._asked_at) * 1000)
-        if not self._received.startswith(b"HTTP/1.1 200") or self._ending not in self._received[-400:]:
-            self._load.wrong.append(bytes(self._received[:400]))
+        received = self._answer.received
+        if not received.startswith(b"HTTP/1.1 200") or self._ending not in received[-400:]:
+            self._load.wrong.append(bytes(received[:400]))
         if self.stopping:
             self._ended.set_result(None)
             self._transport.close()
@@ -62,20 +87,9 @@ class Asker(asyncio.Protocol):
             self._ask()
 
     def _ask(self) -> None:
-        self._received.clear()
-        self._length = None
+        self._answer.clear()
         self._asked_at = time.perf_counter()
         self._transport.write(self._request)
-
-    def _is_whole(self) -> bool:
-        """Tell whether the answer has ended: by its length if it states one, else by HTTP's last chunk."""
-        if self._length is None:
-            end = self._received.find(b"\r\n\r\n")
-            if end < 0:
-                return False
-            _, stated, rest = bytes(self._received[:end]).lower().partition(b"content-length:")
-            self._length = end + 4 + int(rest.partition(b"\r\n")[0]) if stated else 0
-        return len(self._received) >= self._length if self._length else self._received.endswith(b"\r\n0\r\n\r\n")
 
 
 def request_bytes(port: int, key: str, body: bytes) -> bytes:
