@@ -52,6 +52,7 @@ def serve_door(name: str, settings: Settings, port: int, drain_seconds: int) -> 
 
     from finpool.apps.http_limits import http_protocol
     from finpool.apps.listening import listening_sockets
+    from finpool.apps.server import DoorServer
     from finpool.kernel.logs import configure_logs
     from finpool.kernel.telemetry import exported_telemetry
 
@@ -73,7 +74,7 @@ def serve_door(name: str, settings: Settings, port: int, drain_seconds: int) -> 
             timeout_keep_alive=settings.keep_alive_seconds,
             timeout_graceful_shutdown=drain_seconds,
         )
-        server = uvicorn.Server(config)
+        server = DoorServer(config)
         signal.signal(signal.SIGTERM, partial(_end, server))
         server.run(sockets=listening_sockets(settings.host, port))
     if not server.started:

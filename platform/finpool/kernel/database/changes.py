@@ -10,6 +10,7 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from finpool.kernel.clock import monotonic_seconds
+from finpool.kernel.collector import exempt_new_objects
 from finpool.kernel.database.database import CHANGES_CHANNEL, Database
 from finpool.kernel.errors import ConfigurationError, Unavailable
 from finpool.kernel.ids import TenantId
@@ -131,4 +132,6 @@ class ChangeFeed:
         async with asyncio.timeout(_RELOAD_SECONDS_MAX), self._database.across_tenants() as session:
             for snapshot in self._snapshots:
                 await snapshot.load(session, tenant_id)
+        if tenant_id is None:
+            exempt_new_objects()
         self._answered_at = started
