@@ -112,7 +112,7 @@ class DoorRequest(Request):
 
 
 class DoorRoute(APIRoute):
-    """A route that authenticates its caller first, refuses what it does not serve, and only then reads the body.
+    """A route that authenticates its caller, then checks the query and the headers, and only then reads the body.
 
     It refuses unknown query parameters and an `Idempotency-Key`; FastAPI would ignore both and read the body first.
     """

@@ -1,10 +1,10 @@
 """Time buckets: they divide the time range of one page."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from finpool.kernel.errors import InvalidRequest
-from finpool.metering.usage.schemas import Bucket, BucketPage, BucketQuery, UsageTotals
+from finpool.metering.usage.schemas import Bucket, BucketPage, BucketQuery, Result, UsageTotals
 
 
 def page_of_buckets(query: BucketQuery, *, seconds: int, buckets_max: int, at: datetime) -> BucketPage[UsageTotals]:
@@ -43,3 +43,12 @@ def fill(page: BucketPage[UsageTotals], totals: Iterable[UsageTotals], *, second
     for each in totals:
         if each.bucket is not None:
             by_begin[each.bucket].results.append(each)
+
+
+def with_results(page: BucketPage[UsageTotals], shape: Callable[[UsageTotals], Result]) -> BucketPage[Result]:
+    """Return the page with each total in another shape."""
+    data: list[Bucket[Result]] = [
+        Bucket(start_time=each.start_time, end_time=each.end_time, results=[shape(totals) for totals in each.results])
+        for each in page.data
+    ]
+    return BucketPage(data=data, has_more=page.has_more, next_page=page.next_page)

@@ -10,10 +10,9 @@ from finpool.kernel.clock import now
 from finpool.kernel.ids import TenantId
 from finpool.kernel.money import micros_of_groups
 from finpool.metering.usage import repository
-from finpool.metering.usage.buckets import fill, page_of_buckets, span
+from finpool.metering.usage.buckets import fill, page_of_buckets, span, with_results
 from finpool.metering.usage.schemas import (
     BUCKET_SECONDS,
-    Bucket,
     BucketPage,
     BucketQuery,
     CompletionsResult,
@@ -94,26 +93,7 @@ async def completions(
 ) -> BucketPage[CompletionsResult]:
     """Return one tenant's usage in OpenAI's shape, without embeddings and rankings."""
     page = await _merged(session, query, tenant_id, UsageKind.COMPLETIONS)
-    data = [
-        Bucket[CompletionsResult](
-            start_time=bucket.start_time,
-            end_time=bucket.end_time,
-            results=[
-                CompletionsResult(
-                    input_tokens=each.input_tokens,
-                    output_tokens=each.output_tokens,
-                    input_cached_tokens=each.cached_input_tokens,
-                    num_model_requests=each.requests,
-                    project_id=each.project_id,
-                    api_key_id=each.key_id,
-                    model=each.model_id,
-                )
-                for each in bucket.results
-            ],
-        )
-        for bucket in page.data
-    ]
-    return BucketPage(data=data, has_more=page.has_more, next_page=page.next_page)
+    return with_results(page, _of_completions)
 
 
 async def embeddings(
@@ -121,24 +101,7 @@ async def embeddings(
 ) -> BucketPage[EmbeddingsResult]:
     """Return one tenant's usage for embeddings and rankings in OpenAI's shape."""
     page = await _merged(session, query, tenant_id, UsageKind.EMBEDDINGS)
-    data = [
-        Bucket[EmbeddingsResult](
-            start_time=bucket.start_time,
-            end_time=bucket.end_time,
-            results=[
-                EmbeddingsResult(
-                    input_tokens=each.input_tokens,
-                    num_model_requests=each.requests,
-                    project_id=each.project_id,
-                    api_key_id=each.key_id,
-                    model=each.model_id,
-                )
-                for each in bucket.results
-            ],
-        )
-        for bucket in page.data
-    ]
-    return BucketPage(data=data, has_more=page.has_more, next_page=page.next_page)
+    return with_results(page, _of_embeddings)
 
 
 async def _merged(
@@ -162,6 +125,28 @@ async def _merged(
     for bucket in page.data:
         bucket.results = _over_currencies(bucket.results)
     return page
+
+
+def _of_completions(totals: UsageTotals) -> CompletionsResult:
+    return CompletionsResult(
+        input_tokens=totals.input_tokens,
+        output_tokens=totals.output_tokens,
+        input_cached_tokens=totals.cached_input_tokens,
+        num_model_requests=totals.requests,
+        project_id=totals.project_id,
+        api_key_id=totals.key_id,
+        model=totals.model_id,
+    )
+
+
+def _of_embeddings(totals: UsageTotals) -> EmbeddingsResult:
+    return EmbeddingsResult(
+        input_tokens=totals.input_tokens,
+        num_model_requests=totals.requests,
+        project_id=totals.project_id,
+        api_key_id=totals.key_id,
+        model=totals.model_id,
+    )
 
 
 def _over_currencies(totals: Sequence[UsageTotals]) -> list[UsageTotals]:
