@@ -6,6 +6,9 @@ from types import SimpleNamespace
 import pytest
 from fake_account import FakeAccount, Replica
 
+from finpool.quota.errors import InsufficientQuota
+from finpool.quota.reservation.refusals import REFUSAL_SECONDS
+
 RATE_PER_SECOND = 500
 ANSWER_EVERY = 50
 """The account answers what was asked in the background only after so many requests: a tenth of a second."""
@@ -83,3 +86,16 @@ async def test_a_replica_without_requests_asks_for_nothing(
         await replica.allotments.return_unused()
     await account.record()
     assert (account.asked, account.pending, account.posted) == ([], 0, 4)
+
+
+async def test_a_refusal_names_the_rest_after_a_grant_however_soon_it_follows_another(
+    account: FakeAccount, replica: Replica, clock: SimpleNamespace
+) -> None:
+    account.limit = 60
+    with pytest.raises(InsufficientQuota) as before:
+        await replica.reserve(100)
+    clock.seconds += REFUSAL_SECONDS / 2  # The replica still remembers its refusal.
+    await replica.reserve(60)
+    with pytest.raises(InsufficientQuota) as after:
+        await replica.reserve(100)
+    assert (before.value.left_picos, after.value.left_picos) == (60, 0)
