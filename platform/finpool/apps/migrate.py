@@ -16,6 +16,10 @@ from finpool.kernel.settings import Settings
 
 LOGIN_ROLES = ("inference", "tenant", "operator", "regulator", "worker", "pool")
 _ROLES_LOCK_ID = 4_607_182_417
+_MAY_CREATE = """
+SELECT has_database_privilege($1, current_database(), 'TEMPORARY, CREATE')
+    OR has_schema_privilege($1, 'public', 'CREATE')
+"""
 
 
 def migrations_dir() -> Path:
@@ -60,6 +64,7 @@ async def _ensure_roles(database: Database, urls: dict[str, DatabaseUrl]) -> Non
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _ROLES_LOCK_ID)
             for role, url in urls.items():
                 await _ensure_role(connection, f"finpool_{role}", url)
+            await _revoke_creation(connection)
     finally:
         await connection.close()
 
@@ -74,3 +79,24 @@ async def _ensure_role(connection: "asyncpg.Connection[asyncpg.Record]", name: s
     verb = "CREATE" if row is None else "ALTER"
     literal = await connection.fetchval("SELECT quote_literal($1::text)", url.password)
     await connection.execute(f"{verb} ROLE {name} LOGIN PASSWORD {literal}")
+
+
+async def _revoke_creation(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Leave no login role a place for objects of its own: they could stand before the schema's in a search path."""
+    roles = ", ".join(f"finpool_{role}" for role in LOGIN_ROLES)
+    name = await connection.fetchval("SELECT quote_ident(current_database())")
+    statements = (
+        f"REVOKE TEMPORARY, CREATE ON DATABASE {name} FROM PUBLIC, {roles}",
+        f"REVOKE CREATE ON SCHEMA public FROM PUBLIC, {roles}",
+    )
+    for statement in statements:
+        await connection.execute(statement)
+    for role in LOGIN_ROLES:
+        # A temporary table that exists all the same is found last, behind the table of the same name.
+        await connection.execute(f"ALTER ROLE finpool_{role} IN DATABASE {name} SET search_path = public, pg_temp")
+        # Postgres only warns where a revoking role does not own the database.
+        if await connection.fetchval(_MAY_CREATE, f"finpool_{role}"):
+            raise ConfigurationError(
+                "login roles may create tables in the database, and finpool_owner may not forbid it:"
+                f" let the database's owner run {'; '.join(statements)}"
+            )

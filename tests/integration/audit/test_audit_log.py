@@ -191,8 +191,13 @@ async def test_a_change_made_by_the_owner_of_the_schema_is_found(
     connection = await asyncpg.connect(clean_postgres.urls["owner"])
     try:
         await connection.execute("SELECT set_config('finpool.tenant_id', 'bank-a', false)")
-        changed = await connection.execute("UPDATE audit_entry SET entry = replace(entry, ':1', ':9') WHERE seq = 1")
+        change = "UPDATE audit_entry SET entry = replace(entry, ':1', ':9') WHERE seq = 1"
+        with pytest.raises(asyncpg.RaiseError, match="immutable"):
+            await connection.execute(change)
+        await connection.execute("ALTER TABLE audit_entry DISABLE TRIGGER immutable")
+        changed = await connection.execute(change)
     finally:
+        await connection.execute("ALTER TABLE audit_entry ENABLE TRIGGER immutable")
         await connection.close()
     assert changed == "UPDATE 1"
     assert verify_chain(await whole_log(database("regulator"))) == 1

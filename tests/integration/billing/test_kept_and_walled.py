@@ -1,4 +1,4 @@
-"""An issued invoice stays as it is, even for the schema's owner; and no bank sees another's, with either wall gone."""
+"""No statement changes an issued invoice while its triggers are on; no bank sees another's, with either wall gone."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -85,6 +85,31 @@ async def test_what_is_issued_or_on_record_is_immutable_even_for_the_owner(
     for change in CHANGES:
         with pytest.raises(asyncpg.RaiseError, match=r"issued|immutable|on record"):
             await owner.execute(change)
+
+
+@pytest.mark.parametrize("path", ["", "pg_temp, public", "pg_temp, pg_catalog, public"])
+async def test_a_temporary_table_of_the_doors_own_does_not_stand_for_the_invoices(
+    invoices: Any, bank: Any, owner: "asyncpg.Connection[asyncpg.Record]", path: str
+) -> None:
+    invoice = invoices["bank-a"].invoice.id
+    await owner.execute("GRANT TEMPORARY ON DATABASE finpool TO finpool_operator")
+    operator = await bank.open_as("operator").connect()
+    try:
+        await operator.execute("SELECT set_config('finpool.scope', 'sector', false)")
+        if path:
+            await operator.execute(f"SET search_path = {path}")
+        await operator.execute("CREATE TEMP TABLE invoice AS TABLE public.invoice")
+        await operator.execute("UPDATE pg_temp.invoice SET status = 'draft', number = NULL")
+        with pytest.raises(asyncpg.RaiseError, match="immutable"):
+            await operator.execute("DELETE FROM public.invoice_line WHERE invoice_id = $1", invoice)
+        await operator.execute("CREATE TEMP TABLE invoice_line AS TABLE public.invoice_line WITH NO DATA")
+        draft = "UPDATE public.invoice SET net_micros = 0, tax_micros = 0, total_micros = 0, status = 'issued',"
+        with pytest.raises(asyncpg.RaiseError, match="do not add up"):
+            await operator.execute(f"{draft} number = 'INV-1', issued_at = now() WHERE status = 'draft'")
+    finally:
+        await operator.close()
+        await owner.execute("REVOKE TEMPORARY ON DATABASE finpool FROM finpool_operator")
+    assert await owner.fetchval("SELECT count(*) FROM invoice_line WHERE invoice_id = $1", invoice) > 0
 
 
 async def test_no_role_may_delete_invoices_payments_or_disputes(
