@@ -3,15 +3,15 @@
 from alembic import context
 from sqlalchemy import Connection, text
 
-MIGRATION_LOCK_ID = 4_607_182_418
-"""Advisory lock: two migration jobs at once wait for each other instead of colliding."""
+LOCK = "LOCK TABLE alembic_version IN SHARE ROW EXCLUSIVE MODE"
+"""Two migration jobs at once wait for each other. Only the owner can take this lock: login roles may read the table."""
 
 
 def migrate(connection: Connection) -> None:
     """Run the pending migrations in one transaction."""
     context.configure(connection=connection, transaction_per_migration=False)
     with context.begin_transaction():
-        connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": MIGRATION_LOCK_ID})
+        connection.execute(text(LOCK))
         context.run_migrations()
 
 

@@ -69,3 +69,10 @@ def test_a_migration_never_changes_once_it_is_listed() -> None:
     assert changed == [], "databases exist that ran these: take the change back and add a new migration instead"
     new = [f"{digest}  {name}" for name, digest in existing.items() if name not in listed]
     assert new == [], f"put the new migration on record: add these lines to {RELEASED.relative_to(ROOT)}"
+
+
+def test_no_code_takes_an_advisory_lock() -> None:
+    """Any database role can take one by its number and keep it; `role_lock` has locks of named roles."""
+    advisory = re.compile(r"pg_(try_)?advisory")
+    found = [str(path) for path in (ROOT / "platform").rglob("*.py") if advisory.search(path.read_text("utf-8"))]
+    assert found == []

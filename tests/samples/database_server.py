@@ -31,7 +31,8 @@ BEGIN
         WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend';
     FOR name IN
         SELECT relname FROM pg_class
-        WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname <> 'alembic_version'
+        WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+            AND relname NOT IN ('alembic_version', 'role_lock')
     LOOP
         EXECUTE format('SELECT EXISTS (SELECT FROM public.%I)', name) INTO filled;
         IF filled THEN

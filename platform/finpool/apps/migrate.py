@@ -15,11 +15,17 @@ from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.settings import Settings
 
 LOGIN_ROLES = ("inference", "tenant", "operator", "regulator", "worker", "pool")
-_ROLES_LOCK_ID = 4_607_182_417
 _MAY_CREATE = """
 SELECT has_database_privilege($1, current_database(), 'TEMPORARY, CREATE')
     OR has_schema_privilege($1, 'public', 'CREATE')
 """
+_VERSION_TABLE = (
+    "CREATE TABLE IF NOT EXISTS alembic_version"
+    " (version_num varchar(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+)
+"""Alembic's own table, made here because it is what concurrent migrations lock before they change anything."""
+
+_LOCK = "LOCK TABLE alembic_version IN SHARE ROW EXCLUSIVE MODE"
 
 
 def migrations_dir() -> Path:
@@ -60,13 +66,22 @@ def _upgrade(connection: Connection) -> None:
 async def _ensure_roles(database: Database, urls: dict[str, DatabaseUrl]) -> None:
     connection = await database.connect()
     try:
+        await _ensure_version_table(connection)
         async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", _ROLES_LOCK_ID)
+            await connection.execute(_LOCK)
             for role, url in urls.items():
                 await _ensure_role(connection, f"finpool_{role}", url)
             await _revoke_creation(connection)
     finally:
         await connection.close()
+
+
+async def _ensure_version_table(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    try:
+        await connection.execute(_VERSION_TABLE)
+    except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError):
+        # Another migration made it at the same moment and has committed.
+        return
 
 
 async def _ensure_role(connection: "asyncpg.Connection[asyncpg.Record]", name: str, url: DatabaseUrl) -> None:

@@ -10,16 +10,14 @@ from sqlmodel import col
 from finpool.audit.models import AuditEntry, AuditOutbox
 from finpool.audit.schemas import FIRST_PREVIOUS, canonical_entry, chain_hash
 from finpool.kernel.database.database import Database
+from finpool.kernel.database.locks import LockName, try_lock
 
-_TRY_LOCK = text(
-    "SELECT CASE WHEN EXISTS (SELECT 1 FROM audit_outbox)"
-    " THEN pg_try_advisory_xact_lock(hashtext('finpool.audit.sequencer')) ELSE false END"
-)
-"""One question for both: most rounds find the outbox empty, and then end here."""
+_WAITS = text("SELECT EXISTS (SELECT 1 FROM audit_outbox)")
+"""Most rounds find the outbox empty and end here: a lock writes to the database, and this does not."""
 
 
 class Sequencer:
-    """The log's only writer. Several may run; a Postgres advisory lock lets one of them work at a time."""
+    """The log's only writer. Several may run; a lock of the worker's role lets one of them work at a time."""
 
     def __init__(self, database: Database, batch_max: int = 1000) -> None:
         self._database = database
@@ -29,7 +27,7 @@ class Sequencer:
         """Move up to `batch_max` events and return their number; return 0 for an empty outbox, and while another
         sequencer holds the lock."""
         async with self._database.across_tenants() as session:
-            if not await session.scalar(_TRY_LOCK):
+            if not (await session.scalar(_WAITS) and await try_lock(session, LockName.AUDIT_SEQUENCER)):
                 return 0
             events = await self._take(session)
             if events:

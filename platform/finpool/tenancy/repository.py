@@ -30,6 +30,12 @@ async def tenant(session: AsyncSession, tenant_id: TenantId, *, for_change: bool
     return (await session.execute(statement.with_for_update() if for_change else statement)).scalar_one_or_none()
 
 
+async def lock_tenant(session: AsyncSession, tenant_id: TenantId) -> None:
+    """Lock the tenant's row until the transaction ends; rows that refer to it can still be written."""
+    locked = rows_of(tenant_id, Tenant).with_only_columns(col(Tenant.tenant_id))
+    await session.execute(locked.with_for_update(key_share=True))
+
+
 async def project(
     session: AsyncSession, tenant_id: TenantId, project_id: ProjectId, *, for_change: bool = False
 ) -> Project | None:

@@ -119,6 +119,11 @@ async def get_tenant(session: AsyncSession, tenant_id: TenantId) -> Tenant:
     return tenant
 
 
+async def lock_tenant(session: AsyncSession, tenant_id: TenantId) -> None:
+    """Lock a tenant until the transaction ends, against other changes of it; its usage is recorded meanwhile."""
+    await repository.lock_tenant(session, tenant_id)
+
+
 async def list_tenants(session: AsyncSession, query: PageQuery) -> ListPage[TenantView]:
     """Return a page of the tenants that the session may see, ordered by id."""
     rows = await repository.tenants_across_tenants(session, after=query.after, limit=query.limit + 1)

@@ -8,10 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from finpool.billing.contract.models import Contract, PoolCost
+from finpool.kernel.database.locks import LockName, lock
 from finpool.kernel.database.tenant_rows import rows_of
 from finpool.kernel.ids import TenantId
 
-_LOCK_GUARANTEES = text("SELECT pg_advisory_xact_lock(hashtext('finpool.billing.guarantees'))")
 _GUARANTEES = text("""
     SELECT coalesce(sum(share), 0) FROM (
         SELECT max(service_share_min_basis_points) AS share FROM contract
@@ -60,7 +60,7 @@ async def pool_cost(session: AsyncSession, month: date) -> PoolCost | None:
 
 async def lock_guarantees(session: AsyncSession) -> None:
     """Lock the guaranteed shares until this transaction ends, so that concurrent guarantees cannot exceed the whole."""
-    await session.execute(_LOCK_GUARANTEES)
+    await lock(session, LockName.SERVICE_GUARANTEES)
 
 
 async def guarantees_of_others(session: AsyncSession, tenant_id: TenantId, at: datetime) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 
-from sqlalchemy import ColumnElement, Select, func, insert, select, text
+from sqlalchemy import ColumnElement, Select, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -14,16 +14,16 @@ from finpool.billing.invoice.schemas import InvoiceKind, InvoiceStatus, LineKind
 from finpool.billing.models import Invoice, InvoiceLine, InvoiceSeries, Payment
 from finpool.kernel.database.tenant_rows import delete_of, rows_of, update_of
 from finpool.kernel.ids import TenantId
-
-_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('invoices of ' || :tenant_id, 0))")
+from finpool.tenancy import service as tenancy
 
 
 async def lock_invoices(session: AsyncSession, tenant_id: TenantId) -> None:
     """Lock the tenant's invoices until the transaction ends; take this lock before that of its account.
 
-    It is a lock of its own: a large draft takes seconds, and a locked account would block the recorder and new leases.
+    It locks the tenant and not the account: a large draft takes seconds, and a locked account would block the recorder
+    and new leases.
     """
-    await session.execute(_LOCK, {"tenant_id": tenant_id})
+    await tenancy.lock_tenant(session, tenant_id)
 
 
 async def paid_in_micros(session: AsyncSession, tenant_id: TenantId) -> int:

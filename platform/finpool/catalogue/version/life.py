@@ -29,7 +29,7 @@ async def declare(session: AsyncSession, model: Model, *, packaged: bool = False
     version that failed before it ever served is tried again. Raises `CatalogueInvalid` if the name stands for another
     declaration.
     """
-    await repository.lock(session, model.id)
+    await repository.lock_versions(session)
     held = await repository.version(session, model.id, model.version)
     if held is not None:
         if not held.declares(model, model):

@@ -11,13 +11,15 @@ from sqlmodel import col
 from finpool.catalogue.version.models import ModelRouting, ModelVersion
 from finpool.catalogue.version.schemas import Measurements, Routing, Version, VersionState
 from finpool.kernel.clock import now
+from finpool.kernel.database.locks import LockName, lock
 
-_LOCK_MODEL = func.pg_advisory_xact_lock
 
+async def lock_versions(session: AsyncSession) -> None:
+    """Lock all versions and routings until the transaction ends, so that decisions on them are serial.
 
-async def lock(session: AsyncSession, model_id: str) -> None:
-    """Lock a model's versions and routings until the transaction ends, so that decisions on them are serial."""
-    await session.execute(select(_LOCK_MODEL(func.hashtextextended(f"model_version {model_id}", 0))))
+    One lock serves all models: operators and the pool decide rarely, and in milliseconds.
+    """
+    await lock(session, LockName.MODEL_VERSIONS)
 
 
 async def versions(session: AsyncSession, model_id: str | None = None) -> list[Version]:

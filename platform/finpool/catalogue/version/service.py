@@ -83,7 +83,7 @@ async def start(session: AsyncSession, actor: Actor, model_id: str, name: str) -
 
     Raises `LicenceNotAccepted`, or `WrongState` for a draining version.
     """
-    await repository.lock(session, model_id)
+    await repository.lock_versions(session)
     held = await _held(session, model_id, name)
     if held.licence_accepted_at is None:
         raise LicenceNotAccepted(f"Accept the licence of this version first: {held.licence}.")
@@ -99,7 +99,7 @@ async def route(session: AsyncSession, actor: Actor, model_id: str, split: Mappi
 
     A retired version is started again. Raises `VersionNotFound`, or `WrongState` for a version that was never started.
     """
-    await repository.lock(session, model_id)
+    await repository.lock_versions(session)
     held = {each.version: each for each in await repository.versions(session, model_id)}
     for name in split:
         if name not in held:
@@ -134,7 +134,7 @@ async def roll_back(session: AsyncSession, actor: Actor, model_id: str) -> Routi
 
 async def retire(session: AsyncSession, actor: Actor, model_id: str, name: str) -> Version:
     """Retire a version: its running answers are finished, then its engine ends. Raises `WrongState` if it is routed."""
-    await repository.lock(session, model_id)
+    await repository.lock_versions(session)
     held, now_held = await _held(session, model_id, name), await life(session, model_id)
     if any(routing is not None and name in routing.routed for routing in (now_held.in_force, now_held.latest)):
         raise WrongState("Requests go to this version: route them elsewhere first.")

@@ -4,21 +4,20 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, CursorResult, Interval, cast, delete, func, literal, select, text, tuple_, update
+from sqlalchemy import ColumnElement, CursorResult, Interval, cast, delete, func, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from finpool.gateway.idempotency.identity import RequestIdentity
 from finpool.gateway.idempotency.models import IdempotentRequest
+from finpool.kernel.database.locks import LockName, try_lock
 from finpool.kernel.database.tenant_rows import delete_of, rows_of, update_of
 from finpool.kernel.ids import ReplicaId, RequestId, TenantId
 
 LIFE = timedelta(hours=24)
 HOLD = timedelta(seconds=30)
 """A claim that its run does not renew for this long is free for another run."""
-
-_LOCK_PURGE = text("SELECT pg_try_advisory_xact_lock(hashtext('finpool.gateway.idempotency.purge'))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +145,7 @@ async def free_earlier_runs_across_tenants(session: AsyncSession, run: GatewayRu
 
 async def purge_across_tenants(session: AsyncSession, rows_max: int) -> int:
     """Delete the oldest expired requests, unless another worker does so now; returns their number."""
-    if not (await session.execute(_LOCK_PURGE)).scalar_one():
+    if not await try_lock(session, LockName.EXPIRED_REQUESTS):
         return 0
     names = (col(IdempotentRequest.tenant_id), col(IdempotentRequest.key_digest))
     expired = (

@@ -12,15 +12,13 @@ from sqlmodel import col
 from finpool.gateway.peers.models import GatewaySlots, GatewayStandingRow
 from finpool.gateway.peers.schemas import GatewayStanding
 from finpool.gateway.queue.standing import Standing
+from finpool.kernel.database.locks import LockName, lock
 from finpool.kernel.ids import ReplicaId, TenantId
 
 STALE = timedelta(minutes=1)
 """The age at which any gateway deletes the rows of a silent run."""
 
-_LOCK = text("""
-    SELECT set_config('idle_in_transaction_session_timeout', :milliseconds, true),
-           pg_advisory_xact_lock(hashtext('finpool.gateway.shares'))
-""")
+_HOLD_AT_MOST = text("SELECT set_config('idle_in_transaction_session_timeout', :milliseconds, true)")
 _DELETE_ORPHANS = text("DELETE FROM gateway_share WHERE run_id NOT IN (SELECT run_id FROM gateway_slots)")
 _DELETE_ENDED = text("""
     DELETE FROM gateway_slots
@@ -42,7 +40,8 @@ def _interval(age: timedelta) -> ColumnElement[timedelta]:
 
 async def lock_standings(session: AsyncSession, hold_seconds_max: float) -> None:
     """Wait for the sync lock; Postgres ends the lock of a gateway that stays silent for `hold_seconds_max`."""
-    await session.execute(_LOCK, {"milliseconds": str(round(1000 * hold_seconds_max))})
+    await session.execute(_HOLD_AT_MOST, {"milliseconds": str(round(1000 * hold_seconds_max))})
+    await lock(session, LockName.GATEWAY_SHARES)
 
 
 async def live_standings(
