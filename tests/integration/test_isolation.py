@@ -75,7 +75,9 @@ ROWS = {
         VALUES ($1, 'payment-' || $1, 'reference', 1, 'token', now())""",
     "dispute": """(tenant_id, dispute_id, request_id, reason, status, opened_by, opened_at)
         VALUES ($1, 'dispute-' || $1, 'r-' || $1, 'reason', 'open', 'key', now())""",
-    "audit_outbox": "(tenant_id, occurred_at, kind, body) VALUES ($1, now(), 'k', '{}')",
+    "audit_outbox": "(tenant_id, occurred_at, kind, body) VALUES ($1, now(), 'test.event', '{}')",
+    "audit_quarantine": """(outbox_id, tenant_id, content, sha256, reason, written_at)
+        VALUES (ascii(right($1, 1)), $1, '{}', sha256('{}'), 'reason', now())""",
     "audit_entry": """(seq, tenant_id, entry, previous, hash)
         VALUES (ascii(right($1, 1)), $1, '{}', sha256('0'), sha256($1::bytea))""",
 }

@@ -12,7 +12,10 @@ _DERIVED = FetchedValue()
 
 
 class AuditOutbox(SQLModel, table=True):
-    """An event, written in the transaction that caused it; the sequencer moves it into `audit_entry`."""
+    """An event, written in the transaction that caused it; the sequencer moves it into `audit_entry`.
+
+    The database refuses what the log cannot take, and writes `written_at` itself.
+    """
 
     __tablename__ = "audit_outbox"
 
@@ -21,6 +24,25 @@ class AuditOutbox(SQLModel, table=True):
     occurred_at: datetime = Field(sa_type=DateTime(timezone=True))
     kind: str = Field(sa_type=Text)
     body: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    written_at: datetime | None = Field(
+        default=None, sa_column=Column(DateTime(timezone=True), FetchedValue(), nullable=False)
+    )
+
+
+class AuditQuarantine(SQLModel, table=True):
+    """An event that the log could not take; an entry of the log names `sha256`, the hash of its `content`."""
+
+    __tablename__ = "audit_quarantine"
+
+    outbox_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    tenant_id: str | None = Field(default=None, sa_type=Text)
+    content: str = Field(sa_type=Text)
+    sha256: bytes = Field(sa_type=LargeBinary)
+    reason: str = Field(sa_type=Text)
+    written_at: datetime = Field(sa_type=DateTime(timezone=True))
+    set_aside_at: datetime = Field(sa_column=Column(DateTime(timezone=True), FetchedValue(), nullable=False))
+    reviewed_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    reviewed_by: str | None = Field(default=None, sa_type=Text)
 
 
 class AuditEntry(SQLModel, table=True):

@@ -17,6 +17,17 @@ BANK = TenantId("bank-a")
 QUOTED = 'a"b\\c/d'
 """An id whose JSON has escapes."""
 
+USED = {
+    "model_id": "tiny",
+    "input_tokens": 3,
+    "cached_input_tokens": 0,
+    "output_tokens": 2,
+    "cost_picos": "5",
+    "outcome": "completed",
+    "settled_at": "2026-01-01T00:00:00+00:00",
+}
+"""The fields without which the log takes no usage."""
+
 
 @pytest.fixture
 async def five_events_each(banks: None, database: Callable[[str], Database]) -> None:
@@ -60,10 +71,10 @@ async def test_the_trail_is_filtered_by_what_the_client_asks_for(
         (
             "usage.recorded",
             None,
-            {"number": 3, "request_id": "req_1", "key_id": "key_2", "client_id": QUOTED, "name": "credit"},
+            {"number": 3, "request_id": "req_1", "key_id": "key_2", "client_id": QUOTED, "name": "credit", **USED},
         ),
     ]
-    async with database("operator").across_tenants() as session:
+    async with database("worker").across_tenants() as session:
         for kind, actor, body in events:
             await audit.append(session, kind=kind, tenant_id=BANK, actor=actor, body=body)
     await Sequencer(database("worker")).run_once()
@@ -118,9 +129,9 @@ async def test_a_client_that_checks_answers_parses_every_kind_of_event(
         "project.changed": ({"project_id": "loans", "name": "Credit"}, "project.updated", "loans"),
         "limits.changed": (limited, "rate_limit.updated", "project/credit"),
         "invoice.issued": ({"invoice_id": "inv_1"}, "organization.updated", BANK),
-        "usage.recorded": ({"request_id": "req_1", "project_id": "credit"}, "organization.updated", BANK),
+        "usage.recorded": ({"request_id": "req_1", "project_id": "credit", **USED}, "organization.updated", BANK),
     }
-    async with database("operator").across_tenants() as session:
+    async with database("worker").across_tenants() as session:
         for kind, (body, _, _) in events.items():
             actor = None if kind == "usage.recorded" else owner
             await audit.append(session, kind=kind, tenant_id=BANK, actor=actor, body=body)
