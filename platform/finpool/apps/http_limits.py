@@ -5,17 +5,22 @@ while it is answered.
 """
 
 import asyncio
-import fcntl
-import http
-import json
-import sys
-import termios
-from operator import itemgetter
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from finpool.kernel.errors import DomainError, HeadersTooLarge, InvalidRequest, RequestTooSlow, Unavailable
+from finpool.apps.connection.answers import AnswerUntilClose, refusal_of
+from finpool.apps.connection.client_addresses import TrustedProxies
+from finpool.apps.connection.reading_clock import ReadingClock, arrived_bytes
+from finpool.apps.connection.request_head import HIDDEN, fault_of
+from finpool.apps.connection.table import ConnectionBounds, DoorConnections, Origin
+from finpool.kernel.errors import (
+    DomainError,
+    HeadersTooLarge,
+    InvalidRequest,
+    RequestTooSlow,
+    TooManyConnections,
+)
 from finpool.kernel.settings import Settings
 
 CHUNK_OVERHEAD_BYTES = 32
@@ -28,48 +33,45 @@ HEALTH = b"/healthz"
 """Also answered on a full door: a restart under load would leave no server at all."""
 
 
-class AnswerUntilClose(RequestResponseCycle):
-    """An answer to HTTP/1.0, which knows no chunks: one without a length ends where the connection does."""
-
-    _until_close = False
-
-    async def send(self, message: Any) -> None:
-        """Send a part as it is; the server would write chunks."""
-        if message["type"] == "http.response.start":
-            self._until_close = not any(name.lower() == b"content-length" for name, _ in message.get("headers", ()))
-            if self._until_close:
-                self.chunked_encoding = False
-        elif self._until_close:
-            self.expected_content_length = len(message.get("body", b""))
-        await super().send(message)
-
-
 class LimitedHttp(HttpToolsProtocol):
     """One connection with these limits. Every refusal has the platform's error shape and ends the connection."""
 
     head_bytes_max: ClassVar[int]
     arrival_seconds_max: ClassVar[float]
-    connections_max: ClassVar[int]
+    read_seconds_max: ClassVar[float]
+    table: ClassVar[DoorConnections]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.origin: Origin | None = None
+        self.spare = False
+        self._counted: tuple[bytes, ...] = ()
         self._beside_body_bytes = 0
         self._arrived = False
         self._refusal: DomainError | None = None
         self._deadline: asyncio.TimerHandle | None = None
+        self._reading: ReadingClock | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the deadline of the first request."""
+        """Take a place among the door's connections, and start the deadline of the first request."""
         super().connection_made(transport)
-        self._start_deadline()
+        if self.table.admit(self, self.client[0] if self.client else ""):
+            self._start_deadline()
+        else:
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the deadline."""
+        """Give up the place and the counts, and stop the timers."""
         self._stop_deadline()
+        if self._reading is not None:
+            self._reading.stop()
+        self.table.leave(self)
+        self._end_counted()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes; refuse an incomplete head above the limit, or start the next request's deadline."""
+        self.table.idle.pop(self, None)
         self._beside_body_bytes += len(data)
         self._arrived = False
         super().data_received(data)
@@ -81,18 +83,23 @@ class LimitedHttp(HttpToolsProtocol):
             self._start_deadline()
 
     def on_headers_complete(self) -> None:
-        """Refuse an oversized head, or a connection above the limit, by an exception that the parser reports."""
+        """Refuse a head, or a connection above a bound, by an exception that the parser reports."""
         if self._beside_body_bytes > self.head_bytes_max:
             head_bytes = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if head_bytes > self.head_bytes_max:
                 self._refusal = self._too_large()
                 raise ValueError("the head is too large")
-        if len(self.connections) > self.connections_max and self.url != HEALTH and not self._close_an_idle_one():
-            self._refusal = Unavailable("The platform has too many connections open; try again shortly.")
-            raise ValueError("there are too many connections")
+        http_version = self.parser.get_http_version()
+        self._refusal = self._refusal_of_head(http_version)
+        if self._refusal is not None:
+            raise ValueError("the request is refused")
         super().on_headers_complete()
-        if self.scope["http_version"] == "1.0":
+        if http_version == "1.0":
             self.cycle.__class__ = AnswerUntilClose
+        if b"%" in self.url and HIDDEN.search(self.scope["raw_path"]):
+            # Decoded, it would name another path than the one that a proxy in front has seen. As it is, no route has
+            # it, and the app's task reads it only after this.
+            self.scope["path"] = self.scope["raw_path"].decode("ascii")
 
     def on_body(self, body: bytes) -> None:
         """Count a part of the body, which has its own limit."""
@@ -105,6 +112,16 @@ class LimitedHttp(HttpToolsProtocol):
         self._arrived = True
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """Note that the connection is idle, or closes, unless another request waits on it."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._end_counted()
+            self._close()
+        elif self.timeout_keep_alive_task is not None and self.origin is not None:
+            self._end_counted()
+            self.table.idle[self] = None
+
     def send_400_response(self, msg: str) -> None:
         """Refuse a request that the parser rejected, or that was refused during parsing."""
         self._refuse(self._refusal or InvalidRequest("The request is not valid HTTP."))
@@ -114,50 +131,104 @@ class LimitedHttp(HttpToolsProtocol):
 
         A request that is on its way while the connection closes is still lost; no server can prevent that.
         """
-        if not self.transport.is_closing() and _unread_bytes(self.transport):
+        if not self.transport.is_closing() and arrived_bytes(self.transport):
             self.timeout_keep_alive_task = self.loop.call_later(UNREAD_SECONDS, self.timeout_keep_alive_handler)
             return
-        super().timeout_keep_alive_handler()
+        self._close()
 
-    def _close_an_idle_one(self) -> bool:
-        """Close the connection that has been idle longest; tell whether there was one."""
-        idle = [
-            (each.timeout_keep_alive_task.when(), each)
-            for each in self.connections
-            if isinstance(each, LimitedHttp) and each is not self and each.timeout_keep_alive_task is not None
-        ]
-        if not idle:
+    def pause_writing(self) -> None:
+        """Start the clock of a client that does not take its answer."""
+        super().pause_writing()
+        self._watch_reading()
+
+    def resume_writing(self) -> None:
+        """Stop the clock: the client has taken its answer."""
+        super().resume_writing()
+        if self._reading is not None:
+            self._reading.stop()
+
+    def give_way(self) -> bool:
+        """Close the connection for a newer one unless its request has arrived or is answered; tell whether it was."""
+        if self._answering() or arrived_bytes(self.transport):
             return False
-        min(idle, key=itemgetter(0))[1].transport.close()
+        self._close()
         return True
+
+    def _refusal_of_head(self, http_version: str) -> DomainError | None:
+        """Return why the server itself refuses the request; otherwise count it as under way."""
+        hosts = []
+        credential = forwarded = b""
+        for name, value in self.headers:
+            if name == b"host":
+                hosts.append(value)
+            elif name == b"authorization":
+                credential = value
+            elif name == b"x-forwarded-for":
+                forwarded = b"%b,%b" % (forwarded, value)
+        fault = fault_of(self.url, http_version, hosts)
+        if fault is not None:
+            return InvalidRequest(fault)
+        if self.url == HEALTH:
+            return None
+        if self.spare and (refusal := self.table.refusal_of(self)) is not None:
+            return refusal
+        if self._counted:
+            return None
+        counted = self.table.begin(self.origin, credential, forwarded)
+        if isinstance(counted, TooManyConnections):
+            return counted
+        self._counted = counted
+        return None
+
+    def _end_counted(self) -> None:
+        if self._counted:
+            self.table.end(self._counted)
+            self._counted = ()
 
     def _refuse(self, error: DomainError) -> None:
         """Send the error and close the connection; during another answer, only close."""
         if self.transport.is_closing():
             return
         if not self._under_way() or not self.cycle.response_started:
-            self.transport.write(_answer(error))
-        self.transport.close()
+            self.transport.write(refusal_of(error))
+        self._close()
 
     def _under_way(self) -> bool:
         """Tell whether a request is being answered; before the first one `cycle` is None despite its type."""
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None and not cycle.response_complete
 
+    def _answering(self) -> bool:
+        """Tell whether a request has arrived and is being answered."""
+        return self._under_way() and not self.cycle.more_body
+
     def _too_large(self) -> HeadersTooLarge:
         return HeadersTooLarge(f"The request line and the headers are larger than {self.head_bytes_max} bytes.")
 
+    def _close(self) -> None:
+        """Close the connection; a client that does not take the rest of its answer is cut off later."""
+        self.transport.close()
+        if self.transport.get_write_buffer_size():
+            self._watch_reading()
+
+    def _watch_reading(self) -> None:
+        if self._reading is None:
+            self._reading = ReadingClock(self.loop, self.transport, self.read_seconds_max)
+        self._reading.start()
+
     def _start_deadline(self) -> None:
         self._deadline = self.loop.call_later(self.arrival_seconds_max, self._on_deadline)
+        if self.origin is not None:
+            self.table.half_open[self] = None
 
     def _stop_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+            self.table.half_open.pop(self, None)
 
     def _on_deadline(self) -> None:
-        answering = self._under_way() and not self.cycle.more_body
-        if answering or self.flow.read_paused:
+        if self._answering() or self.flow.read_paused:
             # The client waits for the platform, or the platform has paused reading, so the client is not slow.
             self._start_deadline()
             return
@@ -165,30 +236,14 @@ class LimitedHttp(HttpToolsProtocol):
         self._refuse(RequestTooSlow(f"The request did not arrive within {self.arrival_seconds_max:g} seconds."))
 
 
-def _unread_bytes(transport: asyncio.Transport) -> int:
-    """Return the number of bytes that have arrived at the connection's socket and were not read yet."""
-    opened = transport.get_extra_info("socket")
-    if opened is None:
-        return 0
-    waiting = fcntl.ioctl(opened.fileno(), termios.FIONREAD, bytes(4))
-    return int.from_bytes(waiting, sys.byteorder)
-
-
-def _answer(error: DomainError) -> bytes:
-    body = json.dumps(error.body()).encode()
-    head = (
-        f"HTTP/1.1 {error.status} {http.HTTPStatus(error.status).phrase}\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
-    )
-    return head.encode("ascii") + body
-
-
-def http_protocol(settings: Settings) -> type[LimitedHttp]:
-    """Return the HTTP protocol class with these settings."""
+def http_protocol(settings: Settings, connections_max: int | None = None) -> type[LimitedHttp]:
+    """Return the HTTP protocol class of one door; `connections_max` is lower than the setting if fewer fit."""
+    proxies = TrustedProxies(settings.trusted_proxies or ())
 
     class ConfiguredHttp(LimitedHttp):
         head_bytes_max = settings.head_bytes_max
         arrival_seconds_max = settings.request_arrival_seconds_max
-        connections_max = settings.connections_max
+        read_seconds_max = settings.answer_read_seconds_max
+        table = DoorConnections(ConnectionBounds.of(settings, connections_max or settings.connections_max), proxies)
 
     return ConfiguredHttp

@@ -50,6 +50,7 @@ def serve_door(name: str, settings: Settings, port: int, drain_seconds: int) -> 
     """Serve one ASGI app on `port` with uvicorn until SIGTERM; then let running answers end."""
     import uvicorn
 
+    from finpool.apps.connection.descriptors import connections_within_limit
     from finpool.apps.http_limits import http_protocol
     from finpool.apps.listening import listening_sockets
     from finpool.apps.server import DoorServer
@@ -57,6 +58,7 @@ def serve_door(name: str, settings: Settings, port: int, drain_seconds: int) -> 
     from finpool.kernel.telemetry import exported_telemetry
 
     configure_logs(settings.log_level, name)
+    connections_max = connections_within_limit(settings.connections_max)
     create_app: Callable[[Settings], Any] = importlib.import_module(f"finpool.apps.{name}").create_app
     with exported_telemetry(name, settings.otlp_endpoint):
         config = uvicorn.Config(
@@ -64,7 +66,7 @@ def serve_door(name: str, settings: Settings, port: int, drain_seconds: int) -> 
             host=settings.host,
             port=port,
             loop="uvloop",
-            http=http_protocol(settings),
+            http=http_protocol(settings, connections_max),
             ws="none",
             lifespan="on",
             access_log=False,

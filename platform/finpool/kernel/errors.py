@@ -122,6 +122,14 @@ class RequestTooSlow(InvalidRequest):
     code = "request_timeout"
 
 
+class TooManyConnections(DomainError):
+    """The address has too many connections open, or the key too many requests under way at this door."""
+
+    status = 429
+    code = "too_many_connections"
+    type = "rate_limit_error"
+
+
 class Unauthenticated(DomainError):
     """The request carries no credential, or an unknown one.
 

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 
@@ -87,6 +88,20 @@ class Settings(BaseSettings):
     connections_max: int = Field(
         2048, ge=1, description="Connections one door serves at a time; a request on one more gets a 503."
     )
+    connections_per_address_max: int = Field(
+        512, ge=1, description="Connections of one client address at one door; a request on one more gets a 429."
+    )
+    requests_per_key_max: int = Field(
+        512, ge=1, description="Requests of one key under way at one door at a time; one more gets a 429."
+    )
+    trusted_proxies: Annotated[tuple[str, ...] | None, NoDecode] = Field(
+        None,
+        description="Networks of proxies whose `X-Forwarded-For` is believed, such as `10.0.0.0/8`, separated by"
+        " commas.",
+    )
+    answer_read_seconds_max: float = Field(
+        60, gt=0, description="A client that takes less than 16 KiB of a waiting answer in this time is cut off."
+    )
     keep_alive_seconds: int = Field(
         75,
         ge=1,
@@ -150,13 +165,26 @@ class Settings(BaseSettings):
     @classmethod
     def _origins(cls, value: object) -> object:
         """Split the origins at commas; each is a scheme and a host, and a port if it is not the scheme's own."""
-        found = [each.strip() for each in value.split(",") if each.strip()] if isinstance(value, str) else value
+        found = _parts_of(value)
         if isinstance(found, list | tuple):
             for origin in found:
                 if not _ORIGIN.fullmatch(str(origin)):
                     raise ValueError(
                         f"{origin!r} is no origin: write scheme, host and port, as https://chat.bank.example"
                     )
+        return found
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _networks(cls, value: object) -> object:
+        """Split the networks at commas; an address alone is a network of one."""
+        found = _parts_of(value)
+        if isinstance(found, list | tuple):
+            for network in found:
+                try:
+                    ip_network(str(network))
+                except ValueError as error:
+                    raise ValueError(f"{network!r} is no network: write it as 10.0.0.0/8") from error
         return found
 
     @property
@@ -201,6 +229,11 @@ class Settings(BaseSettings):
         except ConfigurationError as error:
             raise ConfigurationError(f"FINPOOL_{role.upper()}_DATABASE_URL: {error}") from None
         return text
+
+
+def _parts_of(value: object) -> object:
+    """Split a text at commas; leave any other value to the validation."""
+    return [each.strip() for each in value.split(",") if each.strip()] if isinstance(value, str) else value
 
 
 def python_version_supported() -> bool:

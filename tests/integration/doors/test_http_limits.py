@@ -1,5 +1,4 @@
-"""The cost of a stranger's connection for a door: bytes of a head, time to arrive, and a place among the
-connections."""
+"""The cost of a stranger's connection for a door: bytes of a head, and time to arrive."""
 
 import asyncio
 import contextlib
@@ -131,15 +130,6 @@ async def test_an_answer_may_take_longer_than_a_request(free_port: int, after: b
     request = HEAD.replace(b"/ ", b"/slow ", 1) + b"connection: close\r\n\r\n"
     async with served(free_port, request_arrival_seconds_max=SLOW_SECONDS):
         assert (await conversation(free_port, request, after)).endswith(b"00000000")
-
-
-async def test_a_connection_too_many_gets_a_503_but_health_is_still_told(free_port: int) -> None:
-    async with served(free_port, connections_max=1):
-        _, idle = await asyncio.open_connection("127.0.0.1", free_port)
-        assert refusal(await conversation(free_port, HEAD + b"\r\n")) == (503, "unavailable")
-        health = HEAD.replace(b"/ ", b"/healthz ", 1) + b"connection: close\r\n\r\n"
-        assert b" 200 " in await conversation(free_port, health)
-        idle.close()
 
 
 async def test_what_is_no_http_is_a_400_in_the_one_shape(free_port: int) -> None:

@@ -16,6 +16,7 @@ from finpool.kernel.errors import (
     RepeatedHeader,
     RepeatedQueryParameter,
     RequestTooSlow,
+    TooManyConnections,
     Unavailable,
     UnknownQueryParameter,
     UnsupportedContentEncoding,
@@ -34,12 +35,13 @@ EVERY_ROUTE: tuple[type[DomainError], ...] = (
     RequestTooSlow,
     BodyTooLarge,
     HeadersTooLarge,
+    TooManyConnections,
     InternalError,
     Unavailable,
 )
 """The errors of any request: those of the server, the ingress and the exception handlers."""
 
-OF_THE_SERVER = (InvalidRequest, RequestTooSlow, HeadersTooLarge, Unavailable)
+OF_THE_SERVER = (InvalidRequest, RequestTooSlow, HeadersTooLarge, TooManyConnections, Unavailable)
 """The errors that the HTTP server itself may answer, before the request has an id."""
 
 SAFE_METHODS = frozenset({"get", "head", "options"})
