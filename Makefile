@@ -111,7 +111,7 @@ coverage: $(VENV)/dev.stamp ## Run tests and print which branches they took (TES
 		exit $$status
 
 bench: $(VENV)/dev.stamp ## Measure the hot path beside a bare pass-through (BENCH_SECONDS, BENCH_ROUNDS, BENCH_OPEN_SECONDS, ...)
-	@$(BIN)/python tests/bench/hot_path.py --seconds $(BENCH_SECONDS) --rounds $(BENCH_ROUNDS) \
+	@PYTHONPATH=tests/samples $(BIN)/python tests/bench/hot_path.py --seconds $(BENCH_SECONDS) --rounds $(BENCH_ROUNDS) \
 		--open-seconds $(BENCH_OPEN_SECONDS) --tenants $(BENCH_TENANTS)
 
 bench-fairness: $(VENV)/dev.stamp ## Compare the fair queue with others, in virtual time and on the small engine

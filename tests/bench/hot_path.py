@@ -95,13 +95,16 @@ def measure_open_loop(
             warm = ask_on_schedule(place.port, requests, kind.ending[name], rate=rate / 4, seconds=4 * len(keys) / rate)
             uvloop.run(warm)
             before = place.process.memory_info().rss
+            if place.pauses is not None:
+                place.pauses.begin()
             load = uvloop.run(ask_on_schedule(place.port, requests, kind.ending[name], rate=rate, seconds=seconds))
             if load.wrong:
                 raise SystemExit(f"{name} answered {len(load.wrong)} requests wrongly, as {load.wrong[0]!r}")
             grown = place.process.memory_info().rss - before
             quantiles = [f"{load.quantile_ms(share):.2f}" for share in (0.5, 0.99, 0.999)]
             row = [kind.name, name, f"{rate:,.0f}", f"{len(load.latencies_ms):,}", *quantiles]
-            yield [*row, f"{load.longest_pause_ms:.1f}", f"{before / 1e6:.0f}", f"{grown / 1e6:+.1f}"]
+            pause = "" if place.pauses is None else f"{place.pauses.longest()[0]:.1f}"
+            yield [*row, pause, f"{before / 1e6:.0f}", f"{grown / 1e6:+.1f}"]
 
 
 def _row(kind: str, connections: int, measured: dict[str, list[Measured]]) -> list[str]:
@@ -131,7 +134,8 @@ together, on the core they share: no place can show more.
 OPEN_HEAD = ("", "", "rate/s", "answers", "p50 ms", "p99 ms", "p99.9 ms", "pause ms", "MB before", "MB grown")
 OPEN_NOTE = """
 Open loop with {tenants} tenants: requests leave on a schedule, and a latency counts from its scheduled moment.
-pause: the longest time without a byte from a place while it had open requests. MB: the resident memory of its process.
+pause: the longest pause of its loop, computing or waiting, without the time that other processes had its processor.
+MB: the resident memory of its process.
 """
 
 

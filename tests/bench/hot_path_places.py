@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 from hot_path_tenant import MODEL, PEPPER, catalogue_with_all_slots, create_tenants
+from pause_file import PauseFile
 
 from finpool.apps.migrate import migrate
 from finpool.installation.postgres import EmbeddedPostgres, start_postgres, stop_postgres
@@ -22,14 +23,17 @@ from finpool.kernel.settings import Settings
 PLACES = ("engine", "bare", "finpool")
 START_SECONDS_MAX = 60
 SERVERS = Path(__file__).with_name("hot_path_servers.py")
+WATCHED = Path(__file__).with_name("pause_file.py")
+SAMPLES = Path(__file__).parents[1] / "samples"
 
 
 @dataclass(frozen=True)
 class Place:
-    """Whom the load is put on."""
+    """Whom the load is put on; the engine does not measure its pauses."""
 
     port: int
     process: psutil.Process
+    pauses: PauseFile | None = None
 
 
 def unused_port() -> int:
@@ -97,10 +101,13 @@ def places(home: Path, tenants: int) -> Iterator[tuple[dict[str, Place], list[st
         found = {}
         command = [*python, "engine", str(ports["engine"]), MODEL]
         found["engine"] = stack.enter_context(running(command, ports["engine"], cores[-1]))
-        command = [*python, "bare", str(ports["bare"]), f"{engine_url}/v1/chat/completions"]
+        paths = {name: home / f"pauses of {name}" for name in ("bare", "finpool")}
+        command = [*python, "bare", str(ports["bare"]), f"{engine_url}/v1/chat/completions", str(paths["bare"])]
         found["bare"] = stack.enter_context(running(command, ports["bare"], cores[0]))
         environment = {**component_environment(INFERENCE, settings, server.urls), "FINPOOL_SERVE_URL": engine_url}
         environment["FINPOOL_LOG_LEVEL"] = "WARNING"
-        command = INFERENCE.command()
+        environment["PYTHONPATH"] = str(SAMPLES)
+        command = [sys.executable, str(WATCHED), str(paths["finpool"]), INFERENCE.name]
         found["finpool"] = stack.enter_context(running(command, ports["finpool"], cores[0], environment))
-        yield {name: Place(ports[name], process) for name, process in found.items()}, keys
+        files = {name: PauseFile(path) for name, path in paths.items()}
+        yield {name: Place(ports[name], process, files.get(name)) for name, process in found.items()}, keys

@@ -3,6 +3,8 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import cast
 
 import aiohttp
@@ -10,6 +12,7 @@ import orjson
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
+from pause_file import write_pauses
 
 from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.serving.schemas import WEIGHTS_HEADER
@@ -93,9 +96,18 @@ async def serve_engine(port: int, model: str) -> None:
     await server.serve_forever()
 
 
-def bare_app(engine_url: str) -> FastAPI:
-    """Return the least that a gateway in this language and framework can do: bytes in, bytes out."""
-    app = FastAPI()
+def bare_app(engine_url: str, pauses: Path) -> FastAPI:
+    """Return the least that a gateway in this language and framework can do: bytes in, bytes out.
+
+    It writes the pauses of its loop into a file.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        write_pauses(pauses)
+        yield
+
+    app = FastAPI(lifespan=lifespan)
     sessions: list[aiohttp.ClientSession] = []
 
     @app.post("/v1/chat/completions")
@@ -115,15 +127,14 @@ def bare_app(engine_url: str) -> FastAPI:
 
 
 def main() -> None:
-    """Serve `engine PORT MODEL` or `bare PORT ENGINE_URL`."""
+    """Serve `engine PORT MODEL` or `bare PORT ENGINE_URL PAUSES_FILE`."""
     kind, port, argument = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     if kind == "engine":
         # Not uvloop: it would gather the writes of one turn into one, and a stream of 32 chunks would come in one read.
         asyncio.run(serve_engine(port, argument))
         return
-    uvicorn.run(
-        bare_app(argument), host="127.0.0.1", port=port, loop="uvloop", http="httptools", log_level="error", ws="none"
-    )
+    app = bare_app(argument, Path(sys.argv[4]))
+    uvicorn.run(app, host="127.0.0.1", port=port, loop="uvloop", http="httptools", log_level="error", ws="none")
 
 
 if __name__ == "__main__":

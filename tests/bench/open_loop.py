@@ -21,12 +21,11 @@ _DRAIN_SECONDS_MAX = 30
 
 @dataclass
 class OpenLoad:
-    """The answers of one run. Latencies and silences are milliseconds, in the order of their answers."""
+    """The answers of one run. Latencies are milliseconds, in the order of their answers."""
 
     seconds: float = 0.0
     scheduled: int = 0
     latencies_ms: list[float] = field(default_factory=list)
-    longest_pause_ms: float = 0.0
     wrong: list[bytes] = field(default_factory=list)
 
     def quantile_ms(self, share: float) -> float:
@@ -47,7 +46,6 @@ class Schedule:
         self._idle: deque[Sender] = deque()
         self._waiting: deque[float] = deque()
         self._open = 0
-        self._heard_at: float | None = None
         self.ended: asyncio.Future[None] = self._loop.create_future()
 
     def start(self, senders: list["Sender"]) -> None:
@@ -58,12 +56,7 @@ class Schedule:
 
     def answered(self, sender: "Sender", due: float, answer: bytes) -> None:
         """Count an answer, and give its connection the oldest request that waits for one."""
-        heard = time.perf_counter()
-        self.load.latencies_ms.append((heard - due) * 1000)
-        # A pause: the server was silent for so long although requests were open.
-        silent_since = max(self._heard_at or heard, due)
-        self.load.longest_pause_ms = max(self.load.longest_pause_ms, (heard - silent_since) * 1000)
-        self._heard_at = heard
+        self.load.latencies_ms.append((time.perf_counter() - due) * 1000)
         if not answer.startswith(b"HTTP/1.1 200") or self._ending not in answer[-400:]:
             self.load.wrong.append(answer[:400])
         self._open -= 1
