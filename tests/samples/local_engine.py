@@ -68,6 +68,26 @@ class LocalEngine:
         """Return the engine's chunks."""
         return self._runner.run(self._chunks(body))
 
+    def first_tokens(self, bodies: list[dict[str, Any]]) -> list[int]:
+        """Start requests in this order; return the order of their first tokens, up to the last request's."""
+        return self._runner.run(self._first_tokens(bodies))
+
+    async def _first_tokens(self, bodies: list[dict[str, Any]]) -> list[int]:
+        order: list[int] = []
+        generations = [self._engine.generate(body) for body in bodies]
+
+        async def read(number: int) -> None:
+            async for chunk in generations[number]:
+                if chunk["usage"]["completion_tokens"] and number not in order:
+                    order.append(number)
+
+        readers = [asyncio.create_task(read(number)) for number in range(len(bodies))]
+        await readers[-1]
+        for generation in generations:
+            generation.abort()
+        await asyncio.gather(*readers)
+        return order
+
     async def _chunks(self, body: dict[str, Any]) -> list[dict[str, Any]]:
         return [chunk async for chunk in self._engine.generate(body)]
 

@@ -62,7 +62,8 @@ class LlamaCppAnswer:
 
     A choice's tokens are those whose text it holds, and one for its end: the end-of-sequence token, or the first one
     of a stop string. An answer that its length limit cuts has no end. With n > 1 llama.cpp computes the prompt once and
-    copies it for the other choices, so it counts once. The prompt counts in full as soon as the engine begins it.
+    copies it for the other choices, so it counts once. The prompt counts in full as soon as the engine begins it. None
+    counts as cached: llama.cpp finds only earlier steps of the same prompt in the slot.
     `refusal` is the error to raise if the engine refuses the request.
     """
 
@@ -84,7 +85,6 @@ class LlamaCppAnswer:
             "model": model_id,
         }
         self._input_tokens = 0
-        self._cached_input_tokens = 0
         self._choices = [_Choice(form) for _ in range(form.choices)]
         self._last = self._choices[0]
 
@@ -92,7 +92,7 @@ class LlamaCppAnswer:
     def usage(self) -> TokenUsage:
         """The tokens of the answer so far."""
         output = sum(choice.counted for choice in self._choices)
-        return TokenUsage(self._input_tokens, self._cached_input_tokens, output)
+        return TokenUsage(self._input_tokens, 0, output)
 
     @property
     def stopped_early(self) -> bool:
@@ -107,10 +107,10 @@ class LlamaCppAnswer:
         if "error" in chunk:
             raise self._error(chunk["error"])
         if progress := chunk.get("prompt_progress"):
-            self._count_input(progress["total"], progress["cache"])
+            self._input_tokens = max(self._input_tokens, progress["total"])
         # The exact usage of a choice has no index; it follows directly after the choice's last chunk.
         if exact := chunk.get("usage"):
-            self._count_input(exact["prompt_tokens"], exact["prompt_tokens_details"]["cached_tokens"])
+            self._input_tokens = max(self._input_tokens, exact["prompt_tokens"])
             if self._last.reader is not None and self._last.reader.calls:
                 self._last.counted = max(self._last.counted, exact["completion_tokens"])
         found: list[dict[str, Any]] = []
@@ -182,10 +182,6 @@ class LlamaCppAnswer:
             return []
         reported = (part.get("logprobs") or {}).get("content") or []
         return entries(reported, text, max(tokens, 1), self._vocabulary, self._form.alternatives)
-
-    def _count_input(self, tokens: int, cached_tokens: int) -> None:
-        self._input_tokens = max(self._input_tokens, tokens)
-        self._cached_input_tokens = max(self._cached_input_tokens, cached_tokens)
 
     def _error(self, error: dict[str, Any]) -> EngineRefused | EngineFailed:
         if error.get("type") == "exceed_context_size_error":

@@ -7,9 +7,7 @@ import xllamacpp
 
 from finpool.catalogue.model.engine import EXPRESS_SLOTS, LlamaCppEngine
 from finpool.catalogue.model.schemas import Model
-
-BATCH_TOKENS = 512
-"""The prompt tokens of one batch: between two batches other requests get tokens, and an abort takes effect."""
+from finpool.serving.llamacpp.prefill import STEP_TOKENS
 
 _POOLING = {
     "mean": xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN,
@@ -22,7 +20,8 @@ _POOLING = {
 def chat_parameters(model: Model, weights: Path) -> xllamacpp.CommonParams:
     """Return the parameters for a chat model."""
     parameters = _parameters(model, weights)
-    parameters.n_batch = parameters.n_ubatch = BATCH_TOKENS
+    # One step of prompts, and a token of each running answer.
+    parameters.n_batch = parameters.n_ubatch = STEP_TOKENS + parameters.n_parallel
     return parameters
 
 

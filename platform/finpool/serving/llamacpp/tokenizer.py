@@ -1,4 +1,4 @@
-"""Token counts of a conversation or a text, with the model's own chat template and tokenizer."""
+"""The tokens of a conversation or a text, with the model's own chat template and tokenizer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import aiohttp
 
 from finpool.kernel.errors import DomainError
+from finpool.serving.engine.prompts import PROMPT_FIELD
 from finpool.serving.errors import EngineFailed
 from finpool.serving.llamacpp.listener import Listener
 
@@ -20,14 +21,19 @@ class Tokenizer:
         self._refusal = refusal
 
     async def count(self, request: Mapping[str, Any]) -> int:
-        """Return the input tokens of a llama.cpp chat request; raise the refusal or `EngineFailed`."""
-        return await self.count_text((await self._ask("/apply-template", request))["prompt"])
+        """Return the number of input tokens of a request; raise the refusal or `EngineFailed`."""
+        return len(await self.tokens(request))
 
-    async def count_text(self, text: str) -> int:
-        """Return the input tokens of a text as the engine reads it; raise the refusal or `EngineFailed`."""
-        # The engine parses special tokens in every prompt, so the count does too.
+    async def tokens(self, request: Mapping[str, Any]) -> list[int]:
+        """Return the input tokens of a chat or text completion request; raise the refusal or `EngineFailed`."""
+        if PROMPT_FIELD in request:
+            text = request[PROMPT_FIELD]
+        else:
+            text = (await self._ask("/apply-template", request))["prompt"]
+        # The engine parses special tokens in every prompt, so this does too.
         content = {"content": text, "add_special": True, "parse_special": True}
-        return len((await self._ask("/tokenize", content))["tokens"])
+        tokens: list[int] = (await self._ask("/tokenize", content))["tokens"]
+        return tokens
 
     async def _ask(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         try:
