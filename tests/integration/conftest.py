@@ -6,6 +6,7 @@ from functools import cache
 
 import pytest
 from aiohttp import web
+from answers_with_connections import HeldConnections
 from documented_answers import CheckedIngress
 from scripted_engine import MODEL, ScriptedEngine
 
@@ -26,7 +27,8 @@ def unused_port() -> int:
 def doors_are_checked() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("finpool.kernel.door.door.Ingress", CheckedIngress)
-        yield
+        with HeldConnections().watched():
+            yield
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +43,14 @@ def every_answer_is_documented(doors_are_checked: None) -> Iterator[None]:
     CheckedIngress.faults.clear()
     yield
     assert CheckedIngress.faults == []
+
+
+@pytest.fixture(autouse=True)
+def no_answer_is_computed_with_a_connection(doors_are_checked: None) -> Iterator[None]:
+    """Fail a test in which a request computed its answer while it held a connection of a pool."""
+    HeldConnections.faults.clear()
+    yield
+    assert HeldConnections.faults == []
 
 
 @pytest.fixture

@@ -173,7 +173,8 @@ class World:
         months = {"from": f"{EARLIER:%Y-%m}", "to": f"{LAST_MONTH:%Y-%m}"}
         async with self.open_as("operator").across_tenants() as session:
             query = FocusQuery.model_validate({**months, "format": form})
-            return (await render_service.focus_file(session, tenant_id, query, MODELS)).content
+            rendering = await render_service.focus(session, tenant_id, query, MODELS)
+        return (await render_service.rendered_file(rendering)).content
 
     async def reconcile(
         self, engines: dict[str, EngineCounts] | None = None, tenant_id: TenantId | None = None

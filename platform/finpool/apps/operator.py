@@ -28,6 +28,7 @@ from finpool.identity.routes_operator import router as identity_router
 from finpool.kernel.actor import Audience
 from finpool.kernel.database.database import Database
 from finpool.kernel.door.door import new_door
+from finpool.kernel.door.seats import REFUSALS, DoorSeats
 from finpool.kernel.logs import logger
 from finpool.kernel.settings import Settings
 from finpool.metering.lost_spool.routes_operator import router as lost_spools_router
@@ -49,8 +50,9 @@ def create_app(settings: Settings) -> FastAPI:
         "operator",
         body_bytes_max=settings.body_bytes_max,
         lifespan=_lifespan(settings),
-        gate=PlatformGatekeeper.errors,
+        gate=(*PlatformGatekeeper.errors, *REFUSALS),
     )
+    app.state.seats = DoorSeats.of(settings, reserved_connections=1)
     app.include_router(health_router({"database": database_reachable}))
     for router in (
         tenancy_router,

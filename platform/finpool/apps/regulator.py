@@ -11,6 +11,7 @@ from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.kernel.actor import Audience
 from finpool.kernel.database.database import Database
 from finpool.kernel.door.door import new_door
+from finpool.kernel.door.seats import REFUSALS, DoorSeats
 from finpool.kernel.settings import Settings
 from finpool.oversight.routes_regulator import router as oversight_router
 from finpool.policy.service import Policy
@@ -23,8 +24,9 @@ def create_app(settings: Settings) -> FastAPI:
         "regulator",
         body_bytes_max=settings.body_bytes_max,
         lifespan=_lifespan(settings),
-        gate=PlatformGatekeeper.errors,
+        gate=(*PlatformGatekeeper.errors, *REFUSALS),
     )
+    app.state.seats = DoorSeats.of(settings, reserved_connections=1)
     app.include_router(health_router({"database": database_reachable}))
     app.include_router(oversight_router)
     return app

@@ -21,6 +21,7 @@ from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.gateway.absent_resources import ABSENT
 from finpool.kernel.database.database import Database
 from finpool.kernel.door.door import new_door
+from finpool.kernel.door.seats import REFUSALS, DoorSeats
 from finpool.kernel.door.web import Gatekeeper
 from finpool.kernel.settings import Settings
 from finpool.metering.usage.routes_tenant import router as metering_router
@@ -50,10 +51,11 @@ def create_app(settings: Settings, gatekeeper: Gatekeeper) -> FastAPI:
         body_bytes_max=settings.body_bytes_max,
         lifespan=lifespan,
         described=False,
-        gate=TenantGatekeeper.errors,
+        gate=(*TenantGatekeeper.errors, *REFUSALS),
         absent=ABSENT,
     )
     app.state.gatekeeper = gatekeeper
+    app.state.seats = DoorSeats.of(settings)
     app.include_router(projects_router)
     app.include_router(quota_router)
     app.include_router(metering_router)

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Mapping
 from typing import ClassVar
 
-from finpool.kernel.answer_headers import ACCEPT_ENCODING, CHALLENGE
+from finpool.kernel.answer_headers import ACCEPT_ENCODING, CHALLENGE, RETRY_AFTER, SHOULD_RETRY
 
 
 class DomainError(Exception):
@@ -201,6 +201,37 @@ class Unavailable(DomainError):
     status = 503
     code = "unavailable"
     type = "server_error"
+
+
+class TooManyAtOnce(DomainError):
+    """The caller has too many requests, or documents, in progress and waiting; a retry may succeed."""
+
+    status = 429
+    code = "too_many_at_once"
+    type = "rate_limit_error"
+    header_names = RETRY_AFTER
+
+    def __init__(self, of: str, why: str, retry_seconds: int) -> None:
+        super().__init__(
+            f"Too many {of} of one caller at once: {why}. Wait until one is answered, then send this request again.",
+            headers={"retry-after": str(retry_seconds), "retry-after-ms": str(retry_seconds * 1000)},
+        )
+
+
+class QueryTooLong(DomainError):
+    """The database ended the request's query at its time limit, so nothing was done; a narrower request may succeed."""
+
+    status = 504
+    code = "query_too_long"
+    type = "server_error"
+    header_names = (SHOULD_RETRY,)
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The database ended this query at its time limit, and nothing was done. Ask for less: a shorter time"
+            " range, a smaller page, or fewer groups.",
+            headers={SHOULD_RETRY: "false"},
+        )
 
 
 class ConfigurationError(Exception):

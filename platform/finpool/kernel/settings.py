@@ -49,6 +49,11 @@ class Settings(BaseSettings):
     pool_database_url: SecretStr | None = Field(None, description="Role of the pool on one machine.")
     worker_database_url: SecretStr | None = Field(None, description="Role of the recorder and the sequencer.")
     database_pool_connections_max: int = Field(5, ge=1, le=100, description="Connections one process may open.")
+    caller_requests_max: int = Field(8, ge=1, description="Requests of a bank or token at a time, beside inference.")
+    caller_requests_waiting_max: int = Field(16, ge=0, description="Further ones that wait; one more is a 429.")
+    caller_documents_max: int = Field(1, ge=1, description="Files made for one bank or token at a time.")
+    caller_wait_seconds_max: float = Field(10, gt=0, description="Longest wait of such a request, before a 429.")
+    documents_max: int = Field(2, ge=1, description="Files one door makes at a time, each in a process of its own.")
 
     secrets_dir: Path | None = Field(
         None,

@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from finpool.audit.sequencer import Sequencer
 from finpool.billing.document.schemas import OwnFocusQuery
-from finpool.billing.document.service import focus_file
+from finpool.billing.document.service import focus, rendered_file
 from finpool.billing.invoice.draft import own_draft
 from finpool.billing.invoice.lines import BillingTerms
 from finpool.catalogue.model.service import Catalogue, default_directory
@@ -215,8 +215,9 @@ async def test_an_answer_is_in_usage_in_the_focus_rows_and_in_the_audit_log(bank
         draft = await own_draft(session, BANK, TERMS)
         months = OwnFocusQuery.model_validate({"from": f"{now():%Y-%m}", "to": f"{now():%Y-%m}", "draft": True})
         models = Catalogue.load(default_directory()).all()
-        exported = (await focus_file(session, BANK, months, models, draft)).content
+        rendering = await focus(session, BANK, months, models, draft)
         entries = [json.loads(each) for each in await session.scalars(text("SELECT entry FROM audit_entry"))]
+    exported = (await rendered_file(rendering)).content
     used = [result for bucket in page.data for result in bucket.results]
     assert [(each.model, each.input_tokens, each.output_tokens, each.num_model_requests) for each in used] == [
         (MODEL, 10, 5, 1)

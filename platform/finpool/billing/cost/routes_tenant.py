@@ -10,6 +10,7 @@ from finpool.billing.cost import service
 from finpool.billing.cost.schemas import CostsQuery, CostsResult
 from finpool.kernel.actor import Actor
 from finpool.kernel.door.openapi import refusals
+from finpool.kernel.door.transactions import give_back
 from finpool.kernel.door.web import DoorRoute, TenantSession, requires
 from finpool.kernel.errors import UnsupportedQueryParameter
 from finpool.metering.usage.schemas import BucketPage
@@ -27,6 +28,7 @@ async def costs(
 ) -> Response:
     """Return the cost of usage by day; `group_by` takes project_id, api_key_id and line_item."""
     page = await service.costs(session, query, actor.tenant)
+    await give_back(session)
     return Response(orjson.dumps(page.model_dump(), default=_number), media_type="application/json")
 
 

@@ -10,24 +10,23 @@ import os
 import sys
 
 from finpool.billing.document.schemas import DocumentFormat, FocusFormat, MissingGlyph, Rendering
+from finpool.kernel.database.database import require_no_transaction
 
 RENDER_SECONDS_MAX = 60.0
-PROCESSES_MAX = 2
 EXIT_MISSING_GLYPH = 3
 """The exit code of a renderer that found a character without a glyph; it names that on standard output."""
 
 KEPT_OF_ENVIRONMENT = ("PATH", "PYTHONPATH", "LANG")
 """The environment of a renderer, without addresses and passwords of databases."""
 
-_running = asyncio.Semaphore(PROCESSES_MAX)
-
 
 async def render(rendering: Rendering) -> bytes:
-    """Return the file; at most `PROCESSES_MAX` renderers run at a time.
+    """Return the file; a door's seats bound the number of renderers.
 
-    Raises `MissingGlyph`, `TimeoutError` or `RuntimeError`.
+    Raises `MissingGlyph`, `TimeoutError` or `RuntimeError`, this also while the caller holds a connection.
     """
-    async with _running, asyncio.timeout(RENDER_SECONDS_MAX):
+    require_no_transaction("rendering")
+    async with asyncio.timeout(RENDER_SECONDS_MAX):
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",

@@ -10,9 +10,10 @@ from finpool.billing.document.schemas import DocumentFormat, DocumentQuery, Focu
 from finpool.billing.errors import CharacterNotPrintable, InvoiceNotFound
 from finpool.catalogue.model.service import Catalogue
 from finpool.kernel.door.openapi import refusals
-from finpool.kernel.door.web import DoorRoute, SectorSession, TenantPath, requires
+from finpool.kernel.door.transactions import give_back
+from finpool.kernel.door.web import DocumentRoute, SectorSession, TenantPath, requires
 
-router = APIRouter(tags=["invoices"], route_class=DoorRoute)
+router = APIRouter(tags=["invoices"], route_class=DocumentRoute)
 
 
 @router.get(
@@ -28,7 +29,9 @@ async def invoice_file(
     query: Annotated[DocumentQuery, Query()],
 ) -> Response:
     """Return an invoice, a draft or a credit note as PDF, or its lines as CSV."""
-    return sent(await render_service.document(session, tenant_id, invoice_id, query.format, drafts=True))
+    rendering = await render_service.document(session, tenant_id, invoice_id, query.format, drafts=True)
+    await give_back(session)
+    return sent(await render_service.rendered_document(rendering))
 
 
 @router.get(
@@ -42,4 +45,6 @@ async def focus_file(
 ) -> Response:
     """Return a tenant's invoiced charges of some months in FOCUS 1.3, as CSV or Parquet."""
     catalogue: Catalogue = request.app.state.catalogue
-    return sent(await render_service.focus_file(session, tenant_id, query, catalogue.all()))
+    rendering = await render_service.focus(session, tenant_id, query, catalogue.all())
+    await give_back(session)
+    return sent(await render_service.rendered_file(rendering))

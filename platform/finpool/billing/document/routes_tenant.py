@@ -21,9 +21,10 @@ from finpool.billing.invoice.routes_tenant import terms_of
 from finpool.catalogue.model.service import Catalogue
 from finpool.kernel.actor import Actor
 from finpool.kernel.door.openapi import Responses, refusals
-from finpool.kernel.door.web import DoorRoute, TenantSession, requires
+from finpool.kernel.door.transactions import give_back
+from finpool.kernel.door.web import DocumentRoute, TenantSession, requires
 
-router = APIRouter(prefix="/v1/organization", tags=["invoices"], route_class=DoorRoute)
+router = APIRouter(prefix="/v1/organization", tags=["invoices"], route_class=DocumentRoute)
 
 InvoiceReader = Annotated[Actor, Depends(requires("invoice:read"))]
 
@@ -46,7 +47,8 @@ async def own_draft_file(
 ) -> Response:
     """Return the next invoice as it would be now, as PDF, or its lines as CSV."""
     draft = await own_draft(session, actor.tenant, terms)
-    return sent(await render_service.document_of(draft, query.format))
+    await give_back(session)
+    return sent(await render_service.rendered_document(render_service.document_of(draft, query.format)))
 
 
 @router.get(
@@ -61,7 +63,9 @@ async def invoice_file(
     query: Annotated[DocumentQuery, Query()],
 ) -> Response:
     """Return an issued invoice or credit note as PDF, or its lines as CSV."""
-    return sent(await render_service.document(session, actor.tenant, invoice_id, query.format, drafts=False))
+    rendering = await render_service.document(session, actor.tenant, invoice_id, query.format, drafts=False)
+    await give_back(session)
+    return sent(await render_service.rendered_document(rendering))
 
 
 @router.get(
@@ -79,7 +83,9 @@ async def focus_file(
     """Return the tenant's charges of some months in FOCUS 1.3, as CSV or Parquet; with `draft` also those to come."""
     catalogue: Catalogue = request.app.state.catalogue
     draft = await own_draft(session, actor.tenant, terms) if query.draft else None
-    return sent(await render_service.focus_file(session, actor.tenant, query, catalogue.all(), draft))
+    rendering = await render_service.focus(session, actor.tenant, query, catalogue.all(), draft)
+    await give_back(session)
+    return sent(await render_service.rendered_file(rendering))
 
 
 def sent(file: RenderedFile) -> Response:

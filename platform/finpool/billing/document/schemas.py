@@ -37,6 +37,7 @@ class Rendering(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    name: str
     format: DocumentFormat | FocusFormat
     focus: bool
     invoices: tuple[InvoiceView, ...]

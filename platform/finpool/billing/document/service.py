@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from finpool.billing.contract.repository import contracts
-from finpool.billing.document.process import render
+from finpool.billing.document.process import RENDER_SECONDS_MAX, render
 from finpool.billing.document.schemas import (
     MEDIA_TYPES,
     DocumentFormat,
@@ -25,52 +25,70 @@ from finpool.catalogue.model.schemas import Model
 from finpool.catalogue.price import service as prices
 from finpool.catalogue.price.schemas import TokenPrice
 from finpool.kernel.database.tenant_rows import rows_of
+from finpool.kernel.errors import Unavailable
 from finpool.kernel.ids import TenantId
 from finpool.tenancy import service as tenancy
 
 
 async def document(
     session: AsyncSession, tenant_id: TenantId, invoice_id: str, wanted: DocumentFormat, *, drafts: bool
-) -> RenderedFile:
-    """Return one invoice or credit note as a file.
+) -> Rendering:
+    """Return the parts of one invoice's or credit note's file.
 
-    Raises `InvoiceNotFound`, also for a draft without `drafts`, and `CharacterNotPrintable`.
+    Raises `InvoiceNotFound`, also for a draft without `drafts`.
     """
-    return await document_of(await get_invoice(session, tenant_id, invoice_id, drafts=drafts), wanted)
+    return document_of(await get_invoice(session, tenant_id, invoice_id, drafts=drafts), wanted)
 
 
-async def document_of(invoice: InvoiceView, wanted: DocumentFormat) -> RenderedFile:
-    """Return an invoice as a file; raise `CharacterNotPrintable`."""
+def document_of(invoice: InvoiceView, wanted: DocumentFormat) -> Rendering:
+    """Return the parts of an invoice's file."""
+    name = f"{invoice.number or invoice.id}.{wanted}"
+    return Rendering(name=name, format=wanted, focus=False, invoices=(invoice,))
+
+
+async def rendered_document(rendering: Rendering) -> RenderedFile:
+    """Make the file of one invoice as `rendered_file` does; raise `CharacterNotPrintable`."""
     try:
-        content = await render(Rendering(format=wanted, focus=False, invoices=(invoice,)))
+        return await rendered_file(rendering)
     except MissingGlyph as missing:
         raise CharacterNotPrintable(missing.character, missing.field) from missing
-    name = f"{invoice.number or invoice.id}.{wanted}"
-    return RenderedFile(name=name, media_type=MEDIA_TYPES[wanted], content=content)
 
 
-async def focus_file(
+async def rendered_file(rendering: Rendering) -> RenderedFile:
+    """Make a file; no connection may be held meanwhile. Raises `MissingGlyph` or `Unavailable`."""
+    try:
+        content = await render(rendering)
+    except TimeoutError as late:
+        raise Unavailable(
+            f"The file was not made within {RENDER_SECONDS_MAX:g} seconds. Ask for fewer months, or try again later."
+        ) from late
+    return RenderedFile(name=rendering.name, media_type=MEDIA_TYPES[rendering.format], content=content)
+
+
+async def focus(
     session: AsyncSession,
     tenant_id: TenantId,
     query: FocusQuery,
     models: Iterable[Model],
     draft: InvoiceView | None = None,
-) -> RenderedFile:
-    """Return one FOCUS file over the tenant's documents, and over a draft, whose periods end in the queried months."""
+) -> Rendering:
+    """Return the parts of one FOCUS file over the tenant's documents, and over a draft, of the queried months.
+
+    A document belongs to the month in which its period ends.
+    """
     invoices = await _issued(session, tenant_id, query)
     if draft is not None and month_named(query.start) < draft.period_end <= next_month(month_named(query.end)):
         invoices.append(draft)
     billed = {line.model_id for invoice in invoices for line in invoice.lines if line.model_id is not None}
     declared = [TokenPrice.of(model.id, model.price) for model in models if model.id in billed]
-    rendering = Rendering(
+    return Rendering(
+        name=f"focus-{tenant_id}-{query.start}-{query.end}.{query.format}",
         format=query.format,
         focus=True,
         invoices=tuple(invoices),
         project_names=await tenancy.project_names(session, tenant_id),
         list_picos=await _list_picos(session, tenant_id, billed, declared),
     )
-    name = f"focus-{tenant_id}-{query.start}-{query.end}.{query.format}"
-    return RenderedFile(name=name, media_type=MEDIA_TYPES[query.format], content=await render(rendering))
 
 
 async def _list_picos(

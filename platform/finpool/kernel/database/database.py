@@ -4,8 +4,9 @@ Every transaction sets its scope: one tenant, or the sector. Row-level security 
 its tenant filter. A transaction without a scope sees no tenant's rows.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 
 import asyncpg
 from sqlalchemy import text
@@ -20,6 +21,24 @@ CHANGES_CHANNEL = "finpool_changes"
 _DIALECT = "postgresql+asyncpg://"
 _SET_TENANT = text("SELECT set_config('finpool.tenant_id', :tenant_id, true)")
 _SET_SECTOR = text("SELECT set_config('finpool.scope', 'sector', true)")
+
+_open_transactions: ContextVar[int] = ContextVar("open_transactions", default=0)
+"""The transactions that the current task has open, each with a connection of a pool."""
+
+
+def require_no_transaction(work: str) -> None:
+    """Raise RuntimeError if the current task holds a connection: others would wait for it while this one computes."""
+    if _open_transactions.get():
+        raise RuntimeError(f"{work} must not begin before the transaction has ended: give its connection back first")
+
+
+@contextmanager
+def _counted() -> Iterator[None]:
+    _open_transactions.set(_open_transactions.get() + 1)
+    try:
+        yield
+    finally:
+        _open_transactions.set(_open_transactions.get() - 1)
 
 
 async def connect(url: DatabaseUrl, seconds_max: float | None = None) -> "asyncpg.Connection[asyncpg.Record]":
@@ -46,7 +65,8 @@ class Database:
         self.engine: AsyncEngine = create_async_engine(
             _DIALECT, async_creator=self.connect, pool_size=connections_max, max_overflow=0, pool_pre_ping=True
         )
-        self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
+        # A session that has ended stays ended: a later query would open a transaction without a scope.
+        self._sessions = async_sessionmaker(self.engine, expire_on_commit=False, close_resets_only=False)
 
     async def connect(self, seconds_max: float | None = None) -> "asyncpg.Connection[asyncpg.Record]":
         """Open a connection outside of the pool, as the function `connect` does."""
@@ -59,16 +79,18 @@ class Database:
     @asynccontextmanager
     async def for_tenant(self, tenant_id: TenantId) -> AsyncIterator[AsyncSession]:
         """Open a transaction that sees one tenant's rows; it commits at the end, and rolls back on an exception."""
-        async with self._sessions() as session, session.begin():
-            await session.execute(_SET_TENANT, {"tenant_id": tenant_id})
-            yield session
+        with _counted():
+            async with self._sessions() as session, session.begin():
+                await session.execute(_SET_TENANT, {"tenant_id": tenant_id})
+                yield session
 
     @asynccontextmanager
     async def across_tenants(self) -> AsyncIterator[AsyncSession]:
         """Open a transaction over all tenants; its rows are visible only to roles that the row policies name."""
-        async with self._sessions() as session, session.begin():
-            await session.execute(_SET_SECTOR)
-            yield session
+        with _counted():
+            async with self._sessions() as session, session.begin():
+                await session.execute(_SET_SECTOR)
+                yield session
 
     async def reachable(self) -> bool:
         """Tell whether the database answers a query."""

@@ -6,7 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
@@ -20,6 +21,7 @@ from finpool.kernel.errors import (
     DomainError,
     InvalidRequest,
     MethodNotAllowed,
+    QueryTooLong,
     Unavailable,
 )
 from finpool.kernel.faults import words_of
@@ -27,6 +29,8 @@ from finpool.kernel.logs import logger
 from finpool.kernel.version import VERSION
 
 DOCUMENT_PATH = "/openapi.json"
+_STATEMENT_TIMEOUT = "57014"
+_LOCK_TIMEOUT = "55P03"
 _log = logger("kernel.door")
 
 
@@ -96,6 +100,23 @@ async def _on_database_error(request: Request, error: Exception) -> Response:
     return _refusal(request, Unavailable("The platform's database cannot be reached; nothing was done."))
 
 
+async def _on_refused_statement(request: Request, error: Exception) -> Response:
+    """Answer for a statement that the database ended at a time limit; any other is a fault of the platform."""
+    assert isinstance(error, DBAPIError)  # noqa: S101 - registered for this class only.
+    state = getattr(error.orig, "sqlstate", None)
+    if state not in (_STATEMENT_TIMEOUT, _LOCK_TIMEOUT):
+        raise error
+    _log.warning("the database ended a statement at its time limit", path=request.url.path, sqlstate=state)
+    if state == _LOCK_TIMEOUT:
+        return _refusal(request, Unavailable("The same rows are being changed; nothing was done. Try again."))
+    return _refusal(request, QueryTooLong())
+
+
+async def _on_full_pool(request: Request, _: Exception) -> Response:
+    _log.warning("no connection of the pool became free", path=request.url.path)
+    return _refusal(request, Unavailable("Every database connection of this door is busy. Try again shortly."))
+
+
 class Door(FastAPI):
     """An app whose API document names every error; `gate` are the gatekeeper's errors, on routes with a permission.
 
@@ -141,6 +162,8 @@ def new_door(
     app.add_exception_handler(OperationalError, _on_database_error)
     app.add_exception_handler(InterfaceError, _on_database_error)
     app.add_exception_handler(OSError, _on_database_error)
+    app.add_exception_handler(DBAPIError, _on_refused_statement)
+    app.add_exception_handler(PoolTimeout, _on_full_pool)
     app.add_exception_handler(DomainError, _on_domain_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from types import NoneType
 from typing import Annotated, Any, Protocol, get_args, get_origin
 
@@ -18,6 +19,8 @@ from finpool.kernel.answer_headers import ACCEPT_ENCODING
 from finpool.kernel.database.database import Database
 from finpool.kernel.door.openapi import IDEMPOTENCY_KEY, SAFE_METHODS, SECURED, serves_idempotency_keys
 from finpool.kernel.door.query import QueryRules
+from finpool.kernel.door.seats import DoorSeats, FairSeats, caller_of
+from finpool.kernel.door.transactions import gives_back, lent
 from finpool.kernel.errors import (
     CredentialMissing,
     IdempotencyUnsupported,
@@ -115,10 +118,13 @@ class DoorRoute(APIRoute):
     """A route that authenticates its caller, then checks the query and the headers, and only then reads the body.
 
     It refuses unknown query parameters and an `Idempotency-Key`; FastAPI would ignore both and read the body first.
+    At a door with seats the caller takes one once its body has arrived, and has it until the answer is computed.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    makes_documents = False
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **kwargs: Any) -> None:
+        super().__init__(path, gives_back(endpoint), **kwargs)
         if guards_of(self.dependant):
             self.openapi_extra = {**(self.openapi_extra or {}), **SECURED}
 
@@ -131,22 +137,42 @@ class DoorRoute(APIRoute):
         async def guarded(request: Request) -> Response:
             query = request.scope["query_string"]
             has_key = refuses_key and IDEMPOTENCY_KEY in request.headers
-            if query or has_body or has_key:
+            seats = self._seats(request) if guards else None
+            if query or has_body or has_key or seats:
                 for guard in guards:
                     await guard(request)
                 if has_key:
                     raise IdempotencyUnsupported
+            if query or has_body or has_key:
                 request = DoorRequest({**request.scope, "query_string": rules.checked(query)}, request.receive)
             if has_body:
                 require_json(request)
-            return await handler(request)
+            if seats is None:
+                return await handler(request)
+            if has_body:
+                await request.body()
+            async with seats.seat(caller_of(request.state.actor)):
+                return await handler(request)
 
         return guarded
+
+    def _seats(self, request: Request) -> FairSeats | None:
+        """Return the seats that this route's callers take at this door, or None at a door without seats."""
+        seats: DoorSeats | None = getattr(request.app.state, "seats", None)
+        if seats is None:
+            return None
+        return seats.documents if self.makes_documents else seats.requests
 
     def refuses_idempotency_key(self) -> bool:
         """Tell whether the route changes something and does not declare the header."""
         changes = not {method.lower() for method in self.methods} <= SAFE_METHODS
         return changes and not serves_idempotency_keys(self.openapi_extra)
+
+
+class DocumentRoute(DoorRoute):
+    """A route that makes a file for seconds, in a process of its own; fewer of them run at a time."""
+
+    makes_documents = True
 
 
 def query_rules(dependant: Dependant) -> QueryRules:
@@ -198,21 +224,27 @@ def _require_own_organization(request: Request, actor: Actor) -> None:
 async def _tenant_session(request: Request) -> AsyncIterator[AsyncSession]:
     actor: Actor = request.state.actor
     database: Database = request.app.state.database
-    async with database.for_tenant(actor.tenant) as session:
+    async with lent(_connection(request), database.for_tenant(actor.tenant)) as session:
         yield session
 
 
 async def _sector_session(request: Request) -> AsyncIterator[AsyncSession]:
     database: Database = request.app.state.database
-    async with database.across_tenants() as session:
+    async with lent(_connection(request), database.across_tenants()) as session:
         yield session
+
+
+def _connection(request: Request) -> AbstractAsyncContextManager[None]:
+    seats: DoorSeats = request.app.state.seats
+    return seats.connections.seat(caller_of(request.state.actor))
 
 
 TenantSession = Annotated[AsyncSession, Depends(_tenant_session, scope="function")]
 """A transaction over the rows of the actor's tenant; declare the actor (`requires`) before it.
 
-`scope="function"` commits before the response is sent, so a failed commit gives an error and never a 200.
+It commits once the route's function has returned, before the answer is serialised and sent. So a failed commit gives an
+error and never a 200, and no connection waits for a computation. `give_back` commits it earlier.
 """
 
 SectorSession = Annotated[AsyncSession, Depends(_sector_session, scope="function")]
-"""A transaction over all tenants, for the operator and regulator APIs; it commits before the response is sent."""
+"""A transaction over all tenants, for the operator and regulator APIs; it ends as a `TenantSession` does."""

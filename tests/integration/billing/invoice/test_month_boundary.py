@@ -55,7 +55,8 @@ async def test_budget_usage_invoice_and_focus_name_the_month_of_admission(world:
     months = {"from": f"{LAST_MONTH:%Y-%m}", "to": f"{LAST_MONTH:%Y-%m}"}
     async with world.open_as("operator").across_tenants() as session:
         query = FocusQuery.model_validate(months)
-        exported = (await render_service.focus_file(session, BANK, query, MODELS)).content
+        rendering = await render_service.focus(session, BANK, query, MODELS)
+    exported = (await render_service.rendered_file(rendering)).content
     rows = [row for row in csv.DictReader(io.StringIO(exported.decode())) if row["ChargeCategory"] == "Usage"]
     assert sum(Decimal(row["ContractedCost"]) for row in rows) == Decimal(COST_PICOS).scaleb(-12)
     assert {row["ChargePeriodStart"] for row in rows} == {f"{LAST_MONTH:%Y-%m-%dT%H:%M:%SZ}"}

@@ -110,7 +110,7 @@ def test_prices_and_rates_have_no_trailing_zeros() -> None:
 
 
 async def test_a_process_of_its_own_renders_the_same(invoice: InvoiceView) -> None:
-    wanted = Rendering(format=DocumentFormat.CSV, focus=False, invoices=(invoice,))
+    wanted = Rendering(name="a.csv", format=DocumentFormat.CSV, focus=False, invoices=(invoice,))
     assert await render(wanted) == invoice_csv(invoice)
-    table = await render(Rendering(format=FocusFormat.PARQUET, focus=True, invoices=(invoice,)))
+    table = await render(Rendering(name="a.parquet", format=FocusFormat.PARQUET, focus=True, invoices=(invoice,)))
     assert table[:4] == table[-4:] == b"PAR1"

@@ -14,7 +14,7 @@ from pypdf import PdfReader
 from finpool.billing.document.fonts import every_font, fonts_for
 from finpool.billing.document.pdf import invoice_pdf
 from finpool.billing.document.schemas import DocumentFormat, MissingGlyph
-from finpool.billing.document.service import document_of
+from finpool.billing.document.service import document_of, rendered_document
 from finpool.billing.errors import CharacterNotPrintable
 from finpool.billing.invoice.schemas import InvoiceView
 
@@ -99,10 +99,10 @@ def test_a_joiner_of_a_name_changes_the_letters_in_the_pdf(
 async def test_a_character_that_no_font_has_is_an_error_that_names_it(named: Named, character: str, name: str) -> None:
     invoice = named(f"Bank {character}")
     with pytest.raises(CharacterNotPrintable) as refused:
-        await document_of(invoice, DocumentFormat.PDF)
+        await rendered_document(document_of(invoice, DocumentFormat.PDF))
     assert f"U+{ord(character):04X}, {name}) of buyer_name" in refused.value.message
     assert "format=csv" in refused.value.message
-    table = (await document_of(invoice, DocumentFormat.CSV)).content
+    table = (await rendered_document(document_of(invoice, DocumentFormat.CSV))).content
     assert invoice.number is not None
     assert invoice.number.encode() in table
 
