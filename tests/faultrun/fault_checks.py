@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import asyncpg
 from fault_load import Told, answer_of
+from signed_context import SignedConnection
 from truth_engine import Dispatch, TruthEngine
 
 MICROS = 1_000_000
@@ -61,7 +61,7 @@ class Books:
         return found
 
 
-async def read_books(connection: asyncpg.Connection) -> Books:
+async def read_books(connection: SignedConnection) -> Books:
     """Read every table at one moment."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         rows = {name: [dict(row) for row in await connection.fetch(query)] for name, query in _TABLES.items()}

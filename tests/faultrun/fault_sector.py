@@ -16,6 +16,7 @@ from typing import Any
 
 import asyncpg
 from fault_checks import MICROS
+from signed_context import SignedConnection
 from sqlalchemy import text
 from truth_engine import MODEL
 
@@ -111,11 +112,9 @@ class Sector:
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     samples: int = 0
 
-    async def connect(self) -> asyncpg.Connection:
+    async def connect(self) -> SignedConnection:
         """Open a connection that sees all tenants."""
-        connection = await asyncpg.connect(self.url)
-        await connection.execute("SELECT set_config('finpool.scope', 'sector', false)")
-        return connection
+        return await SignedConnection.opened(self.url)
 
     async def add_tenant(self, tenant_id: str) -> tuple[str, str]:
         """Create a tenant, old enough for invoices of past months, with a project and a key.
@@ -167,7 +166,7 @@ class Sector:
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 await asyncio.sleep(0.1)
 
-    async def look(self, connection: asyncpg.Connection) -> None:
+    async def look(self, connection: SignedConnection) -> None:
         """Note each budget that has spent and holds more than its limit, and each rate of which more is shared out."""
         self.samples += 1
         async with self.changing:
@@ -176,7 +175,7 @@ class Sector:
             if row["limit_amount"] is not None and row["amount"] > row["limit_amount"]:
                 self.over.append(f"{row['tenant_id']}: shares of {row['limit_id']} {row['rate']} are {row['amount']}")
 
-    async def _look_at_budgets(self, connection: asyncpg.Connection) -> None:
+    async def _look_at_budgets(self, connection: SignedConnection) -> None:
         for row in await connection.fetch(_HELD):
             key, held_picos = (row["tenant_id"], row["budget_id"]), int(row["held_picos"])
             if not _is_over(row):
@@ -203,7 +202,7 @@ class Sector:
         try:
             deadline = time.monotonic() + seconds_max
             while time.monotonic() < deadline:
-                if not await connection.fetchval("SELECT count(*) FROM lease WHERE closed_at IS NULL"):
+                if not await connection.fetch("SELECT FROM lease WHERE closed_at IS NULL LIMIT 1"):
                     return True
                 await asyncio.sleep(0.1)
             return False

@@ -32,7 +32,7 @@ BEGIN
     FOR name IN
         SELECT relname FROM pg_class
         WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
-            AND relname NOT IN ('alembic_version', 'role_lock')
+            AND relname NOT IN ('alembic_version', 'role_lock', 'context_key')
     LOOP
         EXECUTE format('SELECT EXISTS (SELECT FROM public.%I)', name) INTO filled;
         IF filled THEN

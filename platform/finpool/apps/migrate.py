@@ -9,6 +9,7 @@ from alembic.config import Config
 from sqlalchemy import Connection
 
 import finpool
+from finpool.kernel.database.context import ContextSigner
 from finpool.kernel.database.database import Database
 from finpool.kernel.database.database_url import DatabaseUrl
 from finpool.kernel.errors import ConfigurationError
@@ -52,8 +53,21 @@ async def _migrate(settings: Settings) -> None:
         async with database.engine.connect() as connection:
             await connection.run_sync(_upgrade)
             await connection.commit()
+        await _keep_context_keys(database, urls)
     finally:
         await database.close()
+
+
+async def _keep_context_keys(database: Database, urls: dict[str, DatabaseUrl]) -> None:
+    """Let the database verify what processes sign with the passwords of these URLs."""
+    connection = await database.connect()
+    try:
+        async with connection.transaction():
+            await connection.execute(_LOCK)
+            for url in urls.values():
+                await ContextSigner(url).keep(connection)
+    finally:
+        await connection.close()
 
 
 def _upgrade(connection: Connection) -> None:

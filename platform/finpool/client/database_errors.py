@@ -6,7 +6,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 _ADVICE = (
     (("28P01", "28000"), "put the right user and password in FINPOOL_<ROLE>_DATABASE_URL"),
     (("3D000",), "create the database, or name the right one in FINPOOL_<ROLE>_DATABASE_URL"),
-    (("42P01", "42703", "3F000"), "the database is not up to date: run `finpool migrate`"),
+    (("42883", "42P01", "42703", "3F000"), "the database is not up to date: run `finpool migrate`"),
     (("42501",), "the role may not do this: put the role that the command needs in FINPOOL_<ROLE>_DATABASE_URL"),
     (("53300",), "end other connections, or raise the server's max_connections"),
     (("57P03", "57P01"), "the database is starting or stopping: try again soon"),

@@ -7,11 +7,13 @@ from typing import Any
 import asyncpg
 import orjson
 import pytest
+from signed_context import SignedConnection
 from sqlalchemy import text
 
 from finpool.audit.schemas import Entry, verify_chain
 from finpool.audit.sequencer import Sequencer
 from finpool.audit.service import append, entries
+from finpool.installation.postgres import EmbeddedPostgres
 from finpool.kernel.database.database import Database
 from finpool.kernel.ids import TenantId
 
@@ -47,20 +49,10 @@ BAD: dict[str, tuple[str, str, str]] = {
 }
 
 
-async def insert(
-    connection: "asyncpg.Connection[asyncpg.Record]", moment: str, kind: str, body: str, tenant: str = "NULL"
-) -> None:
+async def insert(connection: SignedConnection, moment: str, kind: str, body: str, tenant: str = "NULL") -> None:
     await connection.execute(
         f"INSERT INTO audit_outbox (tenant_id, occurred_at, kind, body) VALUES ({tenant}, {moment}, '{kind}', {body})"
     )
-
-
-async def scoped(database: Database) -> "asyncpg.Connection[asyncpg.Record]":
-    """Return a connection that may write about bank B or, where its role may do so, about nobody."""
-    connection = await database.connect()
-    await connection.execute("SELECT set_config('finpool.scope', 'sector', false)")
-    await connection.execute("SELECT set_config('finpool.tenant_id', 'bank-b', false)")
-    return connection
 
 
 async def record(database: Database, tenant_id: TenantId) -> None:
@@ -86,8 +78,10 @@ async def unchecked(database: OpenDatabase) -> AsyncIterator["asyncpg.Connection
 
 
 @pytest.mark.parametrize("role", WRITERS)
-async def test_no_role_can_write_an_event_that_the_log_cannot_take(database: OpenDatabase, role: str) -> None:
-    connection = await scoped(database(role))
+async def test_no_role_can_write_an_event_that_the_log_cannot_take(
+    database: OpenDatabase, clean_postgres: EmbeddedPostgres, role: str
+) -> None:
+    connection = await SignedConnection.opened(clean_postgres.urls[role], BANK_B)
     tenant = "NULL" if role == "pool" else "'bank-b'"
     try:
         for moment, kind, body in BAD.values():
@@ -104,10 +98,12 @@ async def test_no_role_can_write_an_event_that_the_log_cannot_take(database: Ope
 
 
 @pytest.mark.parametrize("role", [role for role in WRITERS if role != "worker"])
-async def test_no_door_can_write_usage_or_the_entries_of_the_sequencer(database: OpenDatabase, role: str) -> None:
+async def test_no_door_can_write_usage_or_the_entries_of_the_sequencer(
+    database: OpenDatabase, clean_postgres: EmbeddedPostgres, role: str
+) -> None:
     usage = """'{"request_id": "r", "model_id": "m", "outcome": "completed", "input_tokens": 1, "cost_picos": "1",
         "cached_input_tokens": 0, "output_tokens": 1, "settled_at": "2026-01-01T00:00:00+00:00"}'"""
-    connection = await scoped(database(role))
+    connection = await SignedConnection.opened(clean_postgres.urls[role], BANK_B)
     try:
         for kind in ("usage.recorded", "audit.event_set_aside"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
@@ -118,10 +114,10 @@ async def test_no_door_can_write_usage_or_the_entries_of_the_sequencer(database:
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
 async def test_an_event_that_waits_and_does_not_fit_is_set_aside_and_the_log_says_so(
-    database: OpenDatabase, unchecked: object, bad: tuple[str, str, str]
+    database: OpenDatabase, clean_postgres: EmbeddedPostgres, unchecked: object, bad: tuple[str, str, str]
 ) -> None:
     moment, kind, body = bad
-    attacker = await scoped(database("worker"))
+    attacker = await SignedConnection.opened(clean_postgres.urls["worker"], BANK_B)
     await record(database("operator"), BANK_A)
     await insert(attacker, moment, kind, body, "'bank-b'")
     await record(database("operator"), BANK_A)
@@ -184,9 +180,11 @@ async def test_a_database_that_is_full_sets_nothing_aside(database: OpenDatabase
         assert (await session.execute(text("SELECT count(*) FROM audit_quarantine"))).scalar_one() == 0
 
 
-async def test_the_database_takes_the_largest_entry_and_no_larger_one(database: OpenDatabase) -> None:
+async def test_the_database_takes_the_largest_entry_and_no_larger_one(
+    database: OpenDatabase, clean_postgres: EmbeddedPostgres
+) -> None:
     """Separators count: jsonb writes a space behind each, canonical JSON does not."""
-    connection = await scoped(database("operator"))
+    connection = await SignedConnection.opened(clean_postgres.urls["operator"], BANK_B)
 
     def body(last: int) -> dict[str, Any]:
         return {"list": [[], {}, {"é": '\u0001"'}, *range(9000)], "text": "x" * last}

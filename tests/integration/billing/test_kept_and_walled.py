@@ -5,12 +5,14 @@ from typing import Any
 
 import asyncpg
 import pytest
+from signed_context import acting
 from sqlalchemy import text
 
 from finpool.billing.dispute import service as dispute_service
 from finpool.billing.dispute.schemas import NewDispute
 from finpool.billing.errors import InvoiceNotFound, RequestNotFound
 from finpool.billing.invoice import service as invoice_service
+from finpool.installation.postgres import EmbeddedPostgres
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.ids import ProjectId, TenantId
 from finpool.kernel.paging import PageQuery
@@ -89,23 +91,26 @@ async def test_what_is_issued_or_on_record_is_immutable_even_for_the_owner(
 
 @pytest.mark.parametrize("path", ["", "pg_temp, public", "pg_temp, pg_catalog, public"])
 async def test_a_temporary_table_of_the_doors_own_does_not_stand_for_the_invoices(
-    invoices: Any, bank: Any, owner: "asyncpg.Connection[asyncpg.Record]", path: str
+    invoices: Any, owner: "asyncpg.Connection[asyncpg.Record]", clean_postgres: EmbeddedPostgres, path: str
 ) -> None:
     invoice = invoices["bank-a"].invoice.id
     await owner.execute("GRANT TEMPORARY ON DATABASE finpool TO finpool_operator")
-    operator = await bank.open_as("operator").connect()
+    url = clean_postgres.urls["operator"]
+    operator = await asyncpg.connect(url)
     try:
-        await operator.execute("SELECT set_config('finpool.scope', 'sector', false)")
         if path:
             await operator.execute(f"SET search_path = {path}")
-        await operator.execute("CREATE TEMP TABLE invoice AS TABLE public.invoice")
+        async with acting(operator, url):
+            await operator.execute("CREATE TEMP TABLE invoice AS TABLE public.invoice")
         await operator.execute("UPDATE pg_temp.invoice SET status = 'draft', number = NULL")
         with pytest.raises(asyncpg.RaiseError, match="immutable"):
-            await operator.execute("DELETE FROM public.invoice_line WHERE invoice_id = $1", invoice)
+            async with acting(operator, url):
+                await operator.execute("DELETE FROM public.invoice_line WHERE invoice_id = $1", invoice)
         await operator.execute("CREATE TEMP TABLE invoice_line AS TABLE public.invoice_line WITH NO DATA")
         draft = "UPDATE public.invoice SET net_micros = 0, tax_micros = 0, total_micros = 0, status = 'issued',"
         with pytest.raises(asyncpg.RaiseError, match="do not add up"):
-            await operator.execute(f"{draft} number = 'INV-1', issued_at = now() WHERE status = 'draft'")
+            async with acting(operator, url):
+                await operator.execute(f"{draft} number = 'INV-1', issued_at = now() WHERE status = 'draft'")
     finally:
         await operator.close()
         await owner.execute("REVOKE TEMPORARY ON DATABASE finpool FROM finpool_operator")

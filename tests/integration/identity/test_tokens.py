@@ -5,8 +5,8 @@ import subprocess
 import sys
 from typing import Any
 
-import asyncpg
 import pytest
+from signed_context import sector_rows
 
 from finpool.identity.errors import CredentialUnknown
 from finpool.identity.service import PlatformTokens
@@ -47,12 +47,8 @@ async def test_tokens_are_on_record(finpool: Any, settings: Settings) -> None:
     issued = finpool("issue", "--role", "operator.sre", "--name", "night shift")
     finpool("revoke", issued["id"])
     finpool("revoke", issued["id"])
-    worker = await asyncpg.connect(settings.database_url("worker"))
-    try:
-        await worker.execute("SELECT set_config('finpool.scope', 'sector', false)")
-        rows = await worker.fetch("SELECT kind, body->>'name' AS name FROM audit_outbox ORDER BY outbox_id")
-    finally:
-        await worker.close()
+    query = "SELECT kind, body->>'name' AS name FROM audit_outbox ORDER BY outbox_id"
+    rows = await sector_rows(settings.database_url("worker"), query)
     assert [tuple(row) for row in rows] == [("token.issued", "night shift"), ("token.revoked", "night shift")]
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Self
 
-import asyncpg
+from signed_context import SignedConnection
 
 from finpool.kernel.ids import TenantId
 
@@ -10,15 +10,14 @@ from finpool.kernel.ids import TenantId
 class Books:
     """A connection that sees all of one bank, and sets its limits as an operator does."""
 
-    def __init__(self, connection: asyncpg.Connection, bank: TenantId) -> None:
+    def __init__(self, connection: SignedConnection, bank: TenantId) -> None:
         self._connection = connection
         self._bank = bank
 
     @classmethod
     async def opened(cls, url: str, bank: TenantId) -> Self:
         """Create a bank with an account, and open its books."""
-        connection = await asyncpg.connect(url)
-        await connection.execute("SELECT set_config('finpool.scope', 'sector', false)")
+        connection = await SignedConnection.opened(url)
         await connection.execute("INSERT INTO tenant VALUES ($1, $1, 'active', '{}', 1, now())", bank)
         account = "INSERT INTO account (tenant_id, posted_picos, updated_at) VALUES ($1, 0, now())"
         await connection.execute(account, bank)

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import asyncpg
 import httpx2
 import pytest
+from signed_context import sector_rows
 
 from finpool.kernel.settings import Settings
 from finpool.quota.schemas import Limits
@@ -16,12 +16,8 @@ Client = httpx2.AsyncClient
 
 async def audited(settings: Settings) -> list[str]:
     """Return what every change of limits says that was handed to the audit log."""
-    connection = await asyncpg.connect(settings.database_url("worker"))
-    try:
-        await connection.execute("SELECT set_config('finpool.scope', 'sector', false)")
-        rows = await connection.fetch("SELECT body FROM audit_outbox WHERE kind = 'limits.changed' ORDER BY outbox_id")
-    finally:
-        await connection.close()
+    query = "SELECT body FROM audit_outbox WHERE kind = 'limits.changed' ORDER BY outbox_id"
+    rows = await sector_rows(settings.database_url("worker"), query)
     return [row["body"] for row in rows]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import asyncpg
 import pytest
 from model_life import PATH, LifeWriter, listed, proposed, shares, started
+from signed_context import sector_rows
 
 from finpool.catalogue.errors import CatalogueInvalid
 from finpool.catalogue.model.weights import PathWeights
@@ -150,12 +151,7 @@ async def test_every_step_is_on_record(serving: Any, pool: LifeWriter, clean_pos
     await pool.serve("2")
     await serving.post(f"{PATH}/versions/2/promote", json={})
     await serving.post(f"{PATH}/versions/1/retire", json={})
-    connection = await asyncpg.connect(clean_postgres.urls["worker"])
-    try:
-        await connection.execute("SELECT set_config('finpool.scope', 'sector', false)")
-        rows = await connection.fetch("SELECT kind, body FROM audit_outbox ORDER BY outbox_id")
-    finally:
-        await connection.close()
+    rows = await sector_rows(clean_postgres.urls["worker"], "SELECT kind, body FROM audit_outbox ORDER BY outbox_id")
     told = [(row["kind"], json.loads(row["body"])) for row in rows if row["kind"].startswith("model_")]
     assert [(kind, body.get("version"), body.get("to"), "actor" in body) for kind, body in told] == [
         ("model_version.declared", "1", None, False),

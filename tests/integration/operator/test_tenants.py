@@ -2,8 +2,8 @@
 
 from typing import Any
 
-import asyncpg
 import httpx2
+from signed_context import sector_rows
 
 from finpool.kernel.settings import Settings
 
@@ -13,14 +13,8 @@ Client = httpx2.AsyncClient
 
 async def audited(settings: Settings) -> list[tuple[str, str]]:
     """Return kind and tenant of everything about tenants that was handed to the audit log."""
-    connection = await asyncpg.connect(settings.database_url("worker"))
-    try:
-        await connection.execute("SELECT set_config('finpool.scope', 'sector', false)")
-        rows = await connection.fetch(
-            "SELECT kind, tenant_id FROM audit_outbox WHERE tenant_id <> '' ORDER BY outbox_id"
-        )
-    finally:
-        await connection.close()
+    query = "SELECT kind, tenant_id FROM audit_outbox WHERE tenant_id <> '' ORDER BY outbox_id"
+    rows = await sector_rows(settings.database_url("worker"), query)
     return [(row["kind"], row["tenant_id"]) for row in rows]
 
 

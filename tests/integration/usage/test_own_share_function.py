@@ -1,11 +1,13 @@
 """The database's side of a bank's own share: whose it is comes from the session, and nothing else of others is read."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 import pytest
+from signed_context import acting
 
 from finpool.installation.postgres import EmbeddedPostgres
 
@@ -29,6 +31,12 @@ async def connection(
     await connected.close()
 
 
+@pytest.fixture
+def for_bank_a(connection: Any, clean_postgres: EmbeddedPostgres) -> AbstractAsyncContextManager[None]:
+    """A transaction of bank A's, as the tenants' door opens it."""
+    return acting(connection, clean_postgres.urls["tenant"], "bank-a")
+
+
 async def act_for(connection: Any, tenant_id: str) -> None:
     await connection.execute("SELECT set_config('finpool.tenant_id', $1, false)", tenant_id)
 
@@ -40,7 +48,7 @@ async def own_rows(connection: Any, *arguments: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("scope", ["", "sector"])
 async def test_without_a_tenant_the_database_shows_nothing(connection: Any, scope: str) -> None:
-    for tenant_id in (None, ""):
+    for tenant_id in (None, "", "bank-a"):
         if tenant_id is not None:
             await act_for(connection, tenant_id)
         await connection.execute("SELECT set_config('finpool.scope', $1, false)", scope)
@@ -48,10 +56,12 @@ async def test_without_a_tenant_the_database_shows_nothing(connection: Any, scop
             await own_rows(connection, *IN_THE_HOUR)
 
 
-async def test_the_database_hands_out_one_row_a_window_and_of_others_no_figure_but_the_whole(connection: Any) -> None:
-    await act_for(connection, "bank-a")
+async def test_the_database_hands_out_one_row_a_window_and_of_others_no_figure_but_the_whole(
+    connection: Any, for_bank_a: AbstractAsyncContextManager[None]
+) -> None:
     models, first, end, seconds = IN_THE_HOUR
-    (own,) = await own_rows(connection, models, first - 5, end + 5, seconds)
+    async with for_bank_a:
+        (own,) = await own_rows(connection, models, first - 5, end + 5, seconds)
     assert own == {
         "number": NUMBER,
         "requests": 1,
@@ -67,17 +77,20 @@ async def test_the_database_hands_out_one_row_a_window_and_of_others_no_figure_b
     }
 
 
-async def test_the_database_itself_refuses_shorter_windows(connection: Any) -> None:
-    await act_for(connection, "bank-a")
+@pytest.mark.parametrize("seconds", [899, 901, 0, None, 86_401])
+async def test_the_database_itself_refuses_shorter_windows(
+    connection: Any, for_bank_a: AbstractAsyncContextManager[None], seconds: int | None
+) -> None:
     models, first, end, _ = IN_THE_HOUR
-    for seconds in (899, 901, 0, None, 86_401):
-        with pytest.raises(asyncpg.InvalidParameterValueError, match="quarters of an hour"):
+    with pytest.raises(asyncpg.InvalidParameterValueError, match="quarters of an hour"):
+        async with for_bank_a:
             await own_rows(connection, models, first, end, seconds)
 
 
-async def test_after_the_call_the_session_is_as_narrow_as_before(connection: Any) -> None:
-    async with connection.transaction():
-        await connection.execute("SELECT set_config('finpool.tenant_id', 'bank-a', true)")
+async def test_after_the_call_the_session_is_as_narrow_as_before(
+    connection: Any, for_bank_a: AbstractAsyncContextManager[None]
+) -> None:
+    async with for_bank_a:
         assert len(await own_rows(connection, *IN_THE_HOUR)) == 1
         assert not await connection.fetchval("SELECT current_setting('finpool.scope', true)")
         assert await connection.fetchval("SELECT count(*) FROM usage_record WHERE tenant_id <> 'bank-a'") == 0

@@ -1,7 +1,7 @@
 """A bank's own limits and account, on its own door."""
 
-import asyncpg
 import pytest
+from signed_context import sector_rows
 from usage_doors import Doors
 
 from finpool.kernel.settings import Settings
@@ -61,12 +61,8 @@ async def test_what_an_owner_set_is_in_the_banks_audit_trail(doors: Doors, setti
     async with doors.tenant("bank-a/owner") as owner:
         for _ in range(2):
             await owner.put(f"{LIMITS}/project/credit", json={"budget_day_micros": 5})
-    connection = await asyncpg.connect(settings.database_url("worker"))
-    try:
-        await connection.execute("SELECT set_config('finpool.scope', 'sector', false)")
-        rows = await connection.fetch("SELECT tenant_id, body FROM audit_outbox WHERE kind = 'limits.changed'")
-    finally:
-        await connection.close()
+    query = "SELECT tenant_id, body FROM audit_outbox WHERE kind = 'limits.changed'"
+    rows = await sector_rows(settings.database_url("worker"), query)
     (row,) = rows
     assert row["tenant_id"] == "bank-a"
     for part in ('"set_by": "tenant"', '"scope_id": "credit"', '"budget_day_micros": 5'):

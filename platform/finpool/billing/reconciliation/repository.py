@@ -1,7 +1,6 @@
 """The reads of a reconciliation, all from one snapshot of the database."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime
 
 from sqlalchemy import select, text
@@ -15,11 +14,8 @@ from finpool.billing.reconciliation import books as reconcile_books
 from finpool.billing.reconciliation import queries as reconcile_queries
 from finpool.billing.reconciliation.queries import with_parts
 from finpool.billing.reconciliation.schemas import Difference, EngineCounts
-from finpool.kernel.database.database import Database
 from finpool.kernel.database.tenant_rows import rows_of
 from finpool.kernel.ids import TenantId
-
-_ACROSS_TENANTS = text("SELECT set_config('finpool.scope', 'sector', true)")
 
 _TOTALS = text(
     with_parts("""
@@ -51,16 +47,6 @@ _BY_MODEL = text(
     FROM usage_record WHERE $counted >= :start AND $counted < :end GROUP BY model_id
 """)
 )
-
-
-@asynccontextmanager
-async def one_moment(database: Database) -> AsyncIterator[AsyncSession]:
-    """Open a read-only transaction over all tenants with one snapshot (REPEATABLE READ)."""
-    async with database.engine.connect() as connection:
-        snapshot = await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        async with AsyncSession(snapshot, expire_on_commit=False) as session, session.begin():
-            await session.execute(_ACROSS_TENANTS)
-            yield session
 
 
 async def differences(

@@ -31,7 +31,7 @@ async def reconcile(
     balances are compared with their current values. Documents are those whose periods overlap [start, end). `engines`
     are the engine counts of the period over all tenants, by model.
     """
-    async with repository.one_moment(database) as session:
+    async with database.one_moment_across_tenants() as session:
         found = await repository.differences(session, start, end, tenant_id)
         if engines is not None:
             found += _engines_and_usage(engines, await repository.counts_by_model(session, start, end))

@@ -1,7 +1,7 @@
 """Postgres connections with row-level security, the second wall between tenants.
 
-Every transaction sets its scope: one tenant, or the sector. Row-level security then also holds for a query that forgets
-its tenant filter. A transaction without a scope sees no tenant's rows.
+Every transaction has a signed context: one tenant, or the sector. Row-level security then also holds for a query that
+forgets its tenant filter, and for SQL that got into a session. A transaction without a context sees no tenant's rows.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -12,6 +12,7 @@ import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from finpool.kernel.database.context import ContextSigner
 from finpool.kernel.database.database_url import DatabaseUrl
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.ids import TenantId
@@ -19,8 +20,6 @@ from finpool.kernel.ids import TenantId
 CHANGES_CHANNEL = "finpool_changes"
 
 _DIALECT = "postgresql+asyncpg://"
-_SET_TENANT = text("SELECT set_config('finpool.tenant_id', :tenant_id, true)")
-_SET_SECTOR = text("SELECT set_config('finpool.scope', 'sector', true)")
 
 _open_transactions: ContextVar[int] = ContextVar("open_transactions", default=0)
 """The transactions that the current task has open, each with a connection of a pool."""
@@ -62,6 +61,7 @@ class Database:
 
     def __init__(self, url: str, connections_max: int) -> None:
         self._url = DatabaseUrl.parse(url)
+        self._signer = ContextSigner(self._url)
         self.engine: AsyncEngine = create_async_engine(
             _DIALECT, async_creator=self.connect, pool_size=connections_max, max_overflow=0, pool_pre_ping=True
         )
@@ -81,7 +81,7 @@ class Database:
         """Open a transaction that sees one tenant's rows; it commits at the end, and rolls back on an exception."""
         with _counted():
             async with self._sessions() as session, session.begin():
-                await session.execute(_SET_TENANT, {"tenant_id": tenant_id})
+                await self._signer.enter(session, tenant_id)
                 yield session
 
     @asynccontextmanager
@@ -89,8 +89,19 @@ class Database:
         """Open a transaction over all tenants; its rows are visible only to roles that the row policies name."""
         with _counted():
             async with self._sessions() as session, session.begin():
-                await session.execute(_SET_SECTOR)
+                await self._signer.enter(session, None)
                 yield session
+
+    @asynccontextmanager
+    async def one_moment_across_tenants(self) -> AsyncIterator[AsyncSession]:
+        """Open a read-only transaction over all tenants with one snapshot (REPEATABLE READ)."""
+        options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        with _counted():
+            async with self.engine.connect() as connection:
+                snapshot = await connection.execution_options(**options)
+                async with AsyncSession(snapshot, expire_on_commit=False) as session, session.begin():
+                    await self._signer.enter(session, None)
+                    yield session
 
     async def reachable(self) -> bool:
         """Tell whether the database answers a query."""

@@ -164,3 +164,17 @@ async def test_an_account_that_was_migrated_goes_on_being_posted_to(migrated: Se
         await database.close()
     (budget,) = await rows(migrated, bank, "SELECT posted_picos, pending_picos FROM budget")
     assert budget == {"posted_picos": 800, "pending_picos": 0}
+
+
+async def test_a_session_of_the_release_before_which_signs_nothing_is_believed_for_an_hour(migrated: Settings) -> None:
+    assert len(await rows(migrated, "bank-a", "SELECT FROM account")) == 1
+    owner = await asyncpg.connect(migrated.database_url("owner"))
+    later = "UPDATE context_key SET valid_until = valid_until - interval '1 hour' WHERE key_id = 'unsigned'"
+    try:
+        async with owner.transaction():
+            await owner.execute(later)
+            assert await owner.fetchval("SELECT max(valid_until) < clock_timestamp() FROM context_key")
+        assert await rows(migrated, "bank-a", "SELECT FROM account") == []
+    finally:
+        await owner.execute(later.replace(" - ", " + "))
+        await owner.close()
