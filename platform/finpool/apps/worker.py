@@ -11,6 +11,7 @@ from finpool.gateway.idempotency.purge import PAUSE_SECONDS, purge_expired
 from finpool.kernel import telemetry
 from finpool.kernel.database.database import Database
 from finpool.kernel.ids import ReplicaId
+from finpool.kernel.log_output import LogRotation
 from finpool.kernel.logs import configure_logs, logger
 from finpool.kernel.settings import Settings
 from finpool.metering.errors import SpoolUnusable
@@ -28,7 +29,7 @@ _DRAIN_SECONDS_MAX = 10.0
 
 def main(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT; then record the rest of the spool, for at most `_DRAIN_SECONDS_MAX`."""
-    configure_logs(settings.log_level, "worker")
+    configure_logs(settings.log_level, "worker", LogRotation(settings.log_path, settings.log_bytes_max))
     with telemetry.exported_telemetry("worker", settings.otlp_endpoint):
         asyncio.run(_run(settings))
 

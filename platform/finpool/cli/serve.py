@@ -54,10 +54,11 @@ def serve_door(name: str, settings: Settings, port: int, drain_seconds: int) -> 
     from finpool.apps.http_limits import http_protocol
     from finpool.apps.listening import listening_sockets
     from finpool.apps.server import DoorServer
+    from finpool.kernel.log_output import LogRotation
     from finpool.kernel.logs import configure_logs
     from finpool.kernel.telemetry import exported_telemetry
 
-    configure_logs(settings.log_level, name)
+    configure_logs(settings.log_level, name, LogRotation(settings.log_path, settings.log_bytes_max))
     connections_max = connections_within_limit(settings.connections_max)
     create_app: Callable[[Settings], Any] = importlib.import_module(f"finpool.apps.{name}").create_app
     with exported_telemetry(name, settings.otlp_endpoint):

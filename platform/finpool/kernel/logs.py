@@ -1,32 +1,21 @@
 """Structured logs: one JSON object per line, on standard output."""
 
-import contextlib
 import logging
-import sys
 from typing import TextIO, cast
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-
-class _Output:
-    """Standard output that ignores write errors: a full disk costs the log line, but never the request."""
-
-    def write(self, text: str) -> int:
-        with contextlib.suppress(OSError, ValueError):
-            return sys.stdout.write(text)
-        return 0
-
-    def flush(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
+from finpool.kernel.log_output import LogOutput, LogRotation
+from finpool.kernel.log_samples import SampledRecords
 
 
-def configure_logs(level: str, service: str) -> None:
+def configure_logs(level: str, service: str, rotation: LogRotation | None = None) -> None:
     """Send the logs of this process and its libraries to standard output as JSON; `service` names the process.
 
     Callers log ids and counts only, never prompts, answers or secrets.
     """
+    output = cast(TextIO, LogOutput(service, rotation))
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -36,11 +25,12 @@ def configure_logs(level: str, service: str) -> None:
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
-        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Output())),
+        logger_factory=structlog.WriteLoggerFactory(file=output),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
-    handler = logging.StreamHandler(cast(TextIO, _Output()))
+    handler = logging.StreamHandler(output)
+    handler.addFilter(SampledRecords())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[

@@ -35,6 +35,9 @@ class Settings(BaseSettings):
         description="Inference and tenant port. Operator API: +1; regulator API: +2; Ray Serve: +10.",
     )
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Lowest level that is logged.")
+    log_bytes_max: int = Field(
+        16_777_216, ge=65_536, description="Size of a log in HOME at which it is moved to NAME.1 and begun anew."
+    )
     replica_id: str = Field(
         "local",
         pattern=SLUG_PATTERN,
@@ -63,21 +66,17 @@ class Settings(BaseSettings):
         None, description="Directory of this replica's spool, on a volume of its own; by default HOME/spool."
     )
     spool_bytes_max: int = Field(
-        1_073_741_824,
-        ge=1_048_576,
-        description="Size in bytes at which the spool is full and new work is refused.",
+        1_073_741_824, ge=1_048_576, description="Size in bytes at which the spool is full and new work is refused."
     )
     catalogue_dir: Path | None = Field(
-        None,
-        description="Directory of model declarations (YAML); by default those that come with the package.",
+        None, description="Directory of model declarations (YAML); by default those that come with the package."
     )
     weights_dir: Path | None = Field(None, description="Directory of model weights; by default HOME/weights.")
     hub_url: str | None = Field(
         None, description="Base URL of a Hugging Face style hub, for models whose weights come from one."
     )
     serve_url: str | None = Field(
-        None,
-        description="Base URL of Ray Serve, as the inference app reaches it; by default loopback, PORT + 10.",
+        None, description="Base URL of Ray Serve, as the inference app reaches it; by default loopback, PORT + 10."
     )
 
     snapshot_age_max_seconds: float = Field(
@@ -108,9 +107,7 @@ class Settings(BaseSettings):
         60, gt=0, description="A client that takes less than 16 KiB of a waiting answer in this time is cut off."
     )
     keep_alive_seconds: int = Field(
-        75,
-        ge=1,
-        description="An idle connection is closed after this. Clients and proxies should close theirs sooner.",
+        75, ge=1, description="An idle connection is closed after this. Clients and proxies should close theirs sooner."
     )
     cors_origins: Annotated[tuple[str, ...] | None, NoDecode] = Field(
         None,
@@ -162,8 +159,7 @@ class Settings(BaseSettings):
     )
 
     otlp_endpoint: str | None = Field(
-        None,
-        description="OpenTelemetry collector (OTLP over HTTP); without one, traces and metrics stay off.",
+        None, description="OpenTelemetry collector (OTLP over HTTP); without one, traces and metrics stay off."
     )
 
     @field_validator("cors_origins", mode="before")
@@ -196,6 +192,11 @@ class Settings(BaseSettings):
     def secrets_path(self) -> Path:
         """Directory of secret files."""
         return self.secrets_dir or self.home / "secrets"
+
+    @property
+    def log_path(self) -> Path:
+        """Directory of the logs that `finpool up` writes."""
+        return self.home / "log"
 
     @property
     def spool_path(self) -> Path:

@@ -16,7 +16,7 @@ SET_BY_THE_CHART = {
     "home", "port", "replica_id", "secrets_dir", "spool_dir", "spool_bytes_max", "catalogue_dir",
     "weights_dir", "hub_url", "serve_url", "otlp_endpoint", "owner_database_url", "inference_database_url",
     "tenant_database_url", "operator_database_url", "regulator_database_url", "worker_database_url",
-    "pool_database_url", "pool_cpus", "engine_drain_seconds", "engine_upscale_seconds",
+    "pool_database_url", "pool_cpus", "log_bytes_max", "engine_drain_seconds", "engine_upscale_seconds",
 }  # fmt: skip
 WHOLE = {
     "settings",

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.installation.pool.engines_file import write_engines
+from finpool.installation.pool.log_bounds import keep_bounded
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.database.database import Database
 from finpool.kernel.errors import ConfigurationError
+from finpool.kernel.log_output import LogRotation
 from finpool.kernel.logs import configure_logs, logger
 from finpool.kernel.settings import Settings
 from finpool.serving.backend.service import Backends
@@ -45,7 +47,7 @@ def main() -> int:
     settings = Settings()
     # Ray's processes inherit this environment, and none of them may use the database.
     os.environ.pop(DATABASE_VARIABLE, None)
-    configure_logs(settings.log_level, "pool")
+    configure_logs(settings.log_level, "pool", LogRotation(settings.log_path, settings.log_bytes_max))
     log = logger("apps.pool")
     directory: Path | None = None
     try:
@@ -92,11 +94,13 @@ async def _run(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     database = Database(database_url, settings.database_pool_connections_max)
     backends, engines = Backends(settings), RayEngines()
+    logs = asyncio.create_task(keep_bounded(settings.home, ray_directory(settings), settings.log_bytes_max))
     try:
         await backends.start()
         steps = VersionSteps(settings, database, backends, engines)
         await Pool(catalogue, database, steps, engines, publish).run(stop, settings.snapshot_age_max_seconds)
     finally:
+        logs.cancel()
         engines.close()
         await backends.close()
         await database.close()

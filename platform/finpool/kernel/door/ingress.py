@@ -9,6 +9,7 @@ from structlog.contextvars import bound_contextvars
 
 from finpool.kernel.errors import BodyTooLarge, DomainError, InternalError, RepeatedHeader
 from finpool.kernel.ids import new_id, well_formed_request_id
+from finpool.kernel.log_samples import OTHER, LogSamples, Reason
 from finpool.kernel.logs import logger
 
 Message = MutableMapping[str, Any]
@@ -17,11 +18,18 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 PATH_LENGTH_MAX = 200
+LINES_OF_STRANGERS = 10
+"""Refusals of one status and code that get a line of their own in a minute, if their sender is not known."""
+
+LINES_OF_A_TENANT = 100
+"""The same for each tenant, operators and regulators."""
+
 ONCE = frozenset(
     {
         b"authorization",
         b"content-encoding",
         b"content-type",
+        b"host",
         b"idempotency-key",
         b"openai-organization",
         b"openai-project",
@@ -45,11 +53,15 @@ class Ingress:
         self._app = app
         self._door = door
         self._body_bytes_max = body_bytes_max
+        self._samples = LogSamples(self._log_sum)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request; answer an unhandled exception with a 500 that carries the request id."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self._samples.end()
             return
         state = scope.setdefault("state", {})
         request_id = state["request_id"] = new_id("req")
@@ -81,8 +93,9 @@ class Ingress:
                 await self._app(scope, self._bounded(headers, receive), send_with_id)
             except (BodyTooLarge, RepeatedHeader) as error:
                 await send_error(scope, error, send_with_id)
-            except Exception:
-                _log.exception("unhandled exception", path=_path(scope), **ids)
+            except Exception as error:
+                if self._samples.take((500, type(error).__name__, None), LINES_OF_STRANGERS):
+                    _log.exception("unhandled exception", path=_path(scope), **ids)
                 if started:
                     raise
                 await send_error(scope, InternalError("The platform failed to answer this request."), send_with_id)
@@ -110,10 +123,13 @@ class Ingress:
         return counted
 
     def _log_refusal(self, scope: Message, status: int, ids: dict[str, str | None]) -> None:
-        """Log one refused request with its actor and error code, without body or credential."""
+        """Log one refused request with its actor and error code, without body or credential; of many only a sum."""
         state = scope["state"]
-        retry_count = _header(scope, b"x-stainless-retry-count")
         actor = state.get("actor")
+        reason = (status, state.get("error_code"), actor.tenant_id if actor else None)
+        if not self._samples.take(reason, LINES_OF_A_TENANT if actor else LINES_OF_STRANGERS):
+            return
+        retry_count = _header(scope, b"x-stainless-retry-count")
         _log.info(
             "request refused",
             door=self._door,
@@ -125,6 +141,10 @@ class Ingress:
             **ids,
             retry_count=int(retry_count) if _RETRY_COUNT.fullmatch(retry_count) else None,
         )
+
+    def _log_sum(self, reason: Reason, count: int) -> None:
+        status, code, tenant_id = reason if reason != OTHER else (None, "other", None)
+        _log.info("more requests refused", door=self._door, status=status, code=code, tenant_id=tenant_id, count=count)
 
 
 async def send_error(scope: Message, error: DomainError, send: Send) -> None:

@@ -74,6 +74,9 @@ def pool_environment(settings: Settings, directory: Path) -> dict[str, str]:
         "RAY_worker_niceness": "0",
         # Ray binds to the machine's outward address unless it assumes that it cannot form a cluster.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        # By default half a gigabyte for each of six files of each process.
+        "RAY_ROTATION_MAX_BYTES": str(settings.log_bytes_max),
+        "RAY_ROTATION_BACKUP_COUNT": "1",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str((settings.secrets_path / RAY_TOKEN).absolute()),
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
