@@ -102,6 +102,26 @@ async def test_a_path_with_a_slash_too_many_is_a_404_and_no_redirect(stranger: C
     assert error(answer) == (404, "unknown_url", None)
 
 
+@pytest.mark.parametrize("name", ["host", "authorization", "content-type", "idempotency-key"])
+async def test_two_headers_that_decide_about_a_request_are_a_400(stranger: Client, name: str) -> None:
+    headers = [("authorization", "Bearer key"), (name, "one"), (name, "one")]
+    answer = await stranger.get("/v1/tenants", headers=headers)
+    assert error(answer) == (400, "repeated_header", name)
+
+
+async def test_options_of_the_whole_server_names_the_methods(stranger: Client) -> None:
+    app = stranger._transport.app  # type: ignore[attr-defined]
+    answers: list[Any] = []
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    scope = {"type": "http", "method": "OPTIONS", "path": "*", "query_string": b"", "root_path": "", "headers": []}
+    await app({**scope, "http_version": "1.1"}, None, send)
+    assert answers[0]["status"] == 204
+    assert b"PATCH" in dict(answers[0]["headers"])[b"allow"]
+
+
 async def test_a_method_that_a_path_lacks_is_a_405(stranger: Client) -> None:
     assert error(await stranger.request("PURGE", "/v1/tenants")) == (405, "method_not_allowed", None)
 

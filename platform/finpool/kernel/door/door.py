@@ -15,7 +15,7 @@ from starlette.routing import Match, Route
 
 from finpool.kernel.door.ingress import Ingress
 from finpool.kernel.door.openapi import complete
-from finpool.kernel.door.unknown_url import unknown_url
+from finpool.kernel.door.unknown_url import SearchBudget, unknown_url
 from finpool.kernel.door.web import DoorRoute
 from finpool.kernel.errors import (
     DomainError,
@@ -31,6 +31,10 @@ from finpool.kernel.version import VERSION
 DOCUMENT_PATH = "/openapi.json"
 _STATEMENT_TIMEOUT = "57014"
 _LOCK_TIMEOUT = "55P03"
+EVERY_PATH = "*"
+"""The target of `OPTIONS *`, which asks about the server and not about a path."""
+
+METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 _log = logger("kernel.door")
 
 
@@ -65,8 +69,12 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         # FastAPI turns every exception of a body read into a 400 of its own; answer with the domain error instead.
         return _refusal(request, error.__cause__)
     if error.status_code == 404:
-        served = {each.path for each in request.app.routes if isinstance(each, Route)}
-        return _refusal(request, unknown_url(request.method, request.url.path, served, request.app.absent))
+        if request.method == "OPTIONS" and request.scope["path"] == EVERY_PATH:
+            return Response(status_code=204, headers={"allow": METHODS})
+        app: Door = request.app
+        served = {each.path for each in app.routes if isinstance(each, Route)}
+        refusal = unknown_url(request.method, request.scope["path"], served, app.absent, app.searches)
+        return _refusal(request, refusal)
     if error.status_code == 405:
         allowed = _methods_of_path(request)
         if request.method == "OPTIONS":
@@ -121,10 +129,12 @@ class Door(FastAPI):
     """An app whose API document names every error; `gate` are the gatekeeper's errors, on routes with a permission.
 
     `absent` are beginnings of paths that its clients know from elsewhere, with the reason why it has none of them.
+    `searches` bounds the search for paths near an unknown one.
     """
 
     gate: Sequence[type[DomainError]] = ()
     absent: Mapping[str, str] = {}
+    searches: SearchBudget
 
     def openapi(self) -> dict[str, Any]:
         """Return the API document, which is built once."""
@@ -159,6 +169,7 @@ def new_door(
     )
     app.gate = gate
     app.absent = absent or {}
+    app.searches = SearchBudget()
     app.add_exception_handler(OperationalError, _on_database_error)
     app.add_exception_handler(InterfaceError, _on_database_error)
     app.add_exception_handler(OSError, _on_database_error)
