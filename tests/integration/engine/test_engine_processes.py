@@ -1,5 +1,6 @@
 """The pool's processes as a stranger on the machine or beside it sees them: ports, directories, arguments."""
 
+import contextlib
 import os
 import socket
 import stat
@@ -15,7 +16,18 @@ from finpool.catalogue.model.schemas import Model
 from finpool.serving.cluster.environment import pool_directory, ray_directory
 
 _KINDS = ("", "Streaming", "WithRejection", "WithRejectionStreaming")
-SERVE_INTERNAL_METHODS = tuple(f"HandleRequest{kind}" for kind in _KINDS)
+SERVE_INTERNAL_METHODS = tuple(f"/ray.serve.ASGIService/HandleRequest{kind}" for kind in _KINDS)
+RAYS_METHODS = (
+    SERVE_INTERNAL_METHODS[0],
+    "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo",
+    "/ray.rpc.NodeManagerService/GetNodeStats",
+    "/ray.rpc.ObjectManagerService/Push",
+    "/ray.rpc.CoreWorkerService/GetCoreWorkerStats",
+    "/ray.rpc.ReporterService/ReportOCMetrics",
+    "/ray.rpc.LogService/ListLogs",
+    "/ray.rpc.events.EventAggregatorService/AddEvents",
+)
+"""A method of each service that Ray's and Serve's processes offer over gRPC."""
 
 
 async def status_of(url: str, method: str = "GET") -> int:
@@ -35,6 +47,33 @@ async def test_a_replicas_own_port_asks_for_the_token_on_serves_paths_too(pool: 
     for port in ports:
         for path in ("/", "/-/routes", "/docs", f"{model.engine_path}/usage"):
             assert await status_of(f"http://127.0.0.1:{port}{path}") == 401
+
+
+@pytest.mark.parametrize("path", ["/-/routes", "/-/ROUTES", "/metrics", "/", "/engines/none"])
+async def test_the_port_of_all_engines_asks_for_the_token_before_it_names_any(pool: Any, path: str) -> None:
+    assert await status_of(f"{pool.settings.serve_base_url}{path}") == 401
+
+
+async def test_no_port_of_the_pool_answers_a_stranger(pool: Any) -> None:
+    """Every port that any process of the pool has opened speaks HTTP or gRPC, and refuses without a token."""
+    refused_with: dict[str, set[object]] = {}
+    for host, port in pool.listeners():
+        target = f"{'[::1]' if host == '::' else host.removeprefix('::ffff:')}:{port}"
+        refused_with[target] = await statuses_without_token(target)
+    assert len(refused_with) > 10
+    guards = {401, grpc.StatusCode.UNAUTHENTICATED}
+    silent = {404, grpc.StatusCode.UNIMPLEMENTED}
+    assert {target: found for target, found in refused_with.items() if not found & guards} == {}
+    assert {target: found for target, found in refused_with.items() if not found <= guards | silent} == {}
+
+
+async def statuses_without_token(target: str) -> set[object]:
+    """Return the answers to a stranger: of HTTP paths, or of gRPC methods where the port speaks no HTTP."""
+    found: set[object] = set()
+    with contextlib.suppress(aiohttp.ClientError):
+        for path in ("/", "/metrics", "/-/routes", "/api/version", "/v1/models"):
+            found.add(await status_of(f"http://{target}{path}"))
+    return found or {answer_without_token(target, method) for method in RAYS_METHODS}
 
 
 def outward_addresses() -> list[tuple[socket.AddressFamily, str]]:
@@ -72,10 +111,10 @@ async def test_nothing_of_the_pool_answers_on_other_interfaces_without_a_token(p
 
 
 def answer_without_token(target: str, method: str) -> grpc.StatusCode:
-    """Call a method of Serve's internal service as a stranger and return the status."""
+    """Call a method as a stranger and return the status."""
     with grpc.insecure_channel(target) as channel:
         try:
-            for _ in channel.unary_stream(f"/ray.serve.ASGIService/{method}")(b"", timeout=30):
+            for _ in channel.unary_stream(method)(b"", timeout=30):
                 pass
         except grpc.RpcError as error:
             code: grpc.StatusCode = error.code()

@@ -77,6 +77,11 @@ def pool_environment(settings: Settings, directory: Path) -> dict[str, str]:
         # By default half a gigabyte for each of six files of each process.
         "RAY_ROTATION_MAX_BYTES": str(settings.log_bytes_max),
         "RAY_ROTATION_BACKUP_COUNT": "1",
+        # Ray's three ports of metrics ask for no token. A port that does not exist keeps two of them closed: Ray has no
+        # other setting, and goes on without.
+        "RAY_enable_metrics_collection": "0",
+        "AUTOSCALER_METRIC_PORT": "-1",
+        "DASHBOARD_METRIC_PORT": "-1",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str((settings.secrets_path / RAY_TOKEN).absolute()),
         "RAY_SERVE_ENABLE_HA_PROXY": "1",

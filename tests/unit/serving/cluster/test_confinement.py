@@ -22,12 +22,24 @@ listen stats
 """
 
 
-def test_listeners_on_all_interfaces_become_private_sockets_and_nothing_else_changes() -> None:
+GUARD = (
+    "    http-request deny deny_status 401 unless { path /-/healthz }"
+    ' || { req.hdr(authorization) -m str "Bearer ${FINPOOL_HAPROXY_TOKEN}" }\n'
+)
+
+
+def test_listeners_on_all_interfaces_become_private_sockets_and_the_engines_port_asks_for_the_token() -> None:
     assert confined(CONFIGURATION, Path("/run/pool")) == (
         CONFIGURATION.replace("bind :9101", "bind unix@/run/pool/9101.sock mode 600")
         .replace("bind *:8404", "bind unix@/run/pool/8404.sock mode 600")
         .replace("mode 666", "mode 600")
+        .replace("bind 127.0.0.1:8010\n", f"bind 127.0.0.1:8010\n{GUARD}")
     )
+
+
+def test_a_configuration_whose_engines_port_would_stay_open_is_refused() -> None:
+    with pytest.raises(ValueError, match="port of the engines"):
+        confined(CONFIGURATION.replace("http_frontend", "engines"), Path("/run/pool"))
 
 
 @pytest.fixture
