@@ -25,6 +25,7 @@ from finpool.metering.errors import RecordDamaged, SpoolCorrupt, SpoolUnusable
 from finpool.metering.models import SpoolPosition
 from finpool.metering.recorder.rows import Numbered, event_of, insert_usage, price_of
 from finpool.metering.spool import file as spool_file
+from finpool.metering.spool.reserve import is_full, trim_in_parts
 from finpool.metering.spool.schemas import (
     LeaseReturn,
     RecordKind,
@@ -200,10 +201,12 @@ class Recorder:
 
     def _trim(self, seq: int) -> None:
         """Delete the recorded records; while the replica writes, leave them to the next run."""
+        connection = self._spool().connection
         try:
-            self._spool().connection.execute("DELETE FROM record WHERE seq <= ?", (seq,))
-        except sqlite3.OperationalError:
-            return
+            connection.execute("DELETE FROM record WHERE seq <= ?", (seq,))
+        except sqlite3.OperationalError as error:
+            if is_full(error):
+                trim_in_parts(connection, seq)
         except sqlite3.DatabaseError:
             # The file is damaged; close it, so that the next run reports it and an operator can repair it.
             self.close()

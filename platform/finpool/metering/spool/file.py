@@ -19,6 +19,9 @@ REPAIRED_NAME = "spool.repaired.sqlite3"
 ID_NAME = "spool.id"
 """A copy of the spool's id, for the repair of a file that has lost it."""
 
+LOG_BYTES_KEPT = 4_194_304
+"""Size to which SQLite cuts its log once it has been moved into the file; it moves it at about this size."""
+
 COMMANDS = "finpool spool check, export and repair"
 """The advice to an operator for a damaged spool."""
 
@@ -119,6 +122,8 @@ def prepare(connection: sqlite3.Connection, known_id: str | None = None) -> None
     """Create the tables and the id of a spool, a new id or a known one; an existing spool stays unchanged."""
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
+    # A log that grew while a reader kept it from being moved gets its room back.
+    connection.execute(f"PRAGMA journal_size_limit={LOG_BYTES_KEPT}")
     connection.executescript(SCHEMA)
     connection.execute("BEGIN IMMEDIATE")
     if connection.execute("SELECT spool_id FROM meta").fetchone() is None:

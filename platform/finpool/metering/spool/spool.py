@@ -9,8 +9,9 @@ from typing import IO
 from finpool.kernel.clock import now
 from finpool.kernel.errors import ConfigurationError
 from finpool.kernel.logs import logger
-from finpool.metering.errors import SpoolCorrupt
+from finpool.metering.errors import SpoolCorrupt, SpoolUnusable
 from finpool.metering.spool import file as spool_file
+from finpool.metering.spool.reserve import SpoolReserve
 from finpool.metering.spool.schemas import (
     Intent,
     LeaseReturn,
@@ -36,10 +37,12 @@ class Spool:
         Raises `SpoolUnusable` or `SpoolCorrupt` for an unusable file, `SpoolLocked` if another process serves with it,
         and `ConfigurationError` for an old copy, which stays unchanged.
         """
+        reserve = _reserve(directory, bytes_max)
         self._connection = spool_file.connect(directory)
         lock: IO[bytes] | None = None
         try:
             lock = spool_file.lock(directory)
+            self._connection.execute(f"PRAGMA wal_autocheckpoint={reserve.log_pages_max}")
             with spool_file.translated(directory / spool_file.FILE_NAME):
                 self.spool_id = spool_file.spool_id(self._connection)
                 self._require_current(recorded.get(self.spool_id, 0))
@@ -50,7 +53,7 @@ class Spool:
                 lock.close()
             raise
         self._lock = lock
-        self._writer = SpoolWriter(self._connection, directory, bytes_max)
+        self._writer = SpoolWriter(self._connection, directory, bytes_max, reserve)
 
     async def close(self) -> None:
         """Write the waiting rows, then stop; later writes raise `SpoolUnavailable`."""
@@ -117,6 +120,13 @@ class Spool:
         self._connection.execute("DELETE FROM intent")
         self._connection.execute("COMMIT")
         _log.warning("requests of an earlier run were settled at their last mark", requests=len(settlements))
+
+
+def _reserve(directory: Path, bytes_max: int) -> SpoolReserve:
+    try:
+        return SpoolReserve(directory, bytes_max)
+    except OSError as error:
+        raise SpoolUnusable(f"the spool in {directory} cannot be opened: {error.strerror}") from error
 
 
 def _marked(request_id: str, input_tokens: int, cached_input_tokens: int, output_tokens: int) -> Write:

@@ -13,6 +13,7 @@ from pathlib import Path
 from finpool.kernel.logs import logger
 from finpool.metering.errors import SpoolUnavailable
 from finpool.metering.spool import file as spool_file
+from finpool.metering.spool.reserve import SpoolReserve, is_full
 
 _log = logger("metering.spool")
 _GROUP_MAX = 512
@@ -47,12 +48,13 @@ class SpoolReplaced(Exception):
 class SpoolWriter:
     """The writer thread: it puts all waiting rows into one commit, so that many requests share one fsync."""
 
-    def __init__(self, connection: sqlite3.Connection, directory: Path, bytes_max: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, directory: Path, bytes_max: int, reserve: SpoolReserve) -> None:
         self._connection = connection
         self._directory = directory
         self._bytes_max = bytes_max
         self._identity = spool_file.identity(directory)
-        self._full = False
+        self._reserve = reserve
+        self._full = reserve.given_back
         self._failing = False
         self._lost: str | None = None
         self._closed = False
@@ -106,7 +108,7 @@ class SpoolWriter:
         """Write a group and answer its callers; raise nothing, because the thread must survive."""
         error: Exception | None = None
         try:
-            self._write_group([write for write, _ in group])
+            self._write_group_with_room([write for write, _ in group])
         except (sqlite3.OperationalError, SpoolReplaced) as failure:  # The file failed: each write would fail alike.
             error = failure
         except Exception as failure:  # One write of the group failed; the others get commits of their own.
@@ -122,6 +124,16 @@ class SpoolWriter:
         if error is not None:
             with contextlib.suppress(Exception):
                 _log.error("the spool could not be written", error=str(error), commands=spool_file.COMMANDS)
+
+    def _write_group_with_room(self, writes: list[Write | Rows]) -> None:
+        """Write a group; on a full volume give the reserve back and write it once more."""
+        try:
+            self._write_group(writes)
+        except sqlite3.OperationalError as error:
+            if not (is_full(error) and self._reserve.make_room(self._connection)):
+                raise
+            _log.warning("the spool's volume is full: new requests wait until there is room for its reserve again")
+            self._write_group(writes)
 
     def _write_group(self, writes: list[Write | Rows]) -> None:
         try:
@@ -139,7 +151,9 @@ class SpoolWriter:
             raise
         # Separate from the commit: a durable write must not be reported as failed, or it would be written twice.
         try:
-            self._full, self._failing = spool_file.bytes_used(self._connection) >= self._bytes_max, False
+            used = spool_file.bytes_used(self._connection)
+            self._reserve.restore(self._connection, used)
+            self._full, self._failing = used >= self._bytes_max or self._reserve.given_back, False
         except sqlite3.Error:
             self._full = True
 
