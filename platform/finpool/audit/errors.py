@@ -3,6 +3,19 @@
 from finpool.kernel.errors import InvalidRequest
 
 
+class SearchTooBroad(InvalidRequest):
+    """No entry among the first that `resource_ids` searches names one of them, and more entries remain."""
+
+    code = "search_too_broad"
+
+    def __init__(self, searched: int) -> None:
+        super().__init__(
+            f"None of the next {searched} entries names one of these ids, and more remain. Narrow the search by"
+            " effective_at, event_types, project_ids or actor_ids.",
+            param="resource_ids",
+        )
+
+
 class AuditEntryTooLarge(InvalidRequest):
     """The record of a change does not fit into an audit entry, so the change itself is refused."""
 

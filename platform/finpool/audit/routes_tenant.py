@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from finpool.audit import service
+from finpool.audit.errors import SearchTooBroad
 from finpool.audit.schemas import TrailPage, TrailQuery
 from finpool.kernel.actor import Actor
 from finpool.kernel.door.openapi import refusals
@@ -14,7 +15,7 @@ from finpool.kernel.errors import UnsupportedQueryParameter
 router = APIRouter(prefix="/v1/organization", tags=["audit"], route_class=DoorRoute)
 
 
-@router.get("/audit_logs", responses=refusals(UnsupportedQueryParameter))
+@router.get("/audit_logs", responses=refusals(UnsupportedQueryParameter, SearchTooBroad))
 async def list_audit_logs(
     actor: Annotated[Actor, Depends(requires("audit:read"))],
     session: TenantSession,

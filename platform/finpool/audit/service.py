@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from finpool.audit import repository
-from finpool.audit.errors import AuditEntryTooLarge
+from finpool.audit.errors import AuditEntryTooLarge, SearchTooBroad
 from finpool.audit.models import AuditEntry
 from finpool.audit.schemas import (
     ENTRY_BYTES_MAX,
@@ -79,9 +79,11 @@ async def entries(
 
 
 async def trail(session: AsyncSession, tenant_id: TenantId, query: TrailQuery) -> TrailPage:
-    """Return a page of a tenant's own events, the newest first."""
-    rows = await repository.trail(session, tenant_id, query, limit=query.limit + 1)
-    has_more = len(rows) > query.limit
+    """Return a page of a tenant's own events, the newest first; raise `SearchTooBroad`."""
+    rows, more_to_search = await repository.trail(session, tenant_id, query, limit=query.limit + 1)
+    if more_to_search and not rows:
+        raise SearchTooBroad(repository.SEARCHED_ENTRIES_MAX)
+    has_more = more_to_search or len(rows) > query.limit
     if query.backwards:
         rows.reverse()
     page = rows[-query.limit :] if query.backwards else rows[: query.limit]

@@ -9,6 +9,7 @@ from sqlalchemy import event, text
 from sqlalchemy.engine import Connection
 
 from finpool.audit import service
+from finpool.audit.errors import SearchTooBroad
 from finpool.audit.schemas import TrailQuery
 from finpool.installation.postgres import EmbeddedPostgres
 from finpool.kernel.database.database import Database
@@ -66,23 +67,50 @@ def rows_read(plan: dict[str, Any]) -> Iterator[int]:
         yield from rows_read(inner)
 
 
-@pytest.mark.parametrize(("filters", "shown"), FOUND.values(), ids=FOUND.keys())
-async def test_a_filter_reads_few_entries_more_than_it_shows(
-    long_trail: None, database: Callable[[str], Database], filters: dict[str, Any], shown: list[int]
-) -> None:
-    tenant = database("tenant")
+async def read_for(database: Database, query: TrailQuery, shown: list[int]) -> int:
+    """Return the number of entries that the last statement of a page read; the page shows entries by their number."""
     sent: list[tuple[str, Any]] = []
 
     def keep(_: Connection, __: Any, statement: str, parameters: Any, *___: Any) -> None:
         if "audit_entry" in statement:
             sent.append((statement, parameters))
 
-    event.listen(tenant.engine.sync_engine, "before_cursor_execute", keep)
-    async with tenant.for_tenant(BANK) as session:
-        page = await service.trail(session, BANK, TrailQuery.model_validate(filters))
+    event.listen(database.engine.sync_engine, "before_cursor_execute", keep)
+    async with database.for_tenant(BANK) as session:
+        page = await service.trail(session, BANK, query)
         assert [each.details["request_id"] for each in page.data] == [f"req_{number}" for number in shown]
-        ((statement, parameters),) = sent
+        statement, parameters = sent[-1]
         connection = await session.connection()
         explained = await connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)
         ((plans,),) = explained.all()
-    assert sum(rows_read(plans[0]["Plan"])) < 100
+    return sum(rows_read(plans[0]["Plan"]))
+
+
+@pytest.mark.parametrize(("filters", "shown"), FOUND.values(), ids=FOUND.keys())
+async def test_a_filter_reads_few_entries_more_than_it_shows(
+    long_trail: None, database: Callable[[str], Database], filters: dict[str, Any], shown: list[int]
+) -> None:
+    assert await read_for(database("tenant"), TrailQuery.model_validate(filters), shown) < 100
+
+
+async def test_an_old_page_does_not_read_what_is_newer(long_trail: None, database: Callable[[str], Database]) -> None:
+    query = TrailQuery.model_validate({"effective_at[lt]": FIRST_SECOND + ENTRIES // 2, "limit": 2})
+    ten_minutes = 600
+    assert await read_for(database("tenant"), query, [9_999, 9_998]) < ten_minutes + 100
+
+
+async def test_a_search_for_ids_reads_a_bounded_part_of_the_log(
+    long_trail: None, database: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("finpool.audit.repository.SEARCHED_ENTRIES_MAX", 1_000)
+    newest = TrailQuery(resource_ids=["req_19990", "req_5"])
+    assert await read_for(database("tenant"), newest, [19_990]) < 1_100
+    async with database("tenant").for_tenant(BANK) as session:
+        first = await service.trail(session, BANK, newest)
+        assert first.has_more, "entries remain that were not searched"
+        with pytest.raises(SearchTooBroad, match="next 1000 entries"):
+            await service.trail(session, BANK, newest.model_copy(update={"after": first.last_id}))
+        old = {"effective_at[lt]": FIRST_SECOND + 100, "resource_ids": ["req_19990", "req_5"]}
+        narrowed = await service.trail(session, BANK, TrailQuery.model_validate(old))
+    assert [each.details["request_id"] for each in narrowed.data] == ["req_5"]
+    assert not narrowed.has_more

@@ -27,6 +27,14 @@ def page_of_buckets(query: BucketQuery, *, seconds: int, buckets_max: int, at: d
     return BucketPage(data=data, has_more=has_more, next_page=f"page_{begin}" if has_more else None)
 
 
+def ended_early(page: BucketPage[UsageTotals], bucket: int, *, seconds: int) -> BucketPage[UsageTotals]:
+    """Return a page that ends before the bucket that begins at `bucket`, or after it if it is the page's first."""
+    kept = max(1, sum(each.start_time // seconds * seconds < bucket for each in page.data))
+    if kept == len(page.data):
+        return page
+    return BucketPage(data=page.data[:kept], has_more=True, next_page=f"page_{page.data[kept].start_time}")
+
+
 def span(page: BucketPage[UsageTotals]) -> tuple[datetime, datetime] | None:
     """Return the time range of a page's buckets, or None without buckets."""
     if not page.data:

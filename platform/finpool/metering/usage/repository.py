@@ -37,8 +37,9 @@ async def totals(
     columns: Collection[UsageColumn],
     only: UsageFilter,
     bucket_seconds: int | None = None,
+    limit: int,
 ) -> list[UsageTotals]:
-    """Return the sums of usage in [start, end), split by columns and, if given, by time buckets in UTC.
+    """Return at most `limit` sums of usage in [start, end), split by columns and, if given, by time buckets in UTC.
 
     Records count at their admission, adjustments at their recording. The order is by bucket, then by columns in their
     declared order, then by currency.
@@ -60,6 +61,7 @@ async def totals(
         )
         .group_by(*split)
         .order_by(*split)
+        .limit(limit)
     )
     rows = (await session.execute(_restricted(query, counted, only))).mappings().all()
     return [

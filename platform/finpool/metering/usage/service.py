@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from finpool.kernel.clock import now
+from finpool.kernel.errors import InvalidRequest
 from finpool.kernel.ids import TenantId
 from finpool.kernel.money import micros_of_groups
 from finpool.metering.usage import repository
-from finpool.metering.usage.buckets import fill, page_of_buckets, span, with_results
+from finpool.metering.usage.buckets import ended_early, fill, page_of_buckets, span, with_results
 from finpool.metering.usage.schemas import (
     BUCKET_SECONDS,
     BucketPage,
@@ -25,6 +26,12 @@ from finpool.metering.usage.schemas import (
     UsageKind,
     UsageTotals,
 )
+
+RESULTS_MAX = 500
+"""Results on a page of buckets: they take some milliseconds of computing."""
+
+GROUPS_MAX = 10_000
+"""Groups in one answer without pages, or in one bucket."""
 
 _DAY_SECONDS = BUCKET_SECONDS["1d"]
 _COLUMN_OF_DIMENSION = {
@@ -49,15 +56,20 @@ async def usage(
     group_by: Sequence[UsageDimension],
     tenant_id: TenantId | None,
 ) -> list[UsageGroup]:
-    """Return usage admitted in [start, end) of one tenant, or of all for None; at least one group per currency."""
-    totals = await repository.totals(
+    """Return usage admitted in [start, end) of one tenant, or of all for None; at least one group per currency.
+
+    Raises `InvalidRequest` for more than `GROUPS_MAX` groups.
+    """
+    found = await repository.totals(
         session,
         start=start,
         end=end,
         columns=[_COLUMN_OF_DIMENSION[each] for each in group_by if each is not UsageDimension.DAY],
         only=UsageFilter(tenant_id=tenant_id),
         bucket_seconds=_DAY_SECONDS if UsageDimension.DAY in group_by else None,
+        limit=GROUPS_MAX + 1,
     )
+    totals = _whole(found)
     costs_micros: dict[int, int] = {}
     for currency in {each.currency for each in totals}:
         numbers = [number for number, each in enumerate(totals) if each.currency == currency]
@@ -76,16 +88,41 @@ async def totals_in_buckets(
 ) -> BucketPage[UsageTotals]:
     """Return one page of buckets of `seconds`, each with its totals by columns and currency.
 
-    Raises `InvalidRequest` for a page of another query.
+    A page ends early, at the end of a bucket, so that it has at most `RESULTS_MAX` results. Raises `InvalidRequest` for
+    a page of another query, and for a bucket of more than `GROUPS_MAX` groups.
     """
     page = page_of_buckets(query, seconds=seconds, buckets_max=buckets_max, at=now())
-    covered = span(page)
-    if covered is not None:
-        totals = await repository.totals(
-            session, start=covered[0], end=covered[1], columns=columns, only=only, bucket_seconds=seconds
+
+    async def totals_of(page: BucketPage[UsageTotals], limit: int) -> list[UsageTotals]:
+        covered = span(page)
+        if covered is None:
+            return []
+        start, end = covered
+        return await repository.totals(
+            session, start=start, end=end, columns=columns, only=only, bucket_seconds=seconds, limit=limit
         )
-        fill(page, totals, seconds=seconds)
+
+    totals = await totals_of(page, RESULTS_MAX + 1)
+    if len(totals) > RESULTS_MAX:
+        # The last bucket may lack some of its groups: it is the next page's, or alone on this one.
+        last = totals[-1].bucket or 0
+        page = ended_early(page, last, seconds=seconds)
+        totals = [each for each in totals if each.bucket != last]
+        if not totals:
+            totals = _whole(await totals_of(page, GROUPS_MAX + 1))
+    fill(page, totals, seconds=seconds)
     return page
+
+
+def _whole(totals: list[UsageTotals]) -> list[UsageTotals]:
+    """Return the totals; raise `InvalidRequest` if there are more than one answer takes."""
+    if len(totals) > GROUPS_MAX:
+        raise InvalidRequest(
+            f"The answer would have more than {GROUPS_MAX} groups: ask for a shorter time, fewer fields to group by, or"
+            " filter.",
+            param="group_by",
+        )
+    return totals
 
 
 async def completions(
