@@ -77,3 +77,26 @@ async def test_every_whole_number_is_written_with_digits(apps: dict[str, FastAPI
     }
     assert len(answers) > WHOLE_NUMBERS_MIN
     assert {key: told for key, told in answers.items() if told != (400, "invalid_request", key[1])} == {}
+
+
+@pytest.mark.parametrize("written", ["%00", "x%00y"])
+async def test_no_query_parameter_takes_a_nul(apps: dict[str, FastAPI], written: str) -> None:
+    answers = {
+        (f"{door} {method} {path}", name): await code_of(app, method, f"{path}?{name}={written}")
+        for door, app in apps.items()
+        for method, path, names in operations(app)
+        for name in names
+    }
+    assert len(answers) > ROUTES_MIN
+    assert {key: told for key, told in answers.items() if told != (400, "invalid_request", key[1])} == {}
+
+
+async def test_a_parameter_that_takes_one_value_is_not_known_as_a_list(apps: dict[str, FastAPI]) -> None:
+    answers = {
+        (f"{door} {method} {path}", name): await code_of(app, method, f"{path}?{name}[]=x")
+        for door, app in apps.items()
+        for method, path, names in operations(app)
+        for name in names
+    }
+    assert len(answers) > ROUTES_MIN
+    assert {key: told for key, told in answers.items() if told != (400, "unknown_parameter", f"{key[1]}[]")} == {}

@@ -16,6 +16,9 @@ from finpool.kernel.errors import (
 )
 
 BRACKETS = "[]"
+NUL = "\0"
+"""The one character that the database cannot hold in a text."""
+
 _NAME_LENGTH_MAX = 64
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 
@@ -37,12 +40,16 @@ class QueryRules:
         """Return the query with plain names of lists.
 
         Raises `UnknownQueryParameter`, `UnsupportedQueryParameter` or `RepeatedQueryParameter`. Raises `InvalidRequest`
-        for a number in a form that only Python reads, such as `1_0`.
+        for a number in a form that only Python reads, such as `1_0`, and for a NUL.
         """
         try:
             given = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict")
         except ValueError as error:
             raise InvalidRequest("The query is not UTF-8 in percent-encoding.") from error
+        for name, value in given:
+            if NUL in value:
+                shown = name[:_NAME_LENGTH_MAX]
+                raise InvalidRequest(f"{shown}: it must not hold the character NUL.", param=shown)
         plain = [(self._declared(name), value) for name, value in given]
         seen: set[str] = set()
         for name, value in plain:
