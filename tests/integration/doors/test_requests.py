@@ -1,5 +1,7 @@
 """The order in which a door reads a request, and its answer and log line when it refuses one."""
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -7,6 +9,7 @@ import httpx2
 import pytest
 from structlog.testing import capture_logs
 
+from finpool.kernel.door.door import Door
 from finpool.kernel.errors import DomainError
 
 Client = httpx2.AsyncClient
@@ -120,6 +123,23 @@ async def test_options_of_the_whole_server_names_the_methods(stranger: Client) -
     await app({**scope, "http_version": "1.1"}, None, send)
     assert answers[0]["status"] == 204
     assert b"PATCH" in dict(answers[0]["headers"])[b"allow"]
+
+
+async def test_requests_are_answered_while_the_document_of_the_api_is_built(
+    stranger: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app: Door = stranger._transport.app  # type: ignore[attr-defined]
+    document, built = app.openapi(), threading.Event()
+
+    def slow() -> dict[str, Any]:
+        assert built.wait(20)
+        return document
+
+    monkeypatch.setattr(app, "openapi", slow)
+    asked = [asyncio.create_task(stranger.get("/openapi.json")) for _ in range(2)]
+    assert (await stranger.get("/healthz")).status_code == 200
+    built.set()
+    assert [answer.json() for answer in await asyncio.gather(*asked)] == [document, document]
 
 
 async def test_a_method_that_a_path_lacks_is_a_405(stranger: Client) -> None:
