@@ -28,6 +28,7 @@ LOOK_SECONDS = 0.002
 LATE_NS = 3_000_000
 """The watching thread samples the stack of a loop whose heartbeat is so late."""
 
+_BETWEEN_LOOKS_NS = int(2e9 * LOOK_SECONDS)
 _ROOT = f"{Path(__file__).parents[2]}/"
 _OURS = (f"{_ROOT}tests/", f"{_ROOT}platform/finpool/")
 _DETECTOR = (__file__, thread_clock.__file__)
@@ -74,6 +75,7 @@ class LoopPauses:
         self._beats = 0
         self._seen: Counter[str] = Counter()
         self._seen_in = 0
+        self._seen_from_ns = self._seen_until_ns = 0
         self._collected_ns = 0
         self._stopped = threading.Event()
 
@@ -86,10 +88,11 @@ class LoopPauses:
         while frame.f_back is not None:
             frame = frame.f_back
             self._under_loop.add(frame)
-        gc.callbacks.append(self._on_collection)
-        self._begin_beat()
+        self._last = self._clock.read()
         self._watcher = threading.Thread(target=self._watch, name="loop pauses", daemon=True)
         self._watcher.start()
+        gc.callbacks.append(self._on_collection)
+        self._begin_beat()
 
     def stop(self) -> None:
         """Report a pause that is under way, and end."""
@@ -116,10 +119,11 @@ class LoopPauses:
         if late_ns < self._least_ns:
             return
         computed_ns = min(late_ns, now.computed_ns - last.computed_ns)
-        waited_ns, is_seen = late_ns - computed_ns, self._seen_in == self._beats
-        if not is_seen:
-            by_others_ns = now.computed_by_process_ns - last.computed_by_process_ns - computed_ns
-            waited_ns = min(waited_ns, by_others_ns)
+        by_others_ns = now.computed_by_process_ns - last.computed_by_process_ns - computed_ns
+        is_seen = self._seen_in == self._beats
+        # A thread that has lost its processor keeps Python's lock, so only a waiting one is seen for long.
+        seen_ns = self._seen_until_ns - self._seen_from_ns + _BETWEEN_LOOKS_NS if is_seen else 0
+        waited_ns = min(late_ns - computed_ns, max(by_others_ns, seen_ns))
         if computed_ns + waited_ns >= self._least_ns:
             place = self._seen.most_common(1)[0][0] if is_seen else "at a line that was not seen"
             if self._collected_ns > computed_ns / 2:
@@ -138,15 +142,16 @@ class LoopPauses:
     def _watch(self) -> None:
         clock = ThreadClock()
         while not self._stopped.wait(LOOK_SECONDS):
-            beats = self._beats
-            if clock.read().at_ns - self._last.at_ns < LATE_NS:
+            beats, now_ns = self._beats, clock.read().at_ns
+            if now_ns - self._last.at_ns < LATE_NS:
                 continue
             frame = sys._current_frames().get(self._clock.thread)
             if frame is None or frame.f_code.co_filename == selectors.__file__ or frame in self._under_loop:
                 continue
             if self._seen_in != beats:
-                self._seen, self._seen_in = Counter(), beats
+                self._seen, self._seen_in, self._seen_from_ns = Counter(), beats, now_ns
             self._seen[place_of(frame)] += 1
+            self._seen_until_ns = now_ns
         clock.close()
 
 

@@ -16,6 +16,7 @@ from served_app import served
 from sqlalchemy import text
 from waiting import until
 
+from finpool.apps.http_limits import http_protocol
 from finpool.apps.inference import create_app
 from finpool.kernel.database.database import CHANGES_CHANNEL, Database
 from finpool.kernel.ids import ReplicaId, TenantId, new_id
@@ -150,7 +151,8 @@ class ServedBank:
     async def _open(self) -> None:
         app = create_app(self.settings)
         self._heard: HeardChanges = app.state.feed.heard
-        config = uvicorn.Config(app, host="127.0.0.1", port=self.door_port, log_config=None, ws="none")
+        http = http_protocol(self.settings)
+        config = uvicorn.Config(app, host="127.0.0.1", port=self.door_port, log_config=None, ws="none", http=http)
         self._open_door = AsyncExitStack()
         await self._open_door.enter_async_context(served(config))
 

@@ -58,6 +58,23 @@ class QueueRefusal(DomainError):
     header_names = RETRY_AFTER
 
     def __init__(self, message: str, wait_seconds: float) -> None:
-        wait_ms = min(max(ceil(wait_seconds * 1000), RETRY_MS_MIN), RETRY_MS_MAX)
-        text = f"{message} One more would wait about {-(-wait_ms // 1000)} seconds."
-        super().__init__(text, headers={"retry-after-ms": str(wait_ms), "retry-after": str(-(-wait_ms // 1000))})
+        headers = _retry_after(wait_seconds)
+        super().__init__(f"{message} One more would wait about {headers['retry-after']} seconds.", headers=headers)
+
+
+class LargeBodiesExceeded(DomainError):
+    """The tenant's large requests use more of the processor than its share; smaller ones are served."""
+
+    status = 429
+    code = "large_bodies_exceeded"
+    type = "rate_limit_error"
+    header_names = RETRY_AFTER
+
+    def __init__(self, message: str, wait_seconds: float) -> None:
+        headers = _retry_after(wait_seconds)
+        super().__init__(f"{message} Send the next one in {headers['retry-after']} seconds.", headers=headers)
+
+
+def _retry_after(wait_seconds: float) -> dict[str, str]:
+    wait_ms = min(max(ceil(wait_seconds * 1000), RETRY_MS_MIN), RETRY_MS_MAX)
+    return {"retry-after-ms": str(wait_ms), "retry-after": str(-(-wait_ms // 1000))}

@@ -25,6 +25,7 @@ from finpool.gateway.errors import (
     IdempotentAnswerTooLarge,
     InvalidJson,
     InvalidValue,
+    LargeBodiesExceeded,
     QueueRefusal,
     UnknownParameter,
     UnsupportedParameter,
@@ -84,6 +85,7 @@ CALL_ERRORS = (
     RateLimitExceeded,
     RequestAboveLimit,
     QuotaUnavailable,
+    LargeBodiesExceeded,
     QueueRefusal,
     EngineFailed,
     SpoolUnavailable,
@@ -135,7 +137,7 @@ async def get_model(model_id: str, request: Request, actor: Reader) -> UsableMod
 async def create_chat_completion(request: Request, actor: Caller) -> Response:
     """Complete a chat, whole or streamed."""
     body = await _json_body(request)
-    chat = await parsed(body, parse_chat_request)
+    chat = await parsed(actor.tenant, body, parse_chat_request)
     gateway = _gateway(request)
     admitted = gateway.admit(actor, chat, body, RequestId(request.state.request_id))
     include_usage = chat.stream_options is not None and chat.stream_options.include_usage is True
@@ -155,7 +157,7 @@ async def create_chat_completion(request: Request, actor: Caller) -> Response:
 async def create_completion(request: Request, actor: Caller) -> Response:
     """Complete one raw text or several, whole or streamed."""
     body = await _json_body(request)
-    asked = await parsed(body, partial(parse_request, shape=CompletionRequest))
+    asked = await parsed(actor.tenant, body, partial(parse_request, shape=CompletionRequest))
     gateway = _gateway(request)
     admitted = gateway.admit_completion(actor, asked, RequestId(request.state.request_id))
     created = int(now().timestamp())
@@ -177,7 +179,7 @@ async def create_completion(request: Request, actor: Caller) -> Response:
 async def create_embeddings(request: Request, actor: Caller) -> Response:
     """Embed one text or several."""
     body = await _json_body(request)
-    embedding = await parsed(body, partial(parse_request, shape=EmbeddingRequest))
+    embedding = await parsed(actor.tenant, body, partial(parse_request, shape=EmbeddingRequest))
     gateway = _gateway(request)
     admitted = gateway.admit_vectors(actor, embedding, RequestId(request.state.request_id))
     writer = partial(WholeWriter, EmbeddingList(embedding, admitted.model))
@@ -212,7 +214,7 @@ async def create_cohere_ranking(request: Request, actor: Caller) -> Response:
 
 async def _rank(request: Request, actor: Actor, api: RankingApi) -> Response:
     body = await _json_body(request)
-    ranking = await parsed(body, partial(parse_request, shape=RerankRequest))
+    ranking = await parsed(actor.tenant, body, partial(parse_request, shape=RerankRequest))
     gateway = _gateway(request)
     admitted = gateway.admit_vectors(actor, ranking, RequestId(request.state.request_id))
     writer = partial(WholeWriter, Ranking(ranking, admitted.model, admitted.request_id, api))

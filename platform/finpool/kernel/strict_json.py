@@ -4,12 +4,16 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from finpool.kernel.body_bounds import require_few_values
 from finpool.kernel.errors import InvalidRequest
 
 Path = tuple[str | int, ...]
 """The way to a value of a document: names of fields, and indexes of lists."""
 
 _SHOWN_CHARACTERS_MAX = 256
+
+VALUES_MAX = 2_048
+"""Values of a body that is parsed on the event loop."""
 
 
 def dotted(path: Path) -> str:
@@ -46,6 +50,12 @@ def parse_strictly(body: bytes, written: Callable[[Path], str] = dotted) -> Any:
         path = written((*_path_to(fields, document), name))
         raise InvalidRequest("The body names a field twice.", param=path[:_SHOWN_CHARACTERS_MAX])
     return document
+
+
+def parse_bounded(body: bytes) -> Any:
+    """Parse a body like `parse_strictly`; raise `InvalidRequest` for one with more than `VALUES_MAX` values."""
+    require_few_values(body, VALUES_MAX)
+    return parse_strictly(body)
 
 
 def _path_to(wanted: dict[str, Any], document: Any) -> Path:

@@ -53,7 +53,7 @@ class ChatRequest(RequestModel):
     model: str = Field(min_length=1, max_length=256, exclude=True)
     messages: Annotated[
         list[Message],
-        Field(min_length=1, max_length=MESSAGES_MAX),
+        Field(min_length=1, max_length=MESSAGES_MAX, fail_fast=True),
         AfterValidator(_ordered),
         ServedOption("each tool call needs its result, each result its call"),
     ]

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, field_validator
 
 from finpool.catalogue.model.schemas import Model
 from finpool.gateway.request.generation import (
@@ -23,7 +23,8 @@ from finpool.gateway.request.options import (
     ServedOption,
     refusal,
 )
-from finpool.gateway.request.vectors import SPECIAL_TOKENS_MAX, as_texts, tokens_bound
+from finpool.gateway.request.tokens import SPECIAL_TOKENS_MAX, tokens_bound
+from finpool.gateway.request.vectors import as_texts
 
 PROMPTS_MAX = 32
 """The engine completes them one after the other, so a long list would hold its slot for long."""
@@ -35,7 +36,7 @@ LOGPROBS_MAX = 5
 """OpenAI's limit."""
 
 Prompt = Annotated[str, Field(min_length=1)]
-Prompts = Annotated[list[Prompt], Field(min_length=1, max_length=PROMPTS_MAX)]
+Prompts = Annotated[list[Prompt], Field(min_length=1, max_length=PROMPTS_MAX, fail_fast=True)]
 
 
 def _as_prompts(given: Any) -> Any:
@@ -87,6 +88,12 @@ class CompletionRequest(RequestModel):
     ] = None
     logit_bias: Annotated[None, RefusedOption(NO_LOGIT_BIAS)] = None
 
+    _prompt_bounds: list[int] = PrivateAttr()
+
+    def model_post_init(self, _: Any) -> None:
+        """Bound the prompts now: a large body is parsed in a thread, and the rest of a request is not."""
+        self._prompt_bounds = [tokens_bound(text) + SPECIAL_TOKENS_MAX for text in self.prompt]
+
     @field_validator("best_of", mode="before")
     @classmethod
     def _chooses_nothing(cls, value: Any, info: ValidationInfo) -> Any:
@@ -120,8 +127,7 @@ class CompletionRequest(RequestModel):
 
     def input_tokens_bound(self, model: Model) -> int:
         """Return the largest number of input tokens: each choice is computed from its whole prompt."""
-        bounds = (min(_prompt_bound(text), model.context_tokens) for text in self.prompt)
-        return sum(bounds) * self.choices
+        return sum(min(bound, model.context_tokens) for bound in self._prompt_bounds) * self.choices
 
     def engine_body(self, output_tokens: int) -> dict[str, Any]:
         """Return the engine's request; log probabilities are asked for as those of a chat."""
@@ -129,10 +135,6 @@ class CompletionRequest(RequestModel):
         if self.logprobs is not None:
             body |= {"logprobs": True, "top_logprobs": self.logprobs}
         return body
-
-
-def _prompt_bound(text: str) -> int:
-    return tokens_bound(text) + SPECIAL_TOKENS_MAX
 
 
 _FOR_ENGINES = frozenset(

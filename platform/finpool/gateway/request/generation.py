@@ -30,7 +30,7 @@ def _as_list(stop: Any) -> Any:
 Stop = Annotated[str, Field(min_length=1, max_length=STOP_CHARACTERS_MAX)]
 """An empty stop would end every answer before its first character."""
 
-_StopList = Annotated[list[Stop], Field(max_length=STOPS_MAX)]
+_StopList = Annotated[list[Stop], Field(max_length=STOPS_MAX, fail_fast=True)]
 
 Stops = Annotated[
     _StopList | None, NotGivenIfEmpty, BeforeValidator(_as_list, json_schema_input_type=Stop | _StopList | None)

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal, get_args
 
-import orjson
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
+from finpool.gateway.request.arguments import as_object
 from finpool.gateway.request.options import (
     IgnoredOption,
     NotGivenIfEmpty,
@@ -18,6 +18,7 @@ from finpool.gateway.request.options import (
 )
 
 MESSAGES_MAX = 1024
+PARTS_MAX = 4096
 TOOL_CALLS_MAX = 128
 TOOL_CALL_ID_CHARACTERS_MAX = 256
 CALLED_NAME_CHARACTERS_MAX = 256
@@ -38,6 +39,10 @@ class TextPart(RequestModel):
     type: Literal["text"]
     text: str
     prompt_cache_breakpoint: Breakpoint = None
+
+    def for_engines(self) -> dict[str, Any]:
+        """Return the part as engines get it; a message may have thousands."""
+        return {"type": "text", "text": self.text}
 
 
 class ContentPart(TextPart):
@@ -66,7 +71,10 @@ _TEXT_OR_PARTS = Discriminator(
     _kind_of, custom_error_type="whole", custom_error_message="it must be a text or a list of content parts"
 )
 Content = Annotated[
-    Annotated[str, Tag("<text>")] | Annotated[Annotated[list[ContentPart], Field(min_length=1)], Tag("<parts>")],
+    Annotated[str, Tag("<text>")]
+    | Annotated[
+        Annotated[list[ContentPart], Field(min_length=1, max_length=PARTS_MAX, fail_fast=True)], Tag("<parts>")
+    ],
     _TEXT_OR_PARTS,
 ]
 
@@ -82,18 +90,10 @@ AssistantPart = Annotated[
 """Models know no refusals, so they read one as text."""
 
 AssistantContent = Annotated[
-    Annotated[str, Tag("<text>")] | Annotated[list[AssistantPart], Tag("<parts>")], _TEXT_OR_PARTS
+    Annotated[str, Tag("<text>")]
+    | Annotated[Annotated[list[AssistantPart], Field(max_length=PARTS_MAX, fail_fast=True)], Tag("<parts>")],
+    _TEXT_OR_PARTS,
 ]
-
-
-def _as_object(arguments: str) -> str:
-    """Return arguments that are a JSON object; a model may have written others, and chat templates fail on them."""
-    try:
-        if isinstance(orjson.loads(arguments or "{}"), dict):
-            return arguments or "{}"
-    except orjson.JSONDecodeError:
-        pass
-    return orjson.dumps({"text": arguments}).decode()
 
 
 class FunctionCall(RequestModel):
@@ -102,7 +102,7 @@ class FunctionCall(RequestModel):
     name: Annotated[str, Field(max_length=CALLED_NAME_CHARACTERS_MAX)]
     arguments: Annotated[
         str,
-        AfterValidator(_as_object),
+        AfterValidator(as_object),
         ServedOption('a text that is no JSON object reaches the model as `{"text": ...}`'),
     ]
     parsed_arguments: Untyped = None
@@ -156,7 +156,7 @@ class AssistantMessage(RequestModel):
     role: Literal["assistant"]
     content: AssistantContent | None = None
     tool_calls: Annotated[
-        Annotated[list[ToolCall], Field(max_length=TOOL_CALLS_MAX)] | None,
+        Annotated[list[ToolCall], Field(max_length=TOOL_CALLS_MAX, fail_fast=True)] | None,
         NotGivenIfEmpty,
         ServedOption(capability="tools"),
     ] = None

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import AfterValidator, Discriminator, Field, PrivateAttr, Tag, ValidationInfo, field_validator
 
 from finpool.gateway.request.messages import NO_CUSTOM_TOOLS
@@ -15,6 +16,7 @@ from finpool.gateway.request.options import (
     fault,
     plain,
 )
+from finpool.gateway.request.processor_time import require_time_left
 from finpool.gateway.request.schema_bounds import require_bounded_schema
 from finpool.gateway.request.tool_schemas import function_for_engines, require_any_schema
 
@@ -23,6 +25,9 @@ TOOLS_MAX = 128
 
 DESCRIPTION_CHARACTERS_MAX = 32_768
 
+STRICT_SCHEMAS_BYTES_MAX = 65_536
+"""All schemas of strict tools together; each has its own bounds as well."""
+
 NO_SUBSETS = "send only the tools that the model may use"
 
 FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
@@ -30,6 +35,7 @@ Description = Annotated[str | None, Field(max_length=DESCRIPTION_CHARACTERS_MAX)
 
 
 def _require(check: Callable[[dict[str, Any]], None], schema: dict[str, Any]) -> None:
+    require_time_left()
     try:
         check(schema)
     except ValueError as error:
@@ -74,6 +80,7 @@ class Tool(RequestModel):
 
     def model_post_init(self, _: Any) -> None:
         """Bound the parameters now: a large body is parsed in a thread, and the rest of a request is not."""
+        require_time_left()
         function = plain(self.function)
         self._for_engines = function if self.function.strict else function_for_engines(function)
 
@@ -91,8 +98,23 @@ def _require_own_names(tools: list[Tool]) -> list[Tool]:
     return tools
 
 
+def _require_bounded_together(tools: list[Tool]) -> list[Tool]:
+    """Raise a fault for strict tools whose schemas are too large together; an engine compiles all of them."""
+    size = sum(len(orjson.dumps(each.function.parameters)) for each in tools if each.function.strict)
+    if size > STRICT_SCHEMAS_BYTES_MAX:
+        raise fault(f"the schemas of strict tools may have {STRICT_SCHEMAS_BYTES_MAX} bytes together")
+    return tools
+
+
 Tools = Annotated[
-    Annotated[list[Tool], Field(max_length=TOOLS_MAX), AfterValidator(_require_own_names)] | None, NotGivenIfEmpty
+    Annotated[
+        list[Tool],
+        Field(max_length=TOOLS_MAX, fail_fast=True),
+        AfterValidator(_require_own_names),
+        AfterValidator(_require_bounded_together),
+    ]
+    | None,
+    NotGivenIfEmpty,
 ]
 
 

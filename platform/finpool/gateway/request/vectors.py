@@ -1,13 +1,12 @@
 """The requests for embeddings and rankings. Fields that are not declared here are refused, never passed on."""
 
-import unicodedata
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag
 
 from finpool.catalogue.model.schemas import Model
-from finpool.gateway.request.generation import break_bytes_max
 from finpool.gateway.request.options import IgnoredOption, RefusedOption, RequestModel, ServedOption, fault, refusal
+from finpool.gateway.request.tokens import SPECIAL_TOKENS_MAX, tokens_bound
 
 INPUTS_MAX = 2048
 """OpenAI's limit."""
@@ -15,14 +14,11 @@ INPUTS_MAX = 2048
 DOCUMENTS_MAX = 1000
 DIMENSIONS_MAX = 65_536
 
-SPECIAL_TOKENS_MAX = 16
-"""Tokens that a model may add to one input: its beginning, its end, a separator."""
-
 PAIR_TOKENS_MAX = 256
 """Tokens that a model may add to a query and a document: separators, or a template with its instruction."""
 
 Text = Annotated[str, Field(min_length=1)]
-Texts = Annotated[list[Text], Field(min_length=1, max_length=INPUTS_MAX)]
+Texts = Annotated[list[Text], Field(min_length=1, max_length=INPUTS_MAX, fail_fast=True)]
 User = Annotated[
     Annotated[str, Field(max_length=512)] | None, IgnoredOption("it describes the caller, and no model sees it")
 ]
@@ -56,6 +52,12 @@ class EmbeddingRequest(RequestModel):
     dimensions: Annotated[int | None, ServedOption(capability="dimensions")] = Field(None, ge=1, le=DIMENSIONS_MAX)
     user: User = None
 
+    _input_bounds: list[int] = PrivateAttr()
+
+    def model_post_init(self, _: Any) -> None:
+        """Bound the texts now: a large body is parsed in a thread, and the rest of a request is not."""
+        self._input_bounds = list(map(tokens_bound, self.input))
+
     def engine_body(self) -> dict[str, Any]:
         """Return the engine's request."""
         dimensions = {} if self.dimensions is None else {"dimensions": self.dimensions}
@@ -64,7 +66,7 @@ class EmbeddingRequest(RequestModel):
     def input_tokens_bound(self, model: Model) -> int:
         """Return the largest number of input tokens; the engine refuses an input that exceeds its context."""
         around = sum(map(tokens_bound, model.prefixes)) + SPECIAL_TOKENS_MAX
-        return sum(min(around + tokens_bound(text), model.context_tokens) for text in self.input)
+        return sum(min(around + bound, model.context_tokens) for bound in self._input_bounds)
 
 
 class Document(RequestModel):
@@ -102,7 +104,7 @@ class RerankRequest(RequestModel):
     model: str = Field(min_length=1, max_length=256)
     query: Text
     documents: Annotated[
-        Annotated[list[TextOrDocument], Field(min_length=1, max_length=DOCUMENTS_MAX)],
+        Annotated[list[TextOrDocument], Field(min_length=1, max_length=DOCUMENTS_MAX, fail_fast=True)],
         BeforeValidator(_as_documents),
     ]
     top_n: int | None = Field(None, ge=1)
@@ -134,6 +136,14 @@ class RerankRequest(RequestModel):
     request_id: Annotated[Any, RefusedOption("send the header x-request-id")] = None
     cache_salt: Annotated[Any, RefusedOption("each tenant has a salt of its own already; leave it out")] = None
 
+    _query_bound: int = PrivateAttr()
+    _document_bounds: list[int] = PrivateAttr()
+
+    def model_post_init(self, _: Any) -> None:
+        """Bound the texts now: a large body is parsed in a thread, and the rest of a request is not."""
+        self._query_bound = tokens_bound(self.query)
+        self._document_bounds = list(map(tokens_bound, self.texts))
+
     @property
     def texts(self) -> list[str]:
         """The texts of the documents."""
@@ -145,20 +155,8 @@ class RerankRequest(RequestModel):
 
     def input_tokens_bound(self, model: Model) -> int:
         """Return the largest number of input tokens; the query counts with each document."""
-        around = tokens_bound(self.query) + sum(map(tokens_bound, model.prefixes)) + PAIR_TOKENS_MAX
-        return sum(min(around + tokens_bound(text), model.context_tokens) for text in self.texts)
+        around = self._query_bound + sum(map(tokens_bound, model.prefixes)) + PAIR_TOKENS_MAX
+        return sum(min(around + bound, model.context_tokens) for bound in self._document_bounds)
 
 
 VectorRequest = EmbeddingRequest | RerankRequest
-
-
-def tokens_bound(text: str) -> int:
-    """Return the largest number of tokens of a text, with the bytes that engines put into its control tokens.
-
-    A byte-level tokenizer never makes more tokens than bytes. Some normalise first, and NFKC expands one character to
-    up to eighteen.
-    """
-    content = text.encode()
-    if text.isascii():
-        return len(content) + break_bytes_max(content)
-    return max(len(content), len(unicodedata.normalize("NFKC", text).encode())) + break_bytes_max(content)

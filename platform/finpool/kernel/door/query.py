@@ -21,6 +21,9 @@ NUL = "\0"
 
 _NAME_LENGTH_MAX = 64
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,20}", re.ASCII)
+_PARAMETERS_MAX = 256
+_BYTES_MAX = 16_384
+"""A longer query is refused before it is decoded."""
 
 
 class QueryRules:
@@ -42,6 +45,7 @@ class QueryRules:
         Raises `UnknownQueryParameter`, `UnsupportedQueryParameter` or `RepeatedQueryParameter`. Raises `InvalidRequest`
         for a number in a form that only Python reads, such as `1_0`, and for a NUL.
         """
+        _require_short(raw)
         try:
             given = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict")
         except ValueError as error:
@@ -74,3 +78,9 @@ class QueryRules:
         taken = ", ".join(sorted(self._is_list)) or "none"
         message = f"Unknown query parameter: '{shown}'. This route takes: {taken}."
         raise UnknownQueryParameter(message, param=shown)
+
+
+def _require_short(raw: bytes) -> None:
+    """Raise `InvalidRequest` for a query whose reading would take long."""
+    if len(raw) > _BYTES_MAX or raw.count(b"&") >= _PARAMETERS_MAX:
+        raise InvalidRequest(f"The query may have {_BYTES_MAX} bytes and {_PARAMETERS_MAX} parameters at most.")

@@ -30,7 +30,7 @@ from finpool.kernel.errors import (
 )
 from finpool.kernel.ids import SLUG_PATTERN, TenantId
 from finpool.kernel.paging import PageQuery
-from finpool.kernel.strict_json import parse_strictly
+from finpool.kernel.strict_json import parse_bounded
 
 _JSON = "application/json"
 _CHARSET = re.compile(r"""(?i)charset\s*=\s*["']?([^\s"';]{1,64})""")
@@ -108,9 +108,9 @@ class DoorRequest(Request):
     """A request whose JSON body must not repeat a field."""
 
     async def json(self) -> Any:
-        """Return the parsed body; raise `InvalidRequest` if an object repeats a field."""
+        """Return the parsed body; raise `InvalidRequest` for too many values, or a field that an object repeats."""
         if not hasattr(self, "_json"):
-            self._json = parse_strictly(await self.body())
+            self._json = parse_bounded(await self.body())
         return self._json
 
 

@@ -43,7 +43,7 @@ def chain(length: int) -> dict[str, Any]:
 
 TOO_COSTLY = {
     "1,000 optional properties, half a minute": object_of({f"p{i}": TEXT for i in range(1000)}),
-    "20,000 optional properties, never": object_of({f"p{i}": TEXT for i in range(20_000)}),
+    "2,000 optional properties, never": object_of({f"p{i}": TEXT for i in range(2_000)}),
     "101 properties": object_of({f"p{i}": TEXT for i in range(101)}),
     "101 properties by reference": {
         **object_of({"a": {"$ref": "#/$defs/d"}, "b": {"$ref": "#/$defs/d"}}),

@@ -12,13 +12,8 @@ from finpool.catalogue.model.schemas import Model
 from finpool.gateway.errors import InvalidValue, UnsupportedParameter
 from finpool.gateway.request.completion import CompletionRequest
 from finpool.gateway.request.intake import parse_request
-from finpool.gateway.request.vectors import (
-    PAIR_TOKENS_MAX,
-    SPECIAL_TOKENS_MAX,
-    EmbeddingRequest,
-    RerankRequest,
-    tokens_bound,
-)
+from finpool.gateway.request.tokens import SPECIAL_TOKENS_MAX, tokens_bound
+from finpool.gateway.request.vectors import PAIR_TOKENS_MAX, EmbeddingRequest, RerankRequest
 from finpool.serving.engine.control_tokens import ControlTokens
 
 
