@@ -9,6 +9,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from finpool.apps.gatekeeper import PlatformGatekeeper
 from finpool.apps.health import database_reachable, health_router
+from finpool.audit.freshness_watch import FreshnessWatch
+from finpool.audit.routes_operator import router as audit_router
 from finpool.billing.contract.routes_operator import router as contracts_router
 from finpool.billing.credit_note.routes_operator import router as credit_notes_router
 from finpool.billing.dispute.routes_operator import router as disputes_router
@@ -55,6 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.seats = DoorSeats.of(settings, reserved_connections=1)
     app.include_router(health_router({"database": database_reachable}))
     for router in (
+        audit_router,
         tenancy_router,
         identity_router,
         quota_router,
@@ -88,12 +91,16 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
         app.state.billing_terms = BillingTerms.of(settings, catalogue.currency)
         app.state.model_ids = frozenset(model.id for model in catalogue.all())
         app.state.key_pepper = pepper
+        app.state.audit_waiting_seconds_max = settings.audit_waiting_seconds_max
         app.state.database = database
         app.state.gatekeeper = PlatformGatekeeper(database, Audience.OPERATOR, pepper, Policy((), TenantDirectory()))
+        watch = FreshnessWatch(database, settings.audit_waiting_seconds_max)
         try:
             await _register_declared_prices(database, catalogue)
+            watch.start()
             yield
         finally:
+            await watch.close()
             await database.close()
 
     return lifespan

@@ -38,6 +38,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
         pepper = settings.secret("key_pepper")
         database = Database(settings.database_url("regulator"), settings.database_pool_connections_max)
         app.state.database = database
+        app.state.audit_waiting_seconds_max = settings.audit_waiting_seconds_max
         app.state.catalogue = Catalogue.load(settings.catalogue_dir or default_directory())
         # A regulator's permissions depend on no tenant's contract, so this policy needs neither models nor tenants.
         app.state.gatekeeper = PlatformGatekeeper(database, Audience.REGULATOR, pepper, Policy((), TenantDirectory()))

@@ -41,6 +41,7 @@ def create_app(settings: Settings, gatekeeper: Gatekeeper) -> FastAPI:
         app.state.catalogue = Catalogue.load(settings.catalogue_dir or default_directory())
         app.state.billing_terms = BillingTerms.of(settings, app.state.catalogue.currency)
         app.state.database = database
+        app.state.audit_waiting_seconds_max = settings.audit_waiting_seconds_max
         try:
             yield
         finally:

@@ -1,6 +1,6 @@
 """Errors of the audit log."""
 
-from finpool.kernel.errors import InvalidRequest
+from finpool.kernel.errors import InvalidRequest, NotFound
 
 
 class SearchTooBroad(InvalidRequest):
@@ -20,3 +20,9 @@ class AuditEntryTooLarge(InvalidRequest):
     """The record of a change does not fit into an audit entry, so the change itself is refused."""
 
     code = "audit_entry_too_large"
+
+
+class EventNotSetAside(NotFound):
+    """The quarantine holds no event with this number."""
+
+    code = "event_not_set_aside"

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 
 from finpool.audit import service
 from finpool.audit.errors import SearchTooBroad
@@ -17,9 +17,10 @@ router = APIRouter(prefix="/v1/organization", tags=["audit"], route_class=DoorRo
 
 @router.get("/audit_logs", responses=refusals(UnsupportedQueryParameter, SearchTooBroad))
 async def list_audit_logs(
+    request: Request,
     actor: Annotated[Actor, Depends(requires("audit:read"))],
     session: TenantSession,
     query: Annotated[TrailQuery, Query()],
 ) -> TrailPage:
-    """List the events of the actor's tenant, the newest first."""
-    return await service.trail(session, actor.tenant, query)
+    """List the events of the actor's tenant, the newest first, and say how fresh the list is."""
+    return await service.trail(session, actor.tenant, query, request.app.state.audit_waiting_seconds_max)

@@ -11,6 +11,7 @@ import rfc8785
 from pydantic import BaseModel, ConfigDict, Field
 
 from finpool.audit.event_types import EventType, subject_of
+from finpool.audit.freshness_schemas import LogFreshnessView
 from finpool.kernel.actor import Actor
 from finpool.kernel.ids import TenantId
 from finpool.kernel.paging import Ids
@@ -191,13 +192,14 @@ class TrailEntry(BaseModel):
 
 
 class TrailPage(BaseModel):
-    """A tenant's own events, the newest first."""
+    """A tenant's own events, the newest first. `freshness` says whether some of them are not in the log yet."""
 
     object: Literal["list"] = "list"
     data: list[TrailEntry]
     first_id: str | None
     last_id: str | None
     has_more: bool
+    freshness: LogFreshnessView
 
 
 def canonical_entry(

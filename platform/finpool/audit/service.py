@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from finpool.audit import repository
 from finpool.audit.errors import AuditEntryTooLarge, SearchTooBroad
+from finpool.audit.freshness import freshness
 from finpool.audit.models import AuditEntry
 from finpool.audit.schemas import (
     ENTRY_BYTES_MAX,
@@ -78,7 +79,7 @@ async def entries(
     return EntryPage(entries=page, head=head)
 
 
-async def trail(session: AsyncSession, tenant_id: TenantId, query: TrailQuery) -> TrailPage:
+async def trail(session: AsyncSession, tenant_id: TenantId, query: TrailQuery, waiting_seconds_max: float) -> TrailPage:
     """Return a page of a tenant's own events, the newest first; raise `SearchTooBroad`."""
     rows, more_to_search = await repository.trail(session, tenant_id, query, limit=query.limit + 1)
     if more_to_search and not rows:
@@ -93,6 +94,7 @@ async def trail(session: AsyncSession, tenant_id: TenantId, query: TrailQuery) -
         first_id=data[0].id if data else None,
         last_id=data[-1].id if data else None,
         has_more=has_more,
+        freshness=await freshness(session, waiting_seconds_max, tenant_id),
     )
 
 

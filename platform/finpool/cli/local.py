@@ -59,6 +59,7 @@ def status(json: JsonOption = False) -> None:
         show_table(("process", "state", "pid", "port", "log"), rows, empty="")
         waiting = [each.records_waiting for each in states if each.records_waiting is not None]
         show_lines(f"spool: {count} records wait to be recorded" for count in waiting)
+        show_lines(f"log: {fault}" for each in states for fault in each.log_faults or ())
         show_lines(f"model {model}: {stage}" for each in states for model, stage in (each.background or {}).items())
     if not all(each.ready for each in states):
         raise typer.Exit(ExitCode.FAILED)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from finpool.installation.home.home import Home, exclusive
+from finpool.installation.log_state import LogStateUnknown, log_freshness
 from finpool.installation.pool.engines_file import read_engines
 from finpool.installation.postgres import postgres_pid, stop_postgres
 from finpool.installation.process.components import DOORS, POOL, STOP_ORDER, WORKER, Component
@@ -20,7 +21,8 @@ POSTGRES = "postgres"
 class ProcessStatus:
     """One process: whether it runs, whether it is ready, and the path of its log.
 
-    `records_waiting` belongs to the recorder: the unrecorded records in the spool, or None without a spool.
+    `records_waiting` and `log_faults` belong to the worker: the unrecorded records in the spool, or None without a
+    spool, and the faults of the audit log. A worker whose log has a fault is not ready.
     `background` belongs to the pool: how far each background model is that does not serve yet, or None while the pool
     is not ready.
     """
@@ -33,6 +35,7 @@ class ProcessStatus:
     log: str
     records_waiting: int | None = None
     background: dict[str, str] | None = None
+    log_faults: list[str] | None = None
 
 
 def down(settings: Settings, progress: Progress) -> dict[str, Stopped]:
@@ -72,7 +75,8 @@ def status(settings: Settings) -> list[ProcessStatus]:
 
 def _component_status(settings: Settings, home: Home, component: Component) -> ProcessStatus:
     record = running_process(home, component.name)
-    ready = record is not None and _is_ready(settings, component)
+    log_faults = _log_faults(settings) if component == WORKER else None
+    ready = record is not None and not log_faults and _is_ready(settings, component)
     return ProcessStatus(
         component.name,
         record is not None,
@@ -82,12 +86,21 @@ def _component_status(settings: Settings, home: Home, component: Component) -> P
         str(log_path(home, component.name)),
         _records_waiting(settings) if component == WORKER else None,
         _background(settings) if component == POOL and record is not None else None,
+        log_faults,
     )
 
 
 def _background(settings: Settings) -> dict[str, str] | None:
     published = read_engines(settings.home)
     return None if published is None else published.background
+
+
+def _log_faults(settings: Settings) -> list[str] | None:
+    try:
+        found = log_freshness(settings)
+    except LogStateUnknown as error:
+        return [str(error)]
+    return None if found is None else found.faults
 
 
 def _records_waiting(settings: Settings) -> int | None:

@@ -76,6 +76,15 @@ def start_postgres(home: Path) -> EmbeddedPostgres:
     return EmbeddedPostgres(pid=pid, urls=urls)
 
 
+def running_url(home: Path, role: str) -> str | None:
+    """Return the URL of a database role at the server that runs on `home`/postgres, or None if none is ready there."""
+    lines = _postmaster_lines((home / "postgres").resolve())
+    secret = home / "secrets" / f"postgres_{role}"
+    if postgres_pid(home) is None or len(lines) < 8 or lines[7].strip() != "ready" or not secret.exists():
+        return None
+    return _url(lines[4].strip(), f"finpool_{role}", secret.read_text(encoding="utf-8").strip())
+
+
 def postgres_pid(home: Path) -> int | None:
     """Return the process id of the server that runs on `home`/postgres, or None."""
     lines = _postmaster_lines((home / "postgres").resolve())

@@ -148,6 +148,9 @@ class Settings(BaseSettings):
         0.1, gt=0, le=1, description="Share of a tenant's remaining budget that one replica leases at a time."
     )
     lease_idle_seconds: float = Field(2, gt=0, description="An unused lease goes back to the tenant after this.")
+    audit_waiting_seconds_max: float = Field(
+        60, gt=0, description="An event that waits longer for its entry makes the audit log stale."
+    )
     recorder_interval_seconds: float = Field(0.2, gt=0, description="Pause of the recorder when the spool is empty.")
 
     invoice_seller_name: str = Field(

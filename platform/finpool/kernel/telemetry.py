@@ -19,6 +19,9 @@ OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
 TENANT = "finpool.tenant.id"
 OUTCOME = "finpool.outcome"
 BACKEND = "finpool.backend"
+OLDEST_EVENT_AGE = "finpool_audit_oldest_event_age_seconds"
+LAST_ENTRY_AGE = "finpool_audit_last_entry_age_seconds"
+EVENTS_QUARANTINED = "finpool_audit_events_quarantined"
 
 _tracer = trace.get_tracer("finpool")
 _meter = metrics.get_meter("finpool")
@@ -98,6 +101,24 @@ def observe_lag(read: Callable[[], tuple[int, float] | None], meter: metrics.Met
     meter.create_observable_gauge(
         "finpool_spool_oldest_record_age_seconds", [age], unit="s", description="How long the oldest has waited."
     )
+
+
+def observe_log(read: Callable[[], Mapping[str, float]], meter: metrics.Meter = _meter) -> None:
+    """Export the freshness of the audit log at each collection; a value that `read` leaves out is not exported.
+
+    The exporter's thread calls `read`.
+    """
+    for name, unit, description in (
+        (OLDEST_EVENT_AGE, "s", "How long the oldest event has waited for its entry in the audit log."),
+        (LAST_ENTRY_AGE, "s", "Age of the event of the newest entry of the audit log."),
+        (EVENTS_QUARANTINED, "{event}", "Events that the audit log could not take, not reviewed yet."),
+    ):
+
+        def value(_: metrics.CallbackOptions, name: str = name) -> Iterable[metrics.Observation]:
+            found = read().get(name)
+            return [] if found is None else [metrics.Observation(found)]
+
+        meter.create_observable_gauge(name, [value], unit=unit, description=description)
 
 
 def observe_backends(read: Callable[[], Mapping[str, bool]], meter: metrics.Meter = _meter) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 
 from finpool.audit.errors import AuditEntryTooLarge
+from finpool.audit.quarantine_schemas import QuarantinedEventPage, QuarantineQuery
 from finpool.billing.service_share.schemas import ServiceShareList, ServiceShareQuery
 from finpool.catalogue.errors import ModelNotFound
 from finpool.kernel.actor import Actor
@@ -50,9 +51,20 @@ async def list_service_shares(
 
 @router.get("/v1/entries", responses=refusals(AuditEntryTooLarge))
 async def list_entries(
+    request: Request,
     actor: Annotated[Actor, Depends(requires("entry:read"))],
     session: SectorSession,
     query: Annotated[EntriesQuery, Query()],
 ) -> EntryList:
-    """Return entries of the audit log in order, with the log's head."""
-    return await service.entries(session, actor, query)
+    """Return entries of the audit log in order, with the log's head and its freshness."""
+    return await service.entries(session, actor, query, request.app.state.audit_waiting_seconds_max)
+
+
+@router.get("/v1/quarantine", responses=refusals(AuditEntryTooLarge))
+async def list_quarantine(
+    actor: Annotated[Actor, Depends(requires("entry:read"))],
+    session: SectorSession,
+    query: Annotated[QuarantineQuery, Query()],
+) -> QuarantinedEventPage:
+    """Return the events that the audit log could not take, each with the reason."""
+    return await service.quarantine(session, actor, query)

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from finpool.audit.freshness_schemas import LogFreshnessView
 from finpool.audit.schemas import SEQ_MAX, Entry, Head
 from finpool.kernel.ids import SLUG_PATTERN, TenantId
 from finpool.kernel.paging import Listed
@@ -45,10 +46,12 @@ class EntriesQuery(BaseModel):
 class EntryList(BaseModel):
     """Entries exactly as they were hashed. `next` is None on the last page; `head` is None if the log is empty.
 
-    Keep the head: a later log that still leads to it proves that no entry was cut off or changed.
+    Keep the head: a later log that still leads to it proves that no entry was cut off or changed. `freshness` is of the
+    whole log, also for entries of one tenant.
     """
 
     object: Literal["list"] = "list"
     data: list[Entry]
     head: Head | None
     next: int | None
+    freshness: LogFreshnessView

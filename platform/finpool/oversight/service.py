@@ -8,6 +8,9 @@ from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from finpool.audit import service as audit
+from finpool.audit.freshness import freshness
+from finpool.audit.quarantine import events_across_tenants
+from finpool.audit.quarantine_schemas import QuarantinedEventPage, QuarantineQuery
 from finpool.billing.service_share import service as service_share_service
 from finpool.billing.service_share.schemas import ServiceShareList, ServiceShareQuery
 from finpool.catalogue.model.service import Catalogue
@@ -49,12 +52,23 @@ async def service_shares(
     return await service_share_service.service_shares_across_tenants(session, catalogue, model_id, query)
 
 
-async def entries(session: AsyncSession, actor: Actor, query: EntriesQuery) -> EntryList:
-    """Return a page of the audit log, with its head."""
+async def entries(session: AsyncSession, actor: Actor, query: EntriesQuery, waiting_seconds_max: float) -> EntryList:
+    """Return a page of the audit log, with its head and its freshness."""
     await _record_read(session, actor, "entries", query.model_dump(mode="json"))
     page = await audit.entries(session, after=query.after, limit=query.limit, tenant_id=query.tenant_id)
     full = len(page.entries) == query.limit
-    return EntryList(data=page.entries, head=page.head, next=page.entries[-1].seq if full else None)
+    return EntryList(
+        data=page.entries,
+        head=page.head,
+        next=page.entries[-1].seq if full else None,
+        freshness=await freshness(session, waiting_seconds_max),
+    )
+
+
+async def quarantine(session: AsyncSession, actor: Actor, query: QuarantineQuery) -> QuarantinedEventPage:
+    """Return a page of the events that the audit log could not take."""
+    await _record_read(session, actor, "quarantine", query.model_dump(mode="json"))
+    return await events_across_tenants(session, query, with_content=True)
 
 
 async def _record_read(session: AsyncSession, actor: Actor, resource: str, parameters: Mapping[str, Any]) -> None:

@@ -88,7 +88,8 @@ async def doors(
 ) -> AsyncIterator[dict[str, ServedDoor]]:
     """All doors, by the names of their documents, with the credential of the caller who may do the most."""
     changed = {"serve_url": f"http://127.0.0.1:{engine_port}", "catalogue_dir": catalogue, "lease_idle_seconds": 0.2}
-    settings = settings.model_copy(update=changed)
+    # No worker runs here, so events wait for as long as the requests take.
+    settings = settings.model_copy(update={**changed, "audit_waiting_seconds_max": 86_400})
     monkeypatch.setattr("finpool.apps.inference.ChangeFeed", ObservedFeed)
     async with database("operator").across_tenants() as session:
         new = NewKey(project_id="credit", name="owner", role="owner")

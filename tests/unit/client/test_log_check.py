@@ -5,11 +5,18 @@ from typing import Any
 
 import pytest
 
+from finpool.audit.freshness_schemas import LogFreshnessView
 from finpool.audit.schemas import FIRST_PREVIOUS, Entry, Head, canonical_entry, chain_hash
+from finpool.cli import audit
+from finpool.cli.main import run
 from finpool.client import log_check
 from finpool.client.api import ApiClient
-from finpool.client.errors import CliError
+from finpool.client.errors import CliError, ExitCode
 from finpool.client.log_check import CheckedLog, check_log, parse_head
+
+FRESH = LogFreshnessView(
+    is_fresh=True, oldest_waiting_seconds=0.1, last_entry_seconds=1.0, quarantined=0, waiting_seconds_max=60
+)
 
 
 class GrowingLog(ApiClient):
@@ -36,6 +43,7 @@ class GrowingLog(ApiClient):
         answer = {
             "data": [each.model_dump() for each in page],
             "head": newest and {"seq": newest.seq, "hash": newest.hash},
+            "freshness": FRESH.model_dump(),
         }
         self.pages_read += 1
         self.append("regulator.read")
@@ -54,12 +62,12 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_ends_at_the_head_of_the_first_answer_although_reading_lengthens_the_log(length: int, pages: int) -> None:
     log = GrowingLog(length)
     head = log.head()
-    assert check_log(log, None) == CheckedLog(length, f"{head.seq}:{head.hash}", None, None)
+    assert check_log(log, None) == CheckedLog(length, f"{head.seq}:{head.hash}", None, None, FRESH)
     assert log.pages_read == pages
 
 
 def test_an_empty_log_is_intact_and_leads_to_no_kept_head() -> None:
-    assert check_log(GrowingLog(0), None) == CheckedLog(0, None, None, None)
+    assert check_log(GrowingLog(0), None) == CheckedLog(0, None, None, None, FRESH)
     assert check_log(GrowingLog(0), Head(seq=0, hash="0" * 64)).kept_head_holds is False
 
 
@@ -98,7 +106,7 @@ def test_entries_that_the_head_promises_and_no_page_holds_are_missed(monkeypatch
     whole = log.get
     monkeypatch.setattr(log, "get", lambda *_: {**whole("", {"after": None, "limit": 2}), "head": log.head()})
     assert check_log(log, None).first_bad_seq == 2
-    monkeypatch.setattr(log, "get", lambda *_: {"data": [], "head": log.head()})
+    monkeypatch.setattr(log, "get", lambda *_: {**whole("", {"after": None, "limit": 0}), "head": log.head()})
     assert check_log(log, None).first_bad_seq == 0
 
 
@@ -106,7 +114,9 @@ def test_a_head_that_is_not_the_last_entrys_hash_is_found(monkeypatch: pytest.Mo
     log = GrowingLog(2)
     head = log.head().model_copy(update={"hash": "f" * 64})
     page = [each.model_dump() for each in log.entries]
-    monkeypatch.setattr(log, "get", lambda *_: {"data": page, "head": head.model_dump()})
+    monkeypatch.setattr(
+        log, "get", lambda *_: {"data": page, "head": head.model_dump(), "freshness": FRESH.model_dump()}
+    )
     assert check_log(log, None).first_bad_seq == 1
 
 
@@ -122,3 +132,26 @@ def test_a_head_of_another_form_is_refused(text: str) -> None:
     with pytest.raises(CliError, match="is not a head"):
         parse_head(text)
     assert parse_head("7:" + "AB" * 32) == Head(seq=7, hash="ab" * 32)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"oldest_waiting_seconds": 75.2, "is_fresh": False}, "the audit log is stale: an event waits for 75 s"),
+        ({"quarantined": 2, "is_fresh": False}, "2 events could not enter the audit log"),
+    ],
+)
+def test_verify_fails_for_an_intact_log_that_is_not_fresh(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], said: str
+) -> None:
+    log = GrowingLog(3)
+    whole, freshness = log.get, {**FRESH.model_dump(), **changes}
+    monkeypatch.setattr(log, "get", lambda path, query: {**whole(path, query), "freshness": freshness})
+    monkeypatch.setattr(audit, "regulator_api", lambda: log)
+    assert run(["audit", "verify"]) == ExitCode.VERIFICATION_FAILED
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert "verified" not in shown.out
+    monkeypatch.setattr(log, "get", whole)
+    assert run(["audit", "verify"]) == ExitCode.OK
+    assert "3 entries verified" not in capsys.readouterr().err

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from finpool.installation.doctor.check import Check
 from finpool.installation.home.home import Home
+from finpool.installation.log_state import LogStateUnknown, log_freshness
 from finpool.installation.process.components import WORKER
 from finpool.installation.process.processes import log_path, running_process, unreadable_records
 from finpool.kernel.settings import Settings
@@ -17,7 +18,7 @@ STUCK_SECONDS = 60.0
 def examine_running(settings: Settings) -> list[Check]:
     """Run every check; `settings.home` is absolute."""
     home = Home(settings.home)
-    return [*_records(home), *_spool(home, settings)]
+    return [*_records(home), *_spool(home, settings), *_log(home, settings)]
 
 
 def _records(home: Home) -> Iterator[Check]:
@@ -50,3 +51,15 @@ def _spool(home: Home, settings: Settings) -> Iterator[Check]:
         f"{waiting}: the recorder is stuck, and {log_path(home, WORKER.name)} says at what;"
         " run `finpool up`, which starts Postgres if that is down",
     )
+
+
+def _log(home: Home, settings: Settings) -> Iterator[Check]:
+    try:
+        found = log_freshness(settings)
+    except LogStateUnknown as error:
+        yield Check("audit log", False, f"{error}: look at Postgres, and run `finpool up`")
+        return
+    if found is None:
+        return
+    worker = "" if running_process(home, WORKER.name) else "; the worker, which writes it, does not run: `finpool up`"
+    yield Check("audit log", found.is_fresh, "; ".join(found.faults) + worker if found.faults else found.ages)
