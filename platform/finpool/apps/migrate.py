@@ -7,8 +7,10 @@ import asyncpg
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 import finpool
+from finpool.apps.role_timeouts import settings_of
 from finpool.kernel.database.context import ContextSigner
 from finpool.kernel.database.database import Database
 from finpool.kernel.database.database_url import DatabaseUrl
@@ -27,6 +29,9 @@ _VERSION_TABLE = (
 """Alembic's own table, made here because it is what concurrent migrations lock before they change anything."""
 
 _LOCK = "LOCK TABLE alembic_version IN SHARE ROW EXCLUSIVE MODE"
+
+LOCK_SECONDS_MAX = 60.0
+"""A transaction that stays open holds up a migration, and the migration everybody behind it. So it gives up."""
 
 
 def migrations_dir() -> Path:
@@ -54,6 +59,13 @@ async def _migrate(settings: Settings) -> None:
             await connection.run_sync(_upgrade)
             await connection.commit()
         await _keep_context_keys(database, urls)
+    except (asyncpg.LockNotAvailableError, DBAPIError) as error:
+        if getattr(getattr(error, "orig", error), "sqlstate", None) != asyncpg.LockNotAvailableError.sqlstate:
+            raise
+        raise ConfigurationError(
+            f"another session holds a lock on the schema for {LOCK_SECONDS_MAX:g} seconds; nothing was changed:"
+            " find it in pg_stat_activity, end it, and run this again"
+        ) from error
     finally:
         await database.close()
 
@@ -74,6 +86,7 @@ def _upgrade(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(migrations_dir()))
     config.attributes["connection"] = connection
+    config.attributes["lock_seconds_max"] = LOCK_SECONDS_MAX
     command.upgrade(config, "head")
 
 
@@ -82,6 +95,7 @@ async def _ensure_roles(database: Database, urls: dict[str, DatabaseUrl]) -> Non
     try:
         await _ensure_version_table(connection)
         async with connection.transaction():
+            await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS_MAX * 1000:.0f}ms'")
             await connection.execute(_LOCK)
             for role, url in urls.items():
                 await _ensure_role(connection, f"finpool_{role}", url)
@@ -108,6 +122,8 @@ async def _ensure_role(connection: "asyncpg.Connection[asyncpg.Record]", name: s
     verb = "CREATE" if row is None else "ALTER"
     literal = await connection.fetchval("SELECT quote_literal($1::text)", url.password)
     await connection.execute(f"{verb} ROLE {name} LOGIN PASSWORD {literal}")
+    for setting, value in settings_of(name.removeprefix("finpool_")).items():
+        await connection.execute(f"ALTER ROLE {name} SET {setting} = '{value}'")
 
 
 async def _revoke_creation(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

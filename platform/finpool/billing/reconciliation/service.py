@@ -32,6 +32,7 @@ async def reconcile(
     are the engine counts of the period over all tenants, by model.
     """
     async with database.one_moment_across_tenants() as session:
+        await repository.allow_long_statements(session)
         found = await repository.differences(session, start, end, tenant_id)
         if engines is not None:
             found += _engines_and_usage(engines, await repository.counts_by_model(session, start, end))

@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.collector import exempt_new_objects
 from finpool.kernel.database.database import CHANGES_CHANNEL, Database
-from finpool.kernel.errors import ConfigurationError, Unavailable
-from finpool.kernel.ids import TenantId
+from finpool.kernel.errors import ConfigurationError, InvalidRequest, Unavailable
+from finpool.kernel.ids import TenantId, slug
 from finpool.kernel.logs import logger
 
 _log = logger("kernel.changes")
@@ -123,8 +123,7 @@ class ChangeFeed:
             await self._reload(tenant_id)
 
     def _on_change(self, *notification: object) -> None:
-        payload = orjson.loads(str(notification[-1]))
-        self._changed.add(payload.get("tenant_id"))
+        self._changed.add(_changed_tenant(notification[-1]))
         self._wake.set()
 
     async def _reload(self, tenant_id: TenantId | None) -> None:
@@ -135,3 +134,11 @@ class ChangeFeed:
         if tenant_id is None:
             exempt_new_objects()
         self._answered_at = started
+
+
+def _changed_tenant(payload: object) -> TenantId | None:
+    """Return the tenant that a notification names, or None for all: any role may send one that names nothing."""
+    try:
+        return TenantId(slug(orjson.loads(str(payload))["tenant_id"], param="tenant_id"))
+    except (ValueError, LookupError, TypeError, InvalidRequest):
+        return None

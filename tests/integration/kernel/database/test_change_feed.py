@@ -112,3 +112,21 @@ async def test_a_burst_of_changes_is_read_once(
     assert snapshot.loads[0] is None
     assert set(snapshot.loads[1:]) == {"bank-a", "bank-b"}
     assert len(snapshot.loads) < 10
+
+
+@pytest.mark.parametrize(
+    "payload", ["", "[1]", "nonsense", '{"tenant_id": 5}', '{"tenant_id": {"a": 1}}', '{"tenant_id": "A B"}']
+)
+async def test_a_notification_that_names_no_tenant_reloads_all_and_ends_nothing(
+    feed: ChangeFeed,
+    snapshot: CountingSnapshot,
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    payload: str,
+) -> None:
+    """Any database role may send one."""
+    [listening] = await connection.fetch(LISTENERS)
+    snapshot.loads.clear()
+    await connection.execute("SELECT pg_notify($1, $2)", CHANGES_CHANNEL, payload)
+    await until(lambda: snapshot.loads, "a reload")
+    assert snapshot.loads == [None]
+    assert await connection.fetch(LISTENERS) == [listening]

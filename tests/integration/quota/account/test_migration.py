@@ -52,6 +52,7 @@ async def upgrade_to(settings: Settings, revision: str) -> None:
         config = Config()
         config.set_main_option("script_location", str(migrate.migrations_dir()))
         config.attributes["connection"] = connection
+        config.attributes["lock_seconds_max"] = 60
         command.upgrade(config, revision)
 
     owner = Database(settings.database_url("owner"), connections_max=1)
