@@ -9,7 +9,7 @@ from typing import Any, Self
 from sqlalchemy.exc import OperationalError
 
 from finpool.kernel.ids import LeaseId, ReplicaId, RequestId, TenantId, new_id
-from finpool.quota.grant.rate_share_table import Holder
+from finpool.quota.grant.rate_share_table import ClaimedShare, Holder
 from finpool.quota.grant.schemas import BudgetNeed, BudgetRest, Grants, RateNeed, RateRest
 from finpool.quota.limit.directory import LimitDirectory
 from finpool.quota.limits import TenantLimits
@@ -40,6 +40,7 @@ class FakeAccount:
     before_a_return_is_written: Callable[[], Awaitable[None]] | None = None
     tells_of_returns: bool = True
     asked: list[int] = field(default_factory=list)
+    written: list[Sequence[ClaimedShare]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.answers.set()
@@ -69,6 +70,14 @@ class FakeAccount:
         self.has_answered.set()
         if self.answer_is_lost:
             raise OperationalError("COMMIT", {}, ConnectionError("gone"))
+
+    @asynccontextmanager
+    async def across_tenants(self) -> AsyncIterator[Self]:
+        yield self
+
+    async def write_rate_shares(self, session: object, holder: Holder, shares: Sequence[ClaimedShare]) -> None:
+        """Stand in for the function of that name."""
+        self.written.append(shares)
 
     async def ask(
         self,

@@ -1,6 +1,5 @@
 """One bank's account behind the functions of `grants`, without a database, and replicas that spend of it."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -14,12 +13,8 @@ from finpool.quota.grant import grants
 def account(monkeypatch: pytest.MonkeyPatch) -> FakeAccount:
     fake = FakeAccount()
     monkeypatch.setattr(grants, "ask", fake.ask)
-    monkeypatch.setattr("finpool.quota.reservation.rate_allotments.write_rate_share", _written)
+    monkeypatch.setattr("finpool.quota.reservation.rate_allotments.write_rate_shares", fake.write_rate_shares)
     return fake
-
-
-async def _written(*_: object) -> None:
-    await asyncio.sleep(0)
 
 
 @pytest.fixture

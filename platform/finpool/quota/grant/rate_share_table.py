@@ -1,5 +1,6 @@
 """Queries on rate shares."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -8,7 +9,6 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from finpool.kernel.database.tenant_rows import delete_of
 from finpool.kernel.ids import ReplicaId, TenantId
 from finpool.quota.models import RateShare
 from finpool.quota.periods import RATE_SHARE_SECONDS, WINDOW_SECONDS
@@ -42,10 +42,50 @@ async def write_rate_share(
     await session.execute(new.on_conflict_do_update(index_elements=list(names), set_=changed))
 
 
-async def delete_rate_share(session: AsyncSession, tenant_id: TenantId, holder: Holder, key: RateKey) -> None:
-    """Delete an unused share."""
-    names = {"limit_id": key.limit.limit_id, "rate": key.rate.value, "run_id": holder.run_id}
-    await session.execute(delete_of(tenant_id, RateShare).filter_by(**names))
+@dataclass(frozen=True, slots=True)
+class ClaimedShare:
+    """A tenant's rate and the amount of it that a run claims; 0 gives the share back."""
+
+    tenant_id: TenantId
+    key: RateKey
+    amount: int
+
+
+_WRITE_ALL = text("""
+    INSERT INTO rate_share (tenant_id, limit_id, rate, run_id, replica_id, amount, expires_at)
+    SELECT tenant_id, limit_id, rate, :run_id, :replica_id, amount, clock_timestamp() + CAST(:expiry AS interval)
+    FROM unnest(
+        CAST(:tenant_ids AS text[]), CAST(:limit_ids AS text[]), CAST(:rates AS text[]), CAST(:amounts AS bigint[])
+    ) AS claimed (tenant_id, limit_id, rate, amount)
+    ON CONFLICT (tenant_id, limit_id, rate, run_id)
+    DO UPDATE SET amount = excluded.amount, expires_at = excluded.expires_at
+""").bindparams(bindparam("expiry", type_=Interval))
+
+_DELETE_ALL = text("""
+    DELETE FROM rate_share USING unnest(
+        CAST(:tenant_ids AS text[]), CAST(:limit_ids AS text[]), CAST(:rates AS text[])
+    ) AS unused (tenant_id, limit_id, rate)
+    WHERE rate_share.tenant_id = unused.tenant_id AND rate_share.limit_id = unused.limit_id
+    AND rate_share.rate = unused.rate AND rate_share.run_id = :run_id
+""")
+
+
+async def write_rate_shares(session: AsyncSession, holder: Holder, shares: Sequence[ClaimedShare]) -> None:
+    """Write this run's shares of many tenants' rates by two statements, in a transaction across tenants."""
+    run = {"run_id": holder.run_id}
+    if claimed := [each for each in shares if each.amount]:
+        values = {**_columns(claimed), "amounts": [each.amount for each in claimed]}
+        await session.execute(_WRITE_ALL, {**values, **run, "replica_id": holder.replica_id, "expiry": EXPIRY})
+    if unused := [each for each in shares if not each.amount]:
+        await session.execute(_DELETE_ALL, {**_columns(unused), **run})
+
+
+def _columns(shares: Sequence[ClaimedShare]) -> dict[str, list[str]]:
+    return {
+        "tenant_ids": [each.tenant_id for each in shares],
+        "limit_ids": [each.key.limit.limit_id for each in shares],
+        "rates": [each.key.rate.value for each in shares],
+    }
 
 
 _EXPIRE = text("""

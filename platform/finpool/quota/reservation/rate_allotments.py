@@ -1,11 +1,11 @@
 """The rate allotments of this replica: look-up, changed limits, writes to the account, and return."""
 
-from sqlalchemy.ext.asyncio import AsyncSession
+from collections.abc import Iterable, Sequence
 
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.database.database import Database
 from finpool.kernel.ids import TenantId
-from finpool.quota.grant.rate_share_table import Holder, delete_rate_share, shorten_expiry, write_rate_share
+from finpool.quota.grant.rate_share_table import ClaimedShare, Holder, shorten_expiry, write_rate_shares
 from finpool.quota.grant.schemas import RateNeed
 from finpool.quota.limits import Demand
 from finpool.quota.periods import RATE_SHARE_SECONDS
@@ -13,6 +13,9 @@ from finpool.quota.reservation.rates import RateAllotment
 from finpool.quota.schemas import RateKey
 
 _RENEWED_BEFORE_SECONDS = RATE_SHARE_SECONDS * 3 / 4
+_WRITTEN_AT_ONCE = 500
+
+_Claim = tuple[RateAllotment, ClaimedShare]
 
 
 class RateAllotments:
@@ -44,8 +47,9 @@ class RateAllotments:
             allotment = self.allotment(demand.tenant_id, key, limit)
             counted = allotment.counted(demand.tokens)
             if not allotment.fits(2 * counted if ahead else counted, now):
+                # Four times the use: shares then grow, and shrink by half, only where the use really changes.
                 used = allotment.used(now)
-                wanted = max(2 * (used + counted), int(limit * self._share_of_rest))
+                wanted = max(4 * (used + counted), min(allotment.small_amount, int(limit * self._share_of_rest)))
                 # The account must count used amounts, even above a lowered limit, or other replicas would use them
                 # again.
                 found.append((allotment, RateNeed(key, allotment.amount, used if ahead else used + counted, wanted)))
@@ -60,45 +64,49 @@ class RateAllotments:
             elif limits[key] != allotment.limit:
                 allotment.relimit(limits[key])
 
-    async def tend(self, tenant_id: TenantId) -> None:
-        """Write changed allotments and renew held ones.
+    async def tend(self, tenant_ids: Iterable[TenantId]) -> None:
+        """Write changed allotments and renew held ones, all tenants' in one transaction.
 
         An allotment shrinks in memory first, so the account never counts less than is used.
         """
         now = monotonic_seconds()
+        due = [claim for tenant_id in tenant_ids for claim in self._due(tenant_id, now)]
+        if not due:
+            return
+        await self._write(due)
+        for allotment, share in due:
+            allotment.written, allotment.valid_until = share.amount, now + RATE_SHARE_SECONDS
+
+    async def leave(self) -> None:
+        """Shrink every allotment to its used amount, which counts for one more window after this replica stops."""
+        now = monotonic_seconds()
+        last = []
+        for tenant_id, allotments in self._allotments.items():
+            for allotment in allotments.values():
+                allotment.amount = min(allotment.amount, allotment.used(now))
+                last.append((allotment, ClaimedShare(tenant_id, allotment.key, allotment.claimed(now))))
+        await self._write(last)
+        async with self._database.across_tenants() as session:
+            await shorten_expiry(session, self._holder.replica_id)
+
+    def _due(self, tenant_id: TenantId, now: float) -> list[_Claim]:
+        """Shrink a tenant's allotments; return those whose new amount or expiry is worth a write."""
         allotments = self._allotments[tenant_id]
-        due: list[tuple[RateAllotment, int]] = []
+        due: list[_Claim] = []
         for key, allotment in list(allotments.items()):
             if now >= allotment.valid_until:
                 allotment.amount = allotment.written = 0
             allotment.amount = allotment.amount_worth_keeping(now, self._idle_seconds)
             claimed = allotment.claimed(now)
             expiring = now > allotment.valid_until - _RENEWED_BEFORE_SECONDS
-            if claimed != allotment.written or (claimed and expiring):
-                due.append((allotment, claimed))
+            if allotment.is_worth_writing(claimed) or (claimed and expiring):
+                due.append((allotment, ClaimedShare(tenant_id, key, claimed)))
             elif not claimed:
                 del allotments[key]
-        if not due:
-            return
-        async with self._database.for_tenant(tenant_id) as session:
-            await self._write(session, tenant_id, due)
-        for allotment, claimed in due:
-            allotment.written, allotment.valid_until = claimed, now + RATE_SHARE_SECONDS
+        return due
 
-    async def leave(self) -> None:
-        """Shrink every allotment to its used amount, which counts for one more window after this replica stops."""
-        now = monotonic_seconds()
-        for tenant_id, allotments in self._allotments.items():
-            for allotment in allotments.values():
-                allotment.amount = min(allotment.amount, allotment.used(now))
-            async with self._database.for_tenant(tenant_id) as session:
-                await self._write(session, tenant_id, [(each, each.claimed(now)) for each in allotments.values()])
-        async with self._database.across_tenants() as session:
-            await shorten_expiry(session, self._holder.replica_id)
-
-    async def _write(self, session: AsyncSession, tenant_id: TenantId, claims: list[tuple[RateAllotment, int]]) -> None:
-        for allotment, claimed in claims:
-            if claimed:
-                await write_rate_share(session, tenant_id, self._holder, allotment.key, claimed)
-            else:
-                await delete_rate_share(session, tenant_id, self._holder, allotment.key)
+    async def _write(self, due: Sequence[_Claim]) -> None:
+        for start in range(0, len(due), _WRITTEN_AT_ONCE):
+            async with self._database.across_tenants() as session:
+                shares = [share for _, share in due[start : start + _WRITTEN_AT_ONCE]]
+                await write_rate_shares(session, self._holder, shares)

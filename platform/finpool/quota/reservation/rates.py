@@ -7,6 +7,9 @@ from finpool.kernel.ids import RequestId
 from finpool.quota.periods import WINDOW_SECONDS
 from finpool.quota.schemas import Rate, RateKey, RateStatus
 
+SMALL_PARTS = 32
+"""A part of the limit's 32nd is small: holding or writing it more exactly would cost more than it frees."""
+
 
 class SlidingWindow:
     """The amounts of the last 60 seconds, one entry per request; exact, unlike a token bucket, which allows double
@@ -76,6 +79,12 @@ class RateAllotment:
         self.written = 0
         self._window = None if key.rate is Rate.CONCURRENCY else SlidingWindow()
         self._under_way = 0
+        self._peak = 0
+
+    @property
+    def small_amount(self) -> int:
+        """An amount so small beside the limit that other replicas do not miss it."""
+        return self.limit // SMALL_PARTS
 
     def used(self, now: float) -> int:
         """Return the amount that counts against the part now."""
@@ -98,6 +107,7 @@ class RateAllotment:
         self.used_at = now
         if self._window is None:
             self._under_way += 1
+            self._peak = max(self._peak, self._under_way)
         else:
             self._window.add(request_id, amount, now)
 
@@ -134,12 +144,20 @@ class RateAllotment:
         return tokens if self.key.rate is Rate.TOKENS else 1
 
     def amount_worth_keeping(self, now: float, idle_seconds: float) -> int:
-        """Return the size to shrink the part to: its use if it is idle, twice its use if it holds over four times of
-        it.
+        """Return the size to shrink the part to.
+
+        It is its use if it is idle, and twice its use if it holds over eight times of it; a small part stays. The use
+        of concurrency is the most since the last call.
         """
-        used = self.used(now)
+        used = max(self.used(now), self._peak)
+        self._peak = self._under_way
         if now - self.asked_at < idle_seconds:
             return self.amount
         if now - self.used_at > idle_seconds:
             return min(self.amount, used)
-        return 2 * used if self.amount > 4 * used else self.amount
+        return 2 * used if self.amount > max(8 * used, self.small_amount) else self.amount
+
+    def is_worth_writing(self, claimed: int) -> bool:
+        """Tell whether the account must learn the claimed amount, or can give a part of the written one to others."""
+        freed = self.written - claimed
+        return freed < 0 or freed > self.small_amount or (freed > 0 and not claimed)

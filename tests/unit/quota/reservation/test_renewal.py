@@ -88,6 +88,24 @@ async def test_a_replica_without_requests_asks_for_nothing(
     assert (account.asked, account.pending, account.posted) == ([], 0, 4)
 
 
+async def test_a_bank_far_below_its_rates_asks_the_account_a_few_times_a_minute(
+    account: FakeAccount, replica_of: Callable[..., Replica], clock: SimpleNamespace
+) -> None:
+    account.limit = 10**12
+    replica = replica_of(requests_per_minute=10**6, tokens_per_minute=10**9, concurrency=10**3)
+    for second in range(120):
+        if second == 60:
+            account.written.clear()
+            account.asked.clear()
+        for _ in range(10):
+            clock.seconds += 0.1
+            replica.settle(await replica.reserve(100), 40)
+        await replica.renewed()
+        await replica.allotments.return_unused()
+    assert len(account.asked) < 20
+    assert len(account.written) <= 3  # Shares are renewed every half minute.
+
+
 async def test_a_refusal_names_the_rest_after_a_grant_however_soon_it_follows_another(
     account: FakeAccount, replica: Replica, clock: SimpleNamespace
 ) -> None:
