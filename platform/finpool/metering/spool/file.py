@@ -152,7 +152,7 @@ def bytes_used(connection: sqlite3.Connection) -> int:
 def identity(directory: Path) -> tuple[int, int] | None:
     """Return device and inode of the spool's file, or None without a file."""
     try:
-        found = (directory / FILE_NAME).stat()
+        found = os.stat(f"{directory}/{FILE_NAME}")
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino

@@ -21,6 +21,9 @@ _DAMAGED = "This replica's spool is damaged; it takes no new requests until an o
 _REPLACED = "This replica's spool was taken away from it; it takes no new requests until it is started again."
 _FULL = "This replica's spool is full; it takes no new requests until it is recorded."
 
+_MEASURED_AT_LEAST_EVERY = 64
+"""The space in use is measured each time that this part of the bound has been written since."""
+
 _ROWS_MAX = 100
 """Rows of one statement; even old SQLite versions accept this many parameters."""
 
@@ -55,6 +58,7 @@ class SpoolWriter:
         self._identity = spool_file.identity(directory)
         self._reserve = reserve
         self._full = reserve.given_back
+        self._unmeasured_bytes = bytes_max
         self._failing = False
         self._lost: str | None = None
         self._closed = False
@@ -138,7 +142,7 @@ class SpoolWriter:
     def _write_group(self, writes: list[Write | Rows]) -> None:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            _write_all(self._connection, writes)
+            self._unmeasured_bytes += _write_all(self._connection, writes)
             if spool_file.identity(self._directory) != self._identity:
                 raise SpoolReplaced(
                     f"the spool in {self._directory} was deleted or replaced; copy its data from the open files of"
@@ -149,11 +153,18 @@ class SpoolWriter:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+        self._failing = False
+        grown = self._unmeasured_bytes * _MEASURED_AT_LEAST_EVERY >= self._bytes_max
+        if grown or self._full or self._reserve.given_back:
+            self._measure()
+
+    def _measure(self) -> None:
         # Separate from the commit: a durable write must not be reported as failed, or it would be written twice.
         try:
             used = spool_file.bytes_used(self._connection)
             self._reserve.restore(self._connection, used)
-            self._full, self._failing = used >= self._bytes_max or self._reserve.given_back, False
+            self._full = used >= self._bytes_max or self._reserve.given_back
+            self._unmeasured_bytes = 0
         except sqlite3.Error:
             self._full = True
 
@@ -175,8 +186,8 @@ class SpoolWriter:
             futures[0].get_loop().call_soon_threadsafe(_resolve, futures, error if failed else None)
 
 
-def _write_all(connection: sqlite3.Connection, writes: list[Write | Rows]) -> None:
-    """Write intents, then marks and other writes, then deletions and records in their order.
+def _write_all(connection: sqlite3.Connection, writes: list[Write | Rows]) -> int:
+    """Write intents, then marks and other writes, then deletions and records in their order; return their bytes.
 
     Each statement releases the GIL and must regain it from a busy event loop, so there are few of them.
     """
@@ -189,6 +200,7 @@ def _write_all(connection: sqlite3.Connection, writes: list[Write | Rows]) -> No
         ids = [request_id for (request_id,) in part]
         connection.execute(f"DELETE FROM intent WHERE request_id IN ({', '.join('?' * len(ids))})", ids)  # noqa: S608
     _insert(connection, "INSERT INTO record (kind, body) VALUES ", "(?, ?)", [each.records for each in rows])
+    return sum(len(body) for each in rows for _, body in chain(each.intents, each.records))
 
 
 def _insert(
