@@ -77,7 +77,7 @@ def test_nothing_is_left_for_later() -> None:
 
 def may_use_the_web(path: Path) -> bool:
     routes = path.stem == "routes" or path.stem.startswith("routes_")
-    of_the_doors = path.parent == PACKAGE / "kernel" / "door" and path.name in ("door.py", "web.py")
+    of_the_doors = path.parent == PACKAGE / "kernel" / "door" and path.name in ("direct.py", "door.py", "web.py")
     return routes or of_the_doors or PACKAGE / "apps" in path.parents
 
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 from sqlalchemy.exc import OperationalError
 
 from finpool.kernel.ids import LeaseId, ReplicaId, RequestId, TenantId, new_id
-from finpool.quota.grant.rate_share_table import ClaimedShare, Holder
+from finpool.quota.grant.rate_share_table import Holder, RateClaim
 from finpool.quota.grant.schemas import BudgetNeed, BudgetRest, Grants, RateNeed, RateRest
 from finpool.quota.limit.directory import LimitDirectory
 from finpool.quota.limits import TenantLimits
@@ -40,7 +40,7 @@ class FakeAccount:
     before_a_return_is_written: Callable[[], Awaitable[None]] | None = None
     tells_of_returns: bool = True
     asked: list[int] = field(default_factory=list)
-    written: list[Sequence[ClaimedShare]] = field(default_factory=list)
+    written: list[Sequence[RateClaim]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.answers.set()
@@ -75,9 +75,9 @@ class FakeAccount:
     async def across_tenants(self) -> AsyncIterator[Self]:
         yield self
 
-    async def write_rate_shares(self, session: object, holder: Holder, shares: Sequence[ClaimedShare]) -> None:
+    async def write_claims(self, session: object, holder: Holder, claims: Sequence[RateClaim]) -> None:
         """Stand in for the function of that name."""
-        self.written.append(shares)
+        self.written.append(claims)
 
     async def ask(
         self,

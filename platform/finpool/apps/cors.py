@@ -5,7 +5,6 @@ Callers send their key in a header and never a cookie, so no answer allows crede
 
 from collections.abc import Sequence
 
-from fastapi import FastAPI
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
@@ -20,6 +19,7 @@ from finpool.kernel.answer_headers import (
     RETRY_AFTER,
     SHOULD_RETRY,
 )
+from finpool.kernel.door.door import Door
 from finpool.kernel.errors import InvalidRequest
 from finpool.kernel.ids import new_id
 
@@ -41,9 +41,10 @@ EXPOSED = (
 PREFLIGHT_SECONDS = 600
 
 
-def allow_origins(app: FastAPI, origins: Sequence[str]) -> None:
+def allow_origins(app: Door, origins: Sequence[str]) -> None:
     """Answer cross-origin requests of these origins, errors and preflights included; add nothing without one."""
     if origins:
+        app.cross_origin = True
         app.add_middleware(
             DoorCors,
             allow_origins=tuple(origins),

@@ -1,18 +1,18 @@
 """Limits before authentication: the size of a head, the time for a request to arrive, and open connections.
 
-The HTTP server has none of these, and it answers HTTP/1.0 in chunks. A deadline runs while a request arrives, never
-while it is answered.
+The HTTP server has none of these. A deadline runs while a request arrives, never while it is answered.
 """
 
 import asyncio
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from finpool.apps.connection.answers import AnswerUntilClose, refusal_of
+from finpool.apps.connection.answers import AnswerUntilClose, ClientAnswer, refusal_of
 from finpool.apps.connection.client_addresses import TrustedProxies
 from finpool.apps.connection.reading_clock import ReadingClock, arrived_bytes
-from finpool.apps.connection.request_head import HIDDEN, fault_of
+from finpool.apps.connection.request_head import HIDDEN, fault_of, origin_of
 from finpool.apps.connection.table import ConnectionBounds, DoorConnections, Origin
 from finpool.kernel.errors import (
     DomainError,
@@ -51,6 +51,7 @@ class LimitedHttp(HttpToolsProtocol):
         self._refusal: DomainError | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._reading: ReadingClock | None = None
+        self._answered: ClientAnswer | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a place among the door's connections, and start the deadline of the first request."""
@@ -68,6 +69,8 @@ class LimitedHttp(HttpToolsProtocol):
         self.table.leave(self)
         self._end_counted()
         super().connection_lost(exc)
+        if self._answered is not None and not self._answered.response_complete:
+            self._answered.client_left()
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes; refuse an incomplete head above the limit, or start the next request's deadline."""
@@ -94,12 +97,18 @@ class LimitedHttp(HttpToolsProtocol):
         if self._refusal is not None:
             raise ValueError("the request is refused")
         super().on_headers_complete()
-        if http_version == "1.0":
-            self.cycle.__class__ = AnswerUntilClose
+        cycle = cast(ClientAnswer, self.cycle)
+        cycle.__class__ = AnswerUntilClose if http_version == "1.0" else ClientAnswer
+        cycle.begin()
         if b"%" in self.url and HIDDEN.search(self.scope["raw_path"]):
             # Decoded, it would name another path than the one that a proxy in front has seen. As it is, no route has
             # it, and the app's task reads it only after this.
             self.scope["path"] = self.scope["raw_path"].decode("ascii")
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Start one answer; of several requests sent at once, the others wait for it."""
+        self._answered = cast(ClientAnswer, cycle)
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         """Count a part of the body, which has its own limit."""
@@ -156,15 +165,7 @@ class LimitedHttp(HttpToolsProtocol):
 
     def _refusal_of_head(self, http_version: str) -> DomainError | None:
         """Return why the server itself refuses the request; otherwise count it as under way."""
-        hosts = []
-        credential = forwarded = b""
-        for name, value in self.headers:
-            if name == b"host":
-                hosts.append(value)
-            elif name == b"authorization":
-                credential = value
-            elif name == b"x-forwarded-for":
-                forwarded = b"%b,%b" % (forwarded, value)
+        hosts, credential, forwarded = origin_of(self.headers)
         fault = fault_of(self.url, http_version, hosts)
         if fault is not None:
             return InvalidRequest(fault)

@@ -28,7 +28,7 @@ from finpool.identity.service import KeyDirectory
 from finpool.kernel import telemetry
 from finpool.kernel.database.changes import ChangeFeed, SnapshotTooOld
 from finpool.kernel.database.database import Database
-from finpool.kernel.door.door import new_door
+from finpool.kernel.door.door import Door, new_door
 from finpool.kernel.ids import ReplicaId, new_id
 from finpool.kernel.settings import Settings
 from finpool.metering.meter.service import Metering, open_spool
@@ -148,7 +148,7 @@ class TenantDispatch:
         await (self._tenant_app if of_tenant else self._app)(scope, receive, send)
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings) -> Door:
     """Return the inference app; its parts open at the start of the server."""
     door = InferenceDoor(settings)
     tenant_app = tenant.create_app(settings, door.gatekeeper)
@@ -178,6 +178,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(health_router(checks))
     app.include_router(direct_router)
     app.include_router(gateway_router)
+    app.serve_directly()
     return app
 
 

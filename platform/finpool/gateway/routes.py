@@ -43,14 +43,15 @@ from finpool.gateway.request.completion import CompletionRequest
 from finpool.gateway.request.intake import parse_chat_request, parse_request, parsed
 from finpool.gateway.request.vectors import EmbeddingRequest, RerankRequest
 from finpool.gateway.routes_answers import ModelAnswer, StreamWriter, WholeWriter, Writer
-from finpool.gateway.routes_direct import DirectRoute
 from finpool.gateway.routes_repeats import IdempotentAnswer
 from finpool.gateway.service import Gateway
 from finpool.kernel.actor import Actor
 from finpool.kernel.answer_headers import ALWAYS_WITH_A_MODELS_ANSWER, OF_A_STREAM, RATE_LIMITS, REPLAYED
 from finpool.kernel.clock import now
+from finpool.kernel.door.direct import DirectRoute
+from finpool.kernel.door.headers import require_json
 from finpool.kernel.door.openapi import IDEMPOTENCY_KEY, IDEMPOTENT, answer_headers, event_stream, json_body, refusals
-from finpool.kernel.door.web import DoorRoute, require_json, requires
+from finpool.kernel.door.web import DoorRoute, requires
 from finpool.kernel.ids import RequestId
 from finpool.metering.errors import SpoolUnavailable
 from finpool.quota.errors import InsufficientQuota, QuotaUnavailable, RateLimitExceeded, RequestAboveLimit
@@ -242,5 +243,5 @@ def _gateway(request: Request) -> Gateway:
 
 async def _json_body(request: Request) -> bytes:
     """Return the body of a request to a model."""
-    require_json(request)
+    require_json(request.scope)
     return await request.body()

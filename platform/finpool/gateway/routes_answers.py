@@ -1,24 +1,23 @@
 """The writers of answers: whole, or as a stream. A client that disconnects cancels its call at once."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from finpool.catalogue.model.schemas import TokenUsage
 from finpool.gateway.answer.render import DONE, error_event
 from finpool.gateway.answer.vectors import WholeBody
 from finpool.gateway.call.call import Call
-from finpool.gateway.call.lifecycle import serve
+from finpool.gateway.call.lifecycle import Rates, serve
 from finpool.gateway.idempotency.recording import KeptWriter
 from finpool.kernel.answer_headers import BUFFERING, CACHE_CONTROL
 from finpool.kernel.clock import monotonic_seconds
+from finpool.kernel.door.connection import call_when_left
 from finpool.kernel.errors import DomainError
-from finpool.quota.schemas import RateStatus, rate_headers
-
-CLIENT_READ_SECONDS_MAX = 60.0
+from finpool.quota.schemas import rate_headers
 
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream; charset=utf-8"
@@ -34,14 +33,14 @@ class AnswerStart:
         self._headers = headers
         self._began_at = began_at
 
-    async def send(self, rates: Mapping[str, RateStatus], content_type: str, content_bytes: int | None = None) -> None:
+    async def send(self, rates: Rates, content_type: str, content_bytes: int | None = None) -> None:
         """Send the headers; without a length the answer is a stream."""
         headers = {
             **self._headers,
             "content-type": content_type,
             "openai-processing-ms": str(int((monotonic_seconds() - self._began_at) * 1000)),
         }
-        headers |= rate_headers(rates)
+        headers |= rate_headers(rates())
         if content_bytes is None:
             headers |= STREAM_HEADERS
         else:
@@ -69,7 +68,7 @@ class WholeWriter:
         self._start = start
         self._body = b""
 
-    async def begin(self, rates: Mapping[str, RateStatus]) -> None:
+    async def begin(self, rates: Rates) -> None:
         """Send nothing yet: an error may still replace the answer."""
 
     async def stream(self, call: Call) -> None:
@@ -90,7 +89,7 @@ class WholeWriter:
         """Raise the error, which the app renders."""
         raise error
 
-    async def end(self, rates: Mapping[str, RateStatus]) -> None:
+    async def end(self, rates: Rates) -> None:
         """Send headers and body."""
         await self._start.send(rates, JSON, len(self._body))
         await self._send({"type": "http.response.body", "body": self._body})
@@ -106,7 +105,7 @@ class StreamWriter:
         self._unsent = bytearray()
         self._end = b""
 
-    async def begin(self, rates: Mapping[str, RateStatus]) -> None:
+    async def begin(self, rates: Rates) -> None:
         """Send the headers."""
         await self._start.send(rates, EVENT_STREAM)
 
@@ -135,7 +134,7 @@ class StreamWriter:
         """End the stream with an error event: its headers are sent already."""
         self._end = error_event(error)
 
-    async def end(self, rates: Mapping[str, RateStatus]) -> None:
+    async def end(self, rates: Rates) -> None:
         """Send the last bytes."""
         await self._send({"type": "http.response.body", "body": self.rest()})
 
@@ -156,65 +155,31 @@ class ModelAnswer(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve until the answer is sent or the client disconnects, which cancels the call."""
-        await until_client_leaves(self._serve, receive, send)
+        await until_client_leaves(self._serve, scope, receive, send)
 
     def _serve(self, send: Send) -> Coroutine[Any, Any, None]:
         return serve(self._call, self._writer(send, AnswerStart(send, self._answer_headers, self._began_at)))
 
 
 async def until_client_leaves(
-    answer: Callable[[Send], Coroutine[Any, Any, None]], receive: Receive, send: Send
+    answer: Callable[[Send], Coroutine[Any, Any, None]], scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """Run `answer` with the way to send, until it ends; a client that leaves or stops reading cancels it."""
-    reader = Reader(send)
-    serving = reader.watched = asyncio.ensure_future(answer(reader.send))
-    leaving = asyncio.ensure_future(_disconnected(receive))
+    """Run `answer` with the way to send, until it ends; a client that leaves, or is cut off, cancels it."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - an answer is always served in a task.
+    has_left = False
+
+    def leave() -> None:
+        nonlocal has_left
+        has_left = True
+        task.cancel()
+
+    stop_watching = call_when_left(scope, receive, leave)
     try:
-        await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        reader.leave()
-        leaving.cancel()
-        if not serving.done():
-            serving.cancel()
-    try:
-        await serving
+        await answer(send)
     except asyncio.CancelledError:
-        if not serving.cancelled():
+        if not has_left:
             raise
-
-
-class Reader:
-    """A client's connection. A client that stops reading for 60 s counts as disconnected and frees its engine slot.
-
-    One timer watches the whole answer: a timer for each part would cost more than sending it.
-    """
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._loop = asyncio.get_running_loop()
-        self._waits_since: float | None = None
-        self._timer = self._loop.call_later(CLIENT_READ_SECONDS_MAX, self._check_reading)
-        self.watched: asyncio.Future[None] | None = None
-
-    async def send(self, message: Message) -> None:
-        """Send a part; wait while the client reads more slowly than the engine writes."""
-        self._waits_since = self._loop.time()
-        await self._send(message)
-        self._waits_since = None
-
-    def leave(self) -> None:
-        """Stop the timer."""
-        self._timer.cancel()
-
-    def _check_reading(self) -> None:
-        since = self._loop.time() if self._waits_since is None else self._waits_since
-        waits_seconds = since + CLIENT_READ_SECONDS_MAX - self._loop.time()
-        if waits_seconds <= 0 and self.watched is not None:
-            self.watched.cancel("the client stopped reading")
-        else:
-            self._timer = self._loop.call_later(max(waits_seconds, 0.01), self._check_reading)
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+        task.uncancel()
+    finally:
+        stop_watching()

@@ -44,11 +44,11 @@ class IdempotentAnswer(Response):
         found = await self._idempotency.claim(self._admitted, self._identity)
         if not isinstance(found, KeyClaim):
             with self._idempotency.replaying(self._admitted.actor.tenant, len(found)):
-                await until_client_leaves(partial(self._repeat, found), receive, send)
+                await until_client_leaves(partial(self._repeat, found), scope, receive, send)
             return
         recording = Recording(self._idempotency.bounds.answer_bytes_max)
         working = self._idempotency.work(self._answer(found, recording))
-        await until_client_leaves(partial(_follow, recording, working), receive, send)
+        await until_client_leaves(partial(_follow, recording, working), scope, receive, send)
 
     async def _answer(self, claim: KeyClaim, recording: Recording) -> None:
         """Serve the call into the recording; without a whole answer the key is free again."""
@@ -67,7 +67,7 @@ class IdempotentAnswer(Response):
         """Send a kept answer, byte for byte."""
         headers = {**self._answer_headers, REPLAYED: "true"}
         start, streamed = AnswerStart(send, headers, self._began_at), self._admitted.streamed
-        rates = self._idempotency.rates(self._admitted)
+        rates = partial(self._idempotency.rates, self._admitted)
         await start.send(rates, EVENT_STREAM if streamed else JSON, None if streamed else len(answer))
         for position in range(0, len(answer), _PART_BYTES):
             part, more = answer[position : position + _PART_BYTES], position + _PART_BYTES < len(answer)

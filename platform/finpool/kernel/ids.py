@@ -1,8 +1,7 @@
 """Typed identifiers, and the generator of new ones."""
 
 import re
-from base64 import b32encode
-from os import urandom
+from os import register_at_fork, urandom
 from typing import NewType
 
 from finpool.kernel.errors import InvalidRequest
@@ -20,13 +19,35 @@ SLUG_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 
 _SLUG = re.compile(SLUG_PATTERN)
 _CLIENT_REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
-_RANDOM_BYTES = 15
+_RANDOM_CHARACTERS = 24
+_IDS_AT_ONCE = 256
+_FIVE_BITS_EACH = bytes(b"abcdefghijklmnopqrstuvwxyz234567"[value % 32] for value in range(256))
+
+
+class _RandomCharacters:
+    """Random characters for many ids at once: drawn and encoded one by one, an id took a fiftieth of a request."""
+
+    def __init__(self) -> None:
+        self._ids: list[str] = []
+        register_at_fork(after_in_child=self._ids.clear)  # Two processes must not give the same ids.
+
+    def take(self) -> str:
+        """Return the characters of one id. Safe in threads: `pop` is atomic."""
+        try:
+            return self._ids.pop()
+        except IndexError:
+            drawn = urandom(_RANDOM_CHARACTERS * _IDS_AT_ONCE).translate(_FIVE_BITS_EACH).decode("ascii")
+            first, *rest = (drawn[at : at + _RANDOM_CHARACTERS] for at in range(0, len(drawn), _RANDOM_CHARACTERS))
+            self._ids += rest
+            return first
+
+
+_random = _RandomCharacters()
 
 
 def new_id(prefix: str) -> str:
     """Return `prefix` + `_` + 24 random characters (120 bits), unique for all practical purposes."""
-    # One call of `urandom` for all 15 bytes: drawing each character by itself took 0.1 ms per request.
-    return f"{prefix}_{b32encode(urandom(_RANDOM_BYTES)).decode().lower()}"
+    return f"{prefix}_{_random.take()}"
 
 
 def slug(value: str, *, param: str) -> str:

@@ -1,6 +1,8 @@
 """Structured logs: one JSON object per line, on standard output."""
 
 import logging
+from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import TextIO, cast
 
 import structlog
@@ -8,6 +10,9 @@ from structlog.typing import FilteringBoundLogger
 
 from finpool.kernel.log_output import LogOutput, LogRotation
 from finpool.kernel.log_samples import SampledRecords
+
+request_ids: ContextVar[Mapping[str, str | None]] = ContextVar("request_ids")
+"""The ids of the request that the running task serves. Each log line of the task carries them."""
 
 
 def configure_logs(level: str, service: str, rotation: LogRotation | None = None) -> None:
@@ -18,6 +23,7 @@ def configure_logs(level: str, service: str, rotation: LogRotation | None = None
     output = cast(TextIO, LogOutput(service, rotation))
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_request_ids,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -43,6 +49,10 @@ def configure_logs(level: str, service: str, rotation: LogRotation | None = None
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(logging.WARNING, getattr(logging, level)))
+
+
+def _add_request_ids(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {**request_ids.get({}), **event}
 
 
 def logger(name: str) -> FilteringBoundLogger:

@@ -3,7 +3,7 @@
 import asyncio
 import pathlib
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
@@ -15,14 +15,14 @@ from waiting import until
 
 from finpool.catalogue.model.schemas import TokenUsage
 from finpool.gateway.call.call import Call
-from finpool.gateway.call.lifecycle import serve
+from finpool.gateway.call.lifecycle import Rates, serve
 from finpool.gateway.errors import QueueRefusal
 from finpool.kernel.errors import DomainError
 from finpool.kernel.settings import Settings
 from finpool.metering.errors import SpoolUnavailable
 from finpool.metering.spool.spool import Spool
 from finpool.quota.limit.service import write_limits
-from finpool.quota.schemas import Limits, RateStatus, operator_limit
+from finpool.quota.schemas import Limits, operator_limit
 
 RUNS = 200
 
@@ -70,7 +70,7 @@ class Listener:
         self.completed = completed
         self.usage = TokenUsage(0, 0, 0)
 
-    async def begin(self, rates: Mapping[str, RateStatus]) -> None:
+    async def begin(self, rates: Rates) -> None:
         return None
 
     async def stream(self, call: Call) -> None:
@@ -83,7 +83,7 @@ class Listener:
     def break_off(self, error: DomainError) -> None:
         raise error
 
-    async def end(self, rates: Mapping[str, RateStatus]) -> None:
+    async def end(self, rates: Rates) -> None:
         self.completed.append(self.usage)
 
 

@@ -218,10 +218,9 @@ async def test_few_requests_are_in_flight_however_many_come(bank: ServedBank) ->
     assert waits[-1] >= 20
 
 
-async def test_a_client_that_does_not_read_is_given_up_and_pays_what_was_generated(
-    bank: ServedBank, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("finpool.gateway.routes_answers.CLIENT_READ_SECONDS_MAX", 0.3)
+async def test_a_client_that_does_not_read_is_given_up_and_pays_what_was_generated(bank: ServedBank) -> None:
+    bank.settings = bank.settings.model_copy(update={"answer_read_seconds_max": 0.3})
+    await bank.restart()
     bank.engine.output_tokens = 10**6
     key = await bank.add_tenant("bank-a", budget_total_micros=10**9)
     body = orjson.dumps({"model": MODEL, "messages": HELLO, "stream": True, "max_tokens": 1000})

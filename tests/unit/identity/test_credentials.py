@@ -55,3 +55,21 @@ def test_a_digest_depends_on_the_credential_and_on_the_pepper() -> None:
 def test_a_hint_is_the_last_four_characters() -> None:
     credential = credentials.new_credential(Audience.TENANT)
     assert credentials.hint(credential) == credential[-4:]
+
+
+def test_a_known_credential_is_found_again_by_its_fingerprint_and_no_other_is() -> None:
+    known, other = (credentials.new_credential(Audience.TENANT) for _ in range(2))
+    fingerprints = credentials.Fingerprints()
+    assert fingerprints.digest(known) is None
+    fingerprints.remember(known, b"digest")
+    assert (fingerprints.digest(known), fingerprints.digest(other)) == (b"digest", None)
+    assert known not in repr(vars(fingerprints))
+
+
+def test_fingerprints_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(credentials, "FINGERPRINTS_MAX", 3)
+    fingerprints = credentials.Fingerprints()
+    for number in range(10):
+        fingerprints.remember(f"fpk_{number}", b"%d" % number)
+    assert sum(fingerprints.digest(f"fpk_{number}") is not None for number in range(10)) <= 3
+    assert fingerprints.digest("fpk_9") == b"9"

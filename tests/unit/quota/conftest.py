@@ -13,7 +13,7 @@ from finpool.quota.grant import grants
 def account(monkeypatch: pytest.MonkeyPatch) -> FakeAccount:
     fake = FakeAccount()
     monkeypatch.setattr(grants, "ask", fake.ask)
-    monkeypatch.setattr("finpool.quota.reservation.rate_allotments.write_rate_shares", fake.write_rate_shares)
+    monkeypatch.setattr("finpool.quota.reservation.rate_allotments.write_claims", fake.write_claims)
     return fake
 
 

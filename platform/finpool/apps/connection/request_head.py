@@ -1,7 +1,7 @@
 """The parts of a request's head that the HTTP server itself judges, before a route is looked up."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 HIDDEN = re.compile(rb"%(?:2[ef]|5c|[01][0-9a-f]|7f)", re.IGNORECASE)
 """An encoded slash, dot, backslash or control character. A proxy in front may read it in another way."""
@@ -24,3 +24,17 @@ def fault_of(url: bytes, http_version: str, hosts: Sequence[bytes]) -> str | Non
     if _FRAGMENT in url:
         return "The request's target must not have a fragment."
     return None
+
+
+def origin_of(headers: Iterable[tuple[bytes, bytes]]) -> tuple[list[bytes], bytes, bytes]:
+    """Return the hosts, the credential, and the client addresses that proxies name, from lower-case headers."""
+    hosts = []
+    credential = forwarded = b""
+    for name, value in headers:
+        if name == b"host":
+            hosts.append(value)
+        elif name == b"authorization":
+            credential = value
+        elif name == b"x-forwarded-for":
+            forwarded = b"%b,%b" % (forwarded, value)
+    return hosts, credential, forwarded

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Self
 
@@ -232,7 +231,9 @@ class Call:
         settlement = Settlement(
             intent=intent,
             outcome=outcome,
-            **asdict(usage),
+            input_tokens=usage.input_tokens,
+            cached_input_tokens=usage.cached_input_tokens,
+            output_tokens=usage.output_tokens,
             estimated=self._estimated,
             settled_at=now().isoformat(),
             queue_ms=None if self._turn is None else self._turn.queue_ms,

@@ -13,11 +13,14 @@ from finpool.kernel.errors import DomainError
 from finpool.metering.spool.schemas import Outcome
 from finpool.quota.schemas import RateStatus
 
+Rates = Callable[[], Mapping[str, RateStatus]]
+"""Reads the rests of the tenant's rates; only a writer that sends headers calls it."""
+
 
 class AnswerWriter(Protocol):
     """Writes an answer's bytes to its client, in this order: begin, stream, complete or break off, end."""
 
-    async def begin(self, rates: Mapping[str, RateStatus]) -> None:
+    async def begin(self, rates: Rates) -> None:
         """Send the headers of a streamed answer."""
 
     async def stream(self, call: Call) -> None:
@@ -29,7 +32,7 @@ class AnswerWriter(Protocol):
     def break_off(self, error: DomainError) -> None:
         """Prepare the end of a failed answer; raises `error` again if no byte was sent yet."""
 
-    async def end(self, rates: Mapping[str, RateStatus]) -> None:
+    async def end(self, rates: Rates) -> None:
         """Send the end of the answer, the whole body included if nothing was streamed."""
 
 
@@ -47,7 +50,7 @@ async def serve(call: Call, answer: AnswerWriter, keep: Callable[[], Awaitable[N
         await call.record_intent()  # 4
         await call.wait_for_turn()  # 5
         await call.dispatch()  # 6
-        await answer.begin(call.rates())
+        await answer.begin(call.rates)
         try:
             await answer.stream(call)  # 7
             answer.complete(call.usage)
@@ -60,4 +63,4 @@ async def serve(call: Call, answer: AnswerWriter, keep: Callable[[], Awaitable[N
             # The client has got a stream that outgrew its bound, and pays as one that leaves.
             outgrown = isinstance(error, IdempotentAnswerTooLarge)
             await call.settle(Outcome.ABORTED if outgrown else Outcome.FAILED)
-        await answer.end(call.rates())
+        await answer.end(call.rates)

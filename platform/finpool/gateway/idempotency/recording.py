@@ -1,16 +1,15 @@
 """An answer that is kept: made without its client's pace, sent as far as the client follows, stored whole."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, MutableMapping
+from collections.abc import AsyncIterator, MutableMapping
 from typing import Any, Protocol
 
 from finpool.catalogue.model.schemas import TokenUsage
 from finpool.gateway.call.call import Call
-from finpool.gateway.call.lifecycle import AnswerWriter
+from finpool.gateway.call.lifecycle import AnswerWriter, Rates
 from finpool.gateway.errors import IdempotentAnswerTooLarge
 from finpool.gateway.idempotency.service import Idempotency, KeyClaim
 from finpool.kernel.errors import DomainError
-from finpool.quota.schemas import RateStatus
 
 Message = MutableMapping[str, Any]
 """A message of ASGI."""
@@ -61,7 +60,7 @@ class RecordedWriter:
         self._idempotency = idempotency
         self._failed = False
 
-    async def begin(self, rates: Mapping[str, RateStatus]) -> None:
+    async def begin(self, rates: Rates) -> None:
         """Begin the answer."""
         await self._writer.begin(rates)
 
@@ -86,7 +85,7 @@ class RecordedWriter:
         self._failed = True
         self._writer.break_off(error)
 
-    async def end(self, rates: Mapping[str, RateStatus]) -> None:
+    async def end(self, rates: Rates) -> None:
         """Send the end of the answer."""
         if self._failed:
             await self._idempotency.free(self._claim)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -13,7 +14,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from finpool.kernel.door.direct import DirectPath, DirectRoute
 from finpool.kernel.door.ingress import Ingress
 from finpool.kernel.door.openapi import complete
 from finpool.kernel.door.unknown_url import SearchBudget, unknown_url
@@ -137,6 +140,31 @@ class Door(FastAPI):
     absent: Mapping[str, str] = {}
     searches: SearchBudget
     document: asyncio.Future[bytes] | None = None
+    ingress: Callable[[ASGIApp], Ingress]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._direct: dict[tuple[str, str], Ingress] = {}
+        self.cross_origin = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a direct route at once, and everything else through the framework.
+
+        A browser's request from another origin needs the headers that a middleware of the framework adds.
+        """
+        if scope["type"] == "http":
+            direct = self._direct.get((scope["method"], scope["path"]))
+            if direct is not None and not (self.cross_origin and _names_an_origin(scope)):
+                await direct(scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
+
+    def serve_directly(self) -> None:
+        """Serve the direct routes that the app has by now ahead of the framework, each behind an ingress."""
+        for route in self.routes:
+            if isinstance(route, DirectRoute):
+                ingress = self.ingress(DirectPath(self, route))
+                self._direct.update({(method, route.path): ingress for method in route.methods})
 
     def openapi(self) -> dict[str, Any]:
         """Return the API document, which is built once."""
@@ -151,6 +179,10 @@ class Door(FastAPI):
         return await asyncio.shield(self.document)
 
 
+def _names_an_origin(scope: Scope) -> bool:
+    return any(name == b"origin" for name, _ in scope["headers"])
+
+
 def new_door(
     name: str,
     *,
@@ -159,7 +191,7 @@ def new_door(
     gate: Sequence[type[DomainError]],
     absent: Mapping[str, str] | None = None,
     described: bool = True,
-) -> FastAPI:
+) -> Door:
     """Return an app with the parts of every door: request ids, a body limit, one shape of errors, and logs.
 
     `described` adds the route of the API document. It is public, as the code is. The documentation pages load scripts
@@ -178,6 +210,7 @@ def new_door(
     app.gate = gate
     app.absent = absent or {}
     app.searches = SearchBudget()
+    app.ingress = partial(Ingress, door=name, body_bytes_max=body_bytes_max)
     app.add_exception_handler(OperationalError, _on_database_error)
     app.add_exception_handler(InterfaceError, _on_database_error)
     app.add_exception_handler(OSError, _on_database_error)

@@ -5,12 +5,10 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from structlog.contextvars import bound_contextvars
-
 from finpool.kernel.errors import BodyTooLarge, DomainError, InternalError, RepeatedHeader
 from finpool.kernel.ids import new_id, well_formed_request_id
 from finpool.kernel.log_samples import OTHER, LogSamples, Reason
-from finpool.kernel.logs import logger
+from finpool.kernel.logs import logger, request_ids
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -66,6 +64,7 @@ class Ingress:
         state = scope.setdefault("state", {})
         request_id = state["request_id"] = new_id("req")
         headers, repeated = _read(scope)
+        state["headers"] = headers
         of_client = well_formed_request_id(headers.get(b"x-request-id", b"").decode("latin-1"))
         ids = {"request_id": request_id, "client_request_id": of_client}
         header = (b"x-request-id", (of_client or request_id).encode())
@@ -85,20 +84,22 @@ class Ingress:
                 message["body"] = b""
             await send(message)
 
-        with bound_contextvars(**ids):
-            try:
-                if repeated is not None:
-                    shown = repeated.decode("ascii")
-                    raise RepeatedHeader(f"The header '{shown}' is given more than once; give it once.", param=shown)
-                await self._app(scope, self._bounded(headers, receive), send_with_id)
-            except (BodyTooLarge, RepeatedHeader) as error:
-                await send_error(scope, error, send_with_id)
-            except Exception as error:
-                if self._samples.take((500, type(error).__name__, None), LINES_OF_STRANGERS):
-                    _log.exception("unhandled exception", path=_path(scope), **ids)
-                if started:
-                    raise
-                await send_error(scope, InternalError("The platform failed to answer this request."), send_with_id)
+        of_others = request_ids.set(ids)
+        try:
+            if repeated is not None:
+                shown = repeated.decode("ascii")
+                raise RepeatedHeader(f"The header '{shown}' is given more than once; give it once.", param=shown)
+            await self._app(scope, self._bounded(headers, receive), send_with_id)
+        except (BodyTooLarge, RepeatedHeader) as error:
+            await send_error(scope, error, send_with_id)
+        except Exception as error:
+            if self._samples.take((500, type(error).__name__, None), LINES_OF_STRANGERS):
+                _log.exception("unhandled exception", path=_path(scope), **ids)
+            if started:
+                raise
+            await send_error(scope, InternalError("The platform failed to answer this request."), send_with_id)
+        finally:
+            request_ids.reset(of_others)
 
     def _bounded(self, headers: Mapping[bytes, bytes], receive: Receive) -> Receive:
         """Return `receive` with a limit on the body; raise `BodyTooLarge` at once for a larger `content-length`.

@@ -1,6 +1,5 @@
 """The parts that the routes of every door share: authorization, strict queries and strict JSON bodies."""
 
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from types import NoneType
@@ -15,27 +14,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from finpool.kernel.actor import Actor
-from finpool.kernel.answer_headers import ACCEPT_ENCODING
 from finpool.kernel.database.database import Database
+from finpool.kernel.door.headers import bearer, require_json, require_own_organization
 from finpool.kernel.door.openapi import IDEMPOTENCY_KEY, SAFE_METHODS, SECURED, serves_idempotency_keys
 from finpool.kernel.door.query import QueryRules
 from finpool.kernel.door.seats import DoorSeats, FairSeats, caller_of
 from finpool.kernel.door.transactions import gives_back, lent
-from finpool.kernel.errors import (
-    CredentialMissing,
-    IdempotencyUnsupported,
-    MismatchedOrganization,
-    UnsupportedContentEncoding,
-    UnsupportedContentType,
-)
+from finpool.kernel.errors import IdempotencyUnsupported
 from finpool.kernel.ids import SLUG_PATTERN, TenantId
 from finpool.kernel.paging import PageQuery
 from finpool.kernel.strict_json import parse_bounded
-
-_JSON = "application/json"
-_CHARSET = re.compile(r"""(?i)charset\s*=\s*["']?([^\s"';]{1,64})""")
-_CHARSETS_WITHIN_UTF_8 = {"utf-8", "utf8", "us-ascii", "ascii"}
-_SHOWN_LENGTH_MAX = 64
 
 TenantPath = Annotated[TenantId, Path(pattern=SLUG_PATTERN)]
 """The tenant in a path of the operator API."""
@@ -54,54 +42,23 @@ class Gatekeeper(Protocol):
         """Raise `Forbidden` unless the policy in force grants the actor this permission."""
 
 
-def bearer(request: Request) -> str:
-    """Return the bearer credential; raise `CredentialMissing` without one."""
-    given = request.headers.get("authorization")
-    if not given:
-        raise CredentialMissing("No API key provided: send it in the header 'Authorization: Bearer YOUR_KEY'.")
-    scheme, _, credential = given.partition(" ")
-    if scheme.lower() != "bearer" or not credential.strip():
-        raise CredentialMissing("The Authorization header holds no API key: write 'Authorization: Bearer YOUR_KEY'.")
-    return credential.strip()
-
-
 def requires(permission: str) -> Callable[[Request], Awaitable[Actor]]:
     """Return the dependency that guards a route; the route x role test reads its `permission`."""
 
     async def guard(request: Request) -> Actor:
-        if getattr(request.state, "permitted", None) == permission:
-            admitted: Actor = request.state.actor
+        state = request.scope["state"]
+        if state.get("permitted") == permission:
+            admitted: Actor = state["actor"]
             return admitted
         gatekeeper: Gatekeeper = request.app.state.gatekeeper
-        actor = request.state.actor = await gatekeeper.authenticate(bearer(request))
-        _require_own_organization(request, actor)
+        actor = state["actor"] = await gatekeeper.authenticate(bearer(request.scope))
+        require_own_organization(request.scope, actor)
         gatekeeper.authorize(actor, permission)
-        request.state.permitted = permission
+        state["permitted"] = permission
         return actor
 
     guard.permission = permission  # type: ignore[attr-defined]
     return guard
-
-
-def require_json(request: Request) -> None:
-    """Raise `UnsupportedContentEncoding` or `UnsupportedContentType` unless the body is declared as plain JSON."""
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("", "identity"):
-        raise UnsupportedContentEncoding(
-            f"The body is encoded as '{encoding[:_SHOWN_LENGTH_MAX]}', which this API does not read; send it as it is.",
-            param="content-encoding",
-            headers={ACCEPT_ENCODING: "identity"},
-        )
-    declared = request.headers.get("content-type", "")
-    if declared == _JSON:
-        return
-    media_type, _, parameters = declared.partition(";")
-    if media_type.strip().lower() != _JSON:
-        given = f"not {media_type.strip()[:_SHOWN_LENGTH_MAX]}" if media_type.strip() else "but the header is missing"
-        raise UnsupportedContentType(f"The content type must be {_JSON}, {given}.", param="content-type")
-    charset = _CHARSET.search(parameters)
-    if charset is not None and charset[1].lower() not in _CHARSETS_WITHIN_UTF_8:
-        raise UnsupportedContentType(f"The charset must be utf-8, not {charset[1]}.", param="content-type")
 
 
 class DoorRequest(Request):
@@ -146,7 +103,7 @@ class DoorRoute(APIRoute):
             if query or has_body or has_key:
                 request = DoorRequest({**request.scope, "query_string": rules.checked(query)}, request.receive)
             if has_body:
-                require_json(request)
+                require_json(request.scope)
             if seats is None:
                 return await handler(request)
             if has_body:
@@ -208,17 +165,6 @@ def guards_of(dependant: Dependant) -> list[Callable[[Request], Awaitable[Actor]
     """Return the guards (`requires`) that a route declares."""
     own = [dependant.call] if dependant.call is not None and hasattr(dependant.call, "permission") else []
     return own + [guard for each in dependant.dependencies for guard in guards_of(each)]
-
-
-def _require_own_organization(request: Request, actor: Actor) -> None:
-    """Refuse OpenAI headers that name another tenant or project: ignoring them would mislead the client.
-
-    An empty header names none: clients send it for a setting that is not set.
-    """
-    for header, own in (("openai-organization", actor.tenant_id), ("openai-project", actor.project_id)):
-        named = request.headers.get(header)
-        if named and own is not None and named != own:
-            raise MismatchedOrganization(f"The header {header} does not match the key.", param=header)
 
 
 async def _tenant_session(request: Request) -> AsyncIterator[AsyncSession]:

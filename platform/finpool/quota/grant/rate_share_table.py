@@ -43,8 +43,8 @@ async def write_rate_share(
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimedShare:
-    """A tenant's rate and the amount of it that a run claims; 0 gives the share back."""
+class RateClaim:
+    """A tenant's rate and the amount of it that a run claims; 0 gives its rate share back."""
 
     tenant_id: TenantId
     key: RateKey
@@ -70,21 +70,21 @@ _DELETE_ALL = text("""
 """)
 
 
-async def write_rate_shares(session: AsyncSession, holder: Holder, shares: Sequence[ClaimedShare]) -> None:
-    """Write this run's shares of many tenants' rates by two statements, in a transaction across tenants."""
+async def write_claims(session: AsyncSession, holder: Holder, claims: Sequence[RateClaim]) -> None:
+    """Write this run's rate shares of many tenants by two statements, in a transaction across tenants."""
     run = {"run_id": holder.run_id}
-    if claimed := [each for each in shares if each.amount]:
+    if claimed := [each for each in claims if each.amount]:
         values = {**_columns(claimed), "amounts": [each.amount for each in claimed]}
         await session.execute(_WRITE_ALL, {**values, **run, "replica_id": holder.replica_id, "expiry": EXPIRY})
-    if unused := [each for each in shares if not each.amount]:
+    if unused := [each for each in claims if not each.amount]:
         await session.execute(_DELETE_ALL, {**_columns(unused), **run})
 
 
-def _columns(shares: Sequence[ClaimedShare]) -> dict[str, list[str]]:
+def _columns(claims: Sequence[RateClaim]) -> dict[str, list[str]]:
     return {
-        "tenant_ids": [each.tenant_id for each in shares],
-        "limit_ids": [each.key.limit.limit_id for each in shares],
-        "rates": [each.key.rate.value for each in shares],
+        "tenant_ids": [each.tenant_id for each in claims],
+        "limit_ids": [each.key.limit.limit_id for each in claims],
+        "rates": [each.key.rate.value for each in claims],
     }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.database.database import Database
 from finpool.kernel.ids import TenantId
-from finpool.quota.grant.rate_share_table import ClaimedShare, Holder, shorten_expiry, write_rate_shares
+from finpool.quota.grant.rate_share_table import Holder, RateClaim, shorten_expiry, write_claims
 from finpool.quota.grant.schemas import RateNeed
 from finpool.quota.limits import Demand
 from finpool.quota.periods import RATE_SHARE_SECONDS
@@ -15,7 +15,7 @@ from finpool.quota.schemas import RateKey
 _RENEWED_BEFORE_SECONDS = RATE_SHARE_SECONDS * 3 / 4
 _WRITTEN_AT_ONCE = 500
 
-_Claim = tuple[RateAllotment, ClaimedShare]
+_Claim = tuple[RateAllotment, RateClaim]
 
 
 class RateAllotments:
@@ -47,7 +47,7 @@ class RateAllotments:
             allotment = self.allotment(demand.tenant_id, key, limit)
             counted = allotment.counted(demand.tokens)
             if not allotment.fits(2 * counted if ahead else counted, now):
-                # Four times the use: shares then grow, and shrink by half, only where the use really changes.
+                # Four times the use: an allotment then grows and shrinks only where the use really changes.
                 used = allotment.used(now)
                 wanted = max(4 * (used + counted), min(allotment.small_amount, int(limit * self._share_of_rest)))
                 # The account must count used amounts, even above a lowered limit, or other replicas would use them
@@ -74,8 +74,8 @@ class RateAllotments:
         if not due:
             return
         await self._write(due)
-        for allotment, share in due:
-            allotment.written, allotment.valid_until = share.amount, now + RATE_SHARE_SECONDS
+        for allotment, claim in due:
+            allotment.written, allotment.valid_until = claim.amount, now + RATE_SHARE_SECONDS
 
     async def leave(self) -> None:
         """Shrink every allotment to its used amount, which counts for one more window after this replica stops."""
@@ -84,7 +84,7 @@ class RateAllotments:
         for tenant_id, allotments in self._allotments.items():
             for allotment in allotments.values():
                 allotment.amount = min(allotment.amount, allotment.used(now))
-                last.append((allotment, ClaimedShare(tenant_id, allotment.key, allotment.claimed(now))))
+                last.append((allotment, RateClaim(tenant_id, allotment.key, allotment.claimed(now))))
         await self._write(last)
         async with self._database.across_tenants() as session:
             await shorten_expiry(session, self._holder.replica_id)
@@ -100,7 +100,7 @@ class RateAllotments:
             claimed = allotment.claimed(now)
             expiring = now > allotment.valid_until - _RENEWED_BEFORE_SECONDS
             if allotment.is_worth_writing(claimed) or (claimed and expiring):
-                due.append((allotment, ClaimedShare(tenant_id, key, claimed)))
+                due.append((allotment, RateClaim(tenant_id, key, claimed)))
             elif not claimed:
                 del allotments[key]
         return due
@@ -108,5 +108,5 @@ class RateAllotments:
     async def _write(self, due: Sequence[_Claim]) -> None:
         for start in range(0, len(due), _WRITTEN_AT_ONCE):
             async with self._database.across_tenants() as session:
-                shares = [share for _, share in due[start : start + _WRITTEN_AT_ONCE]]
-                await write_rate_shares(session, self._holder, shares)
+                claims = [claim for _, claim in due[start : start + _WRITTEN_AT_ONCE]]
+                await write_claims(session, self._holder, claims)
