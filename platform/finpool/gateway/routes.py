@@ -38,6 +38,7 @@ from finpool.gateway.idempotency.errors import (
     InvalidIdempotencyKey,
     TooManyReplays,
 )
+from finpool.gateway.request.body_room import BODY_ROOM
 from finpool.gateway.request.chat import ChatRequest
 from finpool.gateway.request.completion import CompletionRequest
 from finpool.gateway.request.intake import parse_chat_request, parse_request, parsed
@@ -137,7 +138,7 @@ async def get_model(model_id: str, request: Request, actor: Reader) -> UsableMod
 )
 async def create_chat_completion(request: Request, actor: Caller) -> Response:
     """Complete a chat, whole or streamed."""
-    body = await _json_body(request)
+    body = await BODY_ROOM.read(actor.tenant, request.headers, partial(_json_body, request))
     chat = await parsed(actor.tenant, body, parse_chat_request)
     gateway = _gateway(request)
     admitted = gateway.admit(actor, chat, body, RequestId(request.state.request_id))
@@ -157,7 +158,7 @@ async def create_chat_completion(request: Request, actor: Caller) -> Response:
 )
 async def create_completion(request: Request, actor: Caller) -> Response:
     """Complete one raw text or several, whole or streamed."""
-    body = await _json_body(request)
+    body = await BODY_ROOM.read(actor.tenant, request.headers, partial(_json_body, request))
     asked = await parsed(actor.tenant, body, partial(parse_request, shape=CompletionRequest))
     gateway = _gateway(request)
     admitted = gateway.admit_completion(actor, asked, RequestId(request.state.request_id))
@@ -179,7 +180,7 @@ async def create_completion(request: Request, actor: Caller) -> Response:
 )
 async def create_embeddings(request: Request, actor: Caller) -> Response:
     """Embed one text or several."""
-    body = await _json_body(request)
+    body = await BODY_ROOM.read(actor.tenant, request.headers, partial(_json_body, request))
     embedding = await parsed(actor.tenant, body, partial(parse_request, shape=EmbeddingRequest))
     gateway = _gateway(request)
     admitted = gateway.admit_vectors(actor, embedding, RequestId(request.state.request_id))
@@ -214,7 +215,7 @@ async def create_cohere_ranking(request: Request, actor: Caller) -> Response:
 
 
 async def _rank(request: Request, actor: Actor, api: RankingApi) -> Response:
-    body = await _json_body(request)
+    body = await BODY_ROOM.read(actor.tenant, request.headers, partial(_json_body, request))
     ranking = await parsed(actor.tenant, body, partial(parse_request, shape=RerankRequest))
     gateway = _gateway(request)
     admitted = gateway.admit_vectors(actor, ranking, RequestId(request.state.request_id))

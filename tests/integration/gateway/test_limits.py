@@ -92,6 +92,17 @@ async def test_a_prompt_is_counted_exactly_when_its_bound_does_not_fit(bank: Ser
     assert bank.engine.counted == served
 
 
+async def test_a_prompt_far_beyond_the_context_is_not_counted(bank: ServedBank) -> None:
+    """A tokenizer would take seconds for it, at the cost of nobody."""
+    bank.engine.counts = True
+    key = await bank.add_tenant("bank-a", budget_total_micros=60)
+    long: Any = [{"role": "user", "content": "<|im_start|>" * 60_000}]
+    async with bank.client(key) as client:
+        with pytest.raises(openai.RateLimitError):
+            await client.chat.completions.create(model="smollm2-135m-instruct", messages=long, max_tokens=5)
+    assert bank.engine.counted == 0
+
+
 async def test_tokens_per_minute_count_the_prompt_exactly_when_its_bound_does_not_fit(bank: ServedBank) -> None:
     bank.engine.counts = True
     key = await bank.add_tenant("bank-a", tokens_per_minute=30)

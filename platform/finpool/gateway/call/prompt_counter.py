@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import orjson
+
 from finpool.gateway.call.admission import Admitted
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.errors import DomainError
@@ -15,6 +17,12 @@ from finpool.serving.schemas import GENERATING
 
 COUNTS_MAX = 2
 """Prompts of one tenant that are counted at a time: a count costs the engine work and the tenant nothing."""
+
+COUNTED_BYTES_OF_A_TOKEN = 8
+"""A prompt with more bytes than this for each token of the context is not counted.
+
+It would hardly fit, and a megabyte of control tokens took an engine eleven seconds.
+"""
 
 PAUSE_SECONDS = 1.0
 """The pause of a tenant's counts after a counted prompt that did not fit either."""
@@ -35,7 +43,7 @@ class PromptCounter:
         tenant_id = admitted.actor.tenant
         if admitted.operation not in GENERATING:
             return None  # An exact count of these inputs would cost most of the computation itself.
-        if _is_hopeless(admitted, refusal) or not self._may_count(tenant_id):
+        if _is_hopeless(admitted, refusal) or not self._may_count(tenant_id) or _is_too_long(admitted):
             return None
         self._under_way[tenant_id] += 1
         try:
@@ -73,3 +81,11 @@ def _is_hopeless(admitted: Admitted, refusal: Refusal) -> bool:
     if isinstance(refusal, InsufficientQuota):
         return shortest.amount_picos > refusal.left_picos
     return refusal.left_tokens is None or shortest.tokens > refusal.left_tokens
+
+
+def _is_too_long(admitted: Admitted) -> bool:
+    """Tell whether a tokenizer would take too long; only a prompt that fills the context by its bytes is measured."""
+    context = admitted.model.context_tokens
+    if admitted.input_tokens_bound < context:
+        return False
+    return len(orjson.dumps(admitted.engine_body)) > context * COUNTED_BYTES_OF_A_TOKEN
