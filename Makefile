@@ -114,8 +114,11 @@ bench: $(VENV)/dev.stamp ## Measure the hot path beside a bare pass-through (BEN
 	@PYTHONPATH=tests/samples $(BIN)/python tests/bench/hot_path.py --seconds $(BENCH_SECONDS) --rounds $(BENCH_ROUNDS) \
 		--open-seconds $(BENCH_OPEN_SECONDS) --tenants $(BENCH_TENANTS)
 
-bench-fairness: $(VENV)/dev.stamp ## Compare the fair queue with others, in virtual time and on the small engine
+bench-fairness: $(VENV)/dev.stamp ## Compare the fair queue with others, in virtual time, on llama.cpp, and on vLLM if it is installed
 	@PYTHONPATH=tests/samples $(BIN)/python tests/bench/fairness.py
+	@test ! -f $(VLLM_VENV)/vllm.stamp || { \
+		$(VLLM_BIN)/python tests/engine/small_model.py .cache/vllm .cache/vllm-catalogue && \
+		PYTHONPATH=tests/samples $(VLLM_BIN)/python tests/bench/fairness.py --catalogue .cache/vllm-catalogue; }
 
 check: $(VENV)/dev.stamp ## Check format, lint, types and layers
 	@$(BIN)/ruff format --check .

@@ -4,21 +4,30 @@ import argparse
 import asyncio
 import sys
 from functools import partial
+from pathlib import Path
 from statistics import mean
 
 from fairness_engine import ACCELERATOR
 from fairness_gateways import GATEWAY_WORKLOADS, GATEWAYS, simulate_gateways
 from fairness_measures import Measures, measure
-from fairness_policies import POLICIES, simulate
-from fairness_real import Load, chats, during, profile
-from fairness_workloads import OTHER_TRACE_SEEDS, SECONDS, WORKLOADS, Workload, trace
+from fairness_policies import OURS, POLICIES, UNBOUNDED_PROMPTS, simulate
+from fairness_real import MODEL_ID, Load, beside_prompts, chats, during, profile
+from fairness_workloads import (
+    OTHER_TRACE_SEEDS,
+    SECONDS,
+    WORKLOADS,
+    Workload,
+    interactive_beside_long_prompts,
+    trace,
+)
 from pool_process import running_pool
 
+from finpool.catalogue.model.schemas import Model
+from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.kernel.settings import Settings
 from finpool.serving.backend.service import Backends
 
 FIRST_TOKENS_SHOWN = 4
-OURS = "VTC, predicted"
 
 
 def run(policy_name: str, workload: Workload) -> Measures:
@@ -31,7 +40,8 @@ def results() -> dict[tuple[str, str], tuple[Workload, Measures]]:
     """Run every policy on every workload."""
     found = {}
     for make in WORKLOADS:
-        for policy_name in POLICIES:
+        more = [UNBOUNDED_PROMPTS] if make is interactive_beside_long_prompts else []
+        for policy_name in [*POLICIES, *more]:
             workload = make()
             found[make.__name__, policy_name] = (workload, run(policy_name, workload))
     return found
@@ -57,6 +67,10 @@ def goals(found: dict[tuple[str, str], tuple[Workload, Measures]]) -> list[tuple
     alone = found["interactive_alone", OURS][1].first_token_seconds["chat"]
     beside = found["interactive_beside_flood", OURS][1].first_token_seconds["chat"]
     made.append(("first token beside a flood / alone, at most 2", beside / alone, beside <= 2 * alone))
+    beside = found["interactive_beside_long_prompts", OURS][1].first_token_seconds["chat"]
+    step = ACCELERATOR.step_seconds + ACCELERATOR.step_tokens * ACCELERATOR.prompt_token_seconds
+    words = f"first token beside long prompts, s, at most 2 x {alone:.2f} + a step of {step:.2f}"
+    made.append((words, beside, beside <= 2 * alone + step))
     for name in ("overload", "weighted"):
         share = found[name, OURS][1].tokens_per_second / found[name, "FCFS"][1].tokens_per_second
         made.append((f"{found[name, OURS][0].name}: tokens/s beside FCFS, at least 0.99", share, share >= 0.99))
@@ -73,45 +87,60 @@ def trace_throughputs(found: dict[tuple[str, str], tuple[Workload, Measures]]) -
     return [ours.tokens_per_second / fcfs.tokens_per_second for ours, fcfs in pairs]
 
 
-def on_the_small_engine(seconds: float) -> None:
-    """Print what two banks get that ask without end, and how long a third one waits for its first token."""
-    with running_pool() as (_, settings):
-        asyncio.run(_under_load(settings, seconds))
+def on_a_real_engine(seconds: float, directory: Path | None) -> None:
+    """Print what two banks get that ask without end, and how long a third one waits for its first token.
+
+    With the catalogue of `directory` it prints the second only.
+    """
+    model = Catalogue.load(directory or default_directory()).get(MODEL_ID)
+    with running_pool(directory) as (_, settings):
+        asyncio.run(_under_load(settings, model, 0 if directory else seconds))
 
 
-async def _under_load(settings: Settings, seconds: float) -> None:
+async def _under_load(settings: Settings, model: Model, seconds: float) -> None:
     out = sys.stdout.write
     backends = Backends(settings)
     await backends.start()
-    measured = await profile(backends)
+    if seconds:
+        await _shares(backends, model, seconds)
+    out(f"first token of a chat on {model.engine.name}, median\n")
+    for words, waited in await beside_prompts(backends, model):
+        out(f"  {1000 * waited:7.0f} ms  {words}\n")
+    await backends.close()
+
+
+async def _shares(backends: Backends, model: Model, seconds: float) -> None:
+    out = sys.stdout.write
+    measured = await profile(backends, model)
     out(f"\n{measured.name}: {measured.sequences_max} sequences, a step {1000 * measured.step_seconds:.1f} ms")
     out(f" + {1000 * measured.sequence_seconds:.1f} ms a sequence\n")
-    alone = await chats(Load(backends, fair=True))
+    alone = await chats(Load(backends, model, fair=True))
     out(f"first token of a chat alone: {1000 * alone:.0f} ms\n")
     for policy_name, fair in (("FCFS", False), (OURS, True)):
         for sent in ({"A": 16, "B": 128}, {"A": 64, "B": 64}):
-            load = Load(backends, fair=fair)
+            load = Load(backends, model, fair=fair)
             await during(load, sent, lambda: asyncio.sleep(seconds))
             ratio = load.service["A"] / load.service["B"]
             rate = load.tokens / seconds
             out(f"  {policy_name:15} A's answers {sent['A']}, B's {sent['B']} tokens:")
             out(f" service A/B {ratio:.2f}, {rate:.0f} tokens/s\n")
-        load = Load(backends, fair=fair)
+        load = Load(backends, model, fair=fair)
         beside = await during(load, {"flood": 128}, partial(chats, load))
         out(f"  {policy_name:15} first token of the chat beside a flood: {1000 * beside:.0f} ms,")
         out(f" {beside / alone:.1f} x alone\n")
-    await backends.close()
 
 
 def main() -> None:
     """Print the table, the goals, and the results of the real engine."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60, help="for each load of the real engine; 0: leave it out")
-    seconds = parser.parse_args().seconds
-    simulated()
-    several_gateways()
-    if seconds:
-        on_the_small_engine(seconds)
+    parser.add_argument("--catalogue", type=Path, help="measure long prompts on the engine of this catalogue only")
+    arguments = parser.parse_args()
+    if arguments.catalogue is None:
+        simulated()
+        several_gateways()
+    if arguments.seconds:
+        on_a_real_engine(arguments.seconds, arguments.catalogue)
 
 
 def simulated() -> None:
@@ -131,7 +160,7 @@ def simulated() -> None:
             f"{each} {measures.service[each] / (SECONDS - 60):.0f} {measures.first_token_seconds[each]:.2f}"
             for each in sorted(tenants)
         )
-        out(f"  {policy_name:22} {measures.difference_max:9.0f} {measures.difference_average:10.0f}")
+        out(f"  {policy_name:34} {measures.difference_max:9.0f} {measures.difference_average:10.0f}")
         out(f" {measures.tokens_per_second:9.0f}  {each_of}\n")
     out("\n")
     for words, figure, holds in goals(found):

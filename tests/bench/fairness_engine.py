@@ -1,12 +1,16 @@
 """A simulated engine with continuous batching, in virtual time: each step gives every sequence of the batch a token.
 
-A step costs a constant, a part for each sequence, and a part for each prompt token that is computed in it. Nothing
-sleeps, so ten minutes of a busy engine take a second.
+A step costs a constant, a part for each sequence, and a part for each prompt token that is computed in it. It computes
+the prompts in the order of their arrival, up to a bound for all and one for each, as vLLM does. Nothing sleeps, so ten
+minutes of a busy engine take a second.
 """
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from finpool.catalogue.model.engine import VllmEngine
+from finpool.catalogue.model.prefill_bound import VLLM_STEP_TOKENS
 
 WINDOW_SECONDS = 60.0
 INPUT_WEIGHT = 1
@@ -15,17 +19,21 @@ OUTPUT_WEIGHT = 2
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """The cost of a step, in seconds, and the sequences of a batch."""
+    """The cost of a step, in seconds, the sequences of a batch, and the bounds of prompt tokens in a step."""
 
     name: str
     sequences_max: int
     step_seconds: float
     sequence_seconds: float
     prompt_token_seconds: float
+    step_tokens: int = VLLM_STEP_TOKENS["cuda"]
+    prompt_tokens: int = VLLM_STEP_TOKENS["cuda"]
+    """Of one prompt in a step; by default a prompt may fill it."""
 
 
 # Assumed, not measured: of the order of a 7 B model on one accelerator. `make test-gpu` measures a real one.
 ACCELERATOR = Profile("accelerator", 64, 0.017, 0.0002, 0.000125)
+PREFILL_BOUND = VllmEngine(name="vllm", device="cuda", slots=ACCELERATOR.sequences_max, threads=1).prefill_bound
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +46,7 @@ class Request:
     output_tokens: int
     output_tokens_bound: int = 1024
     batch: bool = False
+    read: int = 0
     made: int = 0
     dispatched_at: float = -1.0
     first_token_at: float = -1.0
@@ -81,16 +90,21 @@ class SimulatedEngine:
         self._waiting.append(request)
 
     def step(self) -> None:
-        """Compute one step: new prompts, and one token for each sequence."""
+        """Compute one step: parts of prompts, and one token for each sequence whose prompt is computed."""
         profile, prompts = self._profile, 0
         while self._waiting and len(self._running) < profile.sequences_max:
-            request = self._waiting.popleft()
-            self._running.append(request)
-            prompts += request.input_tokens
+            self._running.append(self._waiting.popleft())
+        for request in self._running:
+            part = min(request.input_tokens - request.read, profile.prompt_tokens, profile.step_tokens - prompts)
+            request.read += part
+            prompts += part
         self.now += profile.step_seconds + profile.sequence_seconds * len(self._running)
         self.now += profile.prompt_token_seconds * prompts
         running, self._running = self._running, []
         for request in running:
+            if request.read < request.input_tokens:
+                self._running.append(request)
+                continue
             first = request.made == 0
             request.made += 1
             self.ledger.add(

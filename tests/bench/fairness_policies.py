@@ -2,15 +2,17 @@
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
-from fairness_engine import Profile, Request, SimulatedEngine
+from fairness_engine import PREFILL_BOUND, Profile, Request, SimulatedEngine
 
 from finpool.billing.service_share.entitlement import Entitlement
 from finpool.catalogue.model.engine import EXPRESS_SLOTS
-from finpool.gateway.queue.fair_scheduler import FairScheduler, Turn, Waiting
+from finpool.gateway.queue.fair_scheduler import FairScheduler
 from finpool.gateway.queue.length_prediction import LengthBound
+from finpool.gateway.queue.turn import Turn, Waiting
 from finpool.kernel.ids import TenantId
 
 REQUESTS_PER_MINUTE = 5
@@ -73,12 +75,16 @@ class RequestsPerMinute(FirstComeFirstServed):
 
 
 class Fair:
-    """The gateway's own class: the very one that serves, with this engine's bounds."""
+    """The gateway's own class: the very one that serves, with this engine's bounds.
 
-    def __init__(self, profile: Profile, weights: Mapping[str, int], *, predicts: bool) -> None:
+    With `prefill` it bounds the prompts in a step, and the engine the part of each; without it both are as they were.
+    """
+
+    def __init__(self, profile: Profile, weights: Mapping[str, int], *, predicts: bool, prefill: bool = True) -> None:
         self.scheduler = FairScheduler(
             profile.sequences_max - EXPRESS_SLOTS,
             express_max=EXPRESS_SLOTS,
+            prefill_bound=PREFILL_BOUND if prefill else None,
             entitled=lambda tenant: Entitlement(weights.get(tenant, 1)),
             predicts=predicts,
         )
@@ -108,16 +114,26 @@ class Fair:
 POLICIES: dict[str, Callable[[Profile, Mapping[str, int]], Policy]] = {
     "FCFS": FirstComeFirstServed,
     f"RPM {REQUESTS_PER_MINUTE}": RequestsPerMinute,
-    "VTC": partial(Fair, predicts=False),
+    "VTC": partial(Fair, predicts=False, prefill=False),
     "VTC, predicted": partial(Fair, predicts=True),
 }
+UNBOUNDED_PROMPTS = "VTC, predicted, prompts unbounded"
+"""The scheduler as it was before prompts were bounded; only the workload of long prompts shows a difference."""
+
+OURS = "VTC, predicted"
 
 
 def simulate(
     policy_name: str, profile: Profile, requests: Sequence[Request], seconds: float, weights: Mapping[str, int]
 ) -> SimulatedEngine:
     """Run requests, in the order of their arrival, for so long in virtual time; they are marked on the way."""
-    policy = POLICIES[policy_name](profile, weights)
+    policy = (
+        Fair(profile, weights, predicts=True, prefill=False)
+        if policy_name == UNBOUNDED_PROMPTS
+        else POLICIES[policy_name](profile, weights)
+    )
+    if policy_name == OURS:
+        profile = replace(profile, prompt_tokens=PREFILL_BOUND.prompt_tokens)
     engine = SimulatedEngine(profile, policy.tokens, lambda request: policy.ended(request, engine))
     coming = deque(requests)
     while engine.now < seconds and (coming or not engine.idle):

@@ -80,6 +80,12 @@ def interactive_beside_flood() -> Workload:
     return Workload("interactive beside a flood", in_order(steady("flood", 3000, 256, 256), chat))
 
 
+def interactive_beside_long_prompts() -> Workload:
+    """The same tenant while its neighbour sends more long prompts than the engine can compute."""
+    prompts = steady("prompts", 60, 16_000, 4)
+    return Workload("interactive beside prompts of 16,000 tokens", in_order(prompts, interactive_alone().requests))
+
+
 def interactive_alone() -> Workload:
     """The same tenant without a neighbour."""
     chat = [Request(20 + 2.0 * number, "chat", 64, 32) for number in range(280)]
@@ -106,5 +112,6 @@ WORKLOADS: tuple[Callable[[], Workload], ...] = (
     poisson_short_long,
     interactive_alone,
     interactive_beside_flood,
+    interactive_beside_long_prompts,
     trace,
 )

@@ -41,6 +41,14 @@ def test_a_batch_has_the_declared_slots_and_one_for_who_has_nothing_under_way() 
     assert configured(**CUDA_ENGINE).engine_kwargs["max_num_seqs"] == CUDA_ENGINE["slots"] + 1
 
 
+@pytest.mark.parametrize("engine", [CUDA_ENGINE, CPU_ENGINE], ids=["cuda", "cpu"])
+def test_four_choices_of_a_prompt_leave_half_a_step_to_newcomers(engine: dict[str, Any]) -> None:
+    options = configured(**engine).engine_kwargs
+    answers = engine["slots"] + 1
+    step = options["max_num_batched_tokens"] - answers
+    assert 4 * options["long_prefill_token_threshold"] <= step // 2
+
+
 @pytest.mark.parametrize(
     ("engine", "bundles"),
     [

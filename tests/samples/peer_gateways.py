@@ -10,9 +10,10 @@ from functools import partial
 from finpool.billing.service_share.entitlement import EQUAL, Entitlement
 from finpool.gateway.peers.balance import PeerBalance
 from finpool.gateway.peers.schemas import GatewayStanding
-from finpool.gateway.queue.fair_scheduler import FairScheduler, Turn, Waiting
+from finpool.gateway.queue.fair_scheduler import FairScheduler
 from finpool.gateway.queue.length_prediction import LengthBound
 from finpool.gateway.queue.standing import Standing
+from finpool.gateway.queue.turn import Turn, Waiting
 from finpool.kernel.ids import TenantId
 
 HARBOUR, LOTUS, PINE = TenantId("bank-harbour"), TenantId("bank-lotus"), TenantId("bank-pine")

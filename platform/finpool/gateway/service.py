@@ -156,6 +156,7 @@ class Gateway:
             scheduler = FairScheduler(
                 model.engine.slots * model.engine.replicas_max,
                 express_max=0 if isinstance(model.engine, OpenAiEngine) else EXPRESS_SLOTS,
+                prefill_bound=model.engine.prefill_bound if model.chats else None,
                 entitled=self._entitled,
             )
             self._peer_sync.join(model.engine_key, scheduler)

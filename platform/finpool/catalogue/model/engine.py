@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_validator, model_validator
 
+from finpool.catalogue.model.prefill_bound import LLAMACPP_STEP_TOKENS, VLLM_STEP_TOKENS, PrefillBound
+
 REPLICAS_MAX = 64
 
 PREFIX_CHARACTERS_MAX = 256
@@ -75,6 +77,13 @@ class LlamaCppEngine(PoolEngine):
     pooling: Literal["mean", "cls", "last", "rank"] | None = None
     scoring: Scoring = "cross_encoder"
 
+    @property
+    def prefill_bound(self) -> PrefillBound:
+        """A step of one prompt, another prompt ready for the next step, and one of a newcomer."""
+        return PrefillBound(LLAMACPP_STEP_TOKENS, 2 * LLAMACPP_STEP_TOKENS, LLAMACPP_STEP_TOKENS).times(
+            self.replicas_max
+        )
+
 
 class LoraSlots(Declaration):
     """Capacity for adapters beside the base model: `slots` of them in one batch, each of at most rank `rank_max`."""
@@ -122,6 +131,15 @@ class VllmEngine(PoolEngine):
         if self.accelerator_percent != 100 and self.accelerators > 1:
             raise ValueError("a part of an accelerator goes with tensor_parallel and pipeline_parallel of 1 only")
         return self
+
+    @property
+    def prefill_bound(self) -> PrefillBound:
+        """Half a step for all tenants, and half for newcomers, so that a newcomer's prompt fits into the next step.
+
+        vLLM computes each of the four choices of a request by itself, and together they fill the shared half.
+        """
+        step = VLLM_STEP_TOKENS[self.device]
+        return PrefillBound(step // 8, step // 2, step // 2).times(self.replicas_max)
 
     @property
     def accelerators(self) -> int:
@@ -172,6 +190,11 @@ class OpenAiEngine(Declaration):
                 "in a private network or of a Kubernetes service"
             )
         return self
+
+    @property
+    def prefill_bound(self) -> None:
+        """None: the platform cannot see its steps."""
+        return
 
     @property
     def replicas_max(self) -> int:

@@ -57,7 +57,9 @@ class Admitted:
     @property
     def length_bound(self) -> LengthBound:
         """The bounds of the request, for the fair queue."""
-        return LengthBound(self.input_tokens_bound, self.output_tokens_bound)
+        prompts = len(self.engine_body["prompt"]) if self.operation is Operation.COMPLETE else 1
+        choices = self.engine_body.get("n") or 1
+        return LengthBound(self.input_tokens_bound, self.output_tokens_bound, choices, prompts)
 
     @property
     def batch(self) -> bool:

@@ -11,8 +11,8 @@ from finpool.gateway.call.admission import Admitted
 from finpool.gateway.call.first_usage import first_usage
 from finpool.gateway.call.open_calls import OpenCalls
 from finpool.gateway.call.prompt_counter import PromptCounter
-from finpool.gateway.queue.fair_scheduler import Turn
 from finpool.gateway.queue.queue import FairQueue
+from finpool.gateway.queue.turn import Turn
 from finpool.kernel import telemetry
 from finpool.kernel.clock import now
 from finpool.kernel.logs import logger

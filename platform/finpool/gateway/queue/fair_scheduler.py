@@ -6,77 +6,26 @@ excess as it occurs. At its end an unused prediction is refunded. A tenant that 
 others' level, so that it cannot save up a claim.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from finpool.billing.service_share.entitlement import EQUAL, WEIGHT_PARTS, Entitlement, weight_parts
+from finpool.catalogue.model.prefill_bound import PrefillBound
 from finpool.catalogue.model.schemas import service_of
-from finpool.gateway.queue.length_prediction import LengthBound, Lengths
+from finpool.gateway.queue.length_prediction import Lengths
+from finpool.gateway.queue.prefill import StepPrompts
 from finpool.gateway.queue.standing import Standing
+from finpool.gateway.queue.turn import SERVICE_PARTS, QueuedTenant, Turn, Waiting
 from finpool.kernel.ids import TenantId
 
 BATCH_EVERY = 20
 """Of this many turns during interactive waits one is a batch turn, so that batch requests do not starve."""
-
-_SERVICE_PARTS = 1_000_000
-
-
-class Turn:
-    """A running request at an engine, with the service charged to its tenant."""
-
-    __slots__ = ("began_seconds", "charged", "expected_cost", "length_bound", "queue_ms", "tenant", "weight_parts")
-
-    def __init__(self, tenant: "_Tenant", length_bound: LengthBound, expected_cost: int, weight_parts: int) -> None:
-        self.tenant = tenant
-        self.length_bound = length_bound
-        self.expected_cost = expected_cost
-        self.weight_parts = weight_parts
-        self.charged = 0
-        self.began_seconds = 0.0
-        self.queue_ms = 0
-
-    def settle_at(self, cost: int) -> None:
-        """Set the turn's charge to `cost`; exact for any number of calls."""
-        charge = cost * WEIGHT_PARTS * _SERVICE_PARTS // self.weight_parts
-        growth = charge - self.charged
-        self.tenant.counter += growth
-        self.tenant.charged += growth
-        self.charged = charge
-
-
-class Waiting:
-    """A queued request. `began` is called with its turn when the turn begins."""
-
-    __slots__ = ("batch", "began", "length_bound")
-
-    def __init__(self, length_bound: LengthBound, began: Callable[[Turn], None], *, batch: bool) -> None:
-        self.length_bound = length_bound
-        self.began = began
-        self.batch = batch
-
-
-class _Tenant:
-    __slots__ = ("batch", "charged", "counter", "id", "in_flight", "interactive", "last_turn", "lengths")
-
-    def __init__(self, tenant_id: TenantId) -> None:
-        self.id = tenant_id
-        self.counter = 0
-        self.charged = 0
-        self.in_flight = 0
-        self.last_turn = 0
-        self.interactive: deque[Waiting] = deque()
-        self.batch: deque[Waiting] = deque()
-        self.lengths = Lengths()
-
-    def queue(self, batch: bool) -> deque[Waiting]:
-        return self.batch if batch else self.interactive
 
 
 class FairScheduler:
     """The order of one engine's requests.
 
     At most `in_flight_max` turns run, and `express_max` more for tenants without a running turn. Their first token then
-    does not wait for another tenant's last one.
+    does not wait for another tenant's last one. The prompts of the turns are bounded in the same way (`StepPrompts`).
     """
 
     def __init__(
@@ -84,18 +33,20 @@ class FairScheduler:
         in_flight_max: int,
         *,
         express_max: int = 0,
+        prefill_bound: PrefillBound | None = None,
         entitled: Callable[[TenantId], Entitlement] = lambda _: EQUAL,
         predicts: bool = True,
     ) -> None:
         self.in_flight_max = in_flight_max
         self.express_max = express_max
         self.in_flight = 0
+        self._prefill = StepPrompts(prefill_bound, in_flight_max)
         self._entitled = entitled
         self._predicts = predicts
-        self._tenants: dict[TenantId, _Tenant] = {}
+        self._tenants: dict[TenantId, QueuedTenant] = {}
         self._turns = 0
-        self._waiting: tuple[dict[TenantId, _Tenant], dict[TenantId, _Tenant]] = ({}, {})
-        self._elsewhere: dict[TenantId, _Tenant] = {}
+        self._waiting: tuple[dict[TenantId, QueuedTenant], dict[TenantId, QueuedTenant]] = ({}, {})
+        self._elsewhere: dict[TenantId, QueuedTenant] = {}
         self._served_elsewhere: set[TenantId] = set()
         self._overall = Lengths()
         self._last_departed = 0
@@ -138,13 +89,13 @@ class FairScheduler:
     def dispatch(self) -> None:
         """Start every turn that can start now."""
         while (chosen := self._choose()) is not None:
-            tenant, batch = chosen
-            self._begin(tenant, batch)
+            self._begin(*chosen)
 
     def limit(self, in_flight_max: int, express_max: int) -> None:
         """Set the numbers of running turns; turns above them run to their end."""
         self.in_flight_max = in_flight_max
         self.express_max = express_max
+        self._prefill.limit(in_flight_max)
         self.dispatch()
 
     def standings(self) -> dict[TenantId, Standing]:
@@ -179,45 +130,85 @@ class FairScheduler:
     def use(self, turn: Turn, *, input_tokens: int, output_tokens: int) -> None:
         """Charge a turn for its use so far, in total, if that exceeds the prediction."""
         turn.settle_at(max(service_of(input_tokens, output_tokens), turn.expected_cost))
+        if turn.prefill_tokens and output_tokens and turn.length_bound.prompts == 1:
+            self._prefill.end(turn)
+            self.dispatch()
 
     def end(self, turn: Turn, *, input_tokens: int, output_tokens: int) -> None:
         """End a turn at its real cost; an unused prediction is refunded."""
         turn.settle_at(service_of(input_tokens, output_tokens))
+        self._prefill.end(turn)
         turn.tenant.in_flight -= 1
         self.in_flight -= 1
         if input_tokens or output_tokens:
             for lengths in (turn.tenant.lengths, self._overall):
                 lengths.learn(turn.length_bound, input_tokens, output_tokens)
 
-    def _tenant(self, tenant_id: TenantId) -> _Tenant:
+    def _tenant(self, tenant_id: TenantId) -> QueuedTenant:
         tenant = self._tenants.get(tenant_id)
         if tenant is None:
-            tenant = self._tenants[tenant_id] = _Tenant(tenant_id)
+            tenant = self._tenants[tenant_id] = QueuedTenant(tenant_id)
         return tenant
 
-    def _competing(self) -> dict[TenantId, _Tenant]:
+    def _competing(self) -> dict[TenantId, QueuedTenant]:
         return {**self._elsewhere, **self._waiting[False], **self._waiting[True]}
 
-    def _lift(self, tenant: _Tenant, competing: Mapping[TenantId, _Tenant]) -> None:
+    def _lift(self, tenant: QueuedTenant, competing: Mapping[TenantId, QueuedTenant]) -> None:
         others = [each.counter for each in competing.values() if each is not tenant]
         tenant.counter = max(tenant.counter, min(others) if others else self._last_departed)
 
-    def _choose(self) -> tuple[_Tenant, bool] | None:
-        """Return the tenant of the next turn and whether it is a batch turn, or None if no turn can start."""
+    def _choose(self) -> tuple[QueuedTenant, bool, bool] | None:
+        """Return the tenant of the next turn, whether it is a batch turn, and whether its prompt is a newcomer's.
+
+        Return None if no turn can start. No prompt passes the one that is next and does not fit, except a newcomer's.
+        """
         interactive, batch = self._waiting
         if self.in_flight < self.in_flight_max:
-            batch_is_due = not interactive or self._since_batch >= BATCH_EVERY - 1
-            if batch and batch_is_due:
-                return _smallest(batch.values()), True
-            return (_smallest(interactive.values()), False) if interactive else None
+            if not interactive and not batch:
+                return None
+            is_batch = bool(batch) and (not interactive or self._since_batch >= BATCH_EVERY - 1)
+            tenant = _smallest((batch if is_batch else interactive).values())
+            if self._prefill.fits(self._prompt(tenant, is_batch), express=False):
+                return tenant, is_batch, False
+            newcomers = [] if is_batch else self._newcomers(tenant)
+            return self._newcomer(newcomers or self._idle(), (True,))
         if self.in_flight < self.in_flight_max + self.express_max:
-            served = self._served_elsewhere
-            idle = [each for each in interactive.values() if not each.in_flight and each.id not in served]
-            return (_smallest(idle), False) if idle else None
+            return self._newcomer(self._idle(), (True, False))
         return None
 
-    def _begin(self, tenant: _Tenant, batch: bool) -> None:
+    def _newcomers(self, blocked: QueuedTenant) -> list[QueuedTenant]:
+        """Return the tenants without a prompt in the step that would be served less than `blocked` after its turn.
+
+        So a tenant passes a long prompt, and by no more than that prompt's charge.
+        """
+        cost = self._expected_cost(blocked, batch=False)
+        least = blocked.counter + cost * WEIGHT_PARTS * SERVICE_PARTS // self._weight_of(blocked)
+        return [each for each in self._waiting[False].values() if not each.prompts and each.counter <= least]
+
+    def _idle(self) -> list[QueuedTenant]:
+        """Return the tenants that wait and have no running turn anywhere."""
+        served = self._served_elsewhere
+        return [each for each in self._waiting[False].values() if not each.in_flight and each.id not in served]
+
+    def _newcomer(
+        self, tenants: Sequence[QueuedTenant], halves: tuple[bool, ...]
+    ) -> tuple[QueuedTenant, bool, bool] | None:
+        """Return the least served of these tenants, if its prompt fits into one of the `halves` of a step."""
+        if tenants:
+            tenant = _smallest(tenants)
+            for express in halves:
+                if self._prefill.fits(self._prompt(tenant, batch=False), express=express):
+                    return tenant, False, express
+        return None
+
+    def _prompt(self, tenant: QueuedTenant, batch: bool) -> int:
+        """Return the expected prompt tokens of the tenant's next request."""
+        return tenant.lengths.expected_input(tenant.queue(batch)[0].length_bound, self._overall)
+
+    def _begin(self, tenant: QueuedTenant, batch: bool, express: bool) -> None:
+        prompt_tokens = self._prompt(tenant, batch)
         weight_parts = self._weight_of(tenant)
+        expected = self._expected_cost(tenant, batch)
         queue = tenant.queue(batch)
         waiting = queue.popleft()
         if not queue:
@@ -226,18 +217,19 @@ class FairScheduler:
         self._turns += 1
         tenant.last_turn = self._turns
         self._since_batch = 0 if batch else self._since_batch + bool(self._waiting[True])
-        expected = (
-            tenant.lengths.expected_cost(waiting.length_bound, self._overall)
-            if self._predicts
-            else waiting.length_bound.input_cost
-        )
         turn = Turn(tenant, waiting.length_bound, expected, weight_parts)
         turn.settle_at(expected)
+        self._prefill.begin(turn, prompt_tokens, express=express)
         tenant.in_flight += 1
         self.in_flight += 1
         waiting.began(turn)
 
-    def _weight_of(self, tenant: _Tenant) -> int:
+    def _expected_cost(self, tenant: QueuedTenant, batch: bool) -> int:
+        """Return the expected cost of the tenant's next request."""
+        bound = tenant.queue(batch)[0].length_bound
+        return tenant.lengths.expected_cost(bound, self._overall) if self._predicts else bound.input_cost
+
+    def _weight_of(self, tenant: QueuedTenant) -> int:
         """Return the weight in thousandths that divides the charge of a turn starting now."""
         active = {tenant.id: tenant, **self._elsewhere, **self._waiting[False], **self._waiting[True]}
         if len(active) == 1:
@@ -245,6 +237,6 @@ class FairScheduler:
         return self.weight_parts(active)[tenant.id]
 
 
-def _smallest(tenants: Iterable[_Tenant]) -> _Tenant:
+def _smallest(tenants: Iterable[QueuedTenant]) -> QueuedTenant:
     """Return the least served tenant; of equal ones the one with the oldest last turn."""
     return min(tenants, key=lambda tenant: (tenant.counter, tenant.last_turn))

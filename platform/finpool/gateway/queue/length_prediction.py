@@ -8,13 +8,18 @@ from finpool.catalogue.model.schemas import INPUT_WEIGHT, service_of
 REMEMBERED = 64
 """Lengths of one tenant's requests vary widely, so five requests would not suffice."""
 
+BYTES_PER_TOKEN_MAX = 8
+"""No prompt is expected to have fewer tokens than its bound by this, or a tenant could hide long prompts."""
+
 
 @dataclass(frozen=True, slots=True)
 class LengthBound:
-    """The bounds of a request before it runs, in tokens."""
+    """The bounds of a request before it runs, in tokens; they hold for all its `choices` and `prompts` together."""
 
     input_tokens_bound: int
     output_tokens_bound: int
+    choices: int = 1
+    prompts: int = 1
 
     @property
     def input_cost(self) -> int:
@@ -44,9 +49,18 @@ class Lengths:
         known = self if self._known else others
         if not known._known:
             return bound.input_cost
-        input_tokens = bound.input_tokens_bound * known._inputs // max(1, known._bounds)
+        input_tokens = known._expected_input(bound)
         output_tokens = known._outputs // len(known._known)
         return service_of(min(input_tokens, bound.input_tokens_bound), min(output_tokens, bound.output_tokens_bound))
+
+    def expected_input(self, bound: LengthBound, others: "Lengths") -> int:
+        """Return the expected prompt tokens of a request, by `others` if its tenant has no history."""
+        known = self if self._known else others
+        least = bound.input_tokens_bound // BYTES_PER_TOKEN_MAX
+        return max(least, known._expected_input(bound)) if known._known else bound.input_tokens_bound
+
+    def _expected_input(self, bound: LengthBound) -> int:
+        return bound.input_tokens_bound * self._inputs // max(1, self._bounds)
 
     def _add(self, bound: int, input_tokens: int, output_tokens: int) -> None:
         self._bounds += bound

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from functools import partial
 
 from finpool.gateway.errors import QueueRefusal
-from finpool.gateway.queue.fair_scheduler import FairScheduler, Turn, Waiting
+from finpool.gateway.queue.fair_scheduler import FairScheduler
 from finpool.gateway.queue.length_prediction import LengthBound
+from finpool.gateway.queue.turn import Turn, Waiting
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.ids import TenantId
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import xllamacpp
 
 from finpool.catalogue.model.engine import EXPRESS_SLOTS, LlamaCppEngine
+from finpool.catalogue.model.prefill_bound import LLAMACPP_STEP_TOKENS
 from finpool.catalogue.model.schemas import Model
-from finpool.serving.llamacpp.prefill import STEP_TOKENS
 
 _POOLING = {
     "mean": xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN,
@@ -21,7 +21,7 @@ def chat_parameters(model: Model, weights: Path) -> xllamacpp.CommonParams:
     """Return the parameters for a chat model."""
     parameters = _parameters(model, weights)
     # One step of prompts, and a token of each running answer.
-    parameters.n_batch = parameters.n_ubatch = STEP_TOKENS + parameters.n_parallel
+    parameters.n_batch = parameters.n_ubatch = LLAMACPP_STEP_TOKENS + parameters.n_parallel
     return parameters
 
 

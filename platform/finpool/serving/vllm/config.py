@@ -7,6 +7,7 @@ from typing import Any
 from ray.serve.llm import LLMConfig
 
 from finpool.catalogue.model.engine import EXPRESS_SLOTS, LoraSlots, VllmEngine
+from finpool.catalogue.model.prefill_bound import VLLM_STEP_TOKENS
 from finpool.catalogue.model.schemas import Model
 from finpool.kernel.settings import Settings
 from finpool.serving.engine.replicas import replica_options
@@ -101,8 +102,7 @@ def _engine_options(model: Model, engine: VllmEngine) -> dict[str, Any]:
         # another one for each request, and not all refuse.
         "structured_outputs_config": {"backend": "guidance"},
     }
-    if not model.chats:
-        options |= _vector_options(engine)
+    options |= _prefill_options(model, engine) if model.chats else _vector_options(engine)
     if engine.device == "cuda":
         options["gpu_memory_utilization"] = engine.accelerator_memory_percent / 100
     if engine.quantization is not None:
@@ -118,6 +118,18 @@ def _engine_options(model: Model, engine: VllmEngine) -> dict[str, Any]:
             "max_lora_rank": engine.lora.rank_max,
         }
     return options
+
+
+def _prefill_options(model: Model, engine: VllmEngine) -> dict[str, Any]:
+    """Return the bounds of one step: its prompts, beside a token of each running answer, and one prompt's part.
+
+    vLLM fills a step in the order of arrival. With its defaults one long prompt takes whole steps, so the next request
+    waits for its end.
+    """
+    return {
+        "max_num_batched_tokens": VLLM_STEP_TOKENS[engine.device] + engine.slots + EXPRESS_SLOTS,
+        "long_prefill_token_threshold": min(engine.prefill_bound.prompt_tokens, model.context_tokens),
+    }
 
 
 def _vector_options(engine: VllmEngine) -> dict[str, Any]:

@@ -11,8 +11,9 @@ import pytest
 
 from finpool.catalogue.model.schemas import service_of
 from finpool.gateway.peers.sync import LIVE_SECONDS, PeerSync
-from finpool.gateway.queue.fair_scheduler import FairScheduler, Turn, Waiting
+from finpool.gateway.queue.fair_scheduler import FairScheduler
 from finpool.gateway.queue.length_prediction import LengthBound
+from finpool.gateway.queue.turn import Turn, Waiting
 from finpool.installation.postgres import EmbeddedPostgres
 from finpool.kernel.database.database import Database
 from finpool.kernel.ids import ReplicaId, TenantId

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from finpool.billing.service_share.entitlement import Entitlement
 from finpool.catalogue.model.schemas import service_of
-from finpool.gateway.queue.fair_scheduler import FairScheduler, Turn, Waiting
+from finpool.gateway.queue.fair_scheduler import FairScheduler
 from finpool.gateway.queue.length_prediction import LengthBound
+from finpool.gateway.queue.turn import Turn, Waiting
 from finpool.kernel.ids import TenantId
 
 BOUND = 64
