@@ -27,6 +27,10 @@ class EngineUnavailable(Unavailable):
     header_names = RETRY_AFTER
 
 
+class EngineLate(EngineUnavailable):
+    """The engine has not begun its answer in time; it may be computing, or it hangs."""
+
+
 class EngineBusy(EngineUnavailable):
     """The engine works, but reports that it is full; the headers give the wait that it named, or a second.
 
@@ -64,6 +68,10 @@ class EngineFailed(DomainError):
 
     status = 500
     code = "engine_error"
+
+
+class EngineSilent(EngineFailed):
+    """The engine has sent nothing of a begun answer in time; it may be computing, or it hangs."""
 
 
 class EngineRefused(InvalidRequest):

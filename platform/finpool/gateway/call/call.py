@@ -114,6 +114,7 @@ class Call:
         assert self._permit is not None  # noqa: S101 - `pass_breaker` and `wait_for_turn` come before.
         assert self._turn is not None  # noqa: S101
         admitted = self._admitted
+        self._permit.patient = self._turn.long
         with self._permit:
             self._stream = await self._backends.ask(
                 admitted.operation,
@@ -124,6 +125,7 @@ class Call:
                 load_ms=admitted.load_ms,
             )
             await self._stream.begun()
+        self._permit.heard()
         self._permit.worked()
 
     async def chunks(self) -> AsyncIterator[list[list[dict[str, Any]]]]:
@@ -132,6 +134,7 @@ class Call:
         assert self._permit is not None  # noqa: S101
         with self._permit:
             async for chunks in self._stream:
+                self._permit.heard()
                 if chunks.usage is not None:
                     self._count(chunks.usage)
                 yield chunks.choices

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.logs import logger
-from finpool.serving.errors import EngineBusy, EngineFailed, EngineUnavailable, ModelCold
+from finpool.serving.errors import EngineBusy, EngineFailed, EngineLate, EngineSilent, EngineUnavailable, ModelCold
 
 _log = logger("serving.breaker")
 
@@ -24,7 +24,8 @@ class Breaker:
     backend.
 
     A failure is an unreachable backend, a server error, a broken answer or a timeout. A caller that left, or a request
-    that the backend refused, is no failure.
+    that the backend refused, is no failure. Nor is the timeout of a backend that sent something to another request
+    meanwhile, or that computes the request's own long prompt.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Breaker:
         self._clock = clock
         self._failures = 0
         self._opened_at = 0.0
+        self._heard_at = -math.inf
         self.state = BreakerState.CLOSED
 
     def enter(self) -> "BreakerPermit":
@@ -56,6 +58,19 @@ class Breaker:
             )
         self.state = BreakerState.HALF_OPEN
         return BreakerPermit(self, probe=True)
+
+    def heard(self) -> float:
+        """Note that the backend sent something; return the time."""
+        self._heard_at = self._clock()
+        return self._heard_at
+
+    def heard_since(self, at: float) -> bool:
+        """Tell whether the backend sent something to any request after `at`."""
+        return self._heard_at > at
+
+    def now(self) -> float:
+        """Return the time of the breaker's clock."""
+        return self._clock()
 
     def succeeded(self, *, probe: bool) -> None:
         """Record a success. A request that began before the breaker opened does not close it; only the probe does."""
@@ -80,17 +95,23 @@ class Breaker:
 
 
 class BreakerPermit:
-    """The permit of one request to pass a breaker. As a context manager it notes a failure raised within its block."""
+    """The permit of one request to pass a breaker. As a context manager it notes a failure raised within its block.
 
-    __slots__ = ("_breaker", "_failure", "_probe")
+    `patient` is whether the request's own prompt may take longer than any timeout.
+    """
+
+    __slots__ = ("_breaker", "_failure", "_probe", "_waits_since", "patient")
 
     def __init__(self, breaker: Breaker, *, probe: bool) -> None:
         self._breaker = breaker
         self._probe = probe
         self._failure: Exception | None = None
+        self._waits_since = -math.inf
+        self.patient = False
 
     def __enter__(self) -> None:
         """Start to watch for a failure."""
+        self._waits_since = self._breaker.now()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         """Note an `EngineFailed` or `EngineUnavailable`."""
@@ -98,9 +119,21 @@ class BreakerPermit:
             self.note(error)
 
     def note(self, failure: EngineFailed | EngineUnavailable) -> None:
-        """Note a failure that was caught elsewhere. A busy or a cold engine works, so neither counts."""
-        if not isinstance(failure, EngineBusy | ModelCold):
+        """Note a failure that was caught elsewhere. A busy or a cold engine works, so neither counts.
+
+        Nor does the timeout of an engine that is at work on a prompt.
+        """
+        if isinstance(failure, EngineLate | EngineSilent):
+            works = self.patient or self._breaker.heard_since(self._waits_since)
+        else:
+            works = isinstance(failure, EngineBusy | ModelCold)
+        if not works:
             self._failure = failure
+
+    def heard(self) -> None:
+        """Note that the backend sent a part of this request's answer."""
+        self._waits_since = self._breaker.heard()
+        self.patient = False
 
     def worked(self) -> None:
         """Close the breaker as soon as the probe's backend begins to answer, before the answer ends."""

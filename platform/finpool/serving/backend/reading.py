@@ -11,7 +11,9 @@ from finpool.serving.errors import (
     ConnectionBroken,
     EngineBusy,
     EngineFailed,
+    EngineLate,
     EngineRefused,
+    EngineSilent,
     EngineUnavailable,
     ModelCold,
 )
@@ -24,21 +26,24 @@ STATUSES_BEFORE_DISPATCH = frozenset({404, 502, 503, 504})
 
 
 async def status_of(call: HttpCall, seconds_max: float) -> int:
-    """Return the answer's status; raise `EngineUnavailable` on a timeout, `EngineFailed` on a broken connection."""
+    """Return the answer's status; raise `EngineLate` on a timeout, `EngineFailed` on a broken connection."""
     try:
         return await call.head(seconds_max)
     except TimeoutError as error:
-        raise EngineUnavailable("The model did not begin to answer in time.") from error
+        raise EngineLate("The model did not begin to answer in time.") from error
     except ConnectionBroken as error:  # The backend got the request and may have computed a part of it.
         raise EngineFailed("The connection to the model broke.") from error
 
 
 async def read(call: HttpCall, seconds_max: float) -> bytes:
-    """Return received bytes of the body, empty at its end; raise `EngineFailed` on a timeout or broken connection."""
+    """Return received bytes of the body, empty at its end.
+
+    Raises `EngineSilent` on a timeout, `EngineFailed` on a broken connection.
+    """
     try:
         return await call.read(seconds_max)
     except TimeoutError as error:
-        raise EngineFailed("The model stopped answering.") from error
+        raise EngineSilent("The model stopped answering.") from error
     except ConnectionBroken as error:
         raise EngineFailed("The connection to the model broke.") from error
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from finpool.serving.backend.breaker import Breaker, BreakerState
 from finpool.serving.backend.retry_budget import RETRIES_PER_REQUEST, RETRIES_SAVED_MAX, RetryBudget
-from finpool.serving.errors import EngineBusy, EngineFailed, EngineRefused, EngineUnavailable
+from finpool.serving.errors import EngineBusy, EngineFailed, EngineLate, EngineRefused, EngineSilent, EngineUnavailable
 
 FAILURES = (EngineFailed("broke"), EngineUnavailable("away"))
 
@@ -149,3 +149,53 @@ def test_retries_never_pass_a_tenth_of_the_requests_and_what_was_saved_up(reques
     assert taken <= RETRIES_SAVED_MAX + RETRIES_PER_REQUEST * len(requests)
     if all(requests) and len(requests) > 20:
         assert taken < len(requests)
+
+
+@pytest.mark.parametrize("timeout", [EngineLate("late"), EngineSilent("silent")])
+def test_timeouts_beside_requests_that_are_answered_open_no_breaker(timeout: Exception) -> None:
+    clock = Clock()
+    through = breaker(clock)
+    answered = through.enter()
+
+    def wait() -> None:
+        clock.seconds += 60
+        answered.heard()
+        raise timeout
+
+    for _ in range(10):
+        permit = through.enter()
+        with pytest.raises(type(timeout)), permit:
+            wait()
+        permit.end(worked=False)
+    assert state_of(through) is BreakerState.CLOSED
+
+
+def test_timeouts_of_long_prompts_open_no_breaker_until_their_answers_begin() -> None:
+    clock = Clock()
+    through = breaker(clock)
+    for _ in range(10):
+        permit = through.enter()
+        permit.patient = True
+        with pytest.raises(EngineLate), permit:
+            raise EngineLate("late")
+        permit.end(worked=False)
+    assert state_of(through) is BreakerState.CLOSED
+    for _ in range(3):
+        permit = through.enter()
+        permit.patient = True
+        permit.heard()
+        clock.seconds += 60
+        with pytest.raises(EngineSilent), permit:
+            raise EngineSilent("silent")
+        permit.end(worked=False)
+    assert state_of(through) is BreakerState.OPEN
+
+
+def test_a_backend_that_falls_silent_to_all_opens_its_breaker() -> None:
+    clock = Clock()
+    through = breaker(clock)
+    through.enter().heard()
+    for _ in range(3):
+        clock.seconds += 60
+        run(through, EngineLate("late"))
+    assert state_of(through) is BreakerState.OPEN
