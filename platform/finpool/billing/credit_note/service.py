@@ -52,7 +52,7 @@ async def credit_invoice(
     note = _note(row, actor, body, note_id, noted)
     await repository.put_invoice(session, note)
     await repository.add_lines(session, noted)
-    number = await next_number(session, "CN", note.created_at)
+    number = await next_number(session, tenant_id, "CN", note.created_at)
     await repository.change(session, note, status=InvoiceStatus.ISSUED.value, number=number, issued_at=note.created_at)
     await _book(session, note, number, noted, {line.line_no: LineKind(line.kind) for line in lines})
     result = await find(session, tenant_id, note_id)

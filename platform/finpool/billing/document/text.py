@@ -84,7 +84,7 @@ def last_day(end: datetime) -> str:
 
 
 def title(invoice: InvoiceSummary) -> str:
-    """Return the document's title, such as `Invoice INV-2026-000001`."""
+    """Return the document's title, such as `Invoice INV-bank-a-2026-000001`."""
     kind = "Credit note" if invoice.kind is InvoiceKind.CREDIT_NOTE else "Invoice"
     return (
         f"{kind} {invoice.number}"

@@ -75,7 +75,7 @@ async def issue_invoice(session: AsyncSession, actor: Actor, tenant_id: TenantId
         return view(row, lines)
     await _require_ready(session, row, await accounts.lock_payment_terms(session, tenant_id))
     issued_at = now()
-    number = await next_number(session, "INV", issued_at)
+    number = await next_number(session, tenant_id, "INV", issued_at)
     settled = row.prepaid or row.total_micros <= 0
     await repository.change(
         session,
@@ -124,9 +124,12 @@ async def find_issued(session: AsyncSession, tenant_id: TenantId, invoice_id: st
     return row
 
 
-async def next_number(session: AsyncSession, prefix: str, at: datetime) -> str:
-    """Return the next number of this year's series, such as INV-2026-000001; there are no gaps."""
-    series = f"{prefix}-{at:%Y}"
+async def next_number(session: AsyncSession, tenant_id: TenantId, prefix: str, at: datetime) -> str:
+    """Return the next number of the tenant's series of this year, such as INV-bank-a-2026-000001; there are no gaps.
+
+    A series of all tenants would tell each of them the number of invoices of the others.
+    """
+    series = f"{prefix}-{tenant_id}-{at:%Y}"
     return f"{series}-{await repository.next_number(session, series):06d}"
 
 
