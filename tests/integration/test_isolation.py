@@ -55,6 +55,7 @@ ROWS = {
         VALUES ($1, 'transfer-' || $1, 'usage', 'r', '{unbilled}' || '{revenue}'::text[], '{1,-1}', now())""",
     "contract": """(tenant_id, version, valid_from, discount_basis_points, commitment_micros, pool_weight, created_at,
         created_by) VALUES ($1, 1, now(), 0, 0, ascii(right($1, 1)), now(), 'token')""",
+    "tenant_price": "(tenant_id, price_version) VALUES ($1, 'v')",
     "usage_record": """(tenant_id, request_id, project_id, key_id, model_id, weights_sha256, price_version, currency,
         input_tokens, cached_input_tokens, output_tokens, cost_picos, outcome, estimated, streamed, policy_version,
         lease_ids, usage_seq, recorded_at, replica_id, spool_seq, started_at, settled_at)

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 from httpx2 import Response
+from sqlalchemy import text
 from usage_doors import Doors
 
 from finpool.billing.contract import service as contract_service
 from finpool.billing.contract.schemas import NewContract
 from finpool.catalogue.model.service import Catalogue, default_directory
 from finpool.catalogue.price import service as price_service
-from finpool.catalogue.price.schemas import Amounts, NewScheduledPrice, Tier
+from finpool.catalogue.price.schemas import Amounts, NewScheduledPrice, Tier, TokenPrice
 from finpool.kernel.actor import Actor, Audience, Role
 from finpool.kernel.clock import now
 from finpool.kernel.database.database import Database
@@ -117,3 +118,22 @@ async def test_a_bank_sees_prices_of_the_models_of_its_contract_only(
 async def test_a_developers_key_reads_neither_contract_nor_prices_of_the_organisation(doors: Doors, path: str) -> None:
     refused = await read(doors, "bank-a/developer", path)
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "permission_denied")
+
+
+async def test_a_banks_session_reads_general_prices_and_its_own_and_no_discount_of_another(
+    database: Callable[[str], Database], used: Callable[..., Any], record: Callable[..., Any]
+) -> None:
+    price = Amounts(**MODEL.price.model_dump(exclude={"currency"}))
+    async with database("operator").across_tenants() as session:
+        await price_service.schedule_price(
+            session, OPERATOR, MODEL, NewScheduledPrice(tier=Tier.STANDARD, price=price, valid_from=None)
+        )
+    listed = TokenPrice.of(MODEL.id, MODEL.price)
+    paid = {TenantId("bank-a"): listed.discounted(500), TenantId("bank-b"): listed.discounted(900)}
+    async with database("worker").across_tenants() as session:
+        await price_service.register(session, paid.values())
+    await record([used(bank, now(), price_version=price.price_version) for bank, price in paid.items()])
+    for bank, own in paid.items():
+        async with database("tenant").for_tenant(bank) as session:
+            seen = set((await session.execute(text("SELECT price_version FROM price_version"))).scalars())
+        assert seen == {listed.price_version, own.price_version}

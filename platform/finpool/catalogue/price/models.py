@@ -20,6 +20,15 @@ class PriceVersion(SQLModel, table=True):
     created_at: datetime = Field(sa_type=DateTime(timezone=True))
 
 
+class TenantPrice(SQLModel, table=True):
+    """A price version that usage of the tenant names; a bank sees no other's discount."""
+
+    __tablename__ = "tenant_price"
+
+    tenant_id: str = Field(primary_key=True, sa_type=Text, foreign_key="tenant.tenant_id")
+    price_version: str = Field(primary_key=True, sa_type=Text)
+
+
 class PriceSchedule(SQLModel, table=True):
     """The time from which a version is a model's price in one tier; a version of None ends the tier.
 
