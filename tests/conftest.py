@@ -8,6 +8,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 from database_server import DatabaseServer
 from database_settings import settings_for
 from work_units import WorkUnits, place, scheduler
@@ -44,6 +45,23 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(f"NOT DONE HERE: {line}", yellow=True)
         if name == "counted":
             terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forgetful_loggers() -> Iterator[None]:
+    """Let every logger follow the configuration in force: a cached one would keep the output of an ended test."""
+    configure = structlog.configure
+    structlog.configure = lambda **values: configure(**{**values, "cache_logger_on_first_use": False})
+    yield
+    structlog.configure = configure
+
+
+@pytest.fixture(autouse=True)
+def logs_of_its_own() -> Iterator[None]:
+    """Undo the configuration of logs that a test, or an app in it, has made."""
+    yield
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
 
 
 @pytest.fixture(scope="session")

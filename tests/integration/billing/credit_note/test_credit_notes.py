@@ -13,7 +13,7 @@ CENT = 10_000
 
 async def test_a_credit_note_takes_back_the_whole_invoice_to_the_last_cent(bank: Any, invoice: Any) -> None:
     note = await bank.credit(invoice.id)
-    assert (note.kind, note.number, note.refers_to) == ("credit_note", f"CN-{now():%Y}-000001", invoice.id)
+    assert (note.kind, note.number, note.refers_to) == ("credit_note", f"CN-bank-a-{now():%Y}-000001", invoice.id)
     assert (note.total_micros, note.tax_micros) == (-38_160_000, -2_160_000)
     assert await bank.status_of(invoice.id) == "paid"
     balances = await bank.balances()
