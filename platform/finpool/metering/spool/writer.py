@@ -62,15 +62,13 @@ class SpoolWriter:
         self._failing = False
         self._lost: str | None = None
         self._closed = False
-        self._turn: list[_Waiting] = []
-        self._waiting: queue.SimpleQueue[list[_Waiting] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_until_closed, name="spool-writer", daemon=True)
         self._thread.start()
 
     async def close(self) -> None:
         """Write the waiting rows, then stop; later writes raise `SpoolUnavailable`."""
         self._closed = True
-        self._hand_over()
         self._waiting.put(None)
         await asyncio.to_thread(self._thread.join)
 
@@ -93,33 +91,22 @@ class SpoolWriter:
         if self._closed:
             raise SpoolUnavailable("This replica is stopping and takes nothing more on record.")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._add(write, done)
+        self._waiting.put((write, done))
         await done
 
     def write_soon(self, write: Write) -> None:
         """Run `write` within the next commit, without waiting for it."""
-        self._add(write, None)
-
-    def _add(self, write: Write | Rows, done: "asyncio.Future[None] | None") -> None:
-        """Keep a write until the loop's turn ends: writes of one turn share a commit, and wake the thread once."""
-        if not self._turn:
-            asyncio.get_running_loop().call_soon(self._hand_over)
-        self._turn.append((write, done))
-
-    def _hand_over(self) -> None:
-        if self._turn:
-            self._waiting.put(self._turn)
-            self._turn = []
+        self._waiting.put((write, None))
 
     def _write_until_closed(self) -> None:
-        turn: list[_Waiting] | None = []
-        while turn is not None:
-            turn = self._waiting.get()
-            group = turn or []
-            while turn is not None and len(group) < _GROUP_MAX and not self._waiting.empty():
-                turn = self._waiting.get()
-                group = group + (turn or [])
-            self._commit(group)
+        closing = False
+        while not closing:
+            first = self._waiting.get()
+            group = [first]
+            while len(group) < _GROUP_MAX and not self._waiting.empty():
+                group.append(self._waiting.get())
+            closing = None in group
+            self._commit([item for item in group if item is not None])
 
     def _commit(self, group: list[_Waiting]) -> None:
         """Write a group and answer its callers; raise nothing, because the thread must survive."""
