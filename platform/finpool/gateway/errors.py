@@ -2,7 +2,7 @@
 
 from math import ceil
 
-from finpool.kernel.answer_headers import RETRY_AFTER
+from finpool.kernel.answer_headers import RETRY_AFTER, retry_after
 from finpool.kernel.errors import DomainError, InvalidRequest
 
 RETRY_MS_MIN = 500
@@ -76,5 +76,4 @@ class LargeBodiesExceeded(DomainError):
 
 
 def _retry_after(wait_seconds: float) -> dict[str, str]:
-    wait_ms = min(max(ceil(wait_seconds * 1000), RETRY_MS_MIN), RETRY_MS_MAX)
-    return {"retry-after-ms": str(wait_ms), "retry-after": str(-(-wait_ms // 1000))}
+    return retry_after(min(max(ceil(wait_seconds * 1000), RETRY_MS_MIN), RETRY_MS_MAX))

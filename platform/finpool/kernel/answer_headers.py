@@ -81,6 +81,11 @@ HEADERS: dict[str, dict[str, Any]] = {
 """Each description by its name; one with `required` is in every answer that names it."""
 
 
+def retry_after(milliseconds: int) -> dict[str, str]:
+    """Return the headers that tell when to try again: rounded up to seconds, as HTTP has it, and exactly."""
+    return {"retry-after": str(-(-milliseconds // 1000)), "retry-after-ms": str(milliseconds)}
+
+
 def described(names: Iterable[str]) -> dict[str, Any]:
     """Return the `headers` of a response in an OpenAPI document, each as a reference to its description."""
     return {name.removesuffix("-if-arrived"): {"$ref": f"#/components/headers/{name}"} for name in sorted(names)}

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Mapping
 from typing import ClassVar
 
-from finpool.kernel.answer_headers import ACCEPT_ENCODING, CHALLENGE, RETRY_AFTER, SHOULD_RETRY
+from finpool.kernel.answer_headers import ACCEPT_ENCODING, CHALLENGE, RETRY_AFTER, SHOULD_RETRY, retry_after
 
 
 class DomainError(Exception):
@@ -214,7 +214,7 @@ class TooManyAtOnce(DomainError):
     def __init__(self, of: str, why: str, retry_seconds: int) -> None:
         super().__init__(
             f"Too many {of} of one caller at once: {why}. Wait until one is answered, then send this request again.",
-            headers={"retry-after": str(retry_seconds), "retry-after-ms": str(retry_seconds * 1000)},
+            headers=retry_after(retry_seconds * 1000),
         )
 
 

@@ -1,6 +1,6 @@
 """Errors of a request over a limit. Status and headers tell the client whether a retry can succeed."""
 
-from finpool.kernel.answer_headers import BUDGET, RATE_LIMITS, RETRY_AFTER, SHOULD_RETRY
+from finpool.kernel.answer_headers import BUDGET, RATE_LIMITS, RETRY_AFTER, SHOULD_RETRY, retry_after
 from finpool.kernel.errors import DomainError, InvalidRequest, NotFound
 
 
@@ -29,8 +29,7 @@ class RateLimitExceeded(DomainError):
     header_names = (*RETRY_AFTER, *RATE_LIMITS)
 
     def __init__(self, message: str, retry_after_ms: int, left_tokens: int | None = None) -> None:
-        seconds = -(-retry_after_ms // 1000)
-        super().__init__(message, headers={"retry-after-ms": str(retry_after_ms), "retry-after": str(seconds)})
+        super().__init__(message, headers=retry_after(retry_after_ms))
         self.left_tokens = left_tokens
 
 
@@ -61,7 +60,7 @@ class QuotaUnavailable(DomainError):
     def __init__(self) -> None:
         super().__init__(
             "The account cannot be reached to cover this request; try again shortly.",
-            headers={"retry-after-ms": "1000", "retry-after": "1"},
+            headers=retry_after(1000),
         )
 
 

@@ -2,7 +2,7 @@
 
 import math
 
-from finpool.kernel.answer_headers import RETRY_AFTER
+from finpool.kernel.answer_headers import RETRY_AFTER, retry_after
 from finpool.kernel.errors import DomainError, InvalidRequest, Unavailable
 
 LOAD_SECONDS = 30
@@ -44,9 +44,7 @@ class EngineBusy(EngineUnavailable):
     def __init__(self, retry_ms: int | None = None) -> None:
         """Set the retry delay, within `BUSY_RETRY_MS_MIN` and `BUSY_RETRY_MS_MAX`."""
         wait = BUSY_RETRY_MS if retry_ms is None else min(max(retry_ms, BUSY_RETRY_MS_MIN), BUSY_RETRY_MS_MAX)
-        super().__init__(
-            "The model is busy.", headers={"retry-after": str(math.ceil(wait / 1000)), "retry-after-ms": str(wait)}
-        )
+        super().__init__("The model is busy.", headers=retry_after(wait))
 
 
 class ModelCold(EngineUnavailable):
@@ -59,7 +57,7 @@ class ModelCold(EngineUnavailable):
         seconds = LOAD_SECONDS if load_ms is None else max(1, math.ceil(load_ms / 1000))
         super().__init__(
             "The model sleeps and is being woken.",
-            headers={"retry-after": str(seconds), "retry-after-ms": str(seconds * 1000)},
+            headers=retry_after(seconds * 1000),
         )
 
 

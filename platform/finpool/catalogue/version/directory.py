@@ -10,6 +10,7 @@ from finpool.catalogue.model.service import Catalogue
 from finpool.catalogue.version import service
 from finpool.catalogue.version.errors import ModelNotReady
 from finpool.catalogue.version.schemas import ModelLife, chosen, on_version
+from finpool.kernel.answer_headers import retry_after
 from finpool.kernel.ids import ModelId, TenantId
 from finpool.kernel.logs import logger
 
@@ -71,7 +72,7 @@ class VersionDirectory:
         if not routed.split:
             raise ModelNotReady(
                 f"The model '{model.id}' is being made ready.",
-                headers={"retry-after": str(RETRY_SECONDS), "retry-after-ms": str(RETRY_SECONDS * 1000)},
+                headers=retry_after(RETRY_SECONDS * 1000),
             )
         return routed.versions[model.id, chosen(routed.split, request_id)]
 

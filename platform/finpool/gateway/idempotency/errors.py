@@ -1,6 +1,6 @@
 """Refusals of requests with an `Idempotency-Key`."""
 
-from finpool.kernel.answer_headers import RETRY_AFTER, SHOULD_RETRY
+from finpool.kernel.answer_headers import RETRY_AFTER, SHOULD_RETRY, retry_after
 from finpool.kernel.errors import DomainError, InvalidRequest, Unavailable
 
 PARAM = "idempotency-key"
@@ -40,7 +40,7 @@ class IdempotentRequestRunning(InvalidRequest):
         super().__init__(
             f"The first request with this Idempotency-Key is still running. Try again in {wait_seconds} seconds.",
             param=PARAM,
-            headers={"retry-after": str(wait_seconds), "retry-after-ms": str(wait_seconds * 1000)},
+            headers=retry_after(wait_seconds * 1000),
         )
 
 
@@ -68,7 +68,7 @@ class TooManyReplays(DomainError):
         super().__init__(
             "Too many kept answers are being sent to you at once.",
             param=PARAM,
-            headers={"retry-after": "1", "retry-after-ms": "1000"},
+            headers=retry_after(1000),
         )
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from enum import StrEnum
 
+from finpool.kernel.answer_headers import retry_after
 from finpool.kernel.clock import monotonic_seconds
 from finpool.kernel.logs import logger
 from finpool.serving.errors import EngineBusy, EngineFailed, EngineLate, EngineSilent, EngineUnavailable, ModelCold
@@ -54,7 +55,7 @@ class Breaker:
             seconds = max(1, math.ceil(wait_seconds))
             raise EngineUnavailable(
                 "The model has failed repeatedly and is not asked for the moment.",
-                headers={"retry-after": str(seconds), "retry-after-ms": str(seconds * 1000)},
+                headers=retry_after(seconds * 1000),
             )
         self.state = BreakerState.HALF_OPEN
         return BreakerPermit(self, probe=True)
