@@ -16,7 +16,7 @@ from finpool.kernel.clock import now
 from finpool.kernel.database.tenant_rows import rows_of, update_of
 from finpool.kernel.ids import LeaseId, TenantId
 from finpool.kernel.money import from_micros
-from finpool.quota.grant.rate_share_table import Holder, write_rate_share
+from finpool.quota.grant.rate_share_table import Holder, RateClaim, write_claims
 from finpool.quota.grant.schemas import BudgetNeed, BudgetRest, Grants, RateNeed, RateRest
 from finpool.quota.ledger import service as ledger
 from finpool.quota.ledger.schemas import TransferKind, available, leased
@@ -56,8 +56,7 @@ async def ask(
         return grants
     for offer in offers:
         await _grant(session, tenant_id, holder, offer.need, budget_id(offer.need.key, at), offer.granted_picos)
-    for room in rooms:
-        await write_rate_share(session, tenant_id, holder, room.need.key, room.amount)
+    await write_claims(session, holder, [RateClaim(tenant_id, room.need.key, room.amount) for room in rooms])
     return grants
 
 

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Interval, bindparam, cast, delete, func, literal, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Interval, bindparam, delete, func, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -29,17 +28,6 @@ class Holder:
     replica_id: ReplicaId
     spool_id: str
     run_id: str
-
-
-async def write_rate_share(
-    session: AsyncSession, tenant_id: TenantId, holder: Holder, key: RateKey, amount: int
-) -> None:
-    """Insert or renew this run's share of a rate."""
-    expires_at = func.clock_timestamp() + cast(literal(EXPIRY), Interval)
-    names = {"tenant_id": tenant_id, "limit_id": key.limit.limit_id, "rate": key.rate.value, "run_id": holder.run_id}
-    new = insert(RateShare).values(**names, replica_id=holder.replica_id, amount=amount, expires_at=expires_at)
-    changed = {"amount": new.excluded.amount, "expires_at": new.excluded.expires_at}
-    await session.execute(new.on_conflict_do_update(index_elements=list(names), set_=changed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +59,7 @@ _DELETE_ALL = text("""
 
 
 async def write_claims(session: AsyncSession, holder: Holder, claims: Sequence[RateClaim]) -> None:
-    """Write this run's rate shares of many tenants by two statements, in a transaction across tenants."""
+    """Write this run's rate shares by two statements; those of several tenants need a transaction across tenants."""
     run = {"run_id": holder.run_id}
     if claimed := [each for each in claims if each.amount]:
         values = {**_columns(claimed), "amounts": [each.amount for each in claimed]}
