@@ -50,8 +50,8 @@ from finpool.kernel.actor import Actor
 from finpool.kernel.answer_headers import ALWAYS_WITH_A_MODELS_ANSWER, OF_A_STREAM, RATE_LIMITS, REPLAYED
 from finpool.kernel.clock import now
 from finpool.kernel.door.direct import DirectRoute
-from finpool.kernel.door.headers import require_json
-from finpool.kernel.door.openapi import IDEMPOTENCY_KEY, IDEMPOTENT, answer_headers, event_stream, json_body, refusals
+from finpool.kernel.door.headers import decisive_header, idempotency_key, require_json
+from finpool.kernel.door.openapi import IDEMPOTENT, answer_headers, event_stream, json_body, refusals
 from finpool.kernel.door.web import DoorRoute, requires
 from finpool.kernel.ids import RequestId
 from finpool.metering.errors import SpoolUnavailable
@@ -138,7 +138,7 @@ async def get_model(model_id: str, request: Request, actor: Reader) -> UsableMod
 )
 async def create_chat_completion(request: Request, actor: Caller) -> Response:
     """Complete a chat, whole or streamed."""
-    body = await BODY_ROOM.read(actor.tenant, request.headers, partial(_json_body, request))
+    body = await _json_body(request, actor)
     chat = await parsed(actor.tenant, body, parse_chat_request)
     gateway = _gateway(request)
     admitted = gateway.admit(actor, chat, body, RequestId(request.state.request_id))
@@ -158,7 +158,7 @@ async def create_chat_completion(request: Request, actor: Caller) -> Response:
 )
 async def create_completion(request: Request, actor: Caller) -> Response:
     """Complete one raw text or several, whole or streamed."""
-    body = await BODY_ROOM.read(actor.tenant, request.headers, partial(_json_body, request))
+    body = await _json_body(request, actor)
     asked = await parsed(actor.tenant, body, partial(parse_request, shape=CompletionRequest))
     gateway = _gateway(request)
     admitted = gateway.admit_completion(actor, asked, RequestId(request.state.request_id))
@@ -180,7 +180,7 @@ async def create_completion(request: Request, actor: Caller) -> Response:
 )
 async def create_embeddings(request: Request, actor: Caller) -> Response:
     """Embed one text or several."""
-    body = await BODY_ROOM.read(actor.tenant, request.headers, partial(_json_body, request))
+    body = await _json_body(request, actor)
     embedding = await parsed(actor.tenant, body, partial(parse_request, shape=EmbeddingRequest))
     gateway = _gateway(request)
     admitted = gateway.admit_vectors(actor, embedding, RequestId(request.state.request_id))
@@ -215,7 +215,7 @@ async def create_cohere_ranking(request: Request, actor: Caller) -> Response:
 
 
 async def _rank(request: Request, actor: Actor, api: RankingApi) -> Response:
-    body = await BODY_ROOM.read(actor.tenant, request.headers, partial(_json_body, request))
+    body = await _json_body(request, actor)
     ranking = await parsed(actor.tenant, body, partial(parse_request, shape=RerankRequest))
     gateway = _gateway(request)
     admitted = gateway.admit_vectors(actor, ranking, RequestId(request.state.request_id))
@@ -227,7 +227,7 @@ def _answer(request: Request, body: bytes, gateway: Gateway, admitted: Admitted,
     """Return the answer of an admitted request; with an `Idempotency-Key` it is kept, or repeated."""
     actor = admitted.actor
     headers = {"openai-organization": actor.tenant, "openai-version": "2020-10-01"}
-    key = request.headers.get(IDEMPOTENCY_KEY)
+    key = idempotency_key(request.scope)
     if key is None:
         return ModelAnswer(gateway.call(admitted), writer, headers)
     identity = gateway.idempotency.identify(actor, key, request.scope["route"].path, body)
@@ -242,7 +242,8 @@ def _gateway(request: Request) -> Gateway:
     return gateway
 
 
-async def _json_body(request: Request) -> bytes:
-    """Return the body of a request to a model."""
-    require_json(request.scope)
-    return await request.body()
+async def _json_body(request: Request, actor: Actor) -> bytes:
+    """Return the body of a request to a model, within the room of its tenant."""
+    with BODY_ROOM.held(actor.tenant, decisive_header(request.scope, b"content-length")):
+        require_json(request.scope)
+        return await request.body()

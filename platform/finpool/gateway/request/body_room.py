@@ -1,7 +1,7 @@
 """The memory for large bodies that are being read: bounded for each tenant, and for all together."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from finpool.gateway.errors import LargeBodiesExceeded
@@ -27,16 +27,13 @@ class BodyRoom:
         self._by_tenant: Counter[TenantId] = Counter()
         self._total = 0
 
-    async def read(self, tenant: TenantId, headers: Mapping[str, str], read: Callable[[], Awaitable[bytes]]) -> bytes:
-        """Return the body that `read` reads; raise `LargeBodiesExceeded` before it is read if there is no room."""
-        with self.held(tenant, headers):
-            return await read()
-
     @contextmanager
-    def held(self, tenant: TenantId, headers: Mapping[str, str]) -> Iterator[None]:
-        """Hold the room for the body of a request while it is read; raise `LargeBodiesExceeded` if there is none."""
-        declared = headers.get("content-length", "")
-        size = int(declared) if declared.isdigit() else UNDECLARED_BYTES
+    def held(self, tenant: TenantId, length: str) -> Iterator[None]:
+        """Hold the room for a body of a declared `length` while it is read; raise `LargeBodiesExceeded` without room.
+
+        A body in chunks declares none, so its length is empty.
+        """
+        size = int(length) if length.isdigit() else UNDECLARED_BYTES
         if size < COUNTED_BYTES_MIN:
             yield
             return

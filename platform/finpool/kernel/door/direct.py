@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from finpool.kernel.door.openapi import IDEMPOTENCY_KEY
+from finpool.kernel.door.headers import idempotency_key
 from finpool.kernel.door.web import DoorRoute, guards_of, query_rules
 from finpool.kernel.errors import IdempotencyUnsupported
 
@@ -34,7 +34,7 @@ class DirectRoute(DoorRoute):
 
         async def answered(request: Request) -> Response:
             actor = await guard(request)
-            if refuses_key and IDEMPOTENCY_KEY in request.headers:
+            if refuses_key and idempotency_key(request.scope) is not None:
                 raise IdempotencyUnsupported
             if request.scope["query_string"]:
                 rules.checked(request.scope["query_string"])

@@ -30,9 +30,15 @@ def bearer(scope: Message) -> str:
 
 
 def decisive_header(scope: Message, name: bytes) -> str:
-    """Return a header that the ingress has read (`ONCE`), empty without it."""
+    """Return a header that the ingress has read, empty without it."""
     given: bytes | None = scope["state"]["headers"].get(name)
     return "" if given is None else given.decode("latin-1")
+
+
+def idempotency_key(scope: Message) -> str | None:
+    """Return the request's `Idempotency-Key`, which may be empty, or None without one."""
+    given: bytes | None = scope["state"]["headers"].get(b"idempotency-key")
+    return None if given is None else given.decode("latin-1")
 
 
 def require_json(scope: Message) -> None:

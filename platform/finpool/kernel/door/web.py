@@ -15,8 +15,8 @@ from starlette.responses import Response
 
 from finpool.kernel.actor import Actor
 from finpool.kernel.database.database import Database
-from finpool.kernel.door.headers import bearer, require_json, require_own_organization
-from finpool.kernel.door.openapi import IDEMPOTENCY_KEY, SAFE_METHODS, SECURED, serves_idempotency_keys
+from finpool.kernel.door.headers import bearer, idempotency_key, require_json, require_own_organization
+from finpool.kernel.door.openapi import SAFE_METHODS, SECURED, serves_idempotency_keys
 from finpool.kernel.door.query import QueryRules
 from finpool.kernel.door.seats import DoorSeats, FairSeats, caller_of
 from finpool.kernel.door.transactions import gives_back, lent
@@ -93,7 +93,7 @@ class DoorRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             query = request.scope["query_string"]
-            has_key = refuses_key and IDEMPOTENCY_KEY in request.headers
+            has_key = refuses_key and idempotency_key(request.scope) is not None
             seats = self._seats(request) if guards else None
             if query or has_body or has_key or seats:
                 for guard in guards:
