@@ -19,7 +19,7 @@ class Timeouts:
 TIMEOUTS = {
     # The longest statement is the first load of all tenants' keys and limits.
     "inference": Timeouts(lock=10, statement=60, idle_in_transaction=30),
-    # A bank's whole trail or a month of its usage takes seconds; rendering an invoice holds its transaction.
+    # A bank's whole trail or a month of its usage takes seconds.
     "tenant": Timeouts(lock=10, statement=120, idle_in_transaction=120),
     # A month of all banks' usage becomes invoices; reconciliation asks for more time itself.
     "operator": Timeouts(lock=60, statement=900, idle_in_transaction=300),

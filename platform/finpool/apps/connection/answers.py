@@ -79,7 +79,7 @@ class ClientAnswer(RequestResponseCycle):
         asyncio.get_running_loop().call_soon(self._send_head)
 
     def _send_head(self) -> None:
-        if self._head:
+        if self._head and not self.transport.is_closing():
             self._write(b"")
 
     def _write(self, part: bytes) -> None:
