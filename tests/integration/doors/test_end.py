@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from waiting import until_now
 
@@ -63,9 +64,10 @@ def wait_for_line(run: subprocess.Popen[str], text: str) -> None:
     pytest.fail(f"{text!r} was not logged")
 
 
-def takes_connections(port: int) -> bool:
-    with closing(socket.socket()) as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def listens(run: subprocess.Popen[str], port: int) -> bool:
+    """Tell whether this process listens; another test's process may have the port after the free one for a while."""
+    found = psutil.Process(run.pid).net_connections("tcp")
+    return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in found)
 
 
 @pytest.fixture
@@ -95,5 +97,5 @@ def test_the_worker_ends_in_time_when_its_collector_is_gone(spooled: Path, free_
 
 def test_a_door_ends_well_at_sigterm(tmp_path: Path, free_port: int) -> None:
     with silent_collector() as (url, _), process("operator", tmp_path, free_port, url) as run:
-        until_now(lambda: takes_connections(free_port + 1), "the door listens")
+        until_now(lambda: listens(run, free_port + 1), "the door listens")
         assert ends_at_sigterm(run) == 0
